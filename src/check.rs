@@ -1,0 +1,410 @@
+//! The vocabulary of a check: what is probed, when, for which unit, and what is to be done about a failure.
+//!
+//! Values only, already validated: the configuration makes them, the engine and the probes read them. No I/O, no clock.
+
+use std::fmt;
+use std::ops::RangeInclusive;
+use std::sync::Arc;
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+
+use crate::unit::UnitName;
+
+/// The name of a check: 1 to 64 of `A-Z a-z 0-9 . _ - @ :`. It stands in mails, metrics and file names.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(try_from = "String", into = "String")]
+pub struct CheckName(Arc<str>);
+
+impl CheckName {
+    /// # Errors
+    /// A sentence that says what is wrong with the name.
+    pub fn new(name: &str) -> Result<Self, String> {
+        if name.is_empty() {
+            return Err("a check needs a name".to_owned());
+        }
+        if name.len() > 64 {
+            return Err("a check's name has at most 64 characters".to_owned());
+        }
+        if name.starts_with(['.', '-']) {
+            return Err("a check's name begins with a letter or a digit".to_owned());
+        }
+        match name.chars().find(|c| !(c.is_ascii_alphanumeric() || "._-@:".contains(*c))) {
+            Some(bad) => {
+                Err(format!("{bad:?} cannot stand in a check's name; letters, digits and . _ - @ : can"))
+            }
+            None => Ok(Self(Arc::from(name))),
+        }
+    }
+
+    /// The name as text.
+    #[must_use]
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl fmt::Display for CheckName {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(&self.0)
+    }
+}
+
+impl TryFrom<String> for CheckName {
+    type Error = String;
+    fn try_from(name: String) -> Result<Self, String> {
+        Self::new(&name)
+    }
+}
+
+impl From<CheckName> for String {
+    fn from(name: CheckName) -> Self {
+        name.0.as_ref().to_owned()
+    }
+}
+
+/// One entry of the configuration, checked and with every default filled in.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Check {
+    /// Unique in the configuration.
+    pub name: CheckName,
+    /// The unit that it speaks for; without one a failure is only mailed.
+    pub unit: Option<UnitName>,
+    /// How to tell whether it is well.
+    pub probe: Probe,
+    /// When it is probed and how many results count.
+    pub schedule: Schedule,
+    /// What is done about a failure.
+    pub recovery: Recovery,
+    /// Who hears of it.
+    pub alert: Alert,
+    /// What the person who is woken should know; goes into every mail.
+    pub runbook: Option<Arc<str>>,
+}
+
+/// Intervals and thresholds (DESIGN: rules 1 and 2).
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Schedule {
+    /// From one probe to the next while all is well.
+    pub every: Duration,
+    /// The deadline of one probe.
+    pub timeout: Duration,
+    /// From one probe to the next after a failure.
+    pub retry: Duration,
+    /// Consecutive failures until the check is down.
+    pub fail_after: u32,
+    /// Consecutive successes until it passes again.
+    pub pass_after: u32,
+}
+
+impl Default for Schedule {
+    fn default() -> Self {
+        Self {
+            every: Duration::from_secs(30),
+            timeout: Duration::from_secs(5),
+            retry: Duration::from_secs(5),
+            fail_after: 3,
+            pass_after: 1,
+        }
+    }
+}
+
+/// What is done about a failure (DESIGN: rules 4 to 6 and 12).
+#[derive(Clone, Debug, PartialEq)]
+pub struct Recovery {
+    /// The steps in order; each that did not help moves one up, the last is repeated. Empty: nothing is done.
+    pub ladder: Vec<Rung>,
+    /// At most so many attempts in one incident; `None`: they go on at the slowest pace.
+    pub limit: Option<u32>,
+    /// From one attempt to the next.
+    pub backoff: Backoff,
+    /// After an attempt the unit has this long to come up: failures in it do not count.
+    pub grace: Duration,
+    /// How long a stop that somebody asked for is respected.
+    pub after_stop: AfterStop,
+}
+
+impl Default for Recovery {
+    fn default() -> Self {
+        Self {
+            ladder: Vec::new(),
+            limit: None,
+            backoff: Backoff::default(),
+            grace: Duration::from_secs(30),
+            after_stop: AfterStop::After(Duration::from_secs(300)),
+        }
+    }
+}
+
+impl Recovery {
+    /// After this many failed attempts a person is needed: the ladder's length, for a single rung the number of
+    /// attempts until the backoff has grown to its longest, and in any case `limit`.
+    #[must_use]
+    pub fn exhausted_after(&self) -> u32 {
+        let rungs = match self.ladder.len() {
+            0 => return 0,
+            1 => self.backoff.steps_to_max(),
+            n => u32::try_from(n).unwrap_or(u32::MAX),
+        };
+        self.limit.map_or(rungs, |limit| rungs.min(limit))
+    }
+}
+
+/// Exponential spacing of attempts: `initial`, twice that, and so on up to `max`. 10 s to 5 min is what the kubelet
+/// uses for restarts.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Backoff {
+    /// Between the first attempt and the second.
+    pub initial: Duration,
+    /// The longest wait; a unit that stayed healthy for this long starts from `initial` again.
+    pub max: Duration,
+}
+
+impl Default for Backoff {
+    fn default() -> Self {
+        Self { initial: Duration::from_secs(10), max: Duration::from_secs(300) }
+    }
+}
+
+impl Backoff {
+    /// The least time from attempt number `attempt` (counted from 1) to the next.
+    #[must_use]
+    pub fn delay(&self, attempt: u32) -> Duration {
+        let doubled = attempt.saturating_sub(1).min(31);
+        self.initial.saturating_mul(1 << doubled).min(self.max)
+    }
+
+    /// The number of attempts until the wait is the longest.
+    #[must_use]
+    pub fn steps_to_max(&self) -> u32 {
+        (1..32).find(|n| self.delay(*n) >= self.max).unwrap_or(32)
+    }
+}
+
+/// One step of a recovery ladder.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Rung {
+    /// `RestartUnit` on the check's unit.
+    Restart,
+    /// `StartUnit` on the check's unit.
+    Start,
+    /// `StopUnit` on the check's unit.
+    Stop,
+    /// `ReloadUnit` on the check's unit.
+    Reload,
+    /// `StartUnit` on another unit.
+    StartUnit(UnitName),
+}
+
+impl Rung {
+    /// As a clause of a sentence: `restart`, `start of gru-terminate.service`.
+    #[must_use]
+    pub fn describe(&self) -> String {
+        match self {
+            Self::Restart => "restart".to_owned(),
+            Self::Start => "start".to_owned(),
+            Self::Stop => "stop".to_owned(),
+            Self::Reload => "reload".to_owned(),
+            Self::StartUnit(unit) => format!("start of {unit}"),
+        }
+    }
+}
+
+/// How long a stop by somebody else is respected (DESIGN: rule 12).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum AfterStop {
+    /// Then the unit counts as down. Zero: at once.
+    After(Duration),
+    /// For as long as it lasts.
+    Never,
+}
+
+/// Who hears of a check, and when.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Alert {
+    /// Mail addresses (already the global ones where the check names none).
+    pub to: Vec<Arc<str>>,
+    /// The incident must have lasted this long before anybody is told.
+    pub after: Duration,
+    /// Between *still down* mails; `None` for none.
+    pub remind: Option<Duration>,
+    /// Nobody is told.
+    pub off: bool,
+}
+
+/// How to tell whether a check is well.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Probe {
+    /// An HTTP or HTTPS request.
+    Http(Arc<HttpProbe>),
+    /// A TCP connection, with an optional exchange.
+    Tcp(Arc<TcpProbe>),
+    /// The unit's own state is the check.
+    Unit,
+}
+
+impl Probe {
+    /// What is probed, for status and mails: `http GET http://127.0.0.1:9001/`.
+    #[must_use]
+    pub fn describe(&self) -> String {
+        match self {
+            Self::Http(http) => format!("http {} {}", http.method, http.url),
+            Self::Tcp(tcp) => format!("tcp {}", tcp.address),
+            Self::Unit => "unit state".to_owned(),
+        }
+    }
+}
+
+/// An HTTP request and what is expected of its answer.
+#[derive(Clone, Debug, PartialEq)]
+pub struct HttpProbe {
+    /// Absolute, scheme `http` or `https`.
+    pub url: http::Uri,
+    /// `GET` unless told otherwise.
+    pub method: http::Method,
+    /// Sent besides `Host`, `User-Agent` and `Accept`, which they override.
+    pub headers: Vec<(http::HeaderName, http::HeaderValue)>,
+    /// Statuses that pass.
+    pub status: StatusSet,
+    /// The body must contain this text.
+    pub body_contains: Option<String>,
+    /// The body must match this regular expression.
+    pub body_matches: Option<Pattern>,
+    /// Follow up to 10 redirects, and judge the last answer.
+    pub follow_redirects: bool,
+    /// Verify the certificate's chain and name.
+    pub verify_tls: bool,
+}
+
+/// A set of HTTP statuses: `200`, `200-299`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct StatusSet(pub Vec<RangeInclusive<u16>>);
+
+impl StatusSet {
+    /// Whether `status` is in the set.
+    #[must_use]
+    pub fn contains(&self, status: u16) -> bool {
+        self.0.iter().any(|range| range.contains(&status))
+    }
+}
+
+impl Default for StatusSet {
+    /// 200 to 299: success by RFC 9110, section 15.3.
+    fn default() -> Self {
+        Self(vec![200..=299])
+    }
+}
+
+impl fmt::Display for StatusSet {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for (i, range) in self.0.iter().enumerate() {
+            let separator = if i > 0 { ", " } else { "" };
+            if range.start() == range.end() {
+                write!(f, "{separator}{}", range.start())?;
+            } else {
+                write!(f, "{separator}{}-{}", range.start(), range.end())?;
+            }
+        }
+        Ok(())
+    }
+}
+
+/// A regular expression that compares by its text.
+#[derive(Clone, Debug)]
+pub struct Pattern(pub regex_lite::Regex);
+
+impl PartialEq for Pattern {
+    fn eq(&self, other: &Self) -> bool {
+        self.0.as_str() == other.0.as_str()
+    }
+}
+
+/// A TCP connection, and what is exchanged on it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct TcpProbe {
+    /// Where to connect.
+    pub address: HostPort,
+    /// Sent once connected.
+    pub send: Option<String>,
+    /// What comes back must contain this text.
+    pub expect: Option<String>,
+}
+
+/// `host:port`, `127.0.0.1:22`, `[::1]:22`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct HostPort {
+    /// A name or an address, without brackets.
+    pub host: String,
+    /// 1 to 65535.
+    pub port: u16,
+}
+
+impl fmt::Display for HostPort {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if self.host.contains(':') {
+            write!(f, "[{}]:{}", self.host, self.port)
+        } else {
+            write!(f, "{}:{}", self.host, self.port)
+        }
+    }
+}
+
+impl HostPort {
+    /// # Errors
+    /// A sentence that says what was expected.
+    pub fn parse(text: &str) -> Result<Self, String> {
+        let expected =
+            || format!("expected HOST:PORT, such as `127.0.0.1:9001` or `[::1]:9001`, not `{text}`");
+        let (host, port) = text.rsplit_once(':').ok_or_else(expected)?;
+        let bare = host.strip_prefix('[').and_then(|h| h.strip_suffix(']'));
+        let host = bare.unwrap_or(host);
+        if host.is_empty() || (bare.is_none() && host.contains(':')) || host.contains(char::is_whitespace) {
+            return Err(expected());
+        }
+        match port.parse::<u16>() {
+            Ok(port) if port > 0 => Ok(Self { host: host.to_owned(), port }),
+            _ => Err(format!("`{port}` is not a port: 1 to 65535")),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn backoff_doubles_up_to_its_longest() {
+        let backoff = Backoff::default();
+        let delays: Vec<u64> = (1..=8).map(|n| backoff.delay(n).as_secs()).collect();
+        assert_eq!(delays, [10, 20, 40, 80, 160, 300, 300, 300]);
+        assert_eq!(backoff.delay(u32::MAX), backoff.max);
+    }
+
+    #[test]
+    fn a_single_rung_is_exhausted_when_the_backoff_is_at_its_longest() {
+        let mut recovery = Recovery { ladder: vec![Rung::Restart], ..Recovery::default() };
+        assert_eq!(recovery.exhausted_after(), 6);
+        recovery.limit = Some(2);
+        assert_eq!(recovery.exhausted_after(), 2);
+        recovery.ladder.clear();
+        assert_eq!(recovery.exhausted_after(), 0);
+    }
+
+    #[test]
+    fn addresses_name_a_host_and_a_port() {
+        assert_eq!(HostPort::parse("[::1]:22").unwrap().to_string(), "[::1]:22");
+        assert_eq!(HostPort::parse("lf-proxy:443").unwrap().port, 443);
+        for bad in ["", "host", "host:", "host:0", "host:70000", "::1:22", ":22", "a b:1"] {
+            assert!(HostPort::parse(bad).is_err(), "{bad}");
+        }
+    }
+
+    #[test]
+    fn check_names_are_plain() {
+        assert!(CheckName::new("gru-dns.2@x:y").is_ok());
+        for bad in ["", "a b", "-x", ".x", "a/b", "é", "a\nb"] {
+            assert!(CheckName::new(bad).is_err(), "{bad}");
+        }
+    }
+}

@@ -1,0 +1,110 @@
+//! One snapshot of everything, as the daemon hands it out and `stealthctl` shows it.
+//!
+//! Both sides use these types, so the two binaries cannot disagree. Values only; no I/O, no clock.
+
+use std::sync::Arc;
+
+use serde::{Deserialize, Serialize};
+
+use crate::check::CheckName;
+use crate::notice::{Attempt, IncidentId};
+use crate::time::Wall;
+use crate::unit::{UnitName, UnitState};
+use crate::verdict::{Health, Seen};
+
+/// Everything that `stealthctl status --json` prints.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Snapshot {
+    /// The daemon's version.
+    pub version: String,
+    /// When this was taken.
+    pub at: Wall,
+    /// When the daemon started.
+    pub started: Wall,
+    /// The configuration in force.
+    pub configuration: ConfigurationStatus,
+    /// The mail queue.
+    pub mail: MailStatus,
+    /// Whatever else an administrator must know, one sentence each: systemd unreachable, an unknown unit, no state directory.
+    pub alerts: Vec<String>,
+    /// In name order.
+    pub checks: Vec<CheckStatus>,
+}
+
+/// The configuration in force, and what became of the last attempt to load another.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ConfigurationStatus {
+    /// When the one in force was loaded.
+    pub loaded: Wall,
+    /// The files it came from.
+    pub files: Vec<String>,
+    /// The last reload was refused: when, and the problems, a line each.
+    pub refused: Option<(Wall, Vec<String>)>,
+}
+
+/// The mail queue.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct MailStatus {
+    /// Whether the configuration has a `mail:` section.
+    pub configured: bool,
+    /// Mails not yet accepted by the server.
+    pub queued: usize,
+    /// When the oldest of them was written.
+    pub oldest: Option<Wall>,
+    /// Why the last delivery failed; `None` once one succeeded.
+    pub last_error: Option<String>,
+}
+
+/// One check.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct CheckStatus {
+    /// The check.
+    pub name: CheckName,
+    /// The unit it speaks for.
+    pub unit: Option<UnitName>,
+    /// What is probed.
+    pub probe: String,
+    /// How it is.
+    pub health: Health,
+    /// Since when it is so.
+    pub since: Wall,
+    /// The latest observation.
+    pub last: Option<Seen>,
+    /// One clause: what happens next (`probe in 12s`, `restart in 40s (attempt 3)`, `waiting for the restart job`).
+    pub next: String,
+    /// When the next probe is due.
+    pub next_probe: Option<Wall>,
+    /// The open incident.
+    pub incident: Option<IncidentStatus>,
+    /// What systemd says of the unit.
+    pub unit_state: Option<UnitState>,
+    /// Earlier observations, oldest first; failures are kept longer than successes. Only in the detailed view.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub history: Vec<Seen>,
+    /// The runbook. Only in the detailed view.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub runbook: Option<Arc<str>>,
+}
+
+/// An open incident.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct IncidentStatus {
+    /// Its id, as in the journal and in the mails.
+    pub id: IncidentId,
+    /// When it opened.
+    pub since: Wall,
+    /// What failed.
+    pub cause: String,
+    /// How many recovery attempts there were.
+    pub attempts: u32,
+    /// How many there may be; `None`: no limit.
+    pub limit: Option<u32>,
+    /// The latest attempt.
+    pub last_attempt: Option<Attempt>,
+    /// A person is needed.
+    pub needs_you: bool,
+    /// Why no recovery is under way right now, in one clause.
+    pub holding_back: Option<String>,
+    /// Mails asked for, and how many of them the server has accepted.
+    pub notices: (u32, u32),
+}

@@ -1,0 +1,370 @@
+//! What systemd says of a unit, as plain values in systemd's own words.
+//!
+//! The systemd client fills these from D-Bus properties; the core reads them. Nothing here performs I/O.
+
+use std::fmt;
+use std::sync::Arc;
+
+use serde::{Deserialize, Serialize};
+
+/// The name of a systemd unit with its suffix, such as `fibridge.service`.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(try_from = "String", into = "String")]
+pub struct UnitName(Arc<str>);
+
+/// The suffixes of units that a check can speak for (systemd.unit(5)).
+const SUFFIXES: [&str; 11] = [
+    "service",
+    "socket",
+    "target",
+    "device",
+    "mount",
+    "automount",
+    "swap",
+    "timer",
+    "path",
+    "slice",
+    "scope",
+];
+
+/// systemd's UNIT_NAME_MAX: a unit name is a file name.
+const UNIT_NAME_MAX: usize = 255;
+
+impl UnitName {
+    /// Checks `name` by the rules of systemd.unit(5): a known suffix, at most 255 characters of
+    /// `A-Z a-z 0-9 : - _ . \ @`, and an instance where there is an `@` (a template cannot be started).
+    ///
+    /// # Errors
+    /// A sentence that says what is wrong with the name.
+    pub fn new(name: &str) -> Result<Self, String> {
+        if name.is_empty() {
+            return Err("a unit name cannot be empty".to_owned());
+        }
+        if name.len() > UNIT_NAME_MAX {
+            return Err(format!("a unit name has at most {UNIT_NAME_MAX} characters"));
+        }
+        if let Some(bad) = name.chars().find(|c| !(c.is_ascii_alphanumeric() || ":-_.\\@".contains(*c))) {
+            return Err(format!("{bad:?} cannot stand in a unit name"));
+        }
+        let Some((stem, suffix)) = name.rsplit_once('.') else {
+            return Err(format!("a unit name needs its suffix: did you mean `{name}.service`?"));
+        };
+        if !SUFFIXES.contains(&suffix) {
+            return Err(format!("`.{suffix}` is not a kind of unit: did you mean `{name}.service`?"));
+        }
+        if stem.is_empty() || stem.starts_with('@') {
+            return Err("a unit name needs something before its suffix".to_owned());
+        }
+        if stem.ends_with('@') {
+            return Err(format!("`{name}` is a template; name an instance, such as `{stem}NAME.{suffix}`"));
+        }
+        Ok(Self(Arc::from(name)))
+    }
+
+    /// The name as text.
+    #[must_use]
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl fmt::Display for UnitName {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+impl TryFrom<String> for UnitName {
+    type Error = String;
+    fn try_from(name: String) -> Result<Self, String> {
+        Self::new(&name)
+    }
+}
+
+impl From<UnitName> for String {
+    fn from(name: UnitName) -> Self {
+        name.0.as_ref().to_owned()
+    }
+}
+
+/// systemd's `LoadState`: whether the unit's file was found and understood.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum LoadState {
+    /// The unit file was read.
+    Loaded,
+    /// systemd knows no such unit.
+    NotFound,
+    /// Linked to /dev/null: it must not be started.
+    Masked,
+    /// The file has a setting that makes it unusable.
+    BadSetting,
+    /// The file could not be read.
+    Error,
+    /// Still a stub, merged into another unit, or a state this version does not know.
+    Other,
+}
+
+/// systemd's `ActiveState`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum ActiveState {
+    /// Up.
+    Active,
+    /// Up and reloading its configuration.
+    Reloading,
+    /// Not running, and not because of a failure.
+    Inactive,
+    /// Not running because of a failure.
+    Failed,
+    /// On the way up (also while systemd waits to restart it: sub state `auto-restart`).
+    Activating,
+    /// On the way down.
+    Deactivating,
+    /// Under maintenance, or a state this version does not know.
+    Maintenance,
+}
+
+/// The kind of a systemd job (org.freedesktop.systemd1.Job, `JobType`).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum JobKind {
+    /// Start the unit.
+    Start,
+    /// Stop the unit.
+    Stop,
+    /// Stop, then start.
+    Restart,
+    /// Ask the unit to read its configuration again.
+    Reload,
+    /// `verify-active`, `nop`, `try-…`, or one that was gone before its type could be read.
+    Other,
+}
+
+/// A job that systemd has queued or is running on a unit.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Job {
+    /// systemd's number of the job.
+    pub id: u32,
+    /// What it does.
+    pub kind: JobKind,
+}
+
+/// How a job ended (org.freedesktop.systemd1.Manager, `JobRemoved`), or why there was none.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case", tag = "result", content = "reason")]
+pub enum JobResult {
+    /// It did what it was asked to.
+    Done,
+    /// The unit did not come up (or down).
+    Failed,
+    /// The job's own time ran out.
+    Timeout,
+    /// Another job took its place, or an operator cancelled it.
+    Canceled,
+    /// A unit that this one depends on failed.
+    Dependency,
+    /// There was nothing to do in the unit's state.
+    Skipped,
+    /// The unit cannot do that (`invalid`, `assert`, `unsupported`, `collected`, `once`): systemd's word.
+    Other(String),
+    /// systemd refused to queue a job, or could not be asked; the sentence says why.
+    Refused(String),
+}
+
+impl fmt::Display for JobResult {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Done => f.write_str("done"),
+            Self::Failed => f.write_str("failed"),
+            Self::Timeout => f.write_str("timeout"),
+            Self::Canceled => f.write_str("canceled"),
+            Self::Dependency => f.write_str("dependency"),
+            Self::Skipped => f.write_str("skipped"),
+            Self::Other(word) => f.write_str(word),
+            Self::Refused(reason) => write!(f, "refused: {reason}"),
+        }
+    }
+}
+
+/// One reading of a unit's properties (`GetAll`), with what the signals before it told.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct UnitState {
+    /// Whether the unit's file was found.
+    pub load: LoadState,
+    /// Up, down or between.
+    pub active: ActiveState,
+    /// The unit type's finer word: `running`, `exited`, `dead`, `auto-restart`, …
+    pub sub: String,
+    /// `Result` of a service: `success`, `exit-code`, `signal`, `oom-kill`, `start-limit-hit`, …; empty elsewhere.
+    pub result: String,
+    /// The job that is queued or running on the unit now.
+    pub job: Option<Job>,
+    /// The unit went down (or is going down) while a job was on it: somebody asked systemd to stop it. `None` when it
+    /// is up, when it ended by itself, and when it was down before anybody watched.
+    pub stopped_by: Option<Job>,
+    /// systemd's 128-bit id of this run of the unit, in hex; empty where the unit never ran.
+    pub invocation_id: String,
+    /// How often systemd itself has restarted the service (`NRestarts`).
+    pub n_restarts: u32,
+    /// A service of `Type=oneshot`: inactive after success is its normal state.
+    pub oneshot: bool,
+    /// Main process of a running service; 0 for none.
+    pub main_pid: u32,
+    /// Exit code or signal number of the last main process (`ExecMainStatus`).
+    pub exit_status: i32,
+    /// `ExecMainCode`: how the last main process ended (CLD_EXITED = 1, CLD_KILLED = 2, CLD_DUMPED = 3; 0 = not yet).
+    pub exit_code: i32,
+    /// When it last became inactive or failed, microseconds since 1970 by systemd's word; 0 for never.
+    pub inactive_enter_usec: u64,
+    /// When it last became active, likewise; 0 for never.
+    pub active_enter_usec: u64,
+    /// When it last changed state at all, likewise.
+    pub state_change_usec: u64,
+    /// The unit's own description.
+    pub description: String,
+}
+
+impl Default for UnitState {
+    /// A unit that systemd has not been asked about: not found and inactive.
+    fn default() -> Self {
+        Self {
+            load: LoadState::NotFound,
+            active: ActiveState::Inactive,
+            sub: "dead".to_owned(),
+            result: String::new(),
+            job: None,
+            stopped_by: None,
+            invocation_id: String::new(),
+            n_restarts: 0,
+            oneshot: false,
+            main_pid: 0,
+            exit_status: 0,
+            exit_code: 0,
+            inactive_enter_usec: 0,
+            active_enter_usec: 0,
+            state_change_usec: 0,
+            description: String::new(),
+        }
+    }
+}
+
+impl UnitState {
+    /// systemd is itself about to restart the service.
+    #[must_use]
+    pub fn auto_restart(&self) -> bool {
+        self.active == ActiveState::Activating && self.sub.starts_with("auto-restart")
+    }
+
+    /// The state as `systemctl status` words it: `active (running)`, `failed (Result: exit-code)`.
+    #[must_use]
+    pub fn describe(&self) -> String {
+        match self.load {
+            LoadState::NotFound => return "not found".to_owned(),
+            LoadState::Masked => return "masked".to_owned(),
+            LoadState::BadSetting => return "bad setting in the unit file".to_owned(),
+            LoadState::Error => return "the unit file could not be loaded".to_owned(),
+            LoadState::Loaded | LoadState::Other => {}
+        }
+        let active = match self.active {
+            ActiveState::Active => "active",
+            ActiveState::Reloading => "reloading",
+            ActiveState::Inactive => "inactive",
+            ActiveState::Failed => "failed",
+            ActiveState::Activating => "activating",
+            ActiveState::Deactivating => "deactivating",
+            ActiveState::Maintenance => "maintenance",
+        };
+        if self.active == ActiveState::Failed && !self.result.is_empty() {
+            format!("{active} (Result: {})", self.result)
+        } else if self.auto_restart() && !self.result.is_empty() {
+            format!("{active} ({}) (Result: {})", self.sub, self.result)
+        } else {
+            format!("{active} ({})", self.sub)
+        }
+    }
+
+    /// How the last main process ended, as a clause: `main process exited with status 3`, `killed by signal 9 (KILL)`.
+    #[must_use]
+    pub fn describe_exit(&self) -> Option<String> {
+        const EXITED: i32 = 1;
+        const KILLED: i32 = 2;
+        const DUMPED: i32 = 3;
+        let status = self.exit_status;
+        match self.exit_code {
+            EXITED => Some(format!("main process exited with status {status}")),
+            KILLED => Some(format!("main process was killed by signal {status}{}", signal_name(status))),
+            DUMPED => Some(format!("main process dumped core on signal {status}{}", signal_name(status))),
+            _ => None,
+        }
+    }
+}
+
+/// The usual name of a signal, ready to append: ` (KILL)`; empty for one that needs no name here.
+fn signal_name(signal: i32) -> &'static str {
+    match signal {
+        1 => " (HUP)",
+        2 => " (INT)",
+        3 => " (QUIT)",
+        4 => " (ILL)",
+        6 => " (ABRT)",
+        7 => " (BUS)",
+        8 => " (FPE)",
+        9 => " (KILL)",
+        11 => " (SEGV)",
+        13 => " (PIPE)",
+        15 => " (TERM)",
+        31 => " (SYS)",
+        _ => "",
+    }
+}
+
+/// What the manager itself is doing (`SystemState` and logind's `PrepareForShutdown`).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum ManagerState {
+    /// Still booting (`initializing`, `starting`).
+    Starting,
+    /// `running`, `degraded` or `maintenance`: units may be acted on.
+    #[default]
+    Running,
+    /// Shutting down.
+    Stopping,
+    /// The manager cannot be reached over D-Bus.
+    Unreachable,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn unit_names_are_checked_by_the_rules_of_systemd() {
+        for good in ["a.service", "getty@tty1.service", "dev-sda.device", "a:b-c_d.e\\x20.timer"] {
+            assert!(UnitName::new(good).is_ok(), "{good}");
+        }
+        for (bad, says) in [
+            ("", "empty"),
+            ("fibridge", "did you mean `fibridge.service`"),
+            ("fibridge.conf", "did you mean `fibridge.conf.service`"),
+            ("a b.service", "' '"),
+            ("x\n.service", "'\\n'"),
+            (".service", "something before"),
+            ("getty@.service", "template"),
+        ] {
+            let error = UnitName::new(bad).unwrap_err();
+            assert!(error.contains(says), "{bad:?}: {error}");
+        }
+        assert!(UnitName::new(&format!("{}.service", "x".repeat(250))).is_err());
+    }
+
+    #[test]
+    fn states_read_as_systemctl_words_them() {
+        let mut state = UnitState { load: LoadState::Loaded, ..UnitState::default() };
+        assert_eq!(state.describe(), "inactive (dead)");
+        state.active = ActiveState::Failed;
+        state.result = "exit-code".into();
+        assert_eq!(state.describe(), "failed (Result: exit-code)");
+        assert_eq!(UnitState::default().describe(), "not found");
+    }
+}
