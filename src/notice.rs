@@ -9,8 +9,8 @@ use crate::check::{CheckName, Rung};
 use crate::time::Wall;
 use crate::unit::{JobResult, UnitName, UnitState};
 
-/// The id of an incident: the check's name and the wall-clock second it opened, `fibridge-1795345200`, with a suffix
-/// where the clock was set back onto one that is taken. Unique on a machine, safe in a file name and in a Message-ID.
+/// The id of an incident: the check's name and the wall-clock second it opened, `fibridge-1795345200`, counted up
+/// where that second is taken (the clock was set back). Unique on a machine, safe in a file name and in a Message-ID.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(transparent)]
 pub struct IncidentId(pub Arc<str>);

@@ -1,0 +1,184 @@
+//! What goes into the core and what comes out of it: events, orders, actions and transitions. Values only.
+
+use std::time::Duration;
+
+use crate::check::{Check, CheckName, Probe, Rung};
+use crate::notice::{IncidentId, Notice, NoticeId, Proof};
+use crate::time::Wall;
+use crate::unit::{JobResult, ManagerState, UnitName, UnitState};
+use crate::verdict::{Health, Observation};
+
+/// One run of a check's probe. Numbers grow; an observation is taken only from the run that is under way.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct RunId(pub u64);
+
+/// One recovery attempt on a unit.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct AttemptId(pub u64);
+
+/// What the core is told.
+#[derive(Clone, Debug)]
+pub enum Event {
+    /// A probe run ended.
+    Observed {
+        /// The check it ran for.
+        check: CheckName,
+        /// Which run.
+        run: RunId,
+        /// What it saw.
+        observation: Observation,
+    },
+    /// A unit's properties were read.
+    UnitChanged {
+        /// The unit, by the name that the configuration uses.
+        unit: UnitName,
+        /// What systemd says of it.
+        state: UnitState,
+    },
+    /// A job that the core asked for has ended, or could not be asked for.
+    JobEnded {
+        /// The unit the attempt is for (not the other unit that a ladder may start).
+        unit: UnitName,
+        /// Which attempt.
+        attempt: AttemptId,
+        /// How it ended.
+        result: JobResult,
+        /// The unit's properties, read after the end; `None` when they could not be read.
+        state: Option<UnitState>,
+    },
+    /// systemd boots, runs, shuts down, or cannot be reached.
+    ManagerChanged(ManagerState),
+    /// Time has passed.
+    Tick,
+    /// An operator's order.
+    Command(Command),
+    /// A new set of checks is in force. Checks that did not change keep their state.
+    Configured(Vec<Check>),
+    /// A notice is safely in the spool.
+    NoticeSpooled(NoticeId),
+    /// The mail server has accepted a notice.
+    NoticeDelivered(NoticeId),
+}
+
+/// An operator's order. Names that are not configured are ignored here; whoever takes the order checks them first.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Command {
+    /// Probe now.
+    Check(CheckName),
+    /// Leave the check alone for so long.
+    Pause(CheckName, Duration),
+    /// End a pause.
+    Resume(CheckName),
+}
+
+/// What the core wants done.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Action {
+    /// Run a probe once; answer with [`Event::Observed`] within its deadline, whatever happens.
+    Probe {
+        /// The check.
+        check: CheckName,
+        /// To be handed back.
+        run: RunId,
+        /// What to do.
+        probe: Probe,
+        /// The unit of the check, for probes that look at it.
+        unit: Option<UnitName>,
+        /// The deadline.
+        timeout: Duration,
+    },
+    /// Ask systemd for a job; answer with [`Event::JobEnded`].
+    StartJob {
+        /// The unit the attempt is for.
+        unit: UnitName,
+        /// To be handed back.
+        attempt: AttemptId,
+        /// What to ask for. For [`Rung::StartUnit`] the job is on that other unit.
+        rung: Rung,
+        /// Call `ResetFailedUnit` first: the start limit has been hit.
+        reset_failed: bool,
+    },
+    /// Mail somebody; answer with [`Event::NoticeSpooled`], later with [`Event::NoticeDelivered`].
+    Notify(Box<Notice>),
+    /// Something happened that belongs into the journal, onto the bus and into the state file.
+    Changed(Change),
+}
+
+/// A transition, with what a log entry needs.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Change {
+    /// The check it concerns; `None` for a unit or the machine.
+    pub check: Option<CheckName>,
+    /// The unit it concerns.
+    pub unit: Option<UnitName>,
+    /// The incident it belongs to.
+    pub incident: Option<IncidentId>,
+    /// What happened.
+    pub what: What,
+}
+
+/// The kinds of transition.
+#[derive(Clone, Debug, PartialEq)]
+pub enum What {
+    /// A check's health is another (incidents have their own entries besides).
+    Health {
+        /// Before.
+        from: Health,
+        /// Now.
+        to: Health,
+        /// What was seen.
+        because: String,
+    },
+    /// An incident opened.
+    IncidentOpened {
+        /// What failed.
+        cause: String,
+    },
+    /// An incident closed.
+    IncidentClosed {
+        /// When it had opened.
+        since: Wall,
+        /// How many recovery attempts it took.
+        attempts: u32,
+    },
+    /// A recovery job was asked for.
+    RecoveryAsked {
+        /// The attempt's number in the incident.
+        number: u32,
+        /// What was asked for.
+        rung: Rung,
+    },
+    /// A recovery job ended.
+    RecoveryEnded {
+        /// The attempt's number in the incident.
+        number: u32,
+        /// What was asked for.
+        rung: Rung,
+        /// How the job ended.
+        result: JobResult,
+    },
+    /// It is settled whether a recovery attempt worked.
+    RecoveryJudged {
+        /// The attempt's number in the incident.
+        number: u32,
+        /// The judgement.
+        proof: Proof,
+    },
+    /// A recovery is due and is not attempted. Told once for each reason.
+    RecoveryHeldBack {
+        /// Why.
+        why: String,
+    },
+    /// A person is needed.
+    NeedsYou {
+        /// Why.
+        why: String,
+    },
+    /// A unit that the configuration names is not known to systemd (`true`), or is known now (`false`).
+    UnitUnknown(bool),
+    /// systemd restarts the unit again and again.
+    CrashLoop {
+        /// How often within the window.
+        restarts: u32,
+    },
+}

@@ -1,0 +1,179 @@
+//! One incident of a check: its attempts, and what has been told of it.
+//!
+//! In: the check, the clock, the unit. Out: the notices that are due, in order, each once. It asks for nothing itself.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::recovery::Hold;
+use super::watch::UnitWatch;
+use crate::check::Check;
+use crate::notice::{Attempt, IncidentId, Notice, NoticeId, NoticeKind};
+use crate::time::{Mono, Now, Wall};
+
+/// The opening mail waits this long for the first recovery's result, so that it can tell of it.
+pub(super) const TELL_WITHIN: Duration = Duration::from_secs(10);
+
+/// So many attempts are kept to be told: the first and the latest.
+const ATTEMPTS_KEPT: usize = 6;
+
+/// An open incident.
+#[derive(Clone, Debug)]
+pub(super) struct Incident {
+    pub id: IncidentId,
+    pub since: Wall,
+    pub opened: Mono,
+    pub cause: String,
+    /// systemd restarts the unit again and again: another restart is no remedy.
+    pub crash_loop: bool,
+    /// InvocationID of the run that failed.
+    pub failed_invocation: String,
+    /// The first and the latest.
+    pub attempts: Vec<Attempt>,
+    pub attempts_total: u32,
+    /// Why a person is needed, once one is.
+    pub needs_you: Option<String>,
+    /// Why a recovery that is due is not attempted.
+    pub held_back: Option<Hold>,
+    /// Notices asked for.
+    pub asked: u32,
+    /// Notices that the server has accepted.
+    pub delivered: u32,
+    pub told_down: bool,
+    pub told_needs_you: bool,
+    /// When the last notice was asked for.
+    pub last_told: Mono,
+}
+
+impl Incident {
+    pub(super) fn open(id: IncidentId, now: Now, cause: String, failed_invocation: String) -> Self {
+        Self {
+            id,
+            since: now.wall,
+            opened: now.mono,
+            cause,
+            crash_loop: false,
+            failed_invocation,
+            attempts: Vec::new(),
+            attempts_total: 0,
+            needs_you: None,
+            held_back: None,
+            asked: 0,
+            delivered: 0,
+            told_down: false,
+            told_needs_you: false,
+            last_told: now.mono,
+        }
+    }
+
+    /// Adds an attempt, and forgets one from the middle where there are many.
+    pub(super) fn record(&mut self, attempt: Attempt) {
+        self.attempts_total = attempt.number;
+        if self.attempts.len() >= ATTEMPTS_KEPT {
+            self.attempts.remove(1);
+        }
+        self.attempts.push(attempt);
+    }
+
+    /// The attempt with this number, if it is still kept.
+    pub(super) fn attempt_mut(&mut self, number: u32) -> Option<&mut Attempt> {
+        self.attempts.iter_mut().rev().find(|attempt| attempt.number == number)
+    }
+
+    /// The moment of the next notice if nothing happens until then; `None` for never.
+    pub(super) fn next_due(&self, check: &Check, pending: bool) -> Option<Mono> {
+        if silent(check) {
+            return None;
+        }
+        if !self.told_down {
+            return Some(self.down_due(check, pending));
+        }
+        if self.needs_you.is_some() && !self.told_needs_you {
+            return Some(self.last_told);
+        }
+        check.alert.remind.map(|remind| self.last_told.after(remind))
+    }
+
+    /// When the opening notice is due. `pending`: a first recovery is about to be asked for or its job runs.
+    fn down_due(&self, check: &Check, pending: bool) -> Mono {
+        let due = self.opened.after(check.alert.after);
+        if pending && self.attempts_total <= 1 { due.max(self.opened.after(TELL_WITHIN)) } else { due }
+    }
+
+    /// The notice that is due now, marked as asked for.
+    pub(super) fn take_due(
+        &mut self,
+        now: Now,
+        check: &Check,
+        watch: Option<&UnitWatch>,
+        pending: bool,
+        next: impl FnOnce(&Self) -> String,
+    ) -> Option<Notice> {
+        if self.next_due(check, pending)? > now.mono {
+            return None;
+        }
+        let kind = if !self.told_down {
+            self.told_down = true;
+            NoticeKind::Down
+        } else if self.needs_you.is_some() && !self.told_needs_you {
+            self.told_needs_you = true;
+            NoticeKind::NeedsYou
+        } else {
+            NoticeKind::StillDown
+        };
+        let next = next(self);
+        Some(self.notice(now, kind, check, watch, next))
+    }
+
+    /// The notices that close the incident. One that ended before anybody was to hear of it ends in silence; one whose
+    /// opening notice merely waited for a job's result is told whole.
+    pub(super) fn close(&mut self, now: Now, check: &Check, watch: Option<&UnitWatch>) -> Vec<Notice> {
+        let mut notices = Vec::new();
+        if silent(check) {
+            return notices;
+        }
+        if !self.told_down && now.mono.since(self.opened) >= check.alert.after {
+            self.told_down = true;
+            notices.push(self.notice(now, NoticeKind::Down, check, watch, "It passes again.".to_owned()));
+        }
+        if self.told_down {
+            let next = "Nothing to do.".to_owned();
+            notices.push(self.notice(now, NoticeKind::Recovered, check, watch, next));
+        }
+        notices
+    }
+
+    fn notice(
+        &mut self,
+        now: Now,
+        kind: NoticeKind,
+        check: &Check,
+        watch: Option<&UnitWatch>,
+        next: String,
+    ) -> Notice {
+        self.asked += 1;
+        self.last_told = now.mono;
+        Notice {
+            id: NoticeId { incident: self.id.clone(), number: self.asked },
+            kind,
+            to: check.alert.to.clone(),
+            at: now.wall,
+            check: check.name.clone(),
+            unit: check.unit.clone(),
+            probe: check.probe.describe(),
+            since: self.since,
+            cause: self.cause.clone(),
+            attempts: self.attempts.clone(),
+            attempts_total: self.attempts_total,
+            next,
+            state: watch.and_then(|watch| watch.state.clone()),
+            failed_invocation: self.failed_invocation.clone(),
+            runbook: check.runbook.as_ref().map(Arc::clone),
+        }
+    }
+}
+
+/// Nobody is to hear of this check.
+fn silent(check: &Check) -> bool {
+    check.alert.off || check.alert.to.is_empty()
+}

@@ -1,0 +1,383 @@
+//! Which job may be asked for, when, and whether it helped (DESIGN: rules 4 to 7 and 13).
+//!
+//! In: checks with an incident and the state of their unit. Out: at most one job for a unit, its judgement, and the
+//! reason wherever nothing is done. It opens and closes no incident.
+
+use std::time::Duration;
+
+use super::event::{Action, AttemptId, What};
+use super::state::{Base, CheckState};
+use super::watch::{Condition, InFlight, UnitWatch};
+use super::{Engine, changed, human_until};
+use crate::check::{Check, CheckName, Rung};
+use crate::notice::{Attempt, Proof};
+use crate::time::{Mono, Now, human};
+use crate::unit::{ActiveState, JobResult, ManagerState, UnitName, UnitState};
+
+/// A job of ours that has not ended after this long is a matter for a person: systemd's own start and stop time-outs
+/// (90 s each by default) should have ended it.
+const JOB_OVERDUE: Duration = Duration::from_secs(300);
+
+impl Engine {
+    /// Asks for a job on the unit if one is due and allowed; otherwise says why not.
+    pub(super) fn consider_recovery(&mut self, now: Now, unit: &UnitName, out: &mut Vec<Action>) {
+        let Some(watch) = self.units.get(unit) else { return };
+        let mut wanting: Vec<(Mono, CheckName)> = watch
+            .checks
+            .iter()
+            .filter_map(|name| {
+                let state = self.checks.get(name)?;
+                let incident = state.incident.as_ref()?;
+                let set_aside = state.paused() || state.stop_respected(now, Some(watch)).is_some();
+                let wants = state.base == Base::Down && !set_aside && !state.check.recovery.ladder.is_empty();
+                wants.then(|| (incident.opened, name.clone()))
+            })
+            .collect();
+        wanting.sort();
+        for (_, name) in wanting {
+            let (Some(state), Some(watch)) = (self.checks.get(&name), self.units.get(unit)) else { return };
+            match permitted(now, self.manager, state, watch) {
+                Ok(rung) => self.ask(now, unit, &name, rung, out),
+                Err(why) => self.hold_back(&name, why, out),
+            }
+        }
+    }
+
+    fn ask(&mut self, now: Now, unit: &UnitName, name: &CheckName, rung: Rung, out: &mut Vec<Action>) {
+        let (Some(state), Some(watch)) = (self.checks.get_mut(name), self.units.get_mut(unit)) else {
+            return;
+        };
+        let recovery = &state.check.recovery;
+        let Some(incident) = &mut state.incident else { return };
+        watch.attempts = watch.attempts.saturating_add(1);
+        let exhausted = state.climbed >= recovery.exhausted_after();
+        let wait = if exhausted { recovery.backoff.max } else { recovery.backoff.delay(watch.attempts) };
+        watch.next_attempt = now.mono.after(wait);
+        state.tries = state.tries.saturating_add(1);
+        let number = incident.attempts_total.saturating_add(1);
+        incident.held_back = None;
+        incident.record(Attempt { number, rung: rung.clone(), asked: now.wall, result: None, verdict: None });
+        let id = AttemptId(self.next_attempt);
+        self.next_attempt += 1;
+        let unit_state = watch.state.as_ref();
+        watch.attempt = Some(InFlight {
+            id,
+            by: name.clone(),
+            rung: rung.clone(),
+            number,
+            asked: now.mono,
+            invocation_before: unit_state.map_or_else(String::new, |state| state.invocation_id.clone()),
+            ended: None,
+            grace_until: now.mono,
+        });
+        // A unit that has hit its start limit is not started again before this; that it has is not always visible
+        // (`Result` may still be `exit-code`), so every failed unit gets it.
+        let reset_failed = unit_state.is_some_and(|state| state.active == ActiveState::Failed);
+        out.push(Action::StartJob { unit: unit.clone(), attempt: id, rung: rung.clone(), reset_failed });
+        out.push(changed(Some(name), Some(unit), Some(&incident.id), What::RecoveryAsked { number, rung }));
+    }
+
+    fn hold_back(&mut self, name: &CheckName, why: Hold, out: &mut Vec<Action>) {
+        let Some(state) = self.checks.get_mut(name) else { return };
+        let unit = state.check.unit.clone();
+        let Some(incident) = &mut state.incident else { return };
+        if incident.held_back.as_ref() == Some(&why) {
+            return;
+        }
+        incident.held_back = Some(why.clone());
+        if let Hold::Not(why) = why {
+            let id = incident.id.clone();
+            out.push(changed(Some(name), unit.as_ref(), Some(&id), What::RecoveryHeldBack { why }));
+        }
+    }
+
+    /// A job has ended: either the unit comes up now, or the attempt has failed.
+    pub(super) fn job_ended(
+        &mut self,
+        now: Now,
+        unit: &UnitName,
+        attempt: AttemptId,
+        result: JobResult,
+        state: Option<UnitState>,
+        out: &mut Vec<Action>,
+    ) {
+        let Some(watch) = self.units.get_mut(unit) else { return };
+        let Some(mut flight) = watch.attempt.clone().filter(|flight| flight.id == attempt) else {
+            if let Some(state) = state {
+                self.unit_changed(now, unit, state, out);
+            }
+            return;
+        };
+        if flight.ended.is_some() {
+            return;
+        }
+        let done = result == JobResult::Done;
+        watch.stopped_by_us |= done && flight.rung == Rung::Stop;
+        let was = watch.condition.clone();
+        if let Some(state) = state {
+            // Read while the attempt is still open: what its job did to the unit is nobody else's stop.
+            watch.read(now, state, true);
+        }
+        let asker = self.checks.get_mut(&flight.by);
+        let grace = asker.as_ref().map_or(Duration::ZERO, |state| state.check.recovery.grace);
+        let incident = asker.and_then(|state| state.incident.as_mut());
+        if let Some(told) = incident.and_then(|incident| incident.attempt_mut(flight.number)) {
+            told.result = Some(result.clone());
+        }
+        self.changed_for(
+            &flight.by,
+            unit,
+            What::RecoveryEnded { number: flight.number, rung: flight.rung.clone(), result: result.clone() },
+            out,
+        );
+        flight.ended = Some(now.mono);
+        flight.grace_until = now.mono.after(grace);
+        let Some(watch) = self.units.get_mut(unit) else { return };
+        watch.settling = Some(now.mono);
+        let missing =
+            if done { unproven(&flight, watch) } else { Some(format!("the job ended as {result}")) };
+        watch.attempt = Some(flight);
+        match missing {
+            Some(why) => {
+                // Somebody else's job took the place of ours: that says nothing about the rung.
+                let climbs = result != JobResult::Canceled;
+                self.judge(now, unit, Proof::DidNotHelp(why), climbs, out);
+            }
+            None => self.look_now(now, unit),
+        }
+        self.condition_changed(now, unit, &was, out);
+        self.settle_unit(now, unit, out);
+    }
+
+    /// All checks of the unit are to be probed at once.
+    fn look_now(&mut self, now: Now, unit: &UnitName) {
+        let Some(watch) = self.units.get(unit) else { return };
+        for name in &watch.checks {
+            if let Some(state) = self.checks.get_mut(name) {
+                state.next_probe = now.mono;
+                // The run under way began before the job ended: it sees the old run of the unit.
+                state.running = None;
+            }
+        }
+    }
+
+    /// Settles the attempt that is under way. `climbs`: a rung that did not help is left behind.
+    pub(super) fn judge(
+        &mut self,
+        now: Now,
+        unit: &UnitName,
+        proof: Proof,
+        climbs: bool,
+        out: &mut Vec<Action>,
+    ) {
+        let Some(flight) = self.units.get_mut(unit).and_then(|watch| watch.attempt.take()) else { return };
+        if let Some(state) = self.checks.get_mut(&flight.by) {
+            if climbs && matches!(proof, Proof::DidNotHelp(_)) {
+                state.climbed = state.climbed.saturating_add(1);
+            }
+            let attempt = state.incident.as_mut().and_then(|incident| incident.attempt_mut(flight.number));
+            if let Some(attempt) = attempt {
+                attempt.verdict = Some(proof.clone());
+            }
+            state.next_probe = state.next_probe.min(now.mono.after(state.check.schedule.retry));
+        }
+        self.changed_for(&flight.by, unit, What::RecoveryJudged { number: flight.number, proof }, out);
+    }
+
+    /// An incident opens on a check of the unit. One that follows soon after the last was not really mended by what was
+    /// done then, so it begins a rung higher; after a long healthy time everything begins anew (DESIGN: rule 5).
+    pub(super) fn begin_trouble(&mut self, now: Now, unit: &UnitName, name: &CheckName) {
+        let Some(state) = self.checks.get(name) else { return };
+        let max = state.check.recovery.backoff.max;
+        let Some(watch) = self.units.get_mut(unit) else { return };
+        let rested = watch.healthy.take().is_some_and(|since| now.mono.since(since) >= max);
+        if rested {
+            watch.attempts = 0;
+            for name in &watch.checks {
+                if let Some(state) = self.checks.get_mut(name) {
+                    state.climbed = 0;
+                    state.tries = 0;
+                }
+            }
+        } else if let Some(state) = self.checks.get_mut(name)
+            && state.tries > 0
+        {
+            state.climbed = state.climbed.saturating_add(1);
+        }
+    }
+
+    /// An incident closed; the unit is healthy if it was the last one.
+    pub(super) fn end_trouble(&mut self, now: Now, unit: &UnitName) {
+        let Some(watch) = self.units.get_mut(unit) else { return };
+        let in_trouble =
+            |name: &CheckName| self.checks.get(name).is_some_and(|state| state.incident.is_some());
+        if !watch.checks.iter().any(in_trouble) {
+            watch.healthy = Some(now.mono);
+        }
+    }
+
+    /// Calls for a person when what may be tried has been tried.
+    pub(super) fn review(&mut self, now: Now, name: &CheckName, out: &mut Vec<Action>) {
+        let Some(state) = self.checks.get_mut(name) else { return };
+        let watch = state.check.unit.as_ref().and_then(|unit| self.units.get(unit));
+        let Some(why) = needs_you(now, state, watch) else { return };
+        let unit = state.check.unit.clone();
+        let Some(incident) = &mut state.incident else { return };
+        if incident.needs_you.is_none() {
+            incident.needs_you = Some(why.clone());
+            let id = incident.id.clone();
+            out.push(changed(Some(name), unit.as_ref(), Some(&id), What::NeedsYou { why }));
+        }
+    }
+
+    fn changed_for(&self, name: &CheckName, unit: &UnitName, what: What, out: &mut Vec<Action>) {
+        let incident = self.checks.get(name).and_then(|state| state.incident.as_ref());
+        out.push(changed(Some(name), Some(unit), incident.map(|incident| &incident.id), what));
+    }
+}
+
+/// Why a recovery that an incident calls for is not asked for now.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum Hold {
+    /// The ordinary course of things: the backoff, or an attempt under way.
+    Waiting,
+    /// It is not ours to act; the clause says why.
+    Not(String),
+}
+
+/// The rung to ask for now, or why nothing is asked for.
+fn permitted(now: Now, manager: ManagerState, state: &CheckState, watch: &UnitWatch) -> Result<Rung, Hold> {
+    let not = |why: &str| Err(Hold::Not(why.to_owned()));
+    if watch.attempt.is_some() {
+        return Err(Hold::Waiting);
+    }
+    match manager {
+        ManagerState::Running => {}
+        ManagerState::Starting => return not("the machine is still booting"),
+        ManagerState::Stopping => return not("the machine is shutting down"),
+        ManagerState::Unreachable => return not("systemd cannot be reached over D-Bus"),
+    }
+    if let Some(limit) = state.check.recovery.limit
+        && state.tries >= limit
+    {
+        return Err(Hold::Not(format!("the limit of {limit} attempts is reached")));
+    }
+    let Some(rung) = current_rung(&state.check, state.climbed) else {
+        return not("no recovery is configured");
+    };
+    if let Some(why) = watch.not_ours() {
+        return Err(Hold::Not(why));
+    }
+    if state.incident.as_ref().is_some_and(|incident| incident.crash_loop) && watch.condition == Condition::Up
+    {
+        return not("systemd itself restarts the unit each time; once more would not help");
+    }
+    if rung == Rung::Stop && watch.stopped_by_us {
+        return not("the unit was stopped as the last resort");
+    }
+    if now.mono < watch.next_attempt { Err(Hold::Waiting) } else { Ok(rung) }
+}
+
+fn current_rung(check: &Check, climbed: u32) -> Option<Rung> {
+    let ladder = &check.recovery.ladder;
+    let index = usize::try_from(climbed).unwrap_or(usize::MAX).min(ladder.len().checked_sub(1)?);
+    ladder.get(index).cloned()
+}
+
+/// What a job that is done lacks to have worked at all; `None`: the checks will tell.
+fn unproven(flight: &InFlight, watch: &UnitWatch) -> Option<String> {
+    if flight.rung == Rung::Stop {
+        return Some("the unit was stopped".to_owned());
+    }
+    if let Some(reason) = watch.condition.down() {
+        return Some(reason.to_owned());
+    }
+    let fresh = matches!(flight.rung, Rung::Restart | Rung::Start);
+    let same_run = watch.state.as_ref().is_some_and(|state| {
+        !state.invocation_id.is_empty() && state.invocation_id == flight.invocation_before
+    });
+    (fresh && same_run).then(|| "the job is done, but the unit's InvocationID is the old one".to_owned())
+}
+
+fn needs_you(now: Now, state: &CheckState, watch: Option<&UnitWatch>) -> Option<String> {
+    let recovery = &state.check.recovery;
+    state.incident.as_ref()?;
+    if recovery.ladder.is_empty() || state.paused() {
+        return None;
+    }
+    let attempt = watch.and_then(|watch| watch.attempt.as_ref());
+    if let Some(attempt) = attempt.filter(|attempt| attempt.ended.is_none()) {
+        let running = now.mono.since(attempt.asked);
+        return (running >= JOB_OVERDUE)
+            .then(|| format!("the {} job has been running for {}", attempt.rung.describe(), human(running)));
+    }
+    if attempt.is_some() {
+        return None;
+    }
+    if recovery.limit.is_some_and(|limit| state.tries >= limit) {
+        return Some(format!("{} attempts were made, the limit, and it is still failing", state.tries));
+    }
+    (state.climbed >= recovery.exhausted_after())
+        .then(|| format!("{} recovery attempts did not help for long", state.tries.max(1)))
+}
+
+/// The opening notice should wait: a first attempt is about to be asked for, or its job runs.
+pub(super) fn pending(state: &CheckState, watch: Option<&UnitWatch>) -> bool {
+    let Some(incident) = &state.incident else { return false };
+    if state.check.recovery.ladder.is_empty() {
+        return false;
+    }
+    match incident.attempts.last() {
+        Some(attempt) => attempt.result.is_none(),
+        None => watch.is_some_and(|watch| !matches!(watch.condition, Condition::Missing(_))),
+    }
+}
+
+/// The moment at which recovery must be looked at again though nothing happened.
+pub(super) fn next_look(state: &CheckState, watch: &UnitWatch) -> Option<Mono> {
+    state.incident.as_ref()?;
+    match &watch.attempt {
+        Some(attempt) if attempt.ended.is_none() => Some(attempt.asked.after(JOB_OVERDUE)),
+        Some(_) => None,
+        None => Some(watch.next_attempt),
+    }
+}
+
+/// One clause for the status and one sentence for mails: what happens next about a check in an incident.
+pub(super) fn next_clause(now: Now, state: &CheckState, watch: Option<&UnitWatch>) -> String {
+    let in_ = |at: Mono| human_until(now.mono, at);
+    let Some(incident) = &state.incident else { return String::new() };
+    let recovery = &state.check.recovery;
+    if recovery.ladder.is_empty() {
+        return "no recovery is configured".to_owned();
+    }
+    if let Some(Hold::Not(why)) = &incident.held_back {
+        return format!("no recovery: {why}");
+    }
+    let Some(watch) = watch else { return String::new() };
+    if let Some(attempt) = &watch.attempt {
+        let rung = attempt.rung.describe();
+        return match attempt.ended {
+            None => format!("waiting for the {rung} job"),
+            Some(_) if now.mono < attempt.grace_until => {
+                format!("{rung} done, waiting {} for it to come up", in_(attempt.grace_until))
+            }
+            Some(_) => format!("{rung} done, waiting for the next probe"),
+        };
+    }
+    let rung = current_rung(&state.check, state.climbed).map_or_else(String::new, |rung| rung.describe());
+    format!("{rung} in {} (attempt {})", in_(watch.next_attempt), incident.attempts_total.saturating_add(1))
+}
+
+/// The sentence for a mail: what happens next.
+pub(super) fn next_sentence(now: Now, state: &CheckState, watch: Option<&UnitWatch>) -> String {
+    let Some(incident) = &state.incident else { return String::new() };
+    if state.check.recovery.ladder.is_empty() {
+        return "Nothing is done about it: no recovery is configured for this check.".to_owned();
+    }
+    let clause = next_clause(now, state, watch);
+    match &incident.needs_you {
+        Some(why) => format!("It needs you: {why}. Next: {clause}."),
+        None => format!("Next: {clause}."),
+    }
+}

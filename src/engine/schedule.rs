@@ -1,0 +1,135 @@
+//! When a check is probed: an even spread by name, a fixed grid, and the queue of wake-ups.
+//!
+//! Pure arithmetic on the monotonic clock. It decides no health and starts nothing.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
+
+use crate::check::CheckName;
+use crate::time::Mono;
+
+/// The first probe after a start (or after the machine slept) comes within this time at the latest, so that the status
+/// is soon complete though a check may run only twice a day.
+pub(super) const FIRST_WITHIN: Duration = Duration::from_secs(10);
+
+/// A probe that could not start within this time of its due moment was missed: the machine slept or the process was
+/// stopped, and all the others are late as well. They are spread anew instead of fired together.
+pub(super) const MISSED_AFTER: Duration = Duration::from_secs(2);
+
+/// A check's place in its interval, from 0 up to `every`: the FNV-1a hash of its name. Names that differ little land far
+/// apart, and the place is the same after a restart.
+pub(super) fn place(name: &CheckName, every: Duration) -> Duration {
+    const OFFSET: u64 = 0xcbf2_9ce4_8422_2325;
+    const PRIME: u64 = 0x0100_0000_01b3;
+    let mut hash =
+        name.as_str().bytes().fold(OFFSET, |hash, byte| (hash ^ u64::from(byte)).wrapping_mul(PRIME));
+    // FNV's high bits mix slowly for short names: fold them (xorshift-multiply finalizer of MurmurHash3).
+    hash = (hash ^ (hash >> 33)).wrapping_mul(0xff51_afd7_ed55_8ccd);
+    hash ^= hash >> 33;
+    let nanos = u64::try_from(every.as_nanos()).unwrap_or(u64::MAX).max(1);
+    Duration::from_nanos(hash % nanos)
+}
+
+/// The moment of the first probe.
+pub(super) fn first(name: &CheckName, every: Duration, now: Mono) -> Mono {
+    now.after(place(name, every.min(FIRST_WITHIN)))
+}
+
+/// The next point of the check's grid strictly after `now`: late ticks are skipped, never bunched.
+pub(super) fn next(name: &CheckName, every: Duration, now: Mono) -> Mono {
+    let every_nanos = every.as_nanos().max(1);
+    let place = place(name, every).as_nanos();
+    let passed = now.0.as_nanos();
+    let periods = if passed < place { 0 } else { (passed - place) / every_nanos + 1 };
+    let at = place + periods * every_nanos;
+    Mono(Duration::from_nanos(u64::try_from(at).unwrap_or(u64::MAX)))
+}
+
+/// The queue of wake-ups: at most one for each check.
+#[derive(Debug, Default)]
+pub(super) struct Wakeups {
+    queue: BTreeSet<(Mono, CheckName)>,
+    due: BTreeMap<CheckName, Mono>,
+}
+
+impl Wakeups {
+    /// Sets the moment for `name`, in place of an earlier one; `None` for no wake-up.
+    pub(super) fn set(&mut self, name: &CheckName, at: Option<Mono>) {
+        if self.due.get(name).copied() == at {
+            return;
+        }
+        if let Some(old) = self.due.remove(name) {
+            self.queue.remove(&(old, name.clone()));
+        }
+        if let Some(at) = at {
+            self.due.insert(name.clone(), at);
+            self.queue.insert((at, name.clone()));
+        }
+    }
+
+    /// The earliest moment.
+    pub(super) fn earliest(&self) -> Option<Mono> {
+        self.queue.first().map(|(at, _)| *at)
+    }
+
+    /// Takes out one that is due at `now`.
+    pub(super) fn pop(&mut self, now: Mono) -> Option<CheckName> {
+        if self.earliest()? > now {
+            return None;
+        }
+        let (_, name) = self.queue.pop_first()?;
+        self.due.remove(&name);
+        Some(name)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn name(i: usize) -> CheckName {
+        CheckName::new(&format!("check-{i}")).unwrap()
+    }
+
+    #[test]
+    fn a_thousand_checks_spread_evenly_over_their_interval() {
+        let every = Duration::from_secs(10);
+        let mut per_second = [0; 10];
+        for i in 0..1000 {
+            per_second[usize::try_from(place(&name(i), every).as_secs()).unwrap()] += 1;
+        }
+        assert!(per_second.iter().all(|n| (60..=140).contains(n)), "{per_second:?}");
+    }
+
+    #[test]
+    fn the_grid_goes_on_whatever_was_missed() {
+        let every = Duration::from_secs(10);
+        for i in 0..50 {
+            let name = name(i);
+            let mut at = next(&name, every, Mono(Duration::ZERO));
+            for _ in 0..5 {
+                let following = next(&name, every, at);
+                assert_eq!(following.since(at), every);
+                at = following;
+            }
+            let much_later = at.after(Duration::from_secs(3605));
+            let resumed = next(&name, every, much_later);
+            assert!(resumed > much_later && resumed.since(much_later) <= every);
+            assert_eq!(resumed.since(at).as_nanos() % every.as_nanos(), 0);
+        }
+    }
+
+    #[test]
+    fn a_wakeup_replaces_the_earlier_one() {
+        let mut wakeups = Wakeups::default();
+        let at = |s| Mono(Duration::from_secs(s));
+        wakeups.set(&name(1), Some(at(5)));
+        wakeups.set(&name(2), Some(at(3)));
+        wakeups.set(&name(1), Some(at(1)));
+        assert_eq!(wakeups.pop(at(0)), None);
+        assert_eq!(wakeups.pop(at(9)), Some(name(1)));
+        wakeups.set(&name(2), None);
+        assert_eq!(wakeups.pop(at(9)), None);
+        assert_eq!(wakeups.earliest(), None);
+    }
+}

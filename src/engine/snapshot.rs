@@ -1,0 +1,86 @@
+//! The status that people see, taken from the core's state. It changes nothing.
+
+use super::recovery;
+use super::state::CheckState;
+use super::watch::UnitWatch;
+use super::{Engine, human_until};
+use crate::check::CheckName;
+use crate::status::{CheckStatus, IncidentStatus};
+use crate::time::Now;
+use crate::verdict::Health;
+
+impl Engine {
+    /// The status of the named checks, of all where `names` is empty, in name order. `detail` adds history and runbook.
+    #[must_use]
+    pub fn status(&self, now: Now, names: &[CheckName], detail: bool) -> Vec<CheckStatus> {
+        let wanted = |name: &CheckName| names.is_empty() || names.contains(name);
+        let states = self.checks.values().filter(|state| wanted(&state.check.name));
+        states.map(|state| self.check_status(now, state, detail)).collect()
+    }
+
+    /// Whether a check of this name is configured.
+    #[must_use]
+    pub fn knows(&self, name: &CheckName) -> bool {
+        self.checks.contains_key(name)
+    }
+
+    /// The names of all checks, in order.
+    pub fn names(&self) -> impl Iterator<Item = &CheckName> {
+        self.checks.keys()
+    }
+
+    fn check_status(&self, now: Now, state: &CheckState, detail: bool) -> CheckStatus {
+        let watch = state.check.unit.as_ref().and_then(|unit| self.units.get(unit));
+        let health = state.health(now, watch);
+        CheckStatus {
+            name: state.check.name.clone(),
+            unit: state.check.unit.clone(),
+            probe: state.check.probe.describe(),
+            next: next(now, state, watch, &health),
+            health,
+            since: state.since,
+            last: state.history.last().cloned(),
+            next_probe: (!state.paused() && state.running.is_none()).then(|| now.wall_of(state.next_probe)),
+            incident: state.incident.as_ref().map(|incident| IncidentStatus {
+                id: incident.id.clone(),
+                since: incident.since,
+                cause: incident.cause.clone(),
+                attempts: incident.attempts_total,
+                limit: state.check.recovery.limit,
+                last_attempt: incident.attempts.last().cloned(),
+                needs_you: incident.needs_you.is_some(),
+                holding_back: match &incident.held_back {
+                    Some(recovery::Hold::Not(why)) => Some(why.clone()),
+                    _ => None,
+                },
+                notices: (incident.asked, incident.delivered),
+            }),
+            unit_state: watch.and_then(|watch| watch.state.clone()),
+            history: if detail { state.history.clone() } else { Vec::new() },
+            runbook: if detail { state.check.runbook.clone() } else { None },
+        }
+    }
+}
+
+/// One clause: what happens next.
+fn next(now: Now, state: &CheckState, watch: Option<&UnitWatch>, health: &Health) -> String {
+    let probe = || {
+        if state.running.is_some() {
+            "probing".to_owned()
+        } else {
+            format!("probe in {}", human_until(now.mono, state.next_probe))
+        }
+    };
+    match health {
+        Health::Paused { until } => format!("resumes in {}", human_until(now.mono, now.mono_of(*until))),
+        Health::Stopped { until: Some(until) } => {
+            format!("stopped by somebody; counts as down in {}", human_until(now.mono, now.mono_of(*until)))
+        }
+        Health::Stopped { until: None } => "stopped by somebody; left alone until it is started".to_owned(),
+        Health::Down => {
+            let clause = recovery::next_clause(now, state, watch);
+            if state.check.recovery.ladder.is_empty() { probe() } else { clause }
+        }
+        Health::Starting | Health::Passing | Health::Failing { .. } => probe(),
+    }
+}

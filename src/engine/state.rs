@@ -1,0 +1,188 @@
+//! What the core remembers of one check.
+//!
+//! Values and small questions about them; the rules that change them stand in `health` and `recovery`.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::RunId;
+use super::incident::Incident;
+use super::watch::{Condition, UnitWatch};
+use crate::check::{AfterStop, Check};
+use crate::time::{Mono, Now, Wall};
+use crate::verdict::{Health, Observation, Seen};
+
+/// Entries of a check's history. Successes leave it before failures do.
+const HISTORY: usize = 8;
+
+/// How a check is, before pauses and stops are laid over it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Base {
+    Starting,
+    Passing,
+    Failing,
+    Down,
+}
+
+/// A probe run under way.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Run {
+    pub id: RunId,
+    pub started: Mono,
+    /// If it has not been heard of by then, it is lost and another may start.
+    pub lost_at: Mono,
+}
+
+/// One check.
+#[derive(Debug)]
+pub(super) struct CheckState {
+    pub check: Arc<Check>,
+    pub base: Base,
+    /// Consecutive failures.
+    pub failures: u32,
+    /// Consecutive successes within an incident.
+    pub successes: u32,
+    pub incident: Option<Incident>,
+    pub pause: Option<(Mono, Wall)>,
+    pub next_probe: Mono,
+    pub running: Option<Run>,
+    /// The due probe was missed and has a new moment: it must not be put off again.
+    pub put_off: bool,
+    pub history: Vec<Seen>,
+    /// Rungs that did not help, since the unit was last healthy for long.
+    pub climbed: u32,
+    /// Attempts asked for by this check in that time.
+    pub tries: u32,
+    /// The wall-clock second that the latest incident's id carries.
+    pub last_incident: i64,
+    /// The health that was last told.
+    pub shown: Health,
+    /// Since when it is so.
+    pub since: Wall,
+}
+
+impl CheckState {
+    pub(super) fn new(check: Arc<Check>, now: Now, next_probe: Mono) -> Self {
+        Self {
+            check,
+            base: Base::Starting,
+            failures: 0,
+            successes: 0,
+            incident: None,
+            pause: None,
+            next_probe,
+            running: None,
+            put_off: false,
+            history: Vec::new(),
+            climbed: 0,
+            tries: 0,
+            last_incident: 0,
+            shown: Health::Starting,
+            since: now.wall,
+        }
+    }
+
+    pub(super) fn paused(&self) -> bool {
+        self.pause.is_some()
+    }
+
+    /// Adds to the history; equal observations in a row are one entry.
+    pub(super) fn record(&mut self, now: Now, observation: Observation) {
+        if let Some(last) = self.history.last_mut()
+            && last.observation.same_as(&observation)
+        {
+            last.observation = observation;
+            last.last = now.wall;
+            last.count += 1;
+            return;
+        }
+        if self.history.len() >= HISTORY {
+            let passing = |seen: &Seen| matches!(seen.observation, Observation::Passing { .. });
+            let oldest = self.history.iter().position(passing).unwrap_or(0);
+            self.history.remove(oldest);
+        }
+        self.history.push(Seen { observation, first: now.wall, last: now.wall, count: 1 });
+    }
+
+    /// Until when a stop by somebody is respected: `None` when there is none or it has lasted too long,
+    /// `Some(None)` when it is respected for ever.
+    pub(super) fn stop_respected(&self, now: Now, watch: Option<&UnitWatch>) -> Option<Option<Mono>> {
+        let watch = watch?;
+        if watch.condition != Condition::Stopped {
+            return None;
+        }
+        let (since, _) = watch.stopped?;
+        match self.check.recovery.after_stop {
+            AfterStop::Never => Some(None),
+            AfterStop::After(lasting) => {
+                let until = since.after(lasting);
+                (now.mono < until).then_some(Some(until))
+            }
+        }
+    }
+
+    /// Failures do not count now: the unit has only just been started, by us or by somebody else (DESIGN: rule 6).
+    pub(super) fn excused(&self, now: Mono, watch: Option<&UnitWatch>) -> bool {
+        let Some(watch) = watch else { return false };
+        if watch.attempt.as_ref().is_some_and(|attempt| attempt.ended.is_none() || now < attempt.grace_until)
+        {
+            return true;
+        }
+        watch.settling.is_some_and(|since| now < since.after(self.check.recovery.grace))
+    }
+
+    /// The health to show: pauses and respected stops lie over everything else.
+    pub(super) fn health(&self, now: Now, watch: Option<&UnitWatch>) -> Health {
+        if let Some((_, until)) = self.pause {
+            return Health::Paused { until };
+        }
+        if let Some(until) = self.stop_respected(now, watch) {
+            return Health::Stopped { until: until.map(|until| now.wall_of(until)) };
+        }
+        match self.base {
+            Base::Starting => Health::Starting,
+            Base::Passing => Health::Passing,
+            Base::Failing => Health::Failing { n: self.failures, m: self.check.schedule.fail_after },
+            Base::Down => Health::Down,
+        }
+    }
+
+    /// From now to the next probe when something is not as it should be. While a unit comes up it is looked at more
+    /// often than `retry` says, so that a recovery ends as soon as it has worked.
+    pub(super) fn retry(&self, now: Mono, watch: Option<&UnitWatch>) -> Duration {
+        const WHILE_SETTLING: Duration = Duration::from_secs(1);
+        let retry = self.check.schedule.retry;
+        if self.excused(now, watch) { retry.min(WHILE_SETTLING) } else { retry }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::check::{Alert, CheckName, Probe, Recovery, Schedule};
+
+    #[test]
+    fn a_history_counts_equal_ones_and_keeps_failures_longer() {
+        let check = Check {
+            name: CheckName::new("x").unwrap(),
+            unit: None,
+            probe: Probe::Unit,
+            schedule: Schedule::default(),
+            recovery: Recovery::default(),
+            alert: Alert::default(),
+            runbook: None,
+        };
+        let mut state = CheckState::new(Arc::new(check), Now::default(), Mono::default());
+        state.record(Now::default(), Observation::Failing { reason: "first".into() });
+        for i in 0..40_u32 {
+            let detail = if i % 4 < 2 { "200 OK" } else { "204 No Content" };
+            state.record(
+                Now::default(),
+                Observation::Passing { detail: detail.into(), latency: Duration::ZERO },
+            );
+        }
+        assert_eq!(state.history.len(), HISTORY);
+        assert_eq!(state.history[0].observation.text(), "first");
+        assert_eq!(state.history.last().map(|seen| seen.count), Some(2));
+    }
+}

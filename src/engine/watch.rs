@@ -1,0 +1,342 @@
+//! What a unit's state means for the checks that speak for it, and the recovery under way on it.
+//!
+//! In: readings of the unit ([`UnitState`]). Out: a [`Condition`]. It decides nothing about incidents and asks for nothing.
+
+use std::collections::VecDeque;
+use std::time::Duration;
+
+use super::AttemptId;
+use crate::check::{CheckName, Rung};
+use crate::time::{Mono, Now, Wall};
+use crate::unit::{ActiveState, JobKind, LoadState, UnitState};
+
+/// systemd restarting a service this often within [`CRASH_WINDOW`] is a crash loop (DESIGN: rule 7). systemd's own
+/// start limit is five as well, but within 10 s, which `RestartSec=` of 2 s and more never meets.
+pub(super) const CRASH_RESTARTS: usize = 5;
+
+/// See [`CRASH_RESTARTS`].
+pub(super) const CRASH_WINDOW: Duration = Duration::from_secs(600);
+
+/// A crash loop is over when systemd has not restarted the service for this long.
+pub(super) const CRASH_QUIET: Duration = Duration::from_secs(120);
+
+/// What the state of a unit means here.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum Condition {
+    /// Not read yet.
+    Unread,
+    /// There is nothing to start: not found, masked, or a file that systemd refuses. The clause says which.
+    Missing(String),
+    /// Running, or whatever its type calls active.
+    Up,
+    /// A oneshot that ended well.
+    Resting,
+    /// On the way up by a job.
+    Starting,
+    /// systemd is itself about to restart it.
+    AutoRestart,
+    /// On the way down.
+    Stopping,
+    /// Somebody asked systemd to stop it.
+    Stopped,
+    /// Not running, and nobody asked for that.
+    Ended(String),
+    /// systemd calls it failed.
+    Failed(String),
+}
+
+impl Condition {
+    /// The clause for a unit that systemd's own word says is down.
+    pub(super) fn down(&self) -> Option<&str> {
+        match self {
+            Self::Ended(reason) | Self::Failed(reason) => Some(reason),
+            _ => None,
+        }
+    }
+}
+
+/// A recovery attempt on the unit that is not settled.
+#[derive(Clone, Debug)]
+pub(super) struct InFlight {
+    pub id: AttemptId,
+    /// The check that asked for it.
+    pub by: CheckName,
+    pub rung: Rung,
+    /// Its number in that check's incident.
+    pub number: u32,
+    pub asked: Mono,
+    /// The unit's InvocationID before it.
+    pub invocation_before: String,
+    /// When the job ended, once it has: from then on the unit may come up.
+    pub ended: Option<Mono>,
+    /// Failures do not count until then.
+    pub grace_until: Mono,
+}
+
+/// Everything known of one unit.
+#[derive(Debug)]
+pub(super) struct UnitWatch {
+    /// The checks that speak for it, in name order.
+    pub checks: Vec<CheckName>,
+    pub state: Option<UnitState>,
+    pub condition: Condition,
+    /// Since when it is on its way up, or up: probes that began before saw another run of the unit, and failures within
+    /// a check's grace from here do not count.
+    pub settling: Option<Mono>,
+    /// Since when somebody's stop is respected.
+    pub stopped: Option<(Mono, Wall)>,
+    /// The last stop was asked for by a rung of a ladder.
+    pub stopped_by_us: bool,
+    pub attempt: Option<InFlight>,
+    /// Attempts since the unit was last healthy for long.
+    pub attempts: u32,
+    /// No attempt before this.
+    pub next_attempt: Mono,
+    /// Since when no check of the unit has an incident.
+    pub healthy: Option<Mono>,
+    /// When systemd restarted it, the latest last.
+    pub restarts: VecDeque<Mono>,
+    /// The reader was told that systemd does not know the unit.
+    pub unknown_told: bool,
+    /// From before a restart of the daemon: the `InactiveEnterTimestamp` of a stop that was respected.
+    pub restored_stop: Option<u64>,
+}
+
+impl UnitWatch {
+    pub(super) fn new() -> Self {
+        Self {
+            checks: Vec::new(),
+            state: None,
+            condition: Condition::Unread,
+            settling: None,
+            stopped: None,
+            stopped_by_us: false,
+            attempt: None,
+            attempts: 0,
+            next_attempt: Mono::default(),
+            healthy: None,
+            restarts: VecDeque::new(),
+            unknown_told: false,
+            restored_stop: None,
+        }
+    }
+
+    /// Takes a reading. `expected_up`: there is an incident already, so a unit found down was not left so on purpose.
+    pub(super) fn read(&mut self, now: Now, state: UnitState, expected_up: bool) {
+        self.count_restarts(now.mono, &state);
+        let condition = self.judge(&state, expected_up);
+        let new_run = self.state.as_ref().is_some_and(|old| old.invocation_id != state.invocation_id);
+        let rising = matches!(condition, Condition::Up | Condition::Starting);
+        let entered = condition != self.condition;
+        // The first reading ever finds the unit as it has been for long: nothing settles.
+        if self.condition != Condition::Unread && rising && (entered || new_run) {
+            self.settling = Some(now.mono);
+        }
+        match condition {
+            Condition::Stopped if self.stopped.is_none() => {
+                let since = match (&self.state, state.inactive_enter_usec) {
+                    // Seen for the first time: by systemd's own record.
+                    (None, usec) if usec > 0 => {
+                        Wall(i64::try_from(usec / 1000).unwrap_or(i64::MAX)).min(now.wall)
+                    }
+                    _ => now.wall,
+                };
+                self.stopped = Some((now.mono_of(since), since));
+            }
+            Condition::Stopped | Condition::Stopping | Condition::Unread => {}
+            _ => self.stopped = None,
+        }
+        if rising {
+            self.stopped_by_us = false;
+        }
+        self.condition = condition;
+        self.state = Some(state);
+    }
+
+    fn judge(&self, state: &UnitState, expected_up: bool) -> Condition {
+        match state.active {
+            ActiveState::Active | ActiveState::Reloading | ActiveState::Maintenance => return Condition::Up,
+            ActiveState::Activating if state.auto_restart() => return Condition::AutoRestart,
+            ActiveState::Activating => return Condition::Starting,
+            ActiveState::Deactivating => return Condition::Stopping,
+            ActiveState::Inactive | ActiveState::Failed => {}
+        }
+        if matches!(
+            state.load,
+            LoadState::NotFound | LoadState::Masked | LoadState::BadSetting | LoadState::Error
+        ) {
+            return Condition::Missing(state.describe());
+        }
+        if self.somebody_stopped(state) {
+            return Condition::Stopped;
+        }
+        let exit = state.describe_exit().map_or_else(String::new, |exit| format!(", {exit}"));
+        if state.active == ActiveState::Failed {
+            return Condition::Failed(format!("unit is {}{exit}", state.describe()));
+        }
+        if state.oneshot && matches!(state.result.as_str(), "" | "success") {
+            return Condition::Resting;
+        }
+        if self.found_stopped(state, expected_up) {
+            return Condition::Stopped;
+        }
+        if state.active_enter_usec == 0 && state.inactive_enter_usec == 0 {
+            return Condition::Ended("unit has not been started since the machine booted".to_owned());
+        }
+        Condition::Ended(format!("unit ended without a stop job: {}{exit}", state.describe()))
+    }
+
+    /// A stop job that is not ours took the unit down. A service that exits with 143 on SIGTERM is `failed` after
+    /// `systemctl stop`, so this counts before systemd's word `failed` does.
+    fn somebody_stopped(&self, state: &UnitState) -> bool {
+        let ours = self.stopped_by_us || self.attempt.as_ref().is_some_and(|attempt| attempt.ended.is_none());
+        !ours && state.stopped_by.is_some_and(|job| matches!(job.kind, JobKind::Stop | JobKind::Other))
+    }
+
+    /// It was down already when it was first seen, so nobody knows whether a job or an end took it down; a stop is
+    /// assumed, because to fight an operator is worse than to come a little late. Likewise while that lasts.
+    fn found_stopped(&self, state: &UnitState, expected_up: bool) -> bool {
+        if self.stopped_by_us || state.inactive_enter_usec == 0 {
+            return false;
+        }
+        match (&self.state, &self.condition) {
+            (None, _) => !expected_up || self.restored_stop == Some(state.inactive_enter_usec),
+            (Some(old), Condition::Stopped) => old.inactive_enter_usec == state.inactive_enter_usec,
+            _ => false,
+        }
+    }
+
+    fn count_restarts(&mut self, now: Mono, state: &UnitState) {
+        let Some(old) = &self.state else { return };
+        if state.n_restarts < old.n_restarts {
+            // A start by hand, or ResetFailed, begins to count anew.
+            self.restarts.clear();
+            return;
+        }
+        let more = usize::try_from(state.n_restarts - old.n_restarts).unwrap_or(usize::MAX);
+        for _ in 0..more.min(CRASH_RESTARTS) {
+            if self.restarts.len() == CRASH_RESTARTS {
+                self.restarts.pop_front();
+            }
+            self.restarts.push_back(now);
+        }
+    }
+
+    /// How often and within what time systemd restarted the unit, if that is a crash loop.
+    pub(super) fn crash_loop(&mut self, now: Mono) -> Option<(usize, Duration)> {
+        if self.restarts.back().is_some_and(|last| now.since(*last) >= CRASH_QUIET) {
+            self.restarts.clear();
+        }
+        while self.restarts.front().is_some_and(|first| now.since(*first) > CRASH_WINDOW) {
+            self.restarts.pop_front();
+        }
+        let (first, last) = (self.restarts.front()?, self.restarts.back()?);
+        (self.restarts.len() >= CRASH_RESTARTS).then(|| (self.restarts.len(), last.since(*first)))
+    }
+
+    /// Why no recovery may be asked for now, by the unit's own state (DESIGN: rule 7); `None`: it may.
+    pub(super) fn not_ours(&self) -> Option<String> {
+        match &self.condition {
+            Condition::Unread => return Some("systemd has not told the unit's state yet".to_owned()),
+            Condition::Missing(what) => return Some(format!("there is no unit to act on: {what}")),
+            Condition::Starting => return Some("systemd is starting the unit".to_owned()),
+            Condition::Stopping => return Some("systemd is stopping the unit".to_owned()),
+            Condition::AutoRestart => return Some("systemd is itself restarting the unit".to_owned()),
+            _ => {}
+        }
+        let state = self.state.as_ref()?;
+        if state.load == LoadState::Masked {
+            return Some("the unit is masked".to_owned());
+        }
+        state.job.map(|job| format!("a job is queued on the unit: {}", job_word(job.kind)))
+    }
+}
+
+fn job_word(kind: JobKind) -> &'static str {
+    match kind {
+        JobKind::Start => "start",
+        JobKind::Stop => "stop",
+        JobKind::Restart => "restart",
+        JobKind::Reload => "reload",
+        JobKind::Other => "not ours",
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::unit::Job;
+
+    fn loaded(active: ActiveState, sub: &str) -> UnitState {
+        UnitState {
+            load: LoadState::Loaded,
+            active,
+            sub: sub.into(),
+            result: "success".into(),
+            active_enter_usec: 1,
+            inactive_enter_usec: 2,
+            ..UnitState::default()
+        }
+    }
+
+    fn read(watch: &mut UnitWatch, seconds: u64, state: UnitState) -> Condition {
+        let now = Now {
+            mono: Mono(Duration::from_secs(seconds)),
+            wall: Wall(i64::try_from(seconds).unwrap() * 1000 + 1_000_000),
+        };
+        watch.read(now, state, false);
+        watch.condition.clone()
+    }
+
+    #[test]
+    fn a_stop_job_tells_a_stop_from_an_end() {
+        let mut watch = UnitWatch::new();
+        assert_eq!(read(&mut watch, 1, loaded(ActiveState::Active, "running")), Condition::Up);
+        let ended = read(&mut watch, 2, loaded(ActiveState::Inactive, "dead"));
+        assert!(matches!(ended, Condition::Ended(_)), "{ended:?}");
+
+        read(&mut watch, 3, loaded(ActiveState::Active, "running"));
+        let stopped_by = Some(Job { id: 7, kind: JobKind::Stop });
+        let stopped = UnitState { stopped_by, ..loaded(ActiveState::Inactive, "dead") };
+        assert_eq!(read(&mut watch, 4, stopped), Condition::Stopped);
+        let failed =
+            UnitState { stopped_by, result: "exit-code".into(), ..loaded(ActiveState::Failed, "failed") };
+        assert_eq!(read(&mut watch, 5, failed), Condition::Stopped, "exit status 143 after systemctl stop");
+        assert_eq!(
+            watch.stopped.map(|(since, _)| since.0.as_secs()),
+            Some(4),
+            "the stop counts from its beginning"
+        );
+    }
+
+    #[test]
+    fn a_unit_found_down_is_taken_for_stopped_and_stays_so_until_it_moves() {
+        let mut watch = UnitWatch::new();
+        assert_eq!(read(&mut watch, 1, loaded(ActiveState::Inactive, "dead")), Condition::Stopped);
+        assert_eq!(read(&mut watch, 60, loaded(ActiveState::Inactive, "dead")), Condition::Stopped);
+        read(&mut watch, 70, loaded(ActiveState::Active, "running"));
+        let again = UnitState { inactive_enter_usec: 99, ..loaded(ActiveState::Inactive, "dead") };
+        assert!(matches!(read(&mut watch, 80, again), Condition::Ended(_)));
+
+        let mut never = UnitWatch::new();
+        let fresh = UnitState {
+            active_enter_usec: 0,
+            inactive_enter_usec: 0,
+            ..loaded(ActiveState::Inactive, "dead")
+        };
+        assert!(matches!(read(&mut never, 1, fresh), Condition::Ended(_)));
+    }
+
+    #[test]
+    fn restarts_by_systemd_are_a_crash_loop_when_they_are_many() {
+        let mut watch = UnitWatch::new();
+        for n in 0..=4_u32 {
+            let state = UnitState { n_restarts: n, ..loaded(ActiveState::Active, "running") };
+            read(&mut watch, u64::from(n) * 10, state);
+        }
+        assert_eq!(watch.crash_loop(Mono(Duration::from_secs(41))), None, "four are not five");
+        read(&mut watch, 50, UnitState { n_restarts: 5, ..loaded(ActiveState::Activating, "auto-restart") });
+        assert_eq!(watch.crash_loop(Mono(Duration::from_secs(51))), Some((5, Duration::from_secs(40))));
+        assert_eq!(watch.crash_loop(Mono(Duration::from_secs(50)).after(CRASH_QUIET)), None, "quiet again");
+    }
+}

@@ -1,0 +1,7 @@
+//! The core on a simulated machine: each rule of the design as a short story, and all of them under random faults.
+
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+
+mod random;
+mod rules;
+mod world;

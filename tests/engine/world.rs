@@ -1,0 +1,457 @@
+//! A simulated machine for the core: units that break and heal, an operator, a mail server, and a clock that jumps.
+//!
+//! It answers every action as the real shell would, and checks at every step what must hold whatever happens. A broken
+//! promise panics with the timeline.
+
+use std::cmp::Reverse;
+use std::collections::{BTreeMap, BinaryHeap};
+use std::time::Duration;
+
+use stealthcheck::check::{Check, CheckName, Probe, Rung};
+use stealthcheck::engine::saved::Saved;
+use stealthcheck::engine::{Action, AttemptId, Command, Engine, Event, RunId};
+use stealthcheck::notice::{IncidentId, Notice, NoticeKind};
+use stealthcheck::time::{Mono, Now, Wall};
+use stealthcheck::unit::{
+    ActiveState, Job, JobKind, JobResult, LoadState, ManagerState, UnitName, UnitState,
+};
+use stealthcheck::verdict::{Health, Observation};
+
+/// How a simulated service behaves.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Service {
+    Healthy,
+    /// Runs and answers nothing; a restart mends it.
+    Hung,
+    /// Runs and answers nothing, whatever is done.
+    Broken,
+    /// Dies at every start.
+    WontStart,
+}
+
+/// One simulated unit.
+#[derive(Debug)]
+pub struct Unit {
+    pub service: Service,
+    pub state: UnitState,
+    /// Our job on it: who asked, and when.
+    pub our_job: Option<AttemptId>,
+    /// The attempts asked for, by time.
+    pub asked: Vec<Mono>,
+    /// Somebody stopped it then.
+    pub stopped_at: Option<Mono>,
+}
+
+/// What is to come.
+#[derive(Debug, PartialEq, Eq, PartialOrd, Ord)]
+enum Coming {
+    Observed { check: CheckName, run: u64 },
+    JobEnds { unit: UnitName, attempt: u64, restart: bool },
+    OperatorJobEnds { unit: UnitName, up: bool },
+    Spooled(stealthcheck::notice::NoticeId),
+    Delivered(stealthcheck::notice::NoticeId),
+}
+
+/// The simulated machine.
+pub struct World {
+    pub engine: Engine,
+    pub now: Now,
+    pub checks: Vec<Check>,
+    pub units: BTreeMap<UnitName, Unit>,
+    pub manager: ManagerState,
+    pub notices: Vec<Notice>,
+    pub log: Vec<String>,
+    pub probes: u64,
+    running: BTreeMap<CheckName, u64>,
+    coming: BinaryHeap<Reverse<(Mono, u64, Coming)>>,
+    sequence: u64,
+    next_invocation: u64,
+    pub job_takes: Duration,
+    pub answers_in: Duration,
+}
+
+/// The monotonic clock of a test begins here, so that points before a restart can be told.
+pub const START: Duration = Duration::from_secs(1_000_000);
+
+impl World {
+    pub fn new(checks: Vec<Check>) -> Self {
+        let mut units = BTreeMap::new();
+        for (n, unit) in checks.iter().filter_map(|check| check.unit.clone()).enumerate() {
+            let state = UnitState {
+                load: LoadState::Loaded,
+                active: ActiveState::Active,
+                sub: "running".into(),
+                result: "success".into(),
+                invocation_id: format!("{n:032x}"),
+                active_enter_usec: 1,
+                ..UnitState::default()
+            };
+            let unit_ =
+                Unit { service: Service::Healthy, state, our_job: None, asked: vec![], stopped_at: None };
+            units.insert(unit, unit_);
+        }
+        let mut world = Self {
+            engine: Engine::new(),
+            now: Now { mono: Mono(START), wall: Wall(1_795_000_000_000) },
+            checks: checks.clone(),
+            units,
+            manager: ManagerState::Running,
+            notices: Vec::new(),
+            log: Vec::new(),
+            probes: 0,
+            running: BTreeMap::new(),
+            coming: BinaryHeap::new(),
+            sequence: 0,
+            next_invocation: 1000,
+            job_takes: Duration::from_millis(300),
+            answers_in: Duration::from_millis(5),
+        };
+        world.tell(Event::Configured(checks));
+        world.tell_all_units();
+        world
+    }
+
+    /// Hands an event to the core, answers its actions, and checks what must always hold.
+    pub fn tell(&mut self, event: Event) {
+        if !matches!(event, Event::Tick | Event::Observed { .. }) {
+            self.note(format!("{event:?}"));
+        }
+        let actions = self.engine.handle(self.now, event);
+        self.perform(actions);
+        if let Some(at) = self.engine.next_wakeup() {
+            assert!(at > self.now.mono, "the core wants to be woken in the past\n{}", self.timeline());
+        }
+    }
+
+    fn note(&mut self, what: String) {
+        let at = self.now.mono.0.saturating_sub(START);
+        self.log.push(format!("{:>12.3} {what}", at.as_secs_f64()));
+    }
+
+    pub fn timeline(&self) -> String {
+        self.log.iter().rev().take(120).rev().cloned().collect::<Vec<_>>().join("\n")
+    }
+
+    fn perform(&mut self, actions: Vec<Action>) {
+        for action in actions {
+            if !matches!(action, Action::Probe { .. }) {
+                self.note(format!("{action:?}"));
+            }
+            match action {
+                Action::Probe { check, run, probe, .. } => self.probe(check, run, &probe),
+                Action::StartJob { unit, attempt, rung, .. } => self.start_job(unit, attempt, &rung),
+                Action::Notify(notice) => self.notify(*notice),
+                Action::Changed(_) => {}
+            }
+        }
+    }
+
+    fn later(&mut self, in_: Duration, what: Coming) {
+        self.sequence += 1;
+        self.coming.push(Reverse((self.now.mono.after(in_), self.sequence, what)));
+    }
+
+    fn probe(&mut self, check: CheckName, run: RunId, probe: &Probe) {
+        self.probes += 1;
+        assert_ne!(*probe, Probe::Unit, "a unit is read by hand only, which this world does not do");
+        let before = self.running.insert(check.clone(), run.0);
+        // A run that the core has given up (pause, restart of the unit) is still heard of here; only one that it still
+        // waits for may not be overlapped, and of those there is one by construction.
+        if let Some(before) = before {
+            assert!(before < run.0, "run numbers grow\n{}", self.timeline());
+        }
+        let takes = match self.service_of(&check) {
+            Some(Service::Hung | Service::Broken) => Duration::from_secs(5),
+            _ => self.answers_in,
+        };
+        self.later(takes, Coming::Observed { check, run: run.0 });
+    }
+
+    fn service_of(&self, check: &CheckName) -> Option<Service> {
+        let unit = self.checks.iter().find(|c| c.name == *check)?.unit.clone()?;
+        Some(self.units.get(&unit)?.service)
+    }
+
+    fn start_job(&mut self, unit: UnitName, attempt: AttemptId, rung: &Rung) {
+        let timeline = self.timeline();
+        let takes = self.job_takes;
+        let Some(target) = self.units.get_mut(&unit) else { panic!("a job on an unknown unit\n{timeline}") };
+        assert!(target.our_job.is_none(), "two jobs of ours on {unit}\n{timeline}");
+        assert!(target.state.job.is_none(), "a job on {unit}, on which there is one already\n{timeline}");
+        assert_ne!(target.state.load, LoadState::Masked, "a job on a masked unit\n{timeline}");
+        assert_eq!(self.manager, ManagerState::Running, "a job while the manager is not running\n{timeline}");
+        if let Some(stopped) = target.stopped_at {
+            let rested = self.now.mono.since(stopped);
+            assert!(rested >= Duration::from_secs(300), "{unit} was stopped {rested:?} ago\n{timeline}");
+        }
+        if let Some(last) = target.asked.last() {
+            let gap = self.now.mono.since(*last);
+            assert!(gap >= Duration::from_secs(10), "attempts on {unit} {gap:?} apart\n{timeline}");
+        }
+        target.asked.push(self.now.mono);
+        let recent =
+            target.asked.iter().filter(|at| self.now.mono.since(**at) < Duration::from_secs(300)).count();
+        assert!(recent <= 6, "{recent} attempts on {unit} in five minutes\n{timeline}");
+        let paused = self.engine.status(self.now, &[], false).into_iter().filter(|status| {
+            status.unit.as_ref() == Some(&unit) && !matches!(status.health, Health::Paused { .. })
+        });
+        assert!(paused.count() > 0, "a job on {unit}, whose checks are all paused\n{timeline}");
+        target.our_job = Some(attempt);
+        let job = Some(Job { id: 1, kind: JobKind::Restart });
+        target.state =
+            UnitState { active: ActiveState::Deactivating, job, stopped_by: job, ..target.state.clone() };
+        let restart = matches!(rung, Rung::Restart | Rung::Start);
+        self.tell_unit(&unit.clone());
+        self.later(takes, Coming::JobEnds { unit, attempt: attempt.0, restart });
+    }
+
+    fn notify(&mut self, notice: Notice) {
+        let timeline = self.timeline();
+        // The same notice asked for again (after a restart of the daemon) is one mail.
+        if !self.notices.iter().any(|known| known.id == notice.id) {
+            let of_incident: Vec<&Notice> =
+                self.notices.iter().filter(|n| n.id.incident == notice.id.incident).collect();
+            let number = u32::try_from(of_incident.len()).unwrap() + 1;
+            assert_eq!(notice.id.number, number, "numbers count up\n{timeline}");
+            assert_eq!(
+                number == 1,
+                notice.kind == NoticeKind::Down,
+                "one opening notice, the first\n{timeline}"
+            );
+            assert!(
+                of_incident.iter().all(|n| n.kind != NoticeKind::Recovered),
+                "nothing follows the closing notice\n{timeline}"
+            );
+            self.notices.push(notice.clone());
+        }
+        self.later(Duration::from_millis(3), Coming::Spooled(notice.id.clone()));
+        self.later(Duration::from_secs(2), Coming::Delivered(notice.id));
+    }
+
+    /// Plays until `lasting` has passed.
+    pub fn play(&mut self, lasting: Duration) {
+        let end = self.now.mono.after(lasting);
+        loop {
+            let wakeup = self.engine.next_wakeup();
+            let coming = self.coming.peek().map(|Reverse((at, _, _))| *at);
+            let Some(next) = [wakeup, coming].into_iter().flatten().min().filter(|at| *at <= end) else {
+                break;
+            };
+            self.advance_to(next);
+            if coming == Some(next) {
+                if let Some(Reverse((_, _, what))) = self.coming.pop() {
+                    self.happen(what);
+                }
+            } else {
+                self.tell(Event::Tick);
+            }
+        }
+        self.advance_to(end);
+    }
+
+    fn advance_to(&mut self, at: Mono) {
+        self.now = Now { mono: at.max(self.now.mono), wall: self.now.wall.after(at.since(self.now.mono)) };
+    }
+
+    fn happen(&mut self, what: Coming) {
+        match what {
+            Coming::Observed { check, run } => {
+                if self.running.get(&check) == Some(&run) {
+                    self.running.remove(&check);
+                }
+                let observation = self.observe(&check);
+                self.tell(Event::Observed { check, run: RunId(run), observation });
+            }
+            Coming::JobEnds { unit, attempt, restart } => self.job_ends(&unit, AttemptId(attempt), restart),
+            Coming::OperatorJobEnds { unit, up } => self.operator_job_ends(&unit, up),
+            Coming::Spooled(id) => self.tell(Event::NoticeSpooled(id)),
+            Coming::Delivered(id) => self.tell(Event::NoticeDelivered(id)),
+        }
+    }
+
+    fn observe(&self, check: &CheckName) -> Observation {
+        let failing = |reason: &str| Observation::Failing { reason: reason.into() };
+        let unit = self.checks.iter().find(|c| c.name == *check).and_then(|c| c.unit.clone());
+        let Some(unit) = unit.and_then(|unit| self.units.get(&unit)) else { return failing("no such host") };
+        match (unit.state.active, unit.service) {
+            (ActiveState::Active, Service::Healthy) => {
+                Observation::Passing { detail: "200 OK".into(), latency: Duration::from_millis(1) }
+            }
+            (ActiveState::Active, _) => failing("no answer within 5s"),
+            _ => failing("connection refused"),
+        }
+    }
+
+    fn job_ends(&mut self, unit: &UnitName, attempt: AttemptId, restart: bool) {
+        let invocation = self.fresh_invocation();
+        let Some(target) = self.units.get_mut(unit) else { return };
+        if target.our_job != Some(attempt) {
+            return;
+        }
+        target.our_job = None;
+        target.state.job = None;
+        target.stopped_at = None;
+        let result = match target.service {
+            Service::WontStart if restart => {
+                target.state.active = ActiveState::Failed;
+                target.state.result = "exit-code".into();
+                JobResult::Failed
+            }
+            _ if restart => {
+                if target.service == Service::Hung {
+                    target.service = Service::Healthy;
+                }
+                target.state = up(&target.state, invocation);
+                JobResult::Done
+            }
+            _ => {
+                target.state = up(&target.state, target.state.invocation_id.clone());
+                JobResult::Done
+            }
+        };
+        let state = target.state.clone();
+        self.tell(Event::JobEnded { unit: unit.clone(), attempt, result, state: Some(state) });
+    }
+
+    fn fresh_invocation(&mut self) -> String {
+        self.next_invocation += 1;
+        format!("{:032x}", self.next_invocation)
+    }
+
+    fn operator_job_ends(&mut self, unit: &UnitName, up_: bool) {
+        let invocation = self.fresh_invocation();
+        let Some(target) = self.units.get_mut(unit) else { return };
+        target.state.job = None;
+        if up_ {
+            target.state = up(&target.state, invocation);
+            target.stopped_at = None;
+            if target.service == Service::Hung {
+                target.service = Service::Healthy;
+            }
+        } else {
+            target.state.active = ActiveState::Inactive;
+            target.state.sub = "dead".into();
+        }
+        self.tell_unit(unit);
+    }
+
+    pub fn tell_unit(&mut self, unit: &UnitName) {
+        if let Some(target) = self.units.get(unit) {
+            let event = Event::UnitChanged { unit: unit.clone(), state: target.state.clone() };
+            self.tell(event);
+        }
+    }
+
+    pub fn tell_all_units(&mut self) {
+        for unit in self.units.keys().cloned().collect::<Vec<_>>() {
+            self.tell_unit(&unit);
+        }
+    }
+
+    /// The process ends by itself: killed, or a clean exit, without a stop job.
+    pub fn end(&mut self, unit: &UnitName, failed: bool) {
+        let usec = u64::try_from(self.now.wall.0).unwrap() * 1000;
+        let Some(target) = self.units.get_mut(unit) else { return };
+        if target.our_job.is_some()
+            || target.state.job.is_some()
+            || target.state.active != ActiveState::Active
+        {
+            return;
+        }
+        target.state.active = if failed { ActiveState::Failed } else { ActiveState::Inactive };
+        target.state.sub = "dead".into();
+        target.state.result = if failed { "signal".into() } else { "success".into() };
+        target.state.stopped_by = None;
+        target.state.inactive_enter_usec = usec;
+        self.tell_unit(unit);
+    }
+
+    /// `systemctl stop`, `systemctl start`.
+    pub fn operator(&mut self, unit: &UnitName, start: bool) {
+        let usec = u64::try_from(self.now.wall.0).unwrap() * 1000;
+        let Some(target) = self.units.get_mut(unit) else { return };
+        if target.our_job.is_some() || target.state.job.is_some() {
+            return;
+        }
+        let kind = if start { JobKind::Start } else { JobKind::Stop };
+        let job = Some(Job { id: 2, kind });
+        target.state.job = job;
+        if start {
+            target.state.active = ActiveState::Activating;
+            target.state.stopped_by = None;
+        } else {
+            if target.state.active == ActiveState::Active {
+                target.stopped_at = Some(self.now.mono);
+                target.state.stopped_by = job;
+                target.state.inactive_enter_usec = usec;
+            }
+            target.state.active = ActiveState::Deactivating;
+        }
+        self.tell_unit(unit);
+        self.later(Duration::from_millis(700), Coming::OperatorJobEnds { unit: unit.clone(), up: start });
+    }
+
+    pub fn set_manager(&mut self, manager: ManagerState) {
+        self.manager = manager;
+        self.tell(Event::ManagerChanged(manager));
+    }
+
+    pub fn pause(&mut self, check: &CheckName, lasting: Duration) {
+        self.tell(Event::Command(Command::Pause(check.clone(), lasting)));
+    }
+
+    /// The daemon dies and starts again; jobs under way end without anybody to hear of it.
+    pub fn restart_daemon(&mut self, away: Duration) {
+        self.note(format!("the daemon is restarted, away for {away:?}"));
+        let saved = serde_json::to_string(&self.engine.save(self.now)).unwrap();
+        let saved: Saved = serde_json::from_str(&saved).unwrap();
+        self.coming.retain(|Reverse((_, _, what))| !matches!(what, Coming::Observed { .. }));
+        self.running.clear();
+        self.advance_to(self.now.mono.after(away));
+        for unit in self.units.values_mut().filter(|unit| unit.our_job.is_some()) {
+            unit.our_job = None;
+            unit.state.job = None;
+            unit.state = up(&unit.state, unit.state.invocation_id.clone() + "x");
+        }
+        let (engine, actions) = Engine::restore(self.now, saved, self.checks.clone());
+        self.engine = engine;
+        self.perform(actions);
+        let manager = self.manager;
+        self.tell(Event::ManagerChanged(manager));
+        self.tell_all_units();
+    }
+
+    /// Incidents by the notices that were sent: open ones have no closing notice.
+    pub fn open_incidents(&self) -> Vec<IncidentId> {
+        let closed = |id: &IncidentId| {
+            self.notices.iter().any(|n| n.id.incident == *id && n.kind == NoticeKind::Recovered)
+        };
+        let opened =
+            self.notices.iter().filter(|n| n.kind == NoticeKind::Down).map(|n| n.id.incident.clone());
+        opened.filter(|id| !closed(id)).collect()
+    }
+
+    pub fn health(&self, check: &CheckName) -> Health {
+        self.engine.status(self.now, std::slice::from_ref(check), false).remove(0).health
+    }
+
+    pub fn kinds(&self) -> Vec<NoticeKind> {
+        self.notices.iter().map(|notice| notice.kind).collect()
+    }
+
+    pub fn jobs(&self, unit: &UnitName) -> usize {
+        self.units.get(unit).map_or(0, |unit| unit.asked.len())
+    }
+}
+
+fn up(state: &UnitState, invocation_id: String) -> UnitState {
+    UnitState {
+        active: ActiveState::Active,
+        sub: "running".into(),
+        result: "success".into(),
+        job: None,
+        stopped_by: None,
+        invocation_id,
+        ..state.clone()
+    }
+}
