@@ -62,7 +62,11 @@ pub(super) fn check(
         && recovery.ladder.is_empty()
         && common.defaults.recover.as_ref().is_none_or(|rungs| !rungs.is_empty())
     {
-        report.warn(&table.at, format!("nothing is done when {unit} fails, mail apart: only a service is restarted unless `recover` says more"));
+        let why = match common.defaults.recover {
+            Some(_) => "systemd has no such job for it",
+            None => "only a service is restarted without `recover`",
+        };
+        report.warn(&table.at, format!("nothing is done when {unit} fails, mail apart: {why}"));
     }
     let alert = alert(table.get("alert"), common, report);
     let runbook = table.get("runbook").and_then(|field| field.text("text for whoever is woken", report));

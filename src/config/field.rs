@@ -27,7 +27,7 @@ impl<'t> Field<'t> {
     /// The whole document.
     pub fn root(file: usize, document: &'t Document) -> Option<Self> {
         let node = document.root.as_ref()?;
-        Some(Self { at: At::file(file), node })
+        Some(Self { at: At { spot: Spot::Node(node.place), ..At::file(file) }, node })
     }
 
     /// Nothing is written after the key.
@@ -82,9 +82,7 @@ impl<'t> Field<'t> {
                 None
             }
             Value::Text(text) => Some(text),
-            Value::Integer(_) | Value::Float(_) | Value::Bool(_) => {
-                self.expected(&format!("{what} (put it in quotes if it is meant as text)"), report)
-            }
+
             _ => self.expected(what, report),
         }
     }
@@ -124,17 +122,17 @@ impl<'t> Field<'t> {
 
     /// A whole number in the range.
     pub fn number(&self, least: u32, most: u32, report: &mut Report) -> Option<u32> {
-        let Value::Integer(value) = self.node.value else {
-            return self.expected(&format!("a whole number from {least} to {most}"), report);
+        let expected = format!("a whole number from {least} to {most}");
+        let found = match &self.node.value {
+            Value::Integer(value) => match u32::try_from(*value) {
+                Ok(value) if (least..=most).contains(&value) => return Some(value),
+                _ => value.to_string(),
+            },
+            Value::Text(text) => format!("the text `{text}`"),
+            _ => return self.expected(&expected, report),
         };
-        match u32::try_from(value) {
-            Ok(value) if (least..=most).contains(&value) => Some(value),
-            _ => {
-                report
-                    .error(&self.at, format!("expected a whole number from {least} to {most}, not {value}"));
-                None
-            }
-        }
+        report.error(&self.at, format!("expected {expected}, not {found}"));
+        None
     }
 
     /// A duration that is not shorter than `least`.
@@ -211,7 +209,7 @@ impl<'t> Field<'t> {
     fn at_key(&self, entry: &Entry) -> At {
         let plain = !entry.key.is_empty()
             && entry.key.len() <= 64
-            && entry.key.chars().all(|c| c.is_alphanumeric() || "._-@:<".contains(c));
+            && entry.key.chars().all(|c| c.is_alphanumeric() || "_-@:<".contains(c));
         let short: String = entry.key.chars().take(64).collect();
         let key = match (self.at.key.as_str(), plain) {
             ("", true) => entry.key.clone(),

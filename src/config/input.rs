@@ -5,7 +5,7 @@
 
 use std::collections::HashMap;
 
-use super::field::Field;
+use super::field::{Field, Table};
 use super::report::{At, Report};
 use super::source::Document;
 
@@ -26,7 +26,7 @@ pub(super) fn merge<'t>(documents: &'t [Document], report: &mut Report) -> Input
     let mut seen: HashMap<&str, At> = HashMap::new();
     for (file, document) in documents.iter().enumerate() {
         let Some(root) = Field::root(file, document).filter(|root| !root.is_null()) else { continue };
-        let Some(sections) = root.table(SECTIONS, report) else { continue };
+        let Some(sections) = sections(&root, report) else { continue };
         once(&mut input.mail, sections.get("mail"), report);
         once(&mut input.defaults, sections.get("defaults"), report);
         let Some(checks) = sections.get("checks").filter(|checks| !checks.is_null()) else { continue };
@@ -41,6 +41,13 @@ pub(super) fn merge<'t>(documents: &'t [Document], report: &mut Report) -> Input
         }
     }
     input
+}
+
+fn sections<'t>(root: &Field<'t>, report: &mut Report) -> Option<Table<'t>> {
+    if !root.is_map() {
+        return root.expected("sections (`mail:`, `defaults:`, `checks:`)", report);
+    }
+    root.table(SECTIONS, report)
 }
 
 /// A section that may stand in one file only. One with nothing in it is as good as none.

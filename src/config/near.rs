@@ -29,7 +29,6 @@ const OTHER_WORDS: &[(&str, &str)] = &[
     ("sender", "from"),
     ("server", "host"),
     ("user", "username"),
-    ("password", "password_credential"),
     ("credential", "password_credential"),
     ("uri", "url"),
     ("https", "http"),
@@ -52,6 +51,11 @@ const OTHER_WORDS: &[(&str, &str)] = &[
 
 /// The sentence for the unknown key `written` where only `known` can stand.
 pub(super) fn unknown_key(written: &str, known: &[&str]) -> String {
+    if matches!(written, "password" | "passwd" | "pass") && known.contains(&"password_credential") {
+        return "a password never stands in this file; `password_credential` names the systemd credential that holds it"
+            .to_owned();
+    }
+
     match nearest(written, known) {
         Some(meant) => format!("unknown key; did you mean `{meant}`?"),
         None => format!("unknown key; here can stand {}", listed(known)),
@@ -92,9 +96,10 @@ fn nearest<'k>(written: &str, known: &[&'k str]) -> Option<&'k str> {
         .map(|key| (*key, *key))
         .chain(others)
         .map(|(word, key)| (strsim::damerau_levenshtein(&plain, word), word.len(), key))
-        .filter(|(distance, length, _)| *distance * 3 <= *length)
+        .filter(|(distance, length, _)| *distance * 3 <= *length || (*distance == 1 && *length == 2))
         .min_by_key(|(distance, ..)| *distance)
         .map(|(_, _, key)| key)
+        .or_else(|| known.iter().find(|key| key.len() >= 3 && plain.starts_with(**key)).copied())
 }
 
 #[cfg(test)]
@@ -112,6 +117,7 @@ mod tests {
             ("Unit", "unit"),
             ("recvoer", "recover"),
             ("on_failure", "recover"),
+            ("timeout_in_seconds", "timeout"),
         ] {
             assert_eq!(nearest(written, KEYS), Some(meant), "{written}");
         }

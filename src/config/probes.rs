@@ -40,7 +40,9 @@ pub(super) fn http(field: &Field<'_>, report: &mut Report) -> Option<HttpProbe> 
     let method = table.get("method").map(|field| field.parsed("a method such as `GET`", report, method));
     let headers = table.get("headers").map(|field| headers(field, report));
     let status = table.get("status").map(|field| statuses(field, report));
-    let contains = table.get("body_contains").map(|field| field.text("text", report).map(str::to_owned));
+    let contains = table
+        .get("body_contains")
+        .map(|field| field.text("text (a number in quotes)", report).map(str::to_owned));
     let matches =
         table.get("body_matches").map(|field| field.parsed("a regular expression", report, pattern));
     let follow = table.get("follow_redirects").map(|field| field.truth(report));
@@ -135,7 +137,7 @@ fn headers(field: &Field<'_>, report: &mut Report) -> Option<Vec<(HeaderName, He
             }
         };
         // The value may be a token: it is never quoted.
-        let value = field.parsed("the header's value", report, |text| {
+        let value = field.parsed("the header's value (a number in quotes)", report, |text| {
             HeaderValue::from_str(text).map_err(|_| "a header's value is one line of plain text".to_owned())
         });
         if let Some(name) = &name
@@ -197,7 +199,11 @@ pub(super) fn tcp(field: &Field<'_>, report: &mut Report) -> Option<TcpProbe> {
     let table = field.table(TCP_KEYS, report)?;
     let address =
         table.need("address", report).and_then(|field| field.parsed(ADDRESS, report, HostPort::parse));
-    let send = table.get("send").map(|field| field.text("text to send", report).map(str::to_owned));
-    let expect = table.get("expect").map(|field| field.text("text to wait for", report).map(str::to_owned));
+    let send = table
+        .get("send")
+        .map(|field| field.text("text to send (a number in quotes)", report).map(str::to_owned));
+    let expect = table
+        .get("expect")
+        .map(|field| field.text("text to wait for (a number in quotes)", report).map(str::to_owned));
     Some(TcpProbe { address: address?, send: lift(send)?, expect: lift(expect)? })
 }

@@ -14,6 +14,8 @@ use crate::unit::UnitName;
 const WORDS: &[&str] = &["restart", "start", "stop", "reload", "none"];
 const LADDER: &str = "`restart`, `start`, `stop`, `reload`, `none`, or a list of steps";
 pub(super) const UNIT: &str = "a unit name such as `fibridge.service`";
+/// More attempts than this in one incident are no limit.
+const MOST_ATTEMPTS: u32 = 1000;
 const SHORTEST_BACKOFF: Duration = Duration::from_secs(1);
 /// Keys that mean nothing where there is nothing to recover.
 const NEEDS_UNIT: [&str; 4] = ["limit", "backoff", "grace", "after_stop"];
@@ -141,7 +143,7 @@ fn limit(field: &Field<'_>, report: &mut Report) -> Option<u32> {
         report.error(&field.at, "at least 1; `recover: none` switches recovery off");
         return None;
     }
-    field.number(1, u32::MAX, report)
+    field.number(1, MOST_ATTEMPTS, report)
 }
 
 fn backoff(field: &Field<'_>, report: &mut Report) -> Option<Backoff> {

@@ -137,14 +137,18 @@ fn already(at: &At, first: &At, documents: &[Document]) -> String {
     }
 }
 
-/// `text` on one line, without characters that a terminal would obey, and not longer than people read.
-pub(super) fn one_line(text: &str) -> String {
-    let mut line = String::with_capacity(text.len().min(LONGEST));
-    for (n, c) in text.chars().enumerate() {
-        if n >= LONGEST {
-            line.push('…');
-            break;
-        }
+/// `text` on one line, and not longer than people read.
+fn one_line(text: &str) -> String {
+    match text.char_indices().nth(LONGEST) {
+        Some((end, _)) => visible(text.get(..end).unwrap_or_default()) + "…",
+        None => visible(text),
+    }
+}
+
+/// `text` without characters that a terminal would obey.
+pub(super) fn visible(text: &str) -> String {
+    let mut line = String::with_capacity(text.len());
+    for c in text.chars() {
         if obeyed(c) { line.extend(c.escape_default()) } else { line.push(c) }
     }
     line

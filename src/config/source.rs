@@ -44,7 +44,7 @@ pub(super) fn read(main: &Path, report: &mut Report) -> Vec<Document> {
             } else {
                 format!("the directory cannot be read: {}", reason(&error))
             };
-            unusable(&mut documents, directory, report, message);
+            unusable(&mut documents, directory, report, Spot::File, message);
             return documents;
         }
     };
@@ -91,9 +91,9 @@ fn push(
         Ok(text) => text,
         Err(Unreadable::Missing) => {
             let message = missing.map_or_else(|| "the link leads nowhere".to_owned(), |say| say());
-            return unusable(documents, path, report, message);
+            return unusable(documents, path, report, Spot::File, message);
         }
-        Err(Unreadable::Because(message)) => return unusable(documents, path, report, message),
+        Err(Unreadable::Because(spot, message)) => return unusable(documents, path, report, spot, message),
     };
     let file = documents.len();
     let root = match nesting(&text).map_or_else(|| tree::parse(&text), Err) {
@@ -107,21 +107,21 @@ fn push(
     documents.push(Document { path, text, root });
 }
 
-fn unusable(documents: &mut Vec<Document>, path: PathBuf, report: &mut Report, message: String) {
-    report.error(&At::file(documents.len()), message);
+fn unusable(documents: &mut Vec<Document>, path: PathBuf, report: &mut Report, spot: Spot, message: String) {
+    report.error(&At { spot, ..At::file(documents.len()) }, message);
     documents.push(Document { path, text: String::new(), root: None });
 }
 
 enum Unreadable {
     Missing,
-    Because(String),
+    Because(Spot, String),
 }
 
 fn text(path: &Path) -> Result<String, Unreadable> {
-    let because = |said: &str| Unreadable::Because(said.to_owned());
+    let because = |said: &str| Unreadable::Because(Spot::File, said.to_owned());
     let refuse = |error: &io::Error| match error.kind() {
         io::ErrorKind::NotFound => Unreadable::Missing,
-        _ => Unreadable::Because(format!("cannot be read: {}", reason(error))),
+        _ => Unreadable::Because(Spot::File, format!("cannot be read: {}", reason(error))),
     };
     // Asked before it is opened: to open a FIFO waits for its writer.
     let kind = fs::metadata(path).map_err(|error| refuse(&error))?;
@@ -140,7 +140,7 @@ fn text(path: &Path) -> Result<String, Unreadable> {
     let text = String::from_utf8(bytes).map_err(|error| {
         let sound = error.utf8_error().valid_up_to();
         let line = 1 + error.as_bytes().iter().take(sound).filter(|byte| **byte == b'\n').count();
-        Unreadable::Because(format!("not UTF-8 text: see line {line}"))
+        Unreadable::Because(Spot::Line(line), "not UTF-8 text".to_owned())
     })?;
     // A byte order mark is no part of the document.
     Ok(match text.strip_prefix('\u{feff}') {

@@ -78,6 +78,7 @@ pub(super) fn parse(text: &str) -> Result<Node, SyntaxError> {
                 "a second document begins (`---`); a file holds one".to_owned()
             }
             said if said.contains("recursion limit") => "nested deeper than 128 levels".to_owned(),
+            said if said.contains(PLAIN_KEY) => "a list or a mapping cannot be a key".to_owned(),
             said => format!("not YAML: {said}"),
         };
         SyntaxError { line, message }
@@ -212,6 +213,9 @@ impl<'de> Visitor<'de> for Seed<'_, '_> {
     }
 }
 
+/// What serde is told was expected of a key.
+const PLAIN_KEY: &str = "a key that is a text";
+
 /// Reads a key as the text that was written: `8080:` is a key as well.
 struct KeySeed<'r, 't>(&'r Reader<'t>);
 
@@ -226,7 +230,7 @@ impl<'de> Visitor<'de> for KeySeed<'_, '_> {
     type Value = (String, Place);
 
     fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("a plain key")
+        f.write_str(PLAIN_KEY)
     }
 
     fn visit_str<E: Error>(self, text: &str) -> Result<Self::Value, E> {
