@@ -2,11 +2,36 @@
 //!
 //! In: the main file and the drop-ins beside it. Out: a [`Config`], or every [`Problem`]. It never changes anything and
 //! never touches the network.
+//!
+//! ```text
+//! files ─ source, tree ─▶ Document ─ field, input ─▶ Input ─ mail, defaults, checks ─▶ Config
+//!          read, parse     positioned   known keys    merged    values, limits, defaults
+//!                             └──────────── every problem ────────────▶ report ─▶ Vec<Problem>
+//! ```
 
 use std::fmt;
 use std::path::{Path, PathBuf};
 
+use self::checks::Common;
+use self::defaults::Defaults;
+use self::input::Input;
+pub use self::permit::permitted;
+use self::report::{At, Report};
 use crate::check::Check;
+
+mod checks;
+mod defaults;
+mod duration;
+mod field;
+mod input;
+mod mail;
+mod near;
+mod permit;
+mod probes;
+mod recover;
+mod report;
+mod source;
+mod tree;
 
 /// A configuration that has been checked.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -73,7 +98,8 @@ pub struct Problem {
 
 impl fmt::Display for Problem {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}", self.file.display())?;
+        // A file's name can hold anything but a slash.
+        f.write_str(&report::visible(&self.file.to_string_lossy()))?;
         if let Some(line) = self.line {
             write!(f, ":{line}")?;
         }
@@ -89,6 +115,34 @@ impl fmt::Display for Problem {
 /// # Errors
 /// Every problem of all files at once.
 pub fn load(main: &Path) -> Result<Config, Vec<Problem>> {
-    let _ = main;
-    Ok(Config::default())
+    let mut report = Report::default();
+    let documents = source::read(main, &mut report);
+    let input = input::merge(&documents, &mut report);
+    let (mail, checks) = settle(&input, &mut report);
+    let (errors, warnings) = report.finish(&documents);
+    if !errors.is_empty() {
+        return Err(errors);
+    }
+    let files =
+        documents.into_iter().filter(|document| document.root.is_some()).map(|document| document.path);
+    Ok(Config { mail, checks, files: files.collect(), warnings })
+}
+
+/// From the merged input to checked settings. What is missing in them has left an error in the report.
+fn settle(input: &Input<'_>, report: &mut Report) -> (Option<MailSettings>, Vec<Check>) {
+    let mail = input.mail.as_ref().and_then(|section| mail::settings(section, report));
+    let defaults = match &input.defaults {
+        Some(section) => defaults::defaults(section, report),
+        None => Defaults::default(),
+    };
+    let mail_written = input.mail.is_some();
+    let common = Common { defaults: &defaults, mail: mail.as_ref(), mail_written };
+    let entries = input.checks.iter();
+    let mut checks: Vec<Check> =
+        entries.filter_map(|(name, entry)| checks::check(name, entry, &common, report)).collect();
+    checks.sort_by(|a, b| a.name.cmp(&b.name));
+    if !mail_written && checks.iter().any(|check| !check.alert.off) {
+        report.warn(&At::file(0), "there is no `mail:` section: nobody will be told of a failure");
+    }
+    (mail, checks)
 }

@@ -1,0 +1,128 @@
+//! The third stage: a check's entry becomes a [`Check`] with every default filled in.
+//!
+//! In: the merged input's entries, the defaults and whether there is mail. Out: checks, and problems in the report.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::MailSettings;
+use super::defaults::{self, Defaults};
+use super::field::{Field, Table};
+use super::report::Report;
+use super::{mail, probes, recover};
+use crate::check::{Alert, Check, CheckName, Probe};
+use crate::unit::UnitName;
+
+const KEYS: &[&str] = &[
+    "unit",
+    "http",
+    "tcp",
+    "every",
+    "timeout",
+    "retry",
+    "fail_after",
+    "pass_after",
+    "recover",
+    "limit",
+    "backoff",
+    "grace",
+    "after_stop",
+    "alert",
+    "runbook",
+];
+const ALERT_KEYS: &[&str] = &["to", "after", "remind", "off"];
+
+/// What holds for every check.
+#[derive(Debug)]
+pub(super) struct Common<'c> {
+    pub defaults: &'c Defaults,
+    pub mail: Option<&'c MailSettings>,
+    /// There is a `mail:` section, sound or not.
+    pub mail_written: bool,
+}
+
+/// Checks one entry. `None` where it has no name or no probe that could be used.
+pub(super) fn check(
+    name: &str,
+    entry: &Field<'_>,
+    common: &Common<'_>,
+    report: &mut Report,
+) -> Option<Check> {
+    let name = CheckName::new(name).map_err(|message| report.error(&entry.at, message)).ok();
+    if entry.is_null() {
+        report.error(&entry.at, NOTHING_TO_CHECK);
+        return None;
+    }
+    let table = entry.table(KEYS, report)?;
+    let unit = table.get("unit").and_then(|field| field.parsed(recover::UNIT, report, UnitName::new));
+    let probe = probe(&table, report);
+    let schedule = defaults::schedule(&table, &common.defaults.schedule, report);
+    let recovery = recover::recovery(&table, unit.as_ref(), common.defaults, report);
+    if let (Some(Probe::Unit), Some(unit), None) = (&probe, &unit, table.get("recover"))
+        && recovery.ladder.is_empty()
+        && common.defaults.recover.as_ref().is_none_or(|rungs| !rungs.is_empty())
+    {
+        let why = match common.defaults.recover {
+            Some(_) => "systemd has no such job for it",
+            None => "only a service is restarted without `recover`",
+        };
+        report.warn(&table.at, format!("nothing is done when {unit} fails, mail apart: {why}"));
+    }
+    let alert = alert(table.get("alert"), common, report);
+    let runbook = table.get("runbook").and_then(|field| field.text("text for whoever is woken", report));
+    Some(Check {
+        name: name?,
+        unit,
+        probe: probe?,
+        schedule,
+        recovery,
+        alert,
+        runbook: runbook.map(Arc::from),
+    })
+}
+
+const NOTHING_TO_CHECK: &str =
+    "nothing to check: a check has a `unit`, or a probe (`http` or `tcp`), or both";
+
+fn probe(table: &Table<'_>, report: &mut Report) -> Option<Probe> {
+    let http = table.get("http");
+    let tcp = table.get("tcp");
+    if let (Some(_), Some(tcp)) = (http, tcp) {
+        report.error(&tcp.at, "a second probe; a check has one, so make this a check of its own");
+    }
+    let checked_tcp = tcp.map(|field| probes::tcp(field, report).map(|tcp| Probe::Tcp(Arc::new(tcp))));
+    let checked_http = http.map(|field| probes::http(field, report).map(|http| Probe::Http(Arc::new(http))));
+    match checked_http.or(checked_tcp) {
+        Some(probe) => probe,
+        None if table.get("unit").is_some() => Some(Probe::Unit),
+        None => {
+            report.error(&table.at, NOTHING_TO_CHECK);
+            None
+        }
+    }
+}
+
+fn alert(field: Option<&Field<'_>>, common: &Common<'_>, report: &mut Report) -> Alert {
+    let global = || common.mail.iter().flat_map(|mail| &mail.to).map(|to| Arc::from(to.as_str())).collect();
+    let mut alert = Alert { to: global(), after: Duration::ZERO, remind: common.defaults.remind, off: false };
+    let Some(field) = field else { return alert };
+    let Some(table) = field.table(ALERT_KEYS, report) else { return alert };
+    if let Some(off) = table.get("off") {
+        alert.off = off.truth(report).unwrap_or_default();
+    }
+    if let Some(to) = table.get("to")
+        && let Some(addresses) = mail::addresses(to, report)
+    {
+        alert.to = addresses.into_iter().map(Arc::from).collect();
+    }
+    if let Some(after) = defaults::duration(&table, "after", Duration::ZERO, report) {
+        alert.after = after;
+    }
+    if let Some(remind) = defaults::remind(&table, report) {
+        alert.remind = remind;
+    }
+    if !common.mail_written && !alert.off {
+        report.warn(&field.at, "nobody will be told: there is no `mail:` section");
+    }
+    alert
+}

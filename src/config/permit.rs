@@ -1,0 +1,30 @@
+//! What the daemon may ever ask systemd for, so that polkit can allow exactly that.
+//!
+//! Pure: a checked configuration in, pairs of verb and unit out.
+
+use std::collections::BTreeSet;
+
+use super::Config;
+use crate::check::Rung;
+use crate::unit::UnitName;
+
+/// Every pair of a systemd verb (as polkit's rule sees it: `restart`, `start`, `stop`, `reload`, `reset-failed`) and a
+/// unit that this configuration can lead to.
+#[must_use]
+pub fn permitted(config: &Config) -> BTreeSet<(&'static str, UnitName)> {
+    let mut pairs = BTreeSet::new();
+    for check in &config.checks {
+        let Some(unit) = &check.unit else { continue };
+        for rung in &check.recovery.ladder {
+            pairs.insert(match rung {
+                Rung::Restart => ("restart", unit.clone()),
+                Rung::Start => ("start", unit.clone()),
+                Rung::Stop => ("stop", unit.clone()),
+                Rung::Reload => ("reload", unit.clone()),
+                Rung::StartUnit(other) => ("start", other.clone()),
+            });
+            pairs.insert(("reset-failed", unit.clone()));
+        }
+    }
+    pairs
+}
