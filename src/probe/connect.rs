@@ -74,7 +74,8 @@ fn summary(mut failures: Vec<(SocketAddr, Trouble)>) -> Trouble {
     let text = match reasons.as_slice() {
         [(reason, _)] => (*reason).to_owned(),
         several => {
-            let clauses: Vec<String> = several.iter().map(|(why, at)| format!("{} at {}", why, at.join(" and "))).collect();
+            let clauses: Vec<String> =
+                several.iter().map(|(why, at)| format!("{} at {}", why, at.join(" and "))).collect();
             clauses.join(", ")
         }
     };
@@ -84,7 +85,9 @@ fn summary(mut failures: Vec<(SocketAddr, Trouble)>) -> Trouble {
 /// What a kernel without IPv6 says of an IPv6 address.
 fn no_such_family(trouble: &Trouble) -> bool {
     use rustix::io::Errno;
-    [Errno::AFNOSUPPORT, Errno::ADDRNOTAVAIL].iter().any(|e| Trouble::from_io(&io::Error::from(*e)) == *trouble)
+    [Errno::AFNOSUPPORT, Errno::ADDRNOTAVAIL]
+        .iter()
+        .any(|e| Trouble::from_io(&io::Error::from(*e)) == *trouble)
 }
 
 async fn one(address: SocketAddr) -> Result<TcpStream, Trouble> {
@@ -102,7 +105,9 @@ mod tests {
     use super::*;
 
     fn summed(failures: &[(&str, Trouble)]) -> Trouble {
-        summary(failures.iter().map(|(at, t)| (SocketAddr::new(at.parse().unwrap(), 80), t.clone())).collect())
+        summary(
+            failures.iter().map(|(at, t)| (SocketAddr::new(at.parse().unwrap(), 80), t.clone())).collect(),
+        )
     }
 
     fn errno(errno: rustix::io::Errno) -> Trouble {

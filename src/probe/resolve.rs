@@ -164,10 +164,7 @@ pub(super) fn literal(host: &str) -> Option<Vec<SocketAddr>> {
     let name = host.strip_suffix('.').unwrap_or(host);
     let top = name.rsplit('.').next().unwrap_or(name);
     top.eq_ignore_ascii_case("localhost").then(|| {
-        vec![
-            SocketAddr::new(Ipv4Addr::LOCALHOST.into(), 0),
-            SocketAddr::new(Ipv6Addr::LOCALHOST.into(), 0),
-        ]
+        vec![SocketAddr::new(Ipv4Addr::LOCALHOST.into(), 0), SocketAddr::new(Ipv6Addr::LOCALHOST.into(), 0)]
     })
 }
 
@@ -236,7 +233,8 @@ mod tests {
 
     #[test]
     fn a_name_that_does_not_exist_is_the_targets_and_a_resolver_that_fails_is_ours() {
-        let judged = |text: &str| judge("gru", Err(io::Error::other(format!("failed to lookup address: {text}"))));
+        let judged =
+            |text: &str| judge("gru", Err(io::Error::other(format!("failed to lookup address: {text}"))));
         assert_eq!(judged("Name or service not known"), Err(Trouble::target("name gru does not exist")));
         assert_eq!(
             judged("Temporary failure in name resolution"),
