@@ -1,0 +1,153 @@
+//! Why a probe did not pass, and on whose side: the target's, or our own (DESIGN: rule 15).
+//!
+//! In flow the errors of sockets; out flow clauses that a person understands. It decides nothing else.
+
+use std::error::Error;
+use std::io;
+
+use rustix::io::Errno;
+
+use super::text::inert;
+use crate::verdict::Observation;
+
+/// The most of a foreign text that goes into a reason, in characters.
+pub(super) const EXCERPT: usize = 200;
+
+/// Why a probe did not pass.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum Trouble {
+    /// The target is not well.
+    Target(String),
+    /// We could not measure; this says nothing about the target.
+    Ours(String),
+}
+
+impl Trouble {
+    pub(super) fn target(reason: impl Into<String>) -> Self {
+        Self::Target(reason.into())
+    }
+
+    pub(super) fn ours(reason: impl Into<String>) -> Self {
+        Self::Ours(reason.into())
+    }
+
+    pub(super) fn reason(&self) -> &str {
+        match self {
+            Self::Target(reason) | Self::Ours(reason) => reason,
+        }
+    }
+
+    /// The same with a clause in front of it.
+    pub(super) fn after(self, clause: &str) -> Self {
+        match self {
+            Self::Target(reason) => Self::Target(format!("{clause}: {reason}")),
+            Self::Ours(reason) => Self::Ours(format!("{clause}: {reason}")),
+        }
+    }
+
+    /// What a socket's error says. Errors that come from this machine's own limits and prohibitions are ours;
+    /// everything else is the target's, so that no kind of failure goes unnoticed.
+    pub(super) fn from_io(error: &io::Error) -> Self {
+        let Some(errno) = Errno::from_io_error(error) else {
+            return match error.kind() {
+                io::ErrorKind::UnexpectedEof | io::ErrorKind::WriteZero => Self::target("connection closed"),
+                _ => Self::target(inert(&error.to_string(), EXCERPT)),
+            };
+        };
+        match errno {
+            Errno::CONNREFUSED => Self::target("connection refused"),
+            Errno::CONNRESET => Self::target("connection reset"),
+            Errno::PIPE | Errno::CONNABORTED | Errno::NOTCONN => Self::target("connection closed"),
+            Errno::TIMEDOUT => Self::target("connection timed out"),
+            Errno::HOSTUNREACH | Errno::HOSTDOWN => Self::target("host unreachable"),
+            Errno::NETUNREACH => Self::target("network unreachable"),
+            Errno::MFILE => Self::ours("this process has no file descriptor left"),
+            Errno::NFILE => Self::ours("this machine has no file descriptor left"),
+            Errno::NOMEM | Errno::NOBUFS => Self::ours("this machine has no memory left for a connection"),
+            Errno::ADDRNOTAVAIL => Self::ours("this machine has no address or port left to connect from"),
+            Errno::ACCESS | Errno::PERM => {
+                Self::ours("this machine does not permit the connection (sandbox or firewall)")
+            }
+            Errno::AFNOSUPPORT | Errno::PROTONOSUPPORT => {
+                Self::ours("this machine does not permit this family of addresses")
+            }
+            Errno::NETDOWN => Self::ours("this machine's network is down"),
+            _ => Self::target(inert(&error.to_string(), EXCERPT)),
+        }
+    }
+}
+
+impl From<Trouble> for Observation {
+    fn from(trouble: Trouble) -> Self {
+        match trouble {
+            Trouble::Target(reason) => Self::Failing { reason },
+            Trouble::Ours(reason) => Self::Unknown { reason },
+        }
+    }
+}
+
+/// The first error of type `E` in the chain of `error`, looking into `io::Error`s as well, which do not name what they
+/// carry as their source.
+pub(super) fn find<'a, E: Error + 'static>(error: &'a (dyn Error + 'static)) -> Option<&'a E> {
+    let mut next = Some(error);
+    while let Some(error) = next {
+        if let Some(found) = error.downcast_ref::<E>() {
+            return Some(found);
+        }
+        let carried = error.downcast_ref::<io::Error>().and_then(io::Error::get_ref);
+        next = match carried {
+            Some(carried) => Some(carried as &(dyn Error + 'static)),
+            None => error.source(),
+        };
+    }
+    None
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn from_errno(errno: Errno) -> Trouble {
+        Trouble::from_io(&io::Error::from(errno))
+    }
+
+    #[test]
+    fn own_limits_and_prohibitions_are_no_word_about_the_target() {
+        for errno in [
+            Errno::MFILE,
+            Errno::NFILE,
+            Errno::NOMEM,
+            Errno::NOBUFS,
+            Errno::ADDRNOTAVAIL,
+            Errno::ACCESS,
+            Errno::PERM,
+            Errno::AFNOSUPPORT,
+            Errno::NETDOWN,
+        ] {
+            assert!(matches!(from_errno(errno), Trouble::Ours(_)), "{errno}");
+        }
+    }
+
+    #[test]
+    fn everything_else_is_the_targets() {
+        for errno in [
+            Errno::CONNREFUSED,
+            Errno::CONNRESET,
+            Errno::PIPE,
+            Errno::TIMEDOUT,
+            Errno::HOSTUNREACH,
+            Errno::NETUNREACH,
+            Errno::INVAL,
+        ] {
+            assert!(matches!(from_errno(errno), Trouble::Target(_)), "{errno}");
+        }
+    }
+
+    #[test]
+    fn errors_are_found_inside_io_errors() {
+        let inner = rustls::Error::DecryptError;
+        let outer = io::Error::other(io::Error::new(io::ErrorKind::InvalidData, inner.clone()));
+        assert_eq!(find::<rustls::Error>(&outer), Some(&inner));
+        assert!(find::<rustls::Error>(&io::Error::other("nothing")).is_none());
+    }
+}
