@@ -31,12 +31,12 @@ fn block(check: &CheckStatus, now: Wall, style: &Style) -> String {
     page.line("Health", &format!("{health}{}", since(check, now, style)));
     match (&check.unit, &check.unit_state) {
         (Some(unit), Some(state)) => {
-            page.line("Unit", &format!("{unit}: {}", unit_clauses(state).join(", ")));
+            page.text("Unit", &format!("{unit}: {}", unit_clauses(state).join(", ")));
         }
         (Some(unit), None) => page.line("Unit", &format!("{unit}: systemd has not been asked yet")),
         (None, _) => page.line("Unit", "none: a failure is told, and nothing is restarted"),
     }
-    page.line("Next", &inert(&check.next));
+    page.text("Next", &inert(&check.next));
     if let Some(at) = check.next_probe {
         let at_clock = style.clock(at, now);
         let text = match at.since(now) {
@@ -49,10 +49,7 @@ fn block(check: &CheckStatus, now: Wall, style: &Style) -> String {
         page.incident(incident, now);
     }
     if let Some(runbook) = &check.runbook {
-        let room = style.width.map_or(usize::MAX, |width| width.saturating_sub(LABEL + 2).max(20));
-        for (i, line) in wrap(runbook, room).iter().enumerate() {
-            page.line(if i == 0 { "Runbook" } else { "" }, line);
-        }
+        page.text("Runbook", runbook);
     }
     page.history(check, now);
     page.out
@@ -119,18 +116,26 @@ impl Page<'_> {
         self.out.push('\n');
     }
 
+    /// Text that may be longer than a line.
+    fn text(&mut self, label: &str, text: &str) {
+        let room = self.style.width.map_or(usize::MAX, |width| width.saturating_sub(LABEL + 2).max(20));
+        for (i, line) in wrap(text, room).iter().enumerate() {
+            self.line(if i == 0 { label } else { "" }, line);
+        }
+    }
+
     fn incident(&mut self, incident: &IncidentStatus, now: Wall) {
         let lasts = human(now.since(incident.since));
         self.line("Incident", &format!("{}, open for {lasts}", inert(&incident.id.0)));
-        self.line("Cause", &inert(&incident.cause));
+        self.text("Cause", &inert(&incident.cause));
         let limit = incident.limit.map_or_else(|| "no limit".to_owned(), |limit| format!("limit {limit}"));
         let mut attempts = format!("{} ({limit})", incident.attempts);
         if let Some(last) = &incident.last_attempt {
             attempts.push_str(&format!("; the last: {}", attempt(last, now)));
         }
-        self.line("Attempts", &attempts);
+        self.text("Attempts", &attempts);
         if let Some(why) = &incident.holding_back {
-            self.line("Held back", &inert(why));
+            self.text("Held back", &inert(why));
         }
         if incident.needs_you {
             let text = paint("yes: this does not end by itself", Paint::Bad, self.style.colour);

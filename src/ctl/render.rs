@@ -137,16 +137,13 @@ fn alerts(snapshot: &Snapshot, style: &Style) -> String {
     let mail = &snapshot.mail;
     if mail.queued > 0 {
         let age = mail.oldest.map(|oldest| snapshot.at.since(oldest)).unwrap_or_default();
-        let mails =
-            if mail.queued == 1 { "1 mail waits".to_owned() } else { format!("{} mails wait", mail.queued) };
+        let mails = match mail.queued {
+            1 => format!("1 mail undelivered for {}", human(age)),
+            n => format!("{n} mails undelivered, the oldest for {}", human(age)),
+        };
         match &mail.last_error {
-            Some(error) => say(
-                Paint::Bad,
-                &format!("{mails} to be delivered, for {} by now: {}", human(age), inert(error)),
-            ),
-            None if age > MAIL_IS_LATE => {
-                say(Paint::Warn, &format!("{mails} to be delivered, for {} by now", human(age)));
-            }
+            Some(error) => say(Paint::Bad, &format!("{mails}: {}", inert(error))),
+            None if age > MAIL_IS_LATE => say(Paint::Warn, &mails),
             None => {}
         }
     }
@@ -194,12 +191,12 @@ fn table(snapshot: &Snapshot, style: &Style) -> String {
     }
     steps.extend([
         Step::Shrink(UNIT, 16),
-        Step::Shrink(NEXT, 12),
-        Step::Shrink(LAST, 16),
+        Step::Shrink(NEXT, 14),
+        Step::Shrink(LAST, 18),
+        Step::Drop(UNIT),
         Step::Drop(FOR),
         Step::Shrink(CHECK, 20),
         Step::Drop(NEXT),
-        Step::Drop(UNIT),
         Step::Shrink(LAST, 8),
         Step::Shrink(CHECK, 8),
         Step::Drop(LAST),

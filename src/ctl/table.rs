@@ -2,8 +2,10 @@
 
 use super::text::{Paint, fit, paint, width};
 
-/// Between two columns.
-const GAP: usize = 2;
+/// Between a column and the next. The first is a mark, which stands close to what it marks.
+fn gap(column: usize) -> usize {
+    if column == 0 { 1 } else { 2 }
+}
 
 /// One cell.
 #[derive(Clone, Debug, Default)]
@@ -44,7 +46,7 @@ pub(super) fn draw(
     let heads: Vec<Cell> = heads.iter().map(|h| Cell::painted((*h).to_owned(), Paint::Strong)).collect();
     for row in std::iter::once(&heads).chain(rows) {
         let mut owed = 0; // spaces before the next text, so that no line ends in any
-        for (cell, width_) in row.iter().zip(&widths) {
+        for (column, (cell, width_)) in row.iter().zip(&widths).enumerate() {
             let Some(room) = *width_ else { continue };
             let text = fit(&cell.text, room, unicode);
             let taken = width(&text);
@@ -56,7 +58,7 @@ pub(super) fn draw(
                     None => out.push_str(&text),
                 }
             }
-            owed += room.saturating_sub(taken) + GAP;
+            owed += room.saturating_sub(taken) + gap(column);
         }
         out.push('\n');
     }
@@ -74,8 +76,10 @@ fn natural(heads: &[&str], rows: &[Vec<Cell>]) -> Vec<Option<usize>> {
 }
 
 fn total(widths: &[Option<usize>]) -> usize {
-    let shown = widths.iter().flatten().count();
-    widths.iter().flatten().sum::<usize>() + GAP * shown.saturating_sub(1)
+    let shown = widths.iter().enumerate().filter_map(|(column, width)| width.map(|width| (column, width)));
+    let (sum, last) =
+        shown.fold((0, 0), |(sum, _), (column, width)| (sum + width + gap(column), gap(column)));
+    sum - last
 }
 
 fn squeeze(natural: Vec<Option<usize>>, steps: &[Step], room: Option<usize>) -> Vec<Option<usize>> {
@@ -116,23 +120,23 @@ mod tests {
     use super::*;
 
     fn table(room: Option<usize>) -> String {
-        let rows = vec![
-            vec![Cell::plain("alpha".into()), Cell::plain("a long text".into()), Cell::plain("x".into())],
-            vec![Cell::plain("b".into()), Cell::default(), Cell::plain("yy".into())],
-        ];
-        let steps = [Step::Shrink(1, 6), Step::Drop(2), Step::Drop(1)];
-        draw(&["A", "B", "C"], &rows, &steps, room, (false, true))
+        let cells = |texts: [&str; 4]| texts.iter().map(|text| Cell::plain((*text).to_owned())).collect();
+        let rows = [cells(["*", "alpha", "a long text", "x"]), cells([".", "b", "", "yy"])];
+        let steps = [Step::Shrink(2, 6), Step::Drop(3), Step::Drop(2)];
+        draw(&["", "A", "B", "C"], &rows, &steps, room, (false, true))
     }
 
     #[test]
     fn columns_shrink_and_then_go() {
+        let all = "  A      B            C\n* alpha  a long text  x\n. b                   yy\n";
+        assert_eq!(table(None), all, "nothing is padded at the end of a line");
+        assert_eq!(table(Some(24)), all, "what fits exactly stays");
+        assert_eq!(table(Some(20)), "  A      B        C\n* alpha  a long…  x\n. b               yy\n");
         assert_eq!(
-            table(None),
-            "A      B            C\nalpha  a long text  x\nb                   yy\n",
-            "nothing is padded at the end of a line"
+            table(Some(17)),
+            "  A      B\n* alpha  a long…\n. b\n",
+            "what a dropped column leaves is used"
         );
-        assert_eq!(table(Some(19)), "A      B         C\nalpha  a long…  x\nb               yy\n");
-        assert_eq!(table(Some(14)), "A      B\nalpha  a long…\nb\n", "what the dropped column left is used");
-        assert_eq!(table(Some(5)), "A\nalpha\nb\n");
+        assert_eq!(table(Some(7)), "  A\n* alpha\n. b\n");
     }
 }
