@@ -1,1 +1,184 @@
-//! bus
+//! Our own D-Bus interface: how `stealthctl`, and whoever else may, ask the daemon and tell it what to do.
+//!
+//! In: method calls from the bus. Each becomes a [`Request`] with a place for its answer, and the supervisor, who alone
+//! knows, answers. Out: replies (status as JSON of [`Snapshot`]), errors that name what to do about them, and the signal
+//! `HealthChanged`. Whether a caller may act is asked of polkit here ([`authority`]), before the supervisor hears of it.
+//! It never decides anything about a check, and never makes one caller wait for another.
+
+use std::fmt;
+use std::time::Duration;
+
+use tokio::sync::{mpsc, oneshot};
+use zbus::fdo::RequestNameFlags;
+use zbus::object_server::SignalEmitter;
+
+use crate::check::CheckName;
+use crate::notice::IncidentId;
+use crate::status::{CheckStatus, Snapshot};
+use crate::verdict::Health;
+
+pub mod authority;
+pub mod client;
+mod manager;
+mod refusal;
+
+#[cfg(test)]
+mod tests;
+
+pub use refusal::{Refusal, resolve};
+
+use manager::{Manager, ManagerSignals as _};
+
+/// The daemon's name on the bus.
+pub const NAME: &str = "io.iobio.Stealthcheck1";
+/// Where its one object is.
+pub const PATH: &str = "/io/iobio/Stealthcheck1";
+/// What its own error names begin with.
+const ERROR_PREFIX: &str = "io.iobio.Stealthcheck1.Error";
+
+/// Which bus, and so which service manager, this is about.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Bus {
+    /// The system bus: one daemon for the machine.
+    System,
+    /// A user's bus: `stealthcheck --user`.
+    User,
+}
+
+impl fmt::Display for Bus {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::System => "system bus",
+            Self::User => "user bus",
+        })
+    }
+}
+
+/// Where the answer to a request goes. A caller that has given up has dropped its end; that is no error.
+pub type Reply<T> = oneshot::Sender<Result<T, Refusal>>;
+
+/// What somebody on the bus wants, already permitted. Names are as they were typed: [`resolve`] finds what they mean.
+#[derive(Debug)]
+pub enum Request {
+    /// How everything is.
+    Status {
+        /// Only these checks; empty: all.
+        names: Vec<String>,
+        /// With histories and runbooks.
+        detail: bool,
+        /// The answer.
+        reply: Reply<Snapshot>,
+    },
+    /// Probe now; the answer comes after the observation.
+    Check {
+        /// The check.
+        name: String,
+        /// How it is then.
+        reply: Reply<CheckStatus>,
+    },
+    /// Leave a check alone.
+    Pause {
+        /// The check.
+        name: String,
+        /// For so long; never zero.
+        for_: Duration,
+        /// Done.
+        reply: Reply<()>,
+    },
+    /// End a pause.
+    Resume {
+        /// The check.
+        name: String,
+        /// Done.
+        reply: Reply<()>,
+    },
+    /// Load the configuration again.
+    Reload {
+        /// Warnings, a line each; [`Refusal::InvalidConfiguration`] where the one in force stays.
+        reply: Reply<Vec<String>>,
+    },
+    /// Send a mail to see whether it arrives.
+    TestMail {
+        /// Addresses; empty: those of the configuration.
+        to: Vec<String>,
+        /// The mail server's words.
+        reply: Reply<String>,
+    },
+}
+
+/// Why the interface could not be served.
+#[derive(Debug)]
+pub enum ServeError {
+    /// Another stealthcheck owns the name.
+    AlreadyRunning,
+    /// The bus's policy does not let this user own the name: the package's policy file is missing, or it is the wrong user.
+    NotAllowed,
+    /// Anything else.
+    Bus(zbus::Error),
+}
+
+impl fmt::Display for ServeError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::AlreadyRunning => write!(f, "another stealthcheck already owns {NAME} on this bus"),
+            Self::NotAllowed => write!(f, "the bus policy does not let this user own {NAME}"),
+            Self::Bus(error) => write!(f, "{NAME} could not be put on the bus: {error}"),
+        }
+    }
+}
+
+impl std::error::Error for ServeError {}
+
+impl From<zbus::Error> for ServeError {
+    fn from(error: zbus::Error) -> Self {
+        match error {
+            zbus::Error::NameTaken => Self::AlreadyRunning,
+            zbus::Error::FDO(fdo) if matches!(*fdo, zbus::fdo::Error::AccessDenied(_)) => Self::NotAllowed,
+            other => Self::Bus(other),
+        }
+    }
+}
+
+/// The served interface, for telling the bus something unasked.
+#[derive(Clone, Debug)]
+pub struct Served {
+    emitter: SignalEmitter<'static>,
+}
+
+impl Served {
+    /// Emits `HealthChanged`: the check, its health as in the status table (`failing 2/3`), the open incident or "".
+    ///
+    /// # Errors
+    /// When the connection is gone. A signal is a courtesy: log it and go on.
+    pub async fn health_changed(
+        &self,
+        check: &CheckName,
+        health: &Health,
+        incident: Option<&IncidentId>,
+    ) -> zbus::Result<()> {
+        let incident = incident.map_or("", |id| &id.0);
+        self.emitter.health_changed(check.as_str(), &health.to_string(), incident).await
+    }
+}
+
+/// Serves the interface on `connection` and then, when it can answer, takes the name [`NAME`] on `bus`.
+///
+/// Every call is answered in a task of its own through `requests`. The name is never given up to another process, and
+/// never queued for: of two daemons on one bus the second must fail, at once and aloud.
+///
+/// # Errors
+/// [`ServeError`]; nothing is served then.
+pub async fn serve(
+    connection: &zbus::Connection,
+    bus: Bus,
+    requests: mpsc::Sender<Request>,
+) -> Result<Served, ServeError> {
+    let server = connection.object_server();
+    server.at(PATH, Manager::new(bus, requests)).await?;
+    if let Err(error) = connection.request_name_with_flags(NAME, RequestNameFlags::DO_NOT_QUEUE).await {
+        // What follows is the caller's exit or another try; either way no half-served object should remain.
+        let _ = server.remove::<Manager, _>(PATH).await;
+        return Err(error.into());
+    }
+    Ok(Served { emitter: SignalEmitter::new(connection, PATH)? })
+}

@@ -1,1 +1,233 @@
-//! ctl
+//! `stealthctl`: what an administrator asks of the daemon and tells it.
+//!
+//! In: the command line, and the daemon's answers over D-Bus ([`crate::bus::client`]). Out: text and an exit code.
+//! It keeps no state, never acts on a unit itself, and starts nothing but a reload, which systemd does.
+//! What is drawn is drawn by pure functions ([`render`], [`detail`]); every failure is one sentence for the person who
+//! must act.
+
+use std::io::Write as _;
+use std::path::PathBuf;
+use std::process::ExitCode;
+use std::time::Duration;
+
+use clap::{Args, Parser, Subcommand};
+
+use crate::bus::Bus;
+
+mod authorize;
+mod commands;
+pub mod detail;
+mod exit;
+mod permit;
+mod reload;
+pub mod render;
+pub mod style;
+mod table;
+pub mod text;
+mod validate;
+
+#[cfg(test)]
+mod tests;
+
+pub use exit::{Exit, Failure};
+
+use style::Colour;
+
+const EXIT_CODES: &str = "\
+Exit codes:
+  0   done; for status and check: all is well
+  1   no such check, or it was tried and failed
+  3   something is down (status), or did not pass (check)
+  4   stealthcheck is not running
+  64  wrong usage                  69  the bus or the daemon does not answer
+  77  access denied                78  the configuration is invalid
+
+Environment: NO_COLOR turns colours off.
+See also: stealthcheck(8), stealthcheck.yaml(5), systemctl(1)";
+
+/// Watch and direct stealthcheck, which keeps systemd units healthy.
+///
+/// Without a command: `status`.
+#[derive(Debug, Parser)]
+#[command(name = "stealthctl", version, after_help = EXIT_CODES, max_term_width = 100)]
+struct Cli {
+    /// Talk to the stealthcheck of the calling user instead of the machine's
+    #[arg(long, global = true)]
+    user: bool,
+    #[command(subcommand)]
+    command: Option<Command>,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Show how everything is, or the checks named in detail
+    #[command(after_help = "Exit code: 0 all is well, 3 something is down, 4 stealthcheck is not running.\n\
+        Checks that fail but are not down yet, are paused, stopped or starting do not count as down.")]
+    Status(Status),
+    /// Probe now, and say what was seen
+    #[command(after_help = "Exit code: 0 every check passed, 3 one did not.")]
+    Check {
+        /// Checks to probe
+        #[arg(value_name = "NAME", required = true)]
+        names: Vec<String>,
+        #[command(flatten)]
+        colour: ColourOption,
+    },
+    /// Leave checks alone for a while: no recovery, no mail
+    Pause {
+        /// Checks to leave alone
+        #[arg(value_name = "NAME", required = true)]
+        names: Vec<String>,
+        /// For how long: 30m, 2h, 1d
+        #[arg(long = "for", value_name = "DURATION", default_value = "1h", value_parser = duration)]
+        for_: Duration,
+    },
+    /// End a pause before its time
+    Resume {
+        /// Paused checks
+        #[arg(value_name = "NAME", required = true)]
+        names: Vec<String>,
+    },
+    /// Load the configuration again, as `systemctl reload stealthcheck` does
+    ///
+    /// All or nothing: a configuration with a mistake in it leaves the one in force as it is.
+    Reload {
+        /// Ask the daemon and not systemd: what ExecReload= runs
+        #[arg(long, hide = true)]
+        direct: bool,
+    },
+    /// Say what is wrong with a configuration: every mistake, with its line
+    ///
+    /// Reads FILE and the conf.d/*.yaml beside it. Needs no daemon, changes nothing.
+    Validate {
+        /// [default: /etc/stealthcheck/stealthcheck.yaml; with --user the one in $XDG_CONFIG_HOME/stealthcheck]
+        #[arg(value_name = "FILE")]
+        file: Option<PathBuf>,
+    },
+    /// Have the daemon send a mail, and say what the mail server answered
+    TestMail {
+        /// To whom [default: the `to` of the configuration's mail section]
+        #[arg(value_name = "ADDRESS")]
+        to: Vec<String>,
+    },
+    /// Write down what the daemon may ask systemd for
+    ///
+    /// Run by root when the service starts and reloads. polkit's rule for the daemon looks into the file: one line
+    /// `VERB UNIT` for each thing that the configuration may ask for. An invalid configuration leaves it as it is.
+    #[command(hide = true)]
+    Authorize {
+        /// The configuration
+        #[arg(long, value_name = "FILE")]
+        config: Option<PathBuf>,
+        /// Where to write
+        #[arg(long, value_name = "FILE", default_value = "/run/stealthcheck.authorized")]
+        output: PathBuf,
+    },
+}
+
+#[derive(Debug, Default, Args)]
+struct Status {
+    /// Checks to show in detail
+    #[arg(value_name = "NAME")]
+    names: Vec<String>,
+    /// Print everything as JSON
+    #[arg(long)]
+    json: bool,
+    #[command(flatten)]
+    colour: ColourOption,
+}
+
+#[derive(Debug, Default, Args)]
+struct ColourOption {
+    /// When to use colour
+    #[arg(long = "color", value_name = "WHEN", value_enum, default_value_t = Colour::Auto)]
+    when: Colour,
+}
+
+/// The command: reads the arguments of this process, does what they say, and is the exit code.
+#[must_use]
+pub fn main() -> ExitCode {
+    let cli = match Cli::try_parse() {
+        Ok(cli) => cli,
+        Err(error) => {
+            // clap's own code for wrong usage is 2; help and version are no errors.
+            let exit = if error.use_stderr() { Exit::Usage } else { Exit::Ok };
+            let _ = error.print();
+            return exit.into();
+        }
+    };
+    match run(cli) {
+        Ok(exit) => exit.into(),
+        Err(failure) => {
+            let _ = writeln!(std::io::stderr(), "stealthctl: {}", failure.message);
+            failure.exit.into()
+        }
+    }
+}
+
+fn run(cli: Cli) -> Result<Exit, Failure> {
+    let bus = if cli.user { Bus::User } else { Bus::System };
+    let command = match cli.command.unwrap_or_else(|| Command::Status(Status::default())) {
+        // These need no daemon, and so no bus.
+        Command::Validate { file } => return validate::validate(file, bus),
+        Command::Authorize { config, output } => return authorize::authorize(config, &output, bus),
+        other => other,
+    };
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+    let runtime = runtime
+        .map_err(|error| Failure::new(Exit::Failed, format!("no event loop could be made: {error}")))?;
+    runtime.block_on(async {
+        match command {
+            Command::Status(status) => commands::status(bus, &status).await,
+            Command::Check { names, colour } => commands::check(bus, &names, colour.when).await,
+            Command::Pause { names, for_ } => commands::pause(bus, &names, for_).await,
+            Command::Resume { names } => commands::resume(bus, &names).await,
+            Command::Reload { direct: true } => reload::direct(bus).await,
+            Command::Reload { direct: false } => reload::through_systemd(bus).await,
+            Command::TestMail { to } => commands::test_mail(bus, &to).await,
+            Command::Validate { .. } | Command::Authorize { .. } => Ok(Exit::Ok),
+        }
+    })
+}
+
+/// Writes to standard output. A reader who has gone away (`| head`) has seen enough: that is no failure.
+fn print(text: &str) -> Result<(), Failure> {
+    let mut out = std::io::stdout().lock();
+    match out.write_all(text.as_bytes()).and_then(|()| out.flush()) {
+        Err(error) if error.kind() != std::io::ErrorKind::BrokenPipe => {
+            Err(Failure::new(Exit::Failed, format!("standard output cannot be written: {error}")))
+        }
+        _ => Ok(()),
+    }
+}
+
+/// A duration as the configuration writes it: `90s`, `30m`, `2h`, `1d`, and sums of these (`1h 30m`).
+fn duration(text: &str) -> Result<Duration, String> {
+    let expected = || format!("expected a duration such as 30m, 2h or 1d, not `{}`", text::inert(text));
+    let mut total = Duration::ZERO;
+    let mut rest = text.trim();
+    if rest.is_empty() {
+        return Err(expected());
+    }
+    while !rest.is_empty() {
+        let digits = rest.find(|c: char| !c.is_ascii_digit()).ok_or_else(expected)?;
+        let (number, tail) = rest.split_at(digits);
+        let letters = tail.find(|c: char| !c.is_ascii_alphabetic()).unwrap_or(tail.len());
+        let (unit, tail) = tail.split_at(letters);
+        let seconds: u64 = match unit {
+            "s" => 1,
+            "m" => 60,
+            "h" => 3_600,
+            "d" => 86_400,
+            _ => return Err(expected()),
+        };
+        let number: u64 = number.parse().map_err(|_| expected())?;
+        let part = number.checked_mul(seconds).map(Duration::from_secs).ok_or_else(expected)?;
+        total = total.checked_add(part).ok_or_else(expected)?;
+        rest = tail.trim_start();
+    }
+    if total.is_zero() {
+        return Err("a pause lasts at least a second".to_owned());
+    }
+    Ok(total)
+}

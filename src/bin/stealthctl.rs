@@ -1,1 +1,7 @@
-fn main() {}
+//! `stealthctl`, the command. Everything it does is in [`stealthcheck::ctl`].
+
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    stealthcheck::ctl::main()
+}

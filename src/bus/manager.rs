@@ -1,0 +1,124 @@
+//! The object on the bus: one method, one request to the supervisor, one answer.
+//!
+//! In: calls, each in its own task with a shared reference, so that an open password prompt of one caller keeps nobody
+//! else waiting. Out: requests and their answers. It never holds state, and never blocks the supervisor.
+
+use std::time::Duration;
+
+use tokio::sync::{mpsc, oneshot};
+use zbus::message::Header;
+use zbus::object_server::SignalEmitter;
+
+use super::authority::{self, Verb};
+use super::{Bus, Refusal, Reply, Request};
+
+/// The interface's implementation.
+pub(super) struct Manager {
+    bus: Bus,
+    requests: mpsc::Sender<Request>,
+}
+
+impl Manager {
+    pub(super) fn new(bus: Bus, requests: mpsc::Sender<Request>) -> Self {
+        Self { bus, requests }
+    }
+
+    /// Hands a request to the supervisor and waits for the answer.
+    async fn ask<T>(&self, request: impl FnOnce(Reply<T>) -> Request) -> Result<T, Refusal> {
+        let stopping = || Refusal::Failed("the daemon is stopping".to_owned());
+        let (reply, answer) = oneshot::channel();
+        self.requests.send(request(reply)).await.map_err(|_| stopping())?;
+        answer.await.map_err(|_| stopping())?
+    }
+}
+
+fn json<T: serde::Serialize>(value: &T) -> Result<String, Refusal> {
+    serde_json::to_string(value)
+        .map_err(|error| Refusal::Failed(format!("the status could not be written: {error}")))
+}
+
+#[zbus::interface(name = "io.iobio.Stealthcheck1.Manager")]
+impl Manager {
+    /// How everything is, or only the checks in `names`; with histories and runbooks where `detail` is set. JSON.
+    #[zbus(out_args("status"))]
+    async fn get_status(&self, names: Vec<String>, detail: bool) -> Result<String, Refusal> {
+        json(&self.ask(|reply| Request::Status { names, detail, reply }).await?)
+    }
+
+    /// Probes now. Answers, after the observation, how the check is: JSON, as one of the checks in `GetStatus`.
+    #[zbus(out_args("check"))]
+    async fn check(
+        &self,
+        #[zbus(header)] header: Header<'_>,
+        #[zbus(connection)] connection: &zbus::Connection,
+        name: String,
+    ) -> Result<String, Refusal> {
+        authority::permit(connection, self.bus, &header, Verb::Check, &name).await?;
+        json(&self.ask(|reply| Request::Check { name, reply }).await?)
+    }
+
+    /// Leaves a check alone for so many seconds.
+    async fn pause(
+        &self,
+        #[zbus(header)] header: Header<'_>,
+        #[zbus(connection)] connection: &zbus::Connection,
+        name: String,
+        seconds: u64,
+    ) -> Result<(), Refusal> {
+        authority::permit(connection, self.bus, &header, Verb::Pause, &name).await?;
+        if seconds == 0 {
+            return Err(Refusal::InvalidArgument("a pause lasts at least a second".to_owned()));
+        }
+        let for_ = Duration::from_secs(seconds);
+        self.ask(|reply| Request::Pause { name, for_, reply }).await
+    }
+
+    /// Ends a pause.
+    async fn resume(
+        &self,
+        #[zbus(header)] header: Header<'_>,
+        #[zbus(connection)] connection: &zbus::Connection,
+        name: String,
+    ) -> Result<(), Refusal> {
+        authority::permit(connection, self.bus, &header, Verb::Resume, &name).await?;
+        self.ask(|reply| Request::Resume { name, reply }).await
+    }
+
+    /// Loads the configuration again, all or nothing. Answers warnings, a line each.
+    #[zbus(out_args("warnings"))]
+    async fn reload(
+        &self,
+        #[zbus(header)] header: Header<'_>,
+        #[zbus(connection)] connection: &zbus::Connection,
+    ) -> Result<Vec<String>, Refusal> {
+        authority::permit(connection, self.bus, &header, Verb::Reload, "").await?;
+        self.ask(|reply| Request::Reload { reply }).await
+    }
+
+    /// Sends a mail to these addresses (none: those of the configuration). Answers the mail server's words.
+    #[zbus(out_args("answer"))]
+    async fn send_test_mail(
+        &self,
+        #[zbus(header)] header: Header<'_>,
+        #[zbus(connection)] connection: &zbus::Connection,
+        to: Vec<String>,
+    ) -> Result<String, Refusal> {
+        authority::permit(connection, self.bus, &header, Verb::TestMail, "").await?;
+        self.ask(|reply| Request::TestMail { to, reply }).await
+    }
+
+    /// The daemon's version.
+    #[zbus(property(emits_changed_signal = "const"))]
+    fn version(&self) -> &'static str {
+        env!("CARGO_PKG_VERSION")
+    }
+
+    /// A check's health is another: its name, the health as in the status table, the open incident or "".
+    #[zbus(signal)]
+    async fn health_changed(
+        emitter: &SignalEmitter<'_>,
+        check: &str,
+        health: &str,
+        incident: &str,
+    ) -> zbus::Result<()>;
+}

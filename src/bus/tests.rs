@@ -1,0 +1,339 @@
+//! The interface and its client, joined by a socket pair, with a supervisor, a bus driver and a polkit that are made up.
+//! (The real bus, its policy and the real polkit are met in the booted tests.)
+
+use std::collections::HashMap;
+use std::os::unix::net::UnixStream;
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use futures_util::StreamExt;
+use tokio::sync::{Notify, mpsc};
+use zbus::message::{Flags, Message, Type};
+use zbus::wire::DynamicType;
+use zbus::{Connection, MessageStream, OwnedVariant, connection};
+
+use super::authority::ACTION;
+use super::client::{CallError, Client};
+use super::{Bus, NAME, PATH, Refusal, Request, Served, resolve, serve};
+use crate::check::CheckName;
+use crate::notice::IncidentId;
+use crate::status::{CheckStatus, Snapshot};
+use crate::time::Wall;
+use crate::verdict::Health;
+
+/// How the made-up polkit answers.
+#[derive(Clone)]
+enum Polkit {
+    Yes,
+    No,
+    Challenge,
+    Dismissed,
+    /// A prompt that stays open until somebody types.
+    Prompt(Arc<Notify>),
+    Absent,
+}
+
+/// One question that polkit was asked: subject, action, details, flags.
+type Question = (String, String, HashMap<String, String>, u32);
+
+struct FakePolkit {
+    how: Polkit,
+    asked: Arc<Mutex<Vec<Question>>>,
+}
+
+#[zbus::interface(name = "org.freedesktop.PolicyKit1.Authority")]
+impl FakePolkit {
+    async fn check_authorization(
+        &self,
+        subject: (String, HashMap<String, OwnedVariant>),
+        action: String,
+        details: HashMap<String, String>,
+        flags: u32,
+        _cancellation: String,
+    ) -> zbus::fdo::Result<((bool, bool, HashMap<String, String>),)> {
+        let name = <&str>::try_from(&subject.1["name"]).unwrap_or_default().to_owned();
+        self.asked.lock().unwrap().push((format!("{} {name}", subject.0), action, details, flags));
+        Ok((match &self.how {
+            Polkit::Yes => (true, false, HashMap::new()),
+            Polkit::No => (false, false, HashMap::new()),
+            Polkit::Challenge => (false, true, HashMap::new()),
+            Polkit::Dismissed => {
+                (false, false, HashMap::from([("polkit.dismissed".to_owned(), "true".to_owned())]))
+            }
+            Polkit::Prompt(typed) => {
+                typed.notified().await;
+                (true, false, HashMap::new())
+            }
+            Polkit::Absent => return Err(zbus::fdo::Error::ServiceUnknown("no polkit".to_owned())),
+        },))
+    }
+}
+
+/// The part of the bus driver that says who is calling.
+struct FakeDriver {
+    uid: u32,
+}
+
+#[zbus::interface(name = "org.freedesktop.DBus")]
+impl FakeDriver {
+    fn get_connection_unix_user(&self, _name: String) -> u32 {
+        self.uid
+    }
+}
+
+struct Scene {
+    /// The caller's end, on which the made-up driver and polkit live too.
+    caller: Connection,
+    served: Served,
+    asked: Arc<Mutex<Vec<Question>>>,
+    _daemon: Connection,
+}
+
+const SOMEBODY: u32 = 4_294_000_000;
+
+async fn scene(bus: Bus, uid: u32, polkit: Polkit) -> Scene {
+    let (a, b) = UnixStream::pair().unwrap();
+    let asked = Arc::new(Mutex::new(Vec::new()));
+    let caller = connection::Builder::unix_stream(b)
+        .p2p()
+        .serve_at("/org/freedesktop/DBus", FakeDriver { uid })
+        .serve_at(
+            "/org/freedesktop/PolicyKit1/Authority",
+            FakePolkit { how: polkit, asked: Arc::clone(&asked) },
+        );
+    let daemon = connection::Builder::unix_stream(a).server(zbus::Guid::generate()).p2p();
+    let (daemon, caller) = tokio::try_join!(daemon.build(), caller.build()).unwrap();
+    let (requests, inbox) = mpsc::channel(8);
+    let served = serve(&daemon, bus, requests).await.unwrap();
+    tokio::spawn(supervise(inbox));
+    Scene { caller, served, asked, _daemon: daemon }
+}
+
+fn check(name: &str) -> CheckStatus {
+    CheckStatus {
+        name: CheckName::new(name).unwrap(),
+        unit: None,
+        probe: "tcp localhost:1".into(),
+        health: Health::Passing,
+        since: Wall(0),
+        last: None,
+        next: "probe in 1s".into(),
+        next_probe: None,
+        incident: None,
+        unit_state: None,
+        history: Vec::new(),
+        runbook: None,
+    }
+}
+
+async fn supervise(mut inbox: mpsc::Receiver<Request>) {
+    let names: Vec<CheckName> = ["fibridge", "gru"].iter().map(|n| CheckName::new(n).unwrap()).collect();
+    while let Some(request) = inbox.recv().await {
+        match request {
+            Request::Status { names: asked, reply, .. } => {
+                let found: Result<Vec<_>, _> = asked.iter().map(|n| resolve(n, &names)).collect();
+                let _ = reply.send(found.map(|found| Snapshot {
+                    version: "0.1.0".into(),
+                    at: Wall(1_000),
+                    started: Wall(0),
+                    configuration: Default::default(),
+                    mail: Default::default(),
+                    alerts: Vec::new(),
+                    checks: found.into_iter().map(|name| check(name.as_str())).collect(),
+                }));
+            }
+            Request::Check { name, reply } => {
+                let _ = reply.send(resolve(&name, &names).map(|name| check(name.as_str())));
+            }
+            Request::Pause { name, for_, reply } => {
+                assert_eq!(for_, Duration::from_secs(60));
+                let _ = reply.send(resolve(&name, &names).map(drop));
+            }
+            Request::Resume { reply, .. } => drop(reply),
+            Request::Reload { reply } => {
+                let problems = vec!["a.yaml:1: checks: wrong".into(), "a.yaml:2: mail: wrong".into()];
+                let _ = reply.send(Err(Refusal::InvalidConfiguration(problems)));
+            }
+            Request::TestMail { to, reply } => {
+                let _ = reply.send(Ok(format!("250 ok, {}", to.join(" "))));
+            }
+        }
+    }
+}
+
+/// One call with a sender, as the bus would put it there, and with or without the will to wait for a prompt.
+async fn call<B: serde::Serialize + DynamicType>(
+    scene: &Scene,
+    method: &str,
+    flags: Flags,
+    body: &B,
+) -> Result<Message, CallError> {
+    let message = Message::method_call(PATH, method)
+        .interface("io.iobio.Stealthcheck1.Manager")
+        .destination(NAME)
+        .sender(":1.7")
+        .with_flags(flags)
+        .build(body)
+        .unwrap();
+    let serial = message.primary_header().serial_num();
+    let mut replies = MessageStream::from(&scene.caller);
+    scene.caller.send(&message).await.unwrap();
+    loop {
+        let reply = replies.next().await.unwrap().unwrap();
+        if reply.header().reply_serial() == Some(serial) {
+            return match reply.message_type() {
+                Type::Error => Err(zbus::Error::from(reply).into()),
+                _ => Ok(reply),
+            };
+        }
+    }
+}
+
+async fn pause(scene: &Scene, flags: Flags) -> Result<(), CallError> {
+    call(scene, "Pause", flags, &("gru", 60_u64)).await.map(drop)
+}
+
+#[tokio::test]
+async fn reading_needs_no_permission_and_an_unknown_check_names_the_near_miss() {
+    let scene = scene(Bus::System, SOMEBODY, Polkit::Absent).await;
+    let client = Client::on(&scene.caller).await.unwrap();
+    let snapshot = client.status(&["gru", "fibridge"], true).await.unwrap();
+    assert_eq!(snapshot.checks.len(), 2);
+    let error = client.status(&["fibrigde"], false).await.unwrap_err();
+    assert!(matches!(error, CallError::Refused(Refusal::NoSuchCheck(_))), "{error:?}");
+    assert_eq!(error.to_string(), "no check is named `fibrigde`: did you mean `fibridge`?");
+    assert!(scene.asked.lock().unwrap().is_empty());
+}
+
+#[tokio::test]
+async fn root_and_the_daemons_own_user_need_no_polkit() {
+    for bus in [Bus::System, Bus::User] {
+        for uid in [0, rustix::process::getuid().as_raw()] {
+            let scene = scene(bus, uid, Polkit::No).await;
+            pause(&scene, Flags::empty()).await.unwrap();
+            assert!(scene.asked.lock().unwrap().is_empty());
+        }
+    }
+}
+
+#[tokio::test]
+async fn polkit_is_asked_about_the_sender_and_told_what_for() {
+    let scene = scene(Bus::System, SOMEBODY, Polkit::Yes).await;
+    pause(&scene, Flags::ALLOW_INTERACTIVE_AUTH).await.unwrap();
+    pause(&scene, Flags::empty()).await.unwrap();
+    let asked = scene.asked.lock().unwrap();
+    let details = HashMap::from([("verb".into(), "pause".into()), ("check".into(), "gru".into())]);
+    assert_eq!(asked[0], ("system-bus-name :1.7".into(), ACTION.into(), details, 1));
+    assert_eq!(asked[1].3, 0, "no prompt for a caller that does not wait for one");
+}
+
+#[tokio::test]
+async fn a_refusal_says_why() {
+    for (bus, polkit, flags, says) in [
+        (Bus::System, Polkit::No, Flags::ALLOW_INTERACTIVE_AUTH, "polkit does not allow it"),
+        (Bus::System, Polkit::Challenge, Flags::empty(), "needs authentication"),
+        (Bus::System, Polkit::Challenge, Flags::ALLOW_INTERACTIVE_AUTH, "nothing here can ask"),
+        (Bus::System, Polkit::Dismissed, Flags::ALLOW_INTERACTIVE_AUTH, "dismissed"),
+        (Bus::System, Polkit::Absent, Flags::ALLOW_INTERACTIVE_AUTH, "only root may"),
+        (Bus::User, Polkit::Yes, Flags::ALLOW_INTERACTIVE_AUTH, "only its owner"),
+    ] {
+        let scene = scene(bus, SOMEBODY, polkit).await;
+        let error = pause(&scene, flags).await.unwrap_err();
+        assert!(matches!(&error, CallError::Denied(why) if why.contains(says)), "{error:?}");
+    }
+}
+
+#[tokio::test]
+async fn a_call_without_a_sender_is_refused() {
+    let scene = scene(Bus::System, 0, Polkit::Yes).await;
+    let client = Client::on(&scene.caller).await.unwrap();
+    let error = client.check("gru").await.unwrap_err();
+    assert!(matches!(error, CallError::Denied(_)), "{error:?}");
+}
+
+#[tokio::test]
+async fn an_open_prompt_keeps_nobody_waiting() {
+    let typed = Arc::new(Notify::new());
+    let scene = scene(Bus::System, SOMEBODY, Polkit::Prompt(Arc::clone(&typed))).await;
+    let prompted = pause(&scene, Flags::ALLOW_INTERACTIVE_AUTH);
+    let others = async {
+        while scene.asked.lock().unwrap().is_empty() {
+            tokio::task::yield_now().await;
+        }
+        let client = Client::on(&scene.caller).await.unwrap();
+        let status = client.status(&[], false);
+        tokio::time::timeout(Duration::from_secs(5), status).await.expect("an open prompt blocks").unwrap();
+        typed.notify_one();
+    };
+    let (prompted, ()) = tokio::join!(prompted, others);
+    prompted.unwrap();
+}
+
+#[tokio::test]
+async fn every_method_reaches_the_supervisor_and_its_answer_the_caller() {
+    let scene = scene(Bus::System, 0, Polkit::Absent).await;
+    let body = call(&scene, "Check", Flags::empty(), &("fibridge",)).await.unwrap().body();
+    let check: CheckStatus = serde_json::from_str(body.deserialize::<&str>().unwrap()).unwrap();
+    assert_eq!(check.name.as_str(), "fibridge");
+
+    let error = call(&scene, "Pause", Flags::empty(), &("gru", 0_u64)).await.unwrap_err();
+    assert!(matches!(error, CallError::Refused(Refusal::InvalidArgument(_))), "{error:?}");
+
+    let error = call(&scene, "Reload", Flags::empty(), &()).await.unwrap_err();
+    let CallError::Refused(Refusal::InvalidConfiguration(problems)) = error else { panic!("{error:?}") };
+    assert_eq!(problems, ["a.yaml:1: checks: wrong", "a.yaml:2: mail: wrong"]);
+
+    let body = call(&scene, "SendTestMail", Flags::empty(), &(vec!["a@b.example"],)).await.unwrap().body();
+    assert_eq!(body.deserialize::<&str>().unwrap(), "250 ok, a@b.example");
+
+    let error = call(&scene, "Resume", Flags::empty(), &("gru",)).await.unwrap_err();
+    assert_eq!(error.to_string(), "the daemon is stopping", "an answer that never comes is an answer");
+}
+
+#[tokio::test]
+async fn health_changes_are_signalled() {
+    let scene = scene(Bus::System, 0, Polkit::Absent).await;
+    let mut messages = MessageStream::from(&scene.caller);
+    let name = CheckName::new("gru").unwrap();
+    let incident = IncidentId("gru-17".into());
+    scene.served.health_changed(&name, &Health::Failing { n: 1, m: 3 }, Some(&incident)).await.unwrap();
+    let signal = messages.next().await.unwrap().unwrap();
+    assert_eq!(signal.header().member().unwrap().as_str(), "HealthChanged");
+    let body = signal.body();
+    assert_eq!(body.deserialize::<(&str, &str, &str)>().unwrap(), ("gru", "failing 1/3", "gru-17"));
+}
+
+#[tokio::test]
+async fn the_version_is_a_property() {
+    let scene = scene(Bus::System, SOMEBODY, Polkit::Absent).await;
+    let proxy = zbus::Proxy::new(&scene.caller, NAME, PATH, "io.iobio.Stealthcheck1.Manager").await.unwrap();
+    let version: String = proxy.get_property("Version").await.unwrap();
+    assert_eq!(version, env!("CARGO_PKG_VERSION"));
+}
+
+#[test]
+fn a_check_is_found_by_its_name_alone() {
+    let known: Vec<CheckName> = ["fibridge", "gru"].iter().map(|n| CheckName::new(n).unwrap()).collect();
+    assert_eq!(resolve("gru", &known).unwrap().as_str(), "gru");
+    for (asked, says) in [
+        ("gru.service", "no check is named `gru.service`: did you mean `gru`?"),
+        ("zzz", "no check is named `zzz`"),
+        ("a\x1b[2J\nb", "no check is named `a\\u{1b}[2J\\nb`"),
+    ] {
+        assert_eq!(resolve(asked, &known).unwrap_err().to_string(), says);
+    }
+}
+
+#[tokio::test]
+async fn errors_of_the_bus_are_told_apart() {
+    let call = Message::method_call(PATH, "GetStatus").destination(NAME).build(&()).unwrap();
+    let error = |name: &str| -> CallError {
+        zbus::Error::from(Message::error(&call.header(), name).build(&"why").unwrap()).into()
+    };
+    assert!(matches!(error("org.freedesktop.DBus.Error.ServiceUnknown"), CallError::NotRunning));
+    assert!(matches!(error("org.freedesktop.DBus.Error.NameHasNoOwner"), CallError::NotRunning));
+    assert!(matches!(error("org.freedesktop.DBus.Error.AccessDenied"), CallError::Denied(_)));
+    let error = connection::Builder::address("unix:path=/nonexistent/bus").build().await.unwrap_err();
+    let error = CallError::from(error);
+    assert!(matches!(&error, CallError::Unreachable(why) if why.contains("/nonexistent/bus")), "{error:?}");
+}

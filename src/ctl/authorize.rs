@@ -1,0 +1,66 @@
+//! `stealthctl authorize`: writes down, as root, what the daemon may ask systemd for.
+//!
+//! In: the configuration, which root owns. Out: a file of lines `VERB UNIT` that polkit's rule for the daemon looks into,
+//! replaced in one rename: a question that polkit is asked meanwhile sees the old list or the new, never half of one.
+//! A configuration that is refused changes nothing.
+
+use std::fs::{File, OpenOptions, Permissions};
+use std::io::{self, Write as _};
+use std::os::unix::fs::{OpenOptionsExt as _, PermissionsExt as _};
+use std::path::{Path, PathBuf};
+
+use super::exit::{Exit, Failure};
+use super::permit::permitted;
+use super::text::inert;
+use super::validate::default_file;
+use crate::bus::Bus;
+use crate::config;
+
+pub(super) fn authorize(config: Option<PathBuf>, output: &Path, bus: Bus) -> Result<Exit, Failure> {
+    let file = config.map_or_else(|| default_file(bus), Ok)?;
+    let config = config::load(&file).map_err(|problems| {
+        let first = problems.first().map(ToString::to_string).unwrap_or_default();
+        let more = match problems.len() {
+            0 | 1 => String::new(),
+            n => format!(" (and {} more)", n - 1),
+        };
+        let (output, first) = (output.display(), inert(&first));
+        Failure::new(Exit::Config, format!("{output} stays as it is: {first}{more}"))
+    })?;
+    let list: String = permitted(&config).iter().map(|(verb, unit)| format!("{verb} {unit}\n")).collect();
+    replace(output, list.as_bytes()).map_err(|error| {
+        let exit = match error.kind() {
+            io::ErrorKind::PermissionDenied => Exit::Denied,
+            _ => Exit::CannotCreate,
+        };
+        Failure::new(exit, format!("{} cannot be written: {error}", output.display()))
+    })?;
+    Ok(Exit::Ok)
+}
+
+/// Puts `content` in the place of the file at `path`, readable by all, whole or not at all.
+fn replace(path: &Path, content: &[u8]) -> io::Result<()> {
+    let name = path.file_name().ok_or_else(|| io::Error::other("that is no file name"))?;
+    let mut hidden = std::ffi::OsString::from(".");
+    hidden.push(name);
+    hidden.push(format!(".{}", std::process::id()));
+    let temporary = path.with_file_name(hidden);
+    let written = write_new(&temporary, content).and_then(|()| std::fs::rename(&temporary, path));
+    if written.is_err() {
+        let _ = std::fs::remove_file(&temporary);
+    }
+    written
+}
+
+fn write_new(path: &Path, content: &[u8]) -> io::Result<()> {
+    // What a process of this number left behind when it was killed; `create_new` follows no link and takes no other's file.
+    match std::fs::remove_file(path) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+        _ => {}
+    }
+    let mut file: File = OpenOptions::new().write(true).create_new(true).mode(0o600).open(path)?;
+    file.write_all(content)?;
+    // Not at creation: the umask would have its say there.
+    file.set_permissions(Permissions::from_mode(0o644))?;
+    file.sync_all()
+}

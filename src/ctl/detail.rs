@@ -1,0 +1,195 @@
+//! One check as `stealthctl status NAME` tells it, in the manner of `systemctl status`. Pure.
+
+use super::render::{mark, observed};
+use super::style::Style;
+use super::text::{Paint, inert, paint, width, wrap};
+use crate::notice::{Attempt, Proof};
+use crate::status::{CheckStatus, IncidentStatus, Snapshot};
+use crate::time::{Wall, human};
+use crate::unit::UnitState;
+use crate::verdict::{Health, Observation, Seen};
+
+/// Room for the labels, right-aligned.
+const LABEL: usize = 10;
+/// So many of the latest observations are shown.
+const HISTORY: usize = 12;
+
+/// The checks of a snapshot, each in detail.
+#[must_use]
+pub fn detail(snapshot: &Snapshot, style: &Style) -> String {
+    let blocks: Vec<String> = snapshot.checks.iter().map(|check| block(check, snapshot.at, style)).collect();
+    blocks.join("\n")
+}
+
+fn block(check: &CheckStatus, now: Wall, style: &Style) -> String {
+    let (sign, with, _) = mark(&check.health, style.unicode);
+    let name = paint(check.name.as_str(), Paint::Strong, style.colour);
+    let mut page = Page { out: String::new(), style };
+    page.out.push_str(&format!("{} {name}: {}\n", paint(sign, with, style.colour), inert(&check.probe)));
+
+    let health = paint(&check.health.to_string(), with, style.colour);
+    page.line("Health", &format!("{health}{}", since(check, now, style)));
+    match (&check.unit, &check.unit_state) {
+        (Some(unit), Some(state)) => {
+            page.text("Unit", &format!("{unit}: {}", unit_clauses(state).join(", ")));
+        }
+        (Some(unit), None) => page.line("Unit", &format!("{unit}: systemd has not been asked yet")),
+        (None, _) => page.line("Unit", "none: a failure is told, and nothing is restarted"),
+    }
+    page.text("Next", &inert(&check.next));
+    if let Some(at) = check.next_probe {
+        let at_clock = style.clock(at, now);
+        let text = match at.since(now) {
+            due if due.is_zero() => format!("due since {at_clock}"),
+            due => format!("at {at_clock}, in {}", human(due)),
+        };
+        page.line("Probe", &text);
+    }
+    if let Some(incident) = &check.incident {
+        page.incident(incident, now);
+    }
+    if let Some(runbook) = &check.runbook {
+        page.text("Runbook", runbook);
+    }
+    page.history(check, now);
+    page.out
+}
+
+fn since(check: &CheckStatus, now: Wall, style: &Style) -> String {
+    let lasting = format!(" for {}, since {}", human(now.since(check.since)), style.moment(check.since));
+    match &check.health {
+        Health::Paused { until } => {
+            format!("{lasting}, until {} ({} left)", style.clock(*until, now), human(until.since(now)))
+        }
+        Health::Stopped { until: Some(until) } => format!(
+            "{lasting}, by somebody; left so until {} ({} left)",
+            style.clock(*until, now),
+            human(until.since(now))
+        ),
+        Health::Stopped { until: None } => format!("{lasting}, by somebody; left so for as long as it lasts"),
+        _ => lasting,
+    }
+}
+
+fn unit_clauses(state: &UnitState) -> Vec<String> {
+    let mut clauses = vec![inert(&state.describe())];
+    if state.main_pid != 0 {
+        clauses.push(format!("main process {}", state.main_pid));
+    } else if let Some(exit) = state.describe_exit() {
+        clauses.push(exit);
+    }
+    match state.n_restarts {
+        0 => {}
+        1 => clauses.push("restarted once by systemd itself".to_owned()),
+        n => clauses.push(format!("restarted {n} times by systemd itself")),
+    }
+    if let Some(job) = &state.job {
+        clauses.push(format!("job {} under way", job.id));
+    }
+    clauses
+}
+
+fn attempt(attempt: &Attempt, now: Wall) -> String {
+    let mut text = format!("{} {} ago", attempt.rung.describe(), human(now.since(attempt.asked)));
+    match &attempt.result {
+        Some(result) => text.push_str(&format!(", job {}", inert(&result.to_string()))),
+        None => text.push_str(", job under way"),
+    }
+    match &attempt.verdict {
+        Some(Proof::Worked) => text.push_str(", it worked"),
+        Some(Proof::DidNotHelp(why)) => text.push_str(&format!(", it did not help: {}", inert(why))),
+        None if attempt.result.is_some() => text.push_str(", whether it helped is still open"),
+        None => {}
+    }
+    text
+}
+
+struct Page<'a> {
+    out: String,
+    style: &'a Style,
+}
+
+impl Page<'_> {
+    fn line(&mut self, label: &str, text: &str) {
+        let colon = if label.is_empty() { ' ' } else { ':' };
+        self.out.push_str(format!("{label:>LABEL$}{colon} {text}").trim_end());
+        self.out.push('\n');
+    }
+
+    /// Text that may be longer than a line.
+    fn text(&mut self, label: &str, text: &str) {
+        let room = self.style.width.map_or(usize::MAX, |width| width.saturating_sub(LABEL + 2).max(20));
+        for (i, line) in wrap(text, room).iter().enumerate() {
+            self.line(if i == 0 { label } else { "" }, line);
+        }
+    }
+
+    fn incident(&mut self, incident: &IncidentStatus, now: Wall) {
+        let lasts = human(now.since(incident.since));
+        self.line("Incident", &format!("{}, open for {lasts}", inert(&incident.id.0)));
+        self.text("Cause", &inert(&incident.cause));
+        let limit = incident.limit.map_or_else(|| "no limit".to_owned(), |limit| format!("limit {limit}"));
+        let mut attempts = format!("{} ({limit})", incident.attempts);
+        if let Some(last) = &incident.last_attempt {
+            attempts.push_str(&format!("; the last: {}", attempt(last, now)));
+        }
+        self.text("Attempts", &attempts);
+        if let Some(why) = &incident.holding_back {
+            self.text("Held back", &inert(why));
+        }
+        if incident.needs_you {
+            let text = paint("yes: this does not end by itself", Paint::Bad, self.style.colour);
+            self.line("Needs you", &text);
+        }
+        let (asked, accepted) = incident.notices;
+        let mails = match (asked, asked.saturating_sub(accepted)) {
+            (0, _) => "none yet".to_owned(),
+            (asked, 0) => format!("{asked} delivered"),
+            (asked, waiting) => format!("{asked}, {waiting} of them not delivered yet"),
+        };
+        self.line("Mails", &mails);
+    }
+
+    /// The latest observations, oldest first, as in a log.
+    fn history(&mut self, check: &CheckStatus, now: Wall) {
+        let seen: Vec<&Seen> = if check.history.is_empty() {
+            check.last.iter().collect()
+        } else {
+            check.history.iter().skip(check.history.len().saturating_sub(HISTORY)).collect()
+        };
+        if seen.is_empty() {
+            return;
+        }
+        let rows: Vec<(String, String, &Seen)> = seen
+            .into_iter()
+            .map(|seen| {
+                let first = self.style.clock(seen.first, now);
+                let dash = if self.style.unicode { "–" } else { "-" };
+                let span = match seen.count {
+                    0 | 1 => first,
+                    _ => format!("{first} {dash} {}", self.style.clock(seen.last, now)),
+                };
+                let times = if seen.count > 1 { format!("{} times", seen.count) } else { String::new() };
+                (span, times, seen)
+            })
+            .collect();
+        let span_room = rows.iter().map(|row| width(&row.0)).max().unwrap_or(0);
+        let times_room = rows.iter().map(|row| width(&row.1)).max().unwrap_or(0);
+        self.out.push('\n');
+        for (span, times, seen) in rows {
+            let health = match seen.observation {
+                Observation::Passing { .. } => Health::Passing,
+                Observation::Failing { .. } => Health::Down,
+                Observation::Unknown { .. } => Health::Starting,
+            };
+            let (sign, with, _) = mark(&health, self.style.unicode);
+            let sign = paint(sign, with, self.style.colour);
+            let pad = " ".repeat(span_room.saturating_sub(width(&span)));
+            let times = if times_room > 0 { format!("  {times:>times_room$}") } else { String::new() };
+            let ago = format!("({} ago)", human(now.since(seen.last)));
+            let ago = paint(&ago, Paint::Faint, self.style.colour);
+            let text = observed(&seen.observation);
+            self.out.push_str(&format!("  {span}{pad}{times}  {sign} {text} {ago}\n"));
+        }
+    }
+}

@@ -1,0 +1,134 @@
+//! `stealthctl reload`: asks systemd, which runs `ExecReload=`, which is `stealthctl reload --direct`.
+//!
+//! By way of systemd, so that the unit shows `reloading`, the list of permitted units is written anew before the daemon
+//! hears of new ones, and both ways to reload do the same. It waits for the job and says what came of it.
+
+use std::time::Duration;
+
+use futures_util::StreamExt as _;
+use zbus::{OwnedObjectPath, fdo};
+
+use super::commands::connect;
+use super::exit::{Exit, Failure, lines, systemctl};
+use super::print;
+use super::text::inert;
+use crate::bus::Bus;
+use crate::bus::client::{CallError, Client};
+
+const UNIT: &str = "stealthcheck.service";
+/// systemd's own limit for a reload is TimeoutStartSec=, 90 s unless told otherwise.
+const PATIENCE: Duration = Duration::from_secs(120);
+
+#[zbus::proxy(
+    interface = "org.freedesktop.systemd1.Manager",
+    default_service = "org.freedesktop.systemd1",
+    default_path = "/org/freedesktop/systemd1"
+)]
+trait Systemd {
+    fn subscribe(&self) -> zbus::Result<()>;
+    #[zbus(allow_interactive_auth)]
+    fn reload_unit(&self, name: &str, mode: &str) -> zbus::Result<OwnedObjectPath>;
+    #[zbus(signal)]
+    fn job_removed(&self, id: u32, job: OwnedObjectPath, unit: String, result: String);
+}
+
+/// Asks the daemon itself: what `ExecReload=` runs. Problems go to standard error, and so into the journal.
+pub(super) async fn direct(bus: Bus) -> Result<Exit, Failure> {
+    let client = connect(bus).await?;
+    let warnings = client.reload().await.map_err(|error| Failure::of_call(&error, bus))?;
+    for warning in &warnings {
+        print(&format!("warning: {}\n", inert(warning)))?;
+    }
+    print("Reloaded.\n")?;
+    Ok(Exit::Ok)
+}
+
+pub(super) async fn through_systemd(bus: Bus) -> Result<Exit, Failure> {
+    let client = connect(bus).await?;
+    let before = match client.status(&[], false).await {
+        Ok(snapshot) => snapshot.configuration.refused,
+        Err(error @ CallError::NotRunning) => return Err(Failure::of_call(&error, bus)),
+        Err(_) => None, // it may be too busy to answer and still reload
+    };
+    let result = match tokio::time::timeout(PATIENCE, job(&client)).await {
+        Ok(result) => result.map_err(|error| of_systemd(&error, bus))?,
+        Err(_) => {
+            return Err(Failure::new(
+                Exit::Unavailable,
+                format!(
+                    "systemd still reloads {UNIT} after {} s; see `{} list-jobs`",
+                    PATIENCE.as_secs(),
+                    systemctl(bus)
+                ),
+            ));
+        }
+    };
+    if result == "done" {
+        let now = client.status(&[], false).await.map_err(|error| Failure::of_call(&error, bus))?;
+        let (checks, files) = (now.checks.len(), now.configuration.files.len());
+        print(&format!("Reloaded: {} in {}.\n", plural(checks, "check"), plural(files, "file")))?;
+        return Ok(Exit::Ok);
+    }
+    let after = client.status(&[], false).await.ok().and_then(|snapshot| snapshot.configuration.refused);
+    match after {
+        // The daemon has refused a configuration since we came: these are its problems.
+        Some(after) if before.as_ref().is_none_or(|before| before.0 != after.0) => Err(Failure::new(
+            Exit::Config,
+            format!("the configuration is refused, the one in force stays:\n{}", lines(&after.1)),
+        )),
+        _ => Err(Failure::new(
+            Exit::Failed,
+            format!(
+                "the reload ended as `{}`; see `journalctl {}-eu stealthcheck`",
+                inert(&result),
+                match bus {
+                    Bus::System => "",
+                    Bus::User => "--user ",
+                }
+            ),
+        )),
+    }
+}
+
+/// The reload's job, from the order to its result. `JobRemoved` is listened to before the order is given, so that even
+/// the fastest job is not missed; systemd sends it to those who have subscribed.
+async fn job(client: &Client) -> zbus::Result<String> {
+    let systemd = SystemdProxy::new(client.connection()).await?;
+    let mut removed = systemd.receive_job_removed().await?;
+    systemd.subscribe().await?;
+    let job = systemd.reload_unit(UNIT, "replace").await?;
+    while let Some(signal) = removed.next().await {
+        let ended = signal.args()?;
+        if *ended.job() == job {
+            return Ok(ended.result().clone());
+        }
+    }
+    Err(zbus::Error::Failure("the bus closed the connection".to_owned()))
+}
+
+fn of_systemd(error: &zbus::Error, bus: Bus) -> Failure {
+    match error {
+        zbus::Error::MethodError(name, text, _) => match name.as_str().rsplit('.').next() {
+            Some("NoSuchUnit" | "LoadFailed") => {
+                Failure::new(Exit::NotRunning, format!("systemd does not know {UNIT}: is it installed?"))
+            }
+            _ => Failure::new(
+                Exit::Failed,
+                format!(
+                    "systemd does not reload {UNIT}: {}",
+                    inert(text.as_deref().unwrap_or(name.as_str()))
+                ),
+            ),
+        },
+        zbus::Error::FDO(inner)
+            if matches!(**inner, fdo::Error::ServiceUnknown(_) | fdo::Error::NameHasNoOwner(_)) =>
+        {
+            Failure::new(Exit::Unavailable, format!("there is no systemd on the {bus}"))
+        }
+        other => Failure::of_call(&CallError::from(other.clone()), bus),
+    }
+}
+
+pub(super) fn plural(n: usize, noun: &str) -> String {
+    if n == 1 { format!("1 {noun}") } else { format!("{n} {noun}s") }
+}

@@ -1,0 +1,222 @@
+//! A snapshot as a person reads it: a headline, what must be known besides, and a table. Pure.
+//!
+//! In: a [`Snapshot`] and a [`Style`]. Out: text, inert whatever the probes and files it speaks of contain. It reads no
+//! clock: "now" is when the snapshot was taken.
+
+use std::time::Duration;
+
+use super::style::Style;
+use super::table::{Cell, Step, draw};
+use super::text::{Paint, inert, paint, wrap};
+use crate::status::{CheckStatus, Snapshot};
+use crate::time::{Wall, human};
+use crate::verdict::{Health, Observation, Seen};
+
+/// A mail that has waited for longer than this is stuck, even where the server has given no reason.
+const MAIL_IS_LATE: Duration = Duration::from_secs(600);
+/// So many problems of a refused configuration are shown; `stealthctl validate` shows them all.
+const PROBLEMS: usize = 3;
+
+/// Everything at a glance. What needs a look comes first; where the table is longer than the screen, what scrolled away
+/// is said again at its end.
+#[must_use]
+pub fn overview(snapshot: &Snapshot, style: &Style) -> String {
+    let headline = headline(snapshot, style);
+    let alerts = alerts(snapshot, style);
+    let mut out = format!("{headline}{alerts}");
+    if snapshot.checks.is_empty() {
+        let file =
+            snapshot.configuration.files.first().map_or_else(|| "its configuration".to_owned(), |f| inert(f));
+        out.push_str(&format!(
+            "\nWrite checks into {file}, then `stealthctl reload`; see stealthcheck.yaml(5).\n"
+        ));
+        return out;
+    }
+    out.push('\n');
+    out.push_str(&table(snapshot, style));
+    if style.height.is_some_and(|height| out.lines().count() >= height) {
+        out.push_str(&format!("\n{headline}{alerts}"));
+    }
+    out
+}
+
+/// The sign for a health, its colour, and its place in the order of what to look at first.
+pub(super) fn mark(health: &Health, unicode: bool) -> (&'static str, Paint, u8) {
+    let (pretty, plain, paint, rank) = match health {
+        Health::Down => ("✖", "x", Paint::Bad, 0),
+        Health::Failing { .. } => ("●", "!", Paint::Warn, 1),
+        Health::Stopped { .. } => ("○", "o", Paint::Aside, 2),
+        Health::Paused { .. } => ("‖", "=", Paint::Aside, 3),
+        Health::Starting => ("…", ".", Paint::Faint, 4),
+        Health::Passing => ("✔", "+", Paint::Good, 5),
+    };
+    (if unicode { pretty } else { plain }, paint, rank)
+}
+
+/// An observation in one clause: `200 OK in 3ms`.
+pub(super) fn observed(observation: &Observation) -> String {
+    match observation {
+        Observation::Passing { detail, latency } => match latency.as_millis() {
+            0 => inert(detail),
+            ms @ 1..1000 => format!("{} in {ms}ms", inert(detail)),
+            ms => format!("{} in {}.{}s", inert(detail), ms / 1000, ms % 1000 / 100),
+        },
+        Observation::Failing { reason } => inert(reason),
+        Observation::Unknown { reason } => format!("could not measure: {}", inert(reason)),
+    }
+}
+
+fn headline(snapshot: &Snapshot, style: &Style) -> String {
+    let count = |word: &str| snapshot.checks.iter().filter(|check| check.health.word() == word).count();
+    let total = snapshot.checks.len();
+    let parts: Vec<String> = ["down", "failing", "stopped", "paused", "starting", "passing"]
+        .into_iter()
+        .map(|word| (count(word), word))
+        .filter(|(n, _)| *n > 0)
+        .map(|(n, word)| format!("{n} {word}"))
+        .collect();
+    let noun = if total == 1 { "check" } else { "checks" };
+    let text = match parts.as_slice() {
+        [] => "No check is configured".to_owned(),
+        [_] if total == 1 => {
+            format!("1 check: {}", snapshot.checks.first().map_or("", |check| check.health.word()))
+        }
+        [_] => format!("{total} {noun}, all {}", snapshot.checks.first().map_or("", |c| c.health.word())),
+        parts => format!("{total} {noun}: {}", parts.join(", ")),
+    };
+    let worst = snapshot.checks.iter().map(|check| mark(&check.health, style.unicode)).min_by_key(|m| m.2);
+    let up = format!("up {}", human(snapshot.at.since(snapshot.started)));
+    let up = paint(&format!("({up})"), Paint::Faint, style.colour);
+    match worst {
+        Some((sign, with, _)) => {
+            format!(
+                "{} {} {up}\n",
+                paint(sign, with, style.colour),
+                paint(&text, Paint::Strong, style.colour)
+            )
+        }
+        None => format!("{} {up}\n", paint(&text, Paint::Strong, style.colour)),
+    }
+}
+
+/// What must be known besides the checks, a paragraph each.
+fn alerts(snapshot: &Snapshot, style: &Style) -> String {
+    let ago = |at: Wall| human(snapshot.at.since(at));
+    let mut out = String::new();
+    let mut say = |with: Paint, text: &str| {
+        let sign = paint("!", with, style.colour);
+        let room = style.width.unwrap_or(usize::MAX).saturating_sub(2);
+        for (i, line) in wrap(text, room).iter().enumerate() {
+            let lead = if i == 0 { format!("{sign} ") } else { "  ".to_owned() };
+            out.push_str(&format!("{lead}{line}\n"));
+        }
+    };
+    for check in &snapshot.checks {
+        if let Some(incident) = check.incident.as_ref().filter(|incident| incident.needs_you) {
+            let tried = match incident.attempts {
+                0 => "nothing was tried".to_owned(),
+                1 => "1 recovery attempt did not help".to_owned(),
+                n => format!("{n} recovery attempts did not help"),
+            };
+            let (name, cause) = (&check.name, inert(&incident.cause));
+            say(Paint::Bad, &format!("{name} needs you: {cause}; {tried} in {}", ago(incident.since)));
+        }
+    }
+    if let Some((when, problems)) = &snapshot.configuration.refused {
+        let (when, loaded) = (ago(*when), ago(snapshot.configuration.loaded));
+        let mut text =
+            format!("The configuration was refused {when} ago; the one loaded {loaded} ago stays in force:");
+        for problem in problems.iter().take(PROBLEMS) {
+            text.push_str(&format!("\n{}", inert(problem)));
+        }
+        if let Some(more) = problems.len().checked_sub(PROBLEMS).filter(|more| *more > 0) {
+            text.push_str(&format!("\nand {more} more: `stealthctl validate` shows them all"));
+        }
+        say(Paint::Bad, &text);
+    }
+    let mail = &snapshot.mail;
+    if mail.queued > 0 {
+        let age = mail.oldest.map(|oldest| snapshot.at.since(oldest)).unwrap_or_default();
+        let mails = match mail.queued {
+            1 => format!("1 mail undelivered for {}", human(age)),
+            n => format!("{n} mails undelivered, the oldest for {}", human(age)),
+        };
+        match &mail.last_error {
+            Some(error) => say(Paint::Bad, &format!("{mails}: {}", inert(error))),
+            None if age > MAIL_IS_LATE => say(Paint::Warn, &mails),
+            None => {}
+        }
+    }
+    if !mail.configured && !snapshot.checks.is_empty() {
+        say(Paint::Warn, "Nobody is told of incidents: the configuration has no `mail:` section");
+    }
+    for alert in &snapshot.alerts {
+        say(Paint::Warn, &inert(alert));
+    }
+    let ours = env!("CARGO_PKG_VERSION");
+    if snapshot.version != ours {
+        let theirs = inert(&snapshot.version);
+        say(
+            Paint::Warn,
+            &format!(
+                "The daemon runs version {theirs}, installed is {ours}: `systemctl restart stealthcheck`"
+            ),
+        );
+    }
+    out
+}
+
+const HEADS: [&str; 8] = ["", "CHECK", "UNIT", "HEALTH", "FOR", "LAST OBSERVATION", "AGE", "NEXT"];
+const CHECK: usize = 1;
+const UNIT: usize = 2;
+const FOR: usize = 4;
+const LAST: usize = 5;
+const AGE: usize = 6;
+const NEXT: usize = 7;
+
+fn table(snapshot: &Snapshot, style: &Style) -> String {
+    let mut checks: Vec<&CheckStatus> = snapshot.checks.iter().collect();
+    checks.sort_by_key(|check| mark(&check.health, style.unicode).2);
+    let none = if style.unicode { "–" } else { "-" };
+    let rows: Vec<Vec<Cell>> = checks.iter().map(|check| row(check, snapshot.at, style, none)).collect();
+    // A unit that is named as its check tells nothing new.
+    let telling = checks.iter().any(|check| {
+        check.unit.as_ref().is_some_and(|unit| {
+            unit.as_str().strip_suffix(".service").is_none_or(|stem| stem != check.name.as_str())
+        })
+    });
+    let mut steps = vec![Step::Shrink(LAST, 24), Step::Shrink(NEXT, 18), Step::Drop(AGE)];
+    if !telling {
+        steps.push(Step::Drop(UNIT));
+    }
+    steps.extend([
+        Step::Shrink(UNIT, 16),
+        Step::Shrink(NEXT, 14),
+        Step::Shrink(LAST, 18),
+        Step::Drop(UNIT),
+        Step::Drop(FOR),
+        Step::Shrink(CHECK, 20),
+        Step::Drop(NEXT),
+        Step::Shrink(LAST, 8),
+        Step::Shrink(CHECK, 8),
+        Step::Drop(LAST),
+    ]);
+    draw(&HEADS, &rows, &steps, style.width, (style.colour, style.unicode))
+}
+
+fn row(check: &CheckStatus, now: Wall, style: &Style, none: &str) -> Vec<Cell> {
+    let (sign, with, _) = mark(&check.health, style.unicode);
+    let or_none =
+        |text: Option<String>| text.map_or_else(|| Cell::painted(none.to_owned(), Paint::Faint), Cell::plain);
+    let last: Option<&Seen> = check.last.as_ref();
+    vec![
+        Cell::painted(sign.to_owned(), with),
+        Cell::plain(check.name.to_string()),
+        or_none(check.unit.as_ref().map(ToString::to_string)),
+        Cell::painted(check.health.to_string(), with),
+        Cell::plain(human(now.since(check.since))),
+        or_none(last.map(|seen| observed(&seen.observation))),
+        or_none(last.map(|seen| human(now.since(seen.last)))),
+        Cell::plain(inert(&check.next)),
+    ]
+}

@@ -1,0 +1,49 @@
+//! `stealthctl validate`: the daemon's own reading of a configuration, without the daemon.
+
+use std::io::Write as _;
+use std::path::PathBuf;
+
+use super::exit::{Exit, Failure, lines};
+use super::print;
+use super::reload::plural;
+use crate::bus::Bus;
+use crate::config::{self, Config};
+
+/// Where the configuration is that the daemon on `bus` reads.
+pub(super) fn default_file(bus: Bus) -> Result<PathBuf, Failure> {
+    match bus {
+        Bus::System => Ok(PathBuf::from("/etc/stealthcheck/stealthcheck.yaml")),
+        Bus::User => {
+            let set = |name| std::env::var_os(name).filter(|value| !value.is_empty()).map(PathBuf::from);
+            // The XDG Base Directory Specification: a relative path in the variable is to be ignored.
+            let base = set("XDG_CONFIG_HOME").filter(|path| path.is_absolute());
+            let base = base.or_else(|| set("HOME").map(|home| home.join(".config")));
+            base.map(|base| base.join("stealthcheck/stealthcheck.yaml")).ok_or_else(|| {
+                Failure::new(Exit::Usage, "neither XDG_CONFIG_HOME nor HOME is set: name the file")
+            })
+        }
+    }
+}
+
+pub(super) fn validate(file: Option<PathBuf>, bus: Bus) -> Result<Exit, Failure> {
+    let file = file.map_or_else(|| default_file(bus), Ok)?;
+    let mut err = std::io::stderr().lock();
+    // Nobody is left to be told where standard error cannot be written: the exit code says it all the same.
+    match config::load(&file) {
+        Ok(config) => {
+            for warning in &config.warnings {
+                let _ = writeln!(err, "warning: {}", super::text::inert(&warning.to_string()));
+            }
+            print(&summary(&config))?;
+            Ok(Exit::Ok)
+        }
+        Err(problems) => {
+            let _ = writeln!(err, "{}", lines(&problems));
+            Ok(Exit::Config)
+        }
+    }
+}
+
+fn summary(config: &Config) -> String {
+    format!("OK: {} in {}\n", plural(config.checks.len(), "check"), plural(config.files.len(), "file"))
+}
