@@ -1,0 +1,195 @@
+//! What becomes of an answer. Part of the loop in `session.rs`.
+
+use super::Happening;
+use super::calls::Failure;
+use super::session::{Done, Session, Unit, Work};
+use super::track::{Listed, Read};
+use crate::unit::{ActiveState, LoadState, ManagerState, UnitName, UnitState};
+
+impl Session<'_> {
+    /// # Errors
+    /// Where the connection is of no use: the signals could not be asked for.
+    pub fn done(&mut self, done: Done) -> Result<(), Failure> {
+        match done {
+            Done::Ready(owners) => {
+                if let Some(owners) = owners? {
+                    self.owners = owners;
+                    if std::mem::take(&mut self.restless) {
+                        self.get_ready();
+                        return Ok(());
+                    }
+                }
+                if self.owners.systemd.is_some() {
+                    self.everything();
+                } else {
+                    self.client.unreachable(NOT_ON_THE_BUS.to_owned());
+                }
+                return Ok(());
+            }
+            Done::Queued { attempt, answer } => {
+                let jobs = &mut self.client.watched.jobs;
+                let ended = match answer {
+                    Ok(job) => jobs.queued(attempt, job),
+                    Err(failure) => jobs.refused(attempt, failure.text),
+                };
+                if let Some((order, result)) = ended {
+                    self.finish(order, result);
+                }
+                return Ok(());
+            }
+            Done::Ended { order, result, answer } => {
+                let state = answer.ok().map(|state| self.heard(&order.unit, state));
+                self.client.outbox.push(Happening::JobEnded {
+                    unit: order.unit,
+                    attempt: order.attempt,
+                    result,
+                    state,
+                });
+                return Ok(());
+            }
+            Done::Asked { unit, reply, answer } => {
+                let answer = match answer {
+                    Ok(state) => Ok(self.heard(&unit, state)),
+                    Err(failure) => Err(format!("systemd does not tell the state of {unit}: {failure}")),
+                };
+                // Whoever asked may have gone; then nobody misses the answer.
+                drop(reply.send(answer));
+                return Ok(());
+            }
+            Done::Listed { names, all, answer } => self.listed(names, all, answer),
+            Done::Read { unit, answer } => self.read(unit, answer),
+            Done::Kind { unit, id, kind } => {
+                if let Some(Unit { track, .. }) = self.client.watched.units.get_mut(&unit) {
+                    track.job_kind(id, kind);
+                    self.tell(&unit);
+                }
+            }
+            Done::System(Ok(state)) => self.system = Some(state),
+            Done::System(Err(failure)) => self.failed(None, &failure),
+            Done::Looked { attempt, answer: Ok(false) } => {
+                if let Some((order, result)) = self.client.watched.jobs.missed(attempt) {
+                    self.finish(order, result);
+                }
+            }
+            Done::Looked { answer: Ok(true), .. } => {}
+            Done::Looked { answer: Err(failure), .. } => self.failed(None, &failure),
+        }
+        self.answered();
+        Ok(())
+    }
+
+    /// A question of the queues is answered: tell what the manager does, and when everything is known.
+    fn answered(&mut self) {
+        self.question_done();
+        if !self.client.is_reachable() {
+            if !self.all_known() || self.system.is_none() {
+                return;
+            }
+            self.client.reachable = Some(Ok(()));
+            self.client.outbox.push(Happening::Reachable);
+            self.told = None;
+        }
+        self.tell_manager();
+    }
+
+    /// A fresh reading of the unit, outside of the queue. Returns it with what took the unit down.
+    fn heard(&mut self, name: &UnitName, state: UnitState) -> UnitState {
+        let Some(Unit { track, .. }) = self.client.watched.units.get_mut(name) else { return state };
+        track.read_done(state.clone());
+        let current = track.current().unwrap_or(state);
+        self.tell(name);
+        current
+    }
+
+    fn tell(&mut self, name: &UnitName) {
+        let Some(Unit { track, .. }) = self.client.watched.units.get_mut(name) else { return };
+        if let Some(state) = track.news() {
+            self.client.outbox.push(Happening::Unit { unit: name.clone(), state });
+        }
+    }
+
+    fn read(&mut self, name: UnitName, answer: Result<UnitState, Failure>) {
+        let Some(Unit { track, .. }) = self.client.watched.units.get_mut(&name) else { return };
+        let again = track.read == Read::Stale;
+        track.read = Read::Idle;
+        match answer {
+            Ok(state) => {
+                track.read_done(state);
+                self.unreadable.remove(&name);
+                self.tell(&name);
+            }
+            Err(failure) => self.failed(Some(&name), &failure),
+        }
+        if again {
+            self.hint(&name);
+        }
+    }
+
+    /// systemd's list is here: note where signals come from, and read what differs (or all).
+    fn listed(&mut self, names: Vec<UnitName>, all: bool, answer: Result<Vec<Listed>, Failure>) {
+        let lines = match answer {
+            Ok(lines) => lines.into_iter().map(Some).collect(),
+            Err(failure) if failure.silent => return self.failed(None, &failure),
+            Err(failure) => {
+                // Then by one question each.
+                tracing::debug!(%failure, "ListUnitsByNames failed");
+                vec![None; names.len()]
+            }
+        };
+        let mut moved = false;
+        for (name, line) in names.into_iter().zip(lines) {
+            let Some(unit) = self.client.watched.units.get_mut(&name) else { continue };
+            if let Some(line) = &line {
+                if unit.path != line.path {
+                    unit.path.clone_from(&line.path);
+                    moved = true;
+                }
+                let nothing = line.load == LoadState::NotFound && line.active == ActiveState::Inactive;
+                if nothing && line.job == 0 && unit.track.read == Read::Idle {
+                    // There is nothing to read.
+                    unit.track.read_done(UnitState::default());
+                    self.tell(&name);
+                    continue;
+                }
+            }
+            let differs = line.is_none_or(|line| !unit.track.agrees(&line));
+            if (all || differs) && unit.track.read == Read::Idle {
+                unit.track.read = Read::Waiting;
+                self.routine(name);
+            }
+        }
+        if moved {
+            self.client.watched.index();
+        }
+        self.listed = true;
+    }
+
+    /// A question failed.
+    fn failed(&mut self, unit: Option<&UnitName>, failure: &Failure) {
+        if failure.silent {
+            self.client.unreachable(format!("systemd does not answer: {failure}"));
+            self.listed = false;
+            self.later(Work::List { all: true });
+            self.later(Work::System);
+        } else if let Some(unit) = unit
+            && self.ready
+            && self.unreadable.insert(unit.clone())
+        {
+            tracing::warn!(%unit, %failure, "cannot read the state of a unit");
+        } else {
+            tracing::debug!(%failure, "a question to systemd failed");
+        }
+    }
+
+    fn tell_manager(&mut self) {
+        let state = if self.shutdown { Some(ManagerState::Stopping) } else { self.system };
+        if let Some(state) = state
+            && self.told.replace(state) != Some(state)
+        {
+            self.client.outbox.push(Happening::Manager(state));
+        }
+    }
+}
+
+/// systemd has no name on the bus.
+pub(super) const NOT_ON_THE_BUS: &str = "systemd is not on the bus";

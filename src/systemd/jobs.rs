@@ -1,0 +1,247 @@
+//! The jobs that were asked for and have not ended, and what systemd's refusals mean.
+//!
+//! In: orders, systemd's answers to them, and ends of jobs, in any order: a quick job ends before the answer that names
+//! it is here. Out: the result of each order, once. No I/O.
+
+use super::calls::Failure;
+use super::state::job_result;
+use crate::check::Rung;
+use crate::engine::AttemptId;
+use crate::unit::{JobResult, UnitName};
+
+/// One order that is not answered yet.
+#[derive(Clone, Debug)]
+pub(super) struct Order {
+    /// The unit the attempt is for.
+    pub unit: UnitName,
+    pub attempt: AttemptId,
+    pub rung: Rung,
+    /// Forget the unit's failures first.
+    pub reset_failed: bool,
+    /// The job's object, once systemd has named it.
+    job: Option<String>,
+}
+
+impl Order {
+    pub fn new(unit: UnitName, attempt: AttemptId, rung: Rung, reset_failed: bool) -> Self {
+        Self { unit, attempt, rung, reset_failed, job: None }
+    }
+
+    /// The unit that the job is on.
+    pub fn target(&self) -> &UnitName {
+        match &self.rung {
+            Rung::StartUnit(other) => other,
+            _ => &self.unit,
+        }
+    }
+
+    /// The manager's method for it.
+    pub fn method(&self) -> &'static str {
+        match self.rung {
+            Rung::Restart => "RestartUnit",
+            Rung::Start | Rung::StartUnit(_) => "StartUnit",
+            Rung::Stop => "StopUnit",
+            Rung::Reload => "ReloadUnit",
+        }
+    }
+}
+
+/// All orders that are not answered yet.
+#[derive(Debug, Default)]
+pub(super) struct Jobs {
+    out: Vec<Order>,
+    /// Ends of jobs that nobody has named yet, kept while an order waits for its job's name.
+    early: Vec<(String, JobResult)>,
+}
+
+impl Jobs {
+    pub fn add(&mut self, order: Order) {
+        self.out.push(order);
+    }
+
+    /// systemd has queued the job. Returns the order and its result where the job has ended already.
+    pub fn queued(&mut self, attempt: AttemptId, job: String) -> Option<(Order, JobResult)> {
+        let early = self.early.iter().position(|(path, _)| *path == job);
+        let result = early.map(|at| self.early.swap_remove(at).1);
+        let at = self.out.iter().position(|order| order.attempt == attempt)?;
+        let ended = match result {
+            Some(result) => Some((self.out.swap_remove(at), result)),
+            None => {
+                self.out[at].job = Some(job);
+                None
+            }
+        };
+        self.forget_early();
+        ended
+    }
+
+    /// The order failed.
+    pub fn refused(&mut self, attempt: AttemptId, reason: String) -> Option<(Order, JobResult)> {
+        let at = self.out.iter().position(|order| order.attempt == attempt)?;
+        let order = self.out.swap_remove(at);
+        self.forget_early();
+        Some((order, JobResult::Refused(reason)))
+    }
+
+    /// A job, ours or not, has ended with systemd's word for it. Several orders may have been merged into one job.
+    pub fn removed(&mut self, job: &str, word: &str) -> Vec<(Order, JobResult)> {
+        let result = job_result(word);
+        let mut ended = Vec::new();
+        while let Some(at) = self.out.iter().position(|order| order.job.as_deref() == Some(job)) {
+            ended.push((self.out.swap_remove(at), result.clone()));
+        }
+        if self.out.iter().any(|order| order.job.is_none()) {
+            self.early.push((job.to_owned(), result));
+        }
+        ended
+    }
+
+    fn forget_early(&mut self) {
+        if self.out.iter().all(|order| order.job.is_some()) {
+            self.early = Vec::new();
+        }
+    }
+
+    /// The connection is lost. Orders whose job was not named yet are answered now; of the others
+    /// [`Jobs::to_look_for`] asks later.
+    pub fn lost(&mut self, why: &str) -> Vec<(Order, JobResult)> {
+        self.early = Vec::new();
+        let (named, unnamed) =
+            std::mem::take(&mut self.out).into_iter().partition(|order| order.job.is_some());
+        self.out = named;
+        unnamed
+            .into_iter()
+            .map(|order: Order| {
+                let verb = verb(&order.rung);
+                let text = format!(
+                    "the connection to systemd was lost while it was asked to {verb} {}, and whether it did is not \
+                     known ({why})",
+                    order.target()
+                );
+                (order, JobResult::Refused(text))
+            })
+            .collect()
+    }
+
+    /// Jobs whose end may have been missed.
+    pub fn to_look_for(&self) -> Vec<(AttemptId, String)> {
+        self.out.iter().filter_map(|order| Some((order.attempt, order.job.clone()?))).collect()
+    }
+
+    /// The job is no longer there, and nobody saw it end.
+    pub fn missed(&mut self, attempt: AttemptId) -> Option<(Order, JobResult)> {
+        let reason = "the job ended while nobody listened, and its result is not known".to_owned();
+        self.refused(attempt, reason)
+    }
+}
+
+/// What was asked for, as a verb.
+fn verb(rung: &Rung) -> &'static str {
+    match rung {
+        Rung::Restart => "restart",
+        Rung::Start | Rung::StartUnit(_) => "start",
+        Rung::Stop => "stop",
+        Rung::Reload => "reload",
+    }
+}
+
+/// Why systemd refused an order: a sentence for the person who must act, with what to do where that is known.
+/// The names are those of systemd's src/libsystemd/sd-bus/bus-common-errors.h.
+pub(super) fn refusal(order: &Order, failure: &Failure) -> String {
+    let unit = order.target();
+    let verb = verb(&order.rung);
+    if failure.silent {
+        return format!("systemd was asked to {verb} {unit} and did not answer: {failure}");
+    }
+    match failure.name.rsplit('.').next().unwrap_or_default() {
+        "InteractiveAuthorizationRequired" | "AccessDenied" | "AuthFailed" => format!(
+            "systemd does not let stealthcheck {verb} {unit} ({failure}): run `systemctl reload stealthcheck`, which \
+             writes the list of permitted units anew"
+        ),
+        "NoSuchUnit" => {
+            format!("systemd knows no {unit}: install it, or correct its name in the configuration")
+        }
+        "UnitMasked" => format!("{unit} is masked: `systemctl unmask {unit}` permits it again"),
+        "LoadFailed" | "BadUnitSetting" | "UnitNotLoaded" => {
+            format!("{unit} cannot be loaded ({failure}): see `systemctl status {unit}`")
+        }
+        "OnlyByDependency" => format!(
+            "{unit} must not be asked to {verb} by itself (RefuseManualStart= or RefuseManualStop= in its unit file)"
+        ),
+        "JobTypeNotApplicable" => {
+            format!("{unit} cannot {verb} ({failure}): give another step in `recover:`")
+        }
+        // systemd re-executes itself, or the bus gave up on it.
+        "NoReply" => {
+            format!("systemd was asked to {verb} {unit}, and whether it did is not known ({failure})")
+        }
+        "TransactionIsDestructive"
+        | "TransactionJobsConflicting"
+        | "TransactionOrderIsCyclic"
+        | "ShuttingDown" => {
+            format!("systemd cannot {verb} {unit} beside what it is doing ({failure})")
+        }
+        _ => format!("systemd refused to {verb} {unit}: {failure}"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn order(attempt: u64) -> Order {
+        Order::new(UnitName::new("web.service").unwrap(), AttemptId(attempt), Rung::Restart, false)
+    }
+
+    #[test]
+    fn a_job_may_end_before_or_after_it_is_named() {
+        let mut jobs = Jobs::default();
+        jobs.add(order(1));
+        assert!(jobs.removed("/job/9", "canceled").is_empty(), "somebody else's, or ours not named yet");
+        assert!(jobs.removed("/job/7", "done").is_empty());
+        assert_eq!(jobs.queued(AttemptId(1), "/job/7".into()).unwrap().1, JobResult::Done);
+        assert!(jobs.early.is_empty());
+
+        jobs.add(order(2));
+        assert!(jobs.queued(AttemptId(2), "/job/8".into()).is_none());
+        assert!(jobs.removed("/job/9", "done").is_empty());
+        assert!(jobs.early.is_empty(), "nobody waits for a name");
+        assert_eq!(jobs.removed("/job/8", "timeout")[0].1, JobResult::Timeout);
+        assert!(jobs.removed("/job/8", "done").is_empty(), "answered once");
+    }
+
+    #[test]
+    fn orders_merged_into_one_job_are_each_answered() {
+        let mut jobs = Jobs::default();
+        jobs.add(order(1));
+        jobs.add(order(2));
+        jobs.queued(AttemptId(1), "/job/7".into());
+        jobs.queued(AttemptId(2), "/job/7".into());
+        assert_eq!(jobs.removed("/job/7", "done").len(), 2);
+    }
+
+    #[test]
+    fn a_lost_bus_answers_what_cannot_be_found_again() {
+        let mut jobs = Jobs::default();
+        jobs.add(order(1));
+        jobs.add(order(2));
+        jobs.queued(AttemptId(2), "/job/7".into());
+        let lost = jobs.lost("gone");
+        assert_eq!(lost.len(), 1);
+        assert_eq!(lost[0].0.attempt, AttemptId(1));
+        assert_eq!(jobs.to_look_for(), [(AttemptId(2), "/job/7".to_owned())]);
+        assert!(matches!(jobs.missed(AttemptId(2)).unwrap().1, JobResult::Refused(_)));
+    }
+
+    #[test]
+    fn a_refusal_says_what_to_do() {
+        let failure = |name: &str| Failure { name: name.into(), text: "Nope.".into(), silent: false };
+        let says = |name: &str| refusal(&order(1), &failure(name));
+        assert!(
+            says("org.freedesktop.DBus.Error.InteractiveAuthorizationRequired").contains("systemctl reload")
+        );
+        assert!(says("org.freedesktop.systemd1.UnitMasked").contains("unmask web.service"));
+        assert!(says("org.freedesktop.systemd1.NoSuchUnit").contains("knows no web.service"));
+        assert_eq!(says("org.example.Other"), "systemd refused to restart web.service: Nope.");
+    }
+}

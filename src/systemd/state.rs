@@ -1,0 +1,264 @@
+//! A unit's properties, from systemd's words on the bus into [`UnitState`].
+//!
+//! In: the bodies of `GetAll` answers and of `PropertiesChanged` signals. Out: plain values. Nothing here waits, calls
+//! or remembers.
+
+use serde::de::{IgnoredAny, MapAccess, Visitor};
+use serde::{Deserialize, Deserializer};
+use zbus::as_variant;
+use zbus::wire::{Signature, Type};
+
+use crate::unit::{ActiveState, Job, JobKind, JobResult, LoadState, ManagerState, UnitState};
+
+/// The properties that matter, of a unit's some three hundred. The others are passed over without being kept.
+#[derive(Debug, Default)]
+pub(super) struct Properties {
+    pub load: Option<String>,
+    pub active: Option<String>,
+    sub: Option<String>,
+    result: Option<String>,
+    /// Number and object path; number 0 for none.
+    pub job: Option<(u32, String)>,
+    invocation_id: Option<Vec<u8>>,
+    n_restarts: Option<u32>,
+    kind: Option<String>,
+    main_pid: Option<u32>,
+    exit_status: Option<i32>,
+    exit_code: Option<i32>,
+    inactive_enter: Option<u64>,
+    active_enter: Option<u64>,
+    state_change: Option<u64>,
+    description: Option<String>,
+}
+
+impl Type for Properties {
+    const SIGNATURE: &'static Signature = <std::collections::HashMap<&str, zbus::Variant<'_>>>::SIGNATURE;
+}
+
+impl<'de> Deserialize<'de> for Properties {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        deserializer.deserialize_map(PropertiesVisitor)
+    }
+}
+
+struct PropertiesVisitor;
+
+/// Reads the next value of the map, which is a variant of exactly the field's type.
+fn value<'de, T, A>(map: &mut A) -> Result<Option<T>, A::Error>
+where
+    T: Type + Deserialize<'de> + 'de,
+    A: MapAccess<'de>,
+{
+    map.next_value::<as_variant::Deserialize<'de, T>>().map(|value| Some(value.0))
+}
+
+impl<'de> Visitor<'de> for PropertiesVisitor {
+    type Value = Properties;
+
+    fn expecting(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        formatter.write_str("the properties of a unit")
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Properties, A::Error> {
+        let mut read = Properties::default();
+        while let Some(name) = map.next_key::<&str>()? {
+            match name {
+                "LoadState" => read.load = value(&mut map)?,
+                "ActiveState" => read.active = value(&mut map)?,
+                "SubState" => read.sub = value(&mut map)?,
+                "Result" => read.result = value(&mut map)?,
+                "Job" => {
+                    let job: Option<(u32, zbus::OwnedObjectPath)> = value(&mut map)?;
+                    read.job = job.map(|(id, path)| (id, path.as_str().to_owned()));
+                }
+                "InvocationID" => read.invocation_id = value(&mut map)?,
+                "NRestarts" => read.n_restarts = value(&mut map)?,
+                "Type" => read.kind = value(&mut map)?,
+                "MainPID" => read.main_pid = value(&mut map)?,
+                "ExecMainStatus" => read.exit_status = value(&mut map)?,
+                "ExecMainCode" => read.exit_code = value(&mut map)?,
+                "InactiveEnterTimestamp" => read.inactive_enter = value(&mut map)?,
+                "ActiveEnterTimestamp" => read.active_enter = value(&mut map)?,
+                "StateChangeTimestamp" => read.state_change = value(&mut map)?,
+                "Description" => read.description = value(&mut map)?,
+                _ => {
+                    map.next_value::<IgnoredAny>()?;
+                }
+            }
+        }
+        Ok(read)
+    }
+}
+
+impl Properties {
+    /// The job on the unit, where there is one.
+    pub fn job_id(&self) -> Option<u32> {
+        self.job.as_ref().map(|(id, _)| *id).filter(|id| *id != 0)
+    }
+
+    /// systemd's id of the run, in hex; empty where the unit never ran.
+    pub fn invocation(&self) -> String {
+        hex(self.invocation_id.as_deref().unwrap_or_default())
+    }
+
+    /// The state of a unit; `service` says whether its name ends so, `kind` is what is known of its job.
+    /// `stopped_by` is left open: only the signals tell it.
+    pub fn into_state(self, service: bool, kind: JobKind) -> UnitState {
+        UnitState {
+            load: self.load.as_deref().map_or(LoadState::Other, load_state),
+            active: self.active.as_deref().map_or(ActiveState::Maintenance, active_state),
+            job: self.job_id().map(|id| Job { id, kind }),
+            stopped_by: None,
+            invocation_id: self.invocation(),
+            // Mounts, sockets and timers have a `Result` of their own, with words of their own.
+            result: self.result.filter(|_| service).unwrap_or_default(),
+            oneshot: service && self.kind.as_deref() == Some("oneshot"),
+            sub: self.sub.unwrap_or_default(),
+            n_restarts: self.n_restarts.unwrap_or(0),
+            main_pid: self.main_pid.unwrap_or(0),
+            exit_status: self.exit_status.unwrap_or(0),
+            exit_code: self.exit_code.unwrap_or(0),
+            inactive_enter_usec: self.inactive_enter.unwrap_or(0),
+            active_enter_usec: self.active_enter.unwrap_or(0),
+            state_change_usec: self.state_change.unwrap_or(0),
+            description: self.description.unwrap_or_default(),
+        }
+    }
+}
+
+/// 32 hex digits, or nothing for an id of zeros.
+fn hex(id: &[u8]) -> String {
+    use std::fmt::Write as _;
+    if id.iter().all(|byte| *byte == 0) {
+        return String::new();
+    }
+    id.iter().fold(String::with_capacity(32), |mut text, byte| {
+        // Writing to a String cannot fail.
+        let _ = write!(text, "{byte:02x}");
+        text
+    })
+}
+
+/// systemd's word for a `LoadState` (unit_load_state_table in systemd's src/basic/unit-def.c).
+pub(super) fn load_state(word: &str) -> LoadState {
+    match word {
+        "loaded" => LoadState::Loaded,
+        "not-found" => LoadState::NotFound,
+        "masked" => LoadState::Masked,
+        "bad-setting" => LoadState::BadSetting,
+        "error" => LoadState::Error,
+        _ => LoadState::Other,
+    }
+}
+
+/// systemd's word for an `ActiveState` (unit_active_state_table, ibid.). `refreshing` is of systemd 257.
+pub(super) fn active_state(word: &str) -> ActiveState {
+    match word {
+        "active" => ActiveState::Active,
+        "reloading" | "refreshing" => ActiveState::Reloading,
+        "inactive" => ActiveState::Inactive,
+        "failed" => ActiveState::Failed,
+        "activating" => ActiveState::Activating,
+        "deactivating" => ActiveState::Deactivating,
+        _ => ActiveState::Maintenance,
+    }
+}
+
+/// systemd's word for a `JobType`.
+pub(super) fn job_kind(word: &str) -> JobKind {
+    match word {
+        "start" => JobKind::Start,
+        "stop" => JobKind::Stop,
+        "restart" => JobKind::Restart,
+        "reload" => JobKind::Reload,
+        _ => JobKind::Other,
+    }
+}
+
+/// systemd's word for the result of a job (job_result_table in systemd's src/core/job.c).
+pub(super) fn job_result(word: &str) -> JobResult {
+    match word {
+        "done" => JobResult::Done,
+        "failed" => JobResult::Failed,
+        "timeout" => JobResult::Timeout,
+        "canceled" => JobResult::Canceled,
+        "dependency" => JobResult::Dependency,
+        "skipped" => JobResult::Skipped,
+        other => JobResult::Other(other.to_owned()),
+    }
+}
+
+/// systemd's word for its `SystemState`.
+pub(super) fn manager_state(word: &str) -> ManagerState {
+    match word {
+        "initializing" | "starting" => ManagerState::Starting,
+        "stopping" => ManagerState::Stopping,
+        _ => ManagerState::Running,
+    }
+}
+
+/// The object path of the unit with this name (bus_label_escape in systemd's src/basic/bus-label.c). For an alias this
+/// path can be read too, but signals come from the path of the unit it stands for.
+pub(super) fn unit_path(name: &str) -> String {
+    use std::fmt::Write as _;
+    let mut path = String::with_capacity(UNIT_PATHS.len() + 1 + name.len() + 16);
+    path.push_str(UNIT_PATHS);
+    path.push('/');
+    for (i, byte) in name.bytes().enumerate() {
+        if byte.is_ascii_alphabetic() || (i > 0 && byte.is_ascii_digit()) {
+            path.push(char::from(byte));
+        } else {
+            let _ = write!(path, "_{byte:02x}");
+        }
+    }
+    path
+}
+
+/// The objects of the units.
+pub(super) const UNIT_PATHS: &str = "/org/freedesktop/systemd1/unit";
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::collections::HashMap;
+    use zbus::Variant;
+    use zbus::wire::{LE, serialized::Context, to_bytes};
+
+    #[test]
+    fn paths_are_escaped_as_systemd_does() {
+        for (name, end) in [
+            ("fibridge.service", "fibridge_2eservice"),
+            ("dbus-broker.service", "dbus_2dbroker_2eservice"),
+            ("1up@a\\x2db.service", "_31up_40a_5cx2db_2eservice"),
+        ] {
+            assert_eq!(unit_path(name), format!("{UNIT_PATHS}/{end}"));
+        }
+    }
+
+    #[test]
+    fn properties_are_picked_from_an_answer() {
+        let mut all: HashMap<&str, Variant<'_>> = HashMap::new();
+        all.insert("LoadState", "loaded".into());
+        all.insert("ActiveState", "failed".into());
+        all.insert("Result", "exit-code".into());
+        all.insert("Type", "oneshot".into());
+        all.insert("NRestarts", 7_u32.into());
+        all.insert("ExecMainStatus", 3_i32.into());
+        all.insert("InvocationID", vec![0xab_u8; 16].into());
+        all.insert("Requires", vec!["a.service".to_owned()].into());
+        all.insert("Job", (4_u32, zbus::ObjectPath::try_from("/org/x").unwrap()).into());
+        let bytes = to_bytes(Context::new(LE, 0), &all).unwrap();
+        let (read, _): (Properties, _) = bytes.deserialize().unwrap();
+        let state = read.into_state(true, JobKind::Stop);
+        assert_eq!(state.active, ActiveState::Failed);
+        assert_eq!(state.job, Some(Job { id: 4, kind: JobKind::Stop }));
+        assert_eq!(state.invocation_id, "ab".repeat(16));
+        assert_eq!((state.n_restarts, state.exit_status, state.oneshot), (7, 3, true));
+    }
+
+    #[test]
+    fn a_run_that_never_was_has_no_id() {
+        assert_eq!(hex(&[0; 16]), "");
+        assert_eq!(hex(&[]), "");
+    }
+}
