@@ -1,1 +1,3 @@
 //! mail
+pub mod evidence;
+pub mod text;
