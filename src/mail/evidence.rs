@@ -186,9 +186,13 @@ fn render(entry: &EntryRef, zone: &TimeZone) -> Vec<String> {
     let when = i64::try_from(entry.realtime_usec())
         .ok()
         .and_then(|micros| Timestamp::from_microsecond(micros).ok())
-        .map_or_else(|| "?".to_owned(), |at| at.to_zoned(zone.clone()).strftime("%b %d %H:%M:%S").to_string());
+        .map_or_else(
+            || "?".to_owned(),
+            |at| at.to_zoned(zone.clone()).strftime("%b %d %H:%M:%S").to_string(),
+        );
     let who = field("SYSLOG_IDENTIFIER").or_else(|| field("_COMM")).unwrap_or("unknown".into());
-    let pid = field("_PID").or_else(|| field("SYSLOG_PID")).map_or_else(String::new, |pid| format!("[{pid}]"));
+    let pid =
+        field("_PID").or_else(|| field("SYSLOG_PID")).map_or_else(String::new, |pid| format!("[{pid}]"));
     let message = field("MESSAGE").unwrap_or("(no message)".into());
     let mut lines = text::block(&message, LINES_PER_ENTRY);
     let head = format!("{when} {}: ", text::line(&format!("{who}{pid}"), 64));
