@@ -1,0 +1,332 @@
+//! Words mails: a notice and what was found about it become a letter, a letter becomes the bytes of a message.
+//!
+//! Pure: values in, values out; the host's name and the time zone are handed in. Everything that came from outside
+//! (probes, journals, configuration) passes [`text`] on its way, so that no letter has a header or a control character
+//! that was not put there by this file. It decides nothing: neither who is told nor when.
+
+use std::time::{Duration, SystemTime};
+
+use jiff::tz::TimeZone;
+use jiff::{Timestamp, Zoned};
+use lettre::message::header::{ContentType, HeaderName, HeaderValue, MIME_VERSION_1_0};
+use lettre::message::{Mailbox, Message};
+use serde::{Deserialize, Serialize};
+
+use super::text;
+use crate::check::CheckName;
+use crate::notice::{Attempt, IncidentId, Notice, NoticeId, NoticeKind, Proof};
+use crate::time::{Wall, human};
+use crate::unit::UnitName;
+
+/// The longest body in bytes. Encoded it is at most a third longer, so that a whole message stays under 64 KiB.
+const BODY_MAX: usize = 40 * 1024;
+
+/// The most lines of a runbook that are shown.
+const RUNBOOK_LINES: usize = 100;
+
+/// The last second that a Date header can name (9999-12-31T23:59:59Z).
+const DATE_MAX: u64 = 253_402_300_799;
+
+/// Where and for whom a letter is worded.
+#[derive(Clone, Debug)]
+pub struct Place {
+    /// The machine's name.
+    pub host: String,
+    /// The zone that times are told in.
+    pub zone: TimeZone,
+    /// The daemon runs in a user manager: commands need `--user`.
+    pub user: bool,
+}
+
+/// A mail, worded. Who still has to get it is the spool's matter; the sender is that of the configuration in force when
+/// it is delivered, so that a wrong one can be put right while mails wait.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Letter {
+    /// The notice that it tells; the incident of a letter about the daemon itself begins with `host!`.
+    pub id: NoticeId,
+    /// Every recipient.
+    pub to: Vec<String>,
+    /// One line.
+    pub subject: String,
+    /// `<INCIDENT.NUMBER@HOST>`.
+    pub message_id: String,
+    /// The Message-ID of the thread's first letter; `None` in that letter.
+    pub thread: Option<String>,
+    /// When the event was.
+    pub date: Wall,
+    /// The check it is about.
+    pub check: Option<CheckName>,
+    /// The unit it is about.
+    pub unit: Option<UnitName>,
+    /// Lines that end with `\n`.
+    pub body: String,
+}
+
+/// Words a notice. `journal` is the unit's latest lines, or why there are none; `None` where none were looked for.
+#[must_use]
+pub fn letter(notice: &Notice, journal: Option<&Result<Vec<String>, String>>, place: &Place) -> Letter {
+    let root = message_id(&notice.id.incident, 1, &place.host);
+    let host = text::line(&place.host, 80);
+    // Gmail threads by References *and* subject, but takes no account of a tag in brackets: so the state stands there,
+    // first, and the rest is the same in every letter of the incident.
+    let tag = match notice.kind {
+        NoticeKind::Down => "DOWN",
+        NoticeKind::NeedsYou => "NEEDS YOU",
+        NoticeKind::StillDown => "STILL DOWN",
+        NoticeKind::Recovered => "RECOVERED",
+    };
+    Letter {
+        id: notice.id.clone(),
+        to: notice.to.iter().map(ToString::to_string).collect(),
+        subject: format!("[{tag}] {} on {host}", notice.check),
+        message_id: message_id(&notice.id.incident, notice.id.number, &place.host),
+        thread: (notice.id.number > 1).then_some(root),
+        date: notice.at,
+        check: Some(notice.check.clone()),
+        unit: notice.unit.clone(),
+        body: body(notice, journal, place, &host),
+    }
+}
+
+/// Words a letter about the daemon itself, such as a configuration that was refused.
+#[must_use]
+pub fn host_letter(
+    id: NoticeId,
+    to: Vec<String>,
+    subject: &str,
+    body: &str,
+    at: Wall,
+    place: &Place,
+) -> Letter {
+    let host = text::line(&place.host, 80);
+    let mut lines = text::block(body, 500);
+    lines.push(String::new());
+    lines.push(format!("From stealthcheck on {host}, {}.", when(at, &place.zone)));
+    Letter {
+        message_id: message_id(&id.incident, id.number, &place.host),
+        to,
+        subject: format!("[stealthcheck] {host}: {}", text::line(subject, 150)),
+        thread: None,
+        date: at,
+        check: None,
+        unit: None,
+        body: joined(&lines, BODY_MAX),
+        id,
+    }
+}
+
+/// Words the mail of `stealthctl test-mail`.
+#[must_use]
+pub fn test_letter(to: Vec<String>, at: Wall, place: &Place) -> Letter {
+    let id = NoticeId { incident: IncidentId(format!("test!{}", at.0).into()), number: 1 };
+    let body = "This is a test: somebody asked stealthcheck on this machine for it.\n\
+                Mails about incidents will reach you the same way.";
+    host_letter(id, to, "test mail", body, at, place)
+}
+
+/// The letter as an RFC 5322 message from `from`, in ASCII.
+///
+/// # Errors
+/// A clause that names the address that cannot be one.
+pub fn message(letter: &Letter, from: &Mailbox) -> Result<Vec<u8>, String> {
+    let mut builder = Message::builder()
+        .date(system_time(letter.date))
+        .from(from.clone())
+        .subject(letter.subject.clone())
+        .message_id(Some(letter.message_id.clone()))
+        .header(MIME_VERSION_1_0)
+        .header(ContentType::TEXT_PLAIN)
+        .raw_header(header("Auto-Submitted", "auto-generated"));
+    for address in &letter.to {
+        // One that cannot be an address is left out; delivery to it is refused where it is its turn.
+        if let Ok(mailbox) = address.parse::<Mailbox>() {
+            builder = builder.to(mailbox);
+        }
+    }
+    if let Some(root) = &letter.thread {
+        builder = builder.in_reply_to(root.clone()).references(root.clone());
+    }
+    if let Some(check) = &letter.check {
+        builder = builder.raw_header(header("X-Stealthcheck-Check", check.as_str()));
+        builder = builder.raw_header(header("X-Stealthcheck-Incident", &text::atom(&letter.id.incident.0)));
+    }
+    if let Some(unit) = &letter.unit {
+        builder = builder.raw_header(header("X-Stealthcheck-Unit", unit.as_str()));
+    }
+    let built = builder.body(letter.body.clone()).map_err(|e| format!("the mail cannot be built: {e}"))?;
+    Ok(built.formatted())
+}
+
+fn header(name: &'static str, value: &str) -> HeaderValue {
+    HeaderValue::new(HeaderName::new_from_ascii_str(name), value.to_owned())
+}
+
+/// The same notice has the same id in every life of the daemon.
+fn message_id(incident: &IncidentId, number: u32, host: &str) -> String {
+    format!("<{}.{number}@{}>", text::atom(&incident.0), text::domain(host))
+}
+
+/// A Date header cannot be before 1970 or after 9999; a clock that is so wrong must not stop the mail.
+fn system_time(at: Wall) -> SystemTime {
+    let secs = u64::try_from(at.0.div_euclid(1000)).unwrap_or(0).min(DATE_MAX);
+    SystemTime::UNIX_EPOCH + Duration::from_secs(secs)
+}
+
+fn zoned(at: Wall, zone: &TimeZone) -> Option<Zoned> {
+    Timestamp::from_millisecond(at.0).ok().map(|stamp| stamp.to_zoned(zone.clone()))
+}
+
+/// A moment for people: `Sun 2026-11-22 10:14:05 UTC`, as systemctl writes it.
+fn when(at: Wall, zone: &TimeZone) -> String {
+    zoned(at, zone)
+        .map_or_else(|| "an unknown time".to_owned(), |z| z.strftime("%a %Y-%m-%d %H:%M:%S %Z").to_string())
+}
+
+fn body(notice: &Notice, journal: Option<&Result<Vec<String>, String>>, place: &Place, host: &str) -> String {
+    let mut lines = opening(notice, place, host);
+    let section = |lines: &mut Vec<String>, title: &str| {
+        lines.push(String::new());
+        lines.push(title.to_owned());
+    };
+
+    section(&mut lines, if notice.kind == NoticeKind::Recovered { "WHAT IT TOOK" } else { "WHAT WAS DONE" });
+    lines.extend(attempts(notice, place));
+    if !notice.next.is_empty() {
+        section(&mut lines, "WHAT HAPPENS NEXT");
+        lines.push(text::line(&notice.next, text::LINE_MAX));
+    }
+    if let Some(unit) = &notice.unit {
+        section(&mut lines, "THE UNIT");
+        lines.push(unit.to_string());
+        if let Some(state) = &notice.state {
+            lines.push(text::line(&state.describe(), text::LINE_MAX));
+            if notice.kind != NoticeKind::Recovered
+                && let Some(exit) = state.describe_exit()
+            {
+                lines.push(text::line(&exit, text::LINE_MAX));
+            }
+        }
+    }
+    // What is over needs no runbook.
+    if let Some(runbook) = notice.runbook.as_ref().filter(|_| notice.kind != NoticeKind::Recovered) {
+        section(&mut lines, "RUNBOOK");
+        lines.extend(text::block(runbook, RUNBOOK_LINES));
+    }
+    section(&mut lines, "LOOK FURTHER");
+    lines.extend(commands(notice, place));
+
+    let mut out = joined(&lines, BODY_MAX / 2);
+    if let (Some(journal), Some(unit)) = (journal, &notice.unit) {
+        out.push_str(&shown(journal, unit, BODY_MAX.saturating_sub(out.len())));
+    }
+    out
+}
+
+/// What failed, since when: the lines that a phone shows.
+fn opening(notice: &Notice, place: &Place, host: &str) -> Vec<String> {
+    let lasted = human(notice.at.since(notice.since));
+    let check = &notice.check;
+    let first = match notice.kind {
+        NoticeKind::Down => format!("{check} on {host} is down."),
+        NoticeKind::NeedsYou => format!("{check} on {host} needs you. It has been down for {lasted}."),
+        NoticeKind::StillDown => format!("{check} on {host} is still down, for {lasted} now."),
+        NoticeKind::Recovered => format!("{check} on {host} is well again, after {lasted}."),
+    };
+    let cause = text::line(&notice.cause, text::LINE_MAX);
+    let over = notice.kind == NoticeKind::Recovered;
+    let mut lines = vec![first, if over { format!("It was: {cause}") } else { cause }];
+    lines.push(String::new());
+    lines.push(format!("{} {}", if over { "Down from" } else { "Since" }, when(notice.since, &place.zone)));
+    if over {
+        lines.push(format!("until {}", when(notice.at, &place.zone)));
+    }
+    lines.push(format!("Probe: {}", text::line(&notice.probe, text::LINE_MAX)));
+    lines
+}
+
+fn attempts(notice: &Notice, place: &Place) -> Vec<String> {
+    if notice.attempts.is_empty() && notice.attempts_total == 0 {
+        return vec![match notice.kind {
+            NoticeKind::Recovered => "Nothing: it came back by itself.".to_owned(),
+            _ => "Nothing yet.".to_owned(),
+        }];
+    }
+    let mut lines = Vec::new();
+    let mut told = 0;
+    for attempt in &notice.attempts {
+        if attempt.number > told + 1 {
+            lines.push(format!("… {} more …", attempt.number - told - 1));
+        }
+        told = told.max(attempt.number);
+        lines.push(attempt_line(attempt, place));
+    }
+    if notice.attempts_total > told {
+        lines.push(format!("… {} more", notice.attempts_total - told));
+    }
+    lines
+}
+
+/// `10:14:06 restart: done, did not help (the port is closed)`.
+fn attempt_line(attempt: &Attempt, place: &Place) -> String {
+    let clock = zoned(attempt.asked, &place.zone)
+        .map_or_else(|| "?".to_owned(), |at| at.strftime("%H:%M:%S").to_string());
+    let result = attempt.result.as_ref().map_or_else(|| "under way".to_owned(), ToString::to_string);
+    let verdict = match &attempt.verdict {
+        Some(Proof::Worked) => ", it worked".to_owned(),
+        Some(Proof::DidNotHelp(why)) if why.is_empty() => ", it did not help".to_owned(),
+        Some(Proof::DidNotHelp(why)) => format!(", it did not help: {why}"),
+        None => String::new(),
+    };
+    text::line(&format!("{clock} {}: {result}{verdict}", attempt.rung.describe()), text::LINE_MAX)
+}
+
+/// The two commands, ready to be pasted.
+fn commands(notice: &Notice, place: &Place) -> Vec<String> {
+    let user = if place.user { " --user" } else { "" };
+    let mut lines = vec![format!("stealthctl{user} status {}", notice.check)];
+    if let Some(unit) = &notice.unit {
+        // Unit names may hold `\x2d`, which a shell would eat.
+        let unit = if unit.as_str().contains('\\') { format!("'{unit}'") } else { unit.to_string() };
+        let since = zoned(notice.since.before(Duration::from_secs(300)), &place.zone)
+            .map_or_else(String::new, |at| at.strftime(" --since '%Y-%m-%d %H:%M:%S'").to_string());
+        lines.push(format!("journalctl{user} -u {unit}{since}"));
+    }
+    lines
+}
+
+/// The journal at the letter's end, at most `room` bytes: the oldest lines give way.
+fn shown(journal: &Result<Vec<String>, String>, unit: &UnitName, room: usize) -> String {
+    let lines: Vec<String> = match journal {
+        Ok(lines) if lines.is_empty() => vec!["(no entries)".to_owned()],
+        Ok(lines) => lines.iter().map(|line| text::line(line, text::LINE_MAX)).collect(),
+        Err(why) => vec![format!("(not shown: {})", text::line(why, text::LINE_MAX))],
+    };
+    let head = format!("\nJOURNAL OF {unit}\n");
+    let mut room = room.saturating_sub(head.len());
+    let mut first = lines.len();
+    for line in lines.iter().rev() {
+        let Some(left) = room.checked_sub(line.len() + 1) else { break };
+        room = left;
+        first -= 1;
+    }
+    lines[first..].iter().fold(head, |out, line| out + line + "\n")
+}
+
+/// The lines, each ended, up to `max` bytes.
+fn joined(lines: &[String], max: usize) -> String {
+    const CUT: &str = "(cut)\n";
+    let mut out = String::new();
+    for line in lines {
+        if out.len() + line.len() + 1 + CUT.len() > max {
+            out.push_str(CUT);
+            break;
+        }
+        out.push_str(line);
+        out.push('\n');
+    }
+    out
+}
+
+#[cfg(test)]
+#[path = "compose_tests.rs"]
+mod tests;

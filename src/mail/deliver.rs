@@ -1,0 +1,344 @@
+//! Speaks SMTP with the mail server: one connection, one recipient at a time.
+//!
+//! In: the settings, a message, a recipient. Out: the server's words, or a [`Refusal`] that says whose fault it was and so
+//! what may be tried next. Every wait has an end. The password is read from the service's credentials when a connection is
+//! made, is forgotten with it, and stands in no error. It keeps no queue and never decides to try again.
+
+use std::fmt;
+use std::future::Future;
+use std::io;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use lettre::Address;
+use lettre::transport::smtp::Error;
+use lettre::transport::smtp::authentication::{Credentials, Mechanism};
+use lettre::transport::smtp::client::{AsyncSmtpConnection, TlsParameters};
+use lettre::transport::smtp::commands::{Auth, Data, Mail, Quit, Rcpt, Rset};
+use lettre::transport::smtp::extension::{ClientId, Extension, MailParameter};
+use lettre::transport::smtp::response::{Response, Severity};
+
+use super::text;
+use crate::config::{Smtp, SmtpTls};
+
+/// How long to wait for what.
+#[derive(Clone, Copy, Debug)]
+pub struct Patience {
+    /// For one of the server's addresses to take the connection.
+    pub connect: Duration,
+    /// For each answer.
+    pub answer: Duration,
+    /// For the answer to a whole message: servers look at it first, and one that is given up on here may have accepted
+    /// it, which makes a duplicate (RFC 5321, section 4.5.3.2.6).
+    pub accept: Duration,
+}
+
+impl Default for Patience {
+    fn default() -> Self {
+        Self {
+            connect: Duration::from_secs(10),
+            answer: Duration::from_secs(30),
+            accept: Duration::from_secs(120),
+        }
+    }
+}
+
+/// Why a message was not accepted for a recipient.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Refusal {
+    /// The server as a whole is not to be had; the connection is gone.
+    Server(String),
+    /// The connection was lost over this very message.
+    Lost(String),
+    /// Not this message to this recipient, now; the connection is still good.
+    Later(String),
+    /// This recipient will never get mail through this server; the connection is still good.
+    Never(String),
+}
+
+impl fmt::Display for Refusal {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let (Self::Server(why) | Self::Lost(why) | Self::Later(why) | Self::Never(why)) = self;
+        f.write_str(why)
+    }
+}
+
+/// Makes connections.
+#[derive(Clone, Debug)]
+pub struct Courier {
+    /// The name that is said in EHLO.
+    pub host: String,
+    /// `$CREDENTIALS_DIRECTORY`.
+    pub credentials: Option<PathBuf>,
+    /// How long to wait.
+    pub patience: Patience,
+}
+
+/// A connection that is ready for messages.
+pub struct Session {
+    connection: AsyncSmtpConnection,
+    patience: Patience,
+}
+
+impl Courier {
+    /// Connects, makes the connection safe, and logs in, as the settings say.
+    ///
+    /// # Errors
+    /// A sentence with the server's name and everything that is known about the reason.
+    pub async fn connect(&self, smtp: &Smtp) -> Result<Session, String> {
+        let server = format!("{}:{}", smtp.host, smtp.port);
+        let login = self.login(smtp)?;
+        let result = self.connect_and_log_in(smtp, login.as_ref()).await;
+        result.map_err(|why| {
+            let why = format!("mail server {server}: {why}");
+            let why = login.map_or(why.clone(), |login| login.hide(&why));
+            text::line(&why, text::LINE_MAX)
+        })
+    }
+
+    async fn connect_and_log_in(&self, smtp: &Smtp, login: Option<&Login>) -> Result<Session, String> {
+        let hello = ClientId::Domain(text::domain(&self.host));
+        let tls = match smtp.tls {
+            SmtpTls::None => None,
+            SmtpTls::Starttls | SmtpTls::Implicit => Some(tls_parameters(smtp.host.clone()).await?),
+        };
+        let implicit = tls.clone().filter(|_| smtp.tls == SmtpTls::Implicit);
+        let Patience { connect, answer, .. } = self.patience;
+        let connecting = AsyncSmtpConnection::connect_tokio1(
+            (smtp.host.as_str(), smtp.port),
+            Some(connect),
+            &hello,
+            implicit,
+            None,
+        );
+        let mut connection = within(answer, "the greeting", connecting).await?;
+        if let Some(tls) = tls.filter(|_| smtp.tls == SmtpTls::Starttls) {
+            if !connection.can_starttls() {
+                return Err("it does not offer STARTTLS, which `tls: starttls` requires".to_owned());
+            }
+            within(answer, "STARTTLS", connection.starttls(tls, &hello)).await?;
+        }
+        if let Some(login) = login {
+            let mechanisms = [Mechanism::Plain, Mechanism::Login];
+            if connection.server_info().get_auth_mechanism(&mechanisms).is_none() {
+                return Err("it offers no login by PLAIN or LOGIN on this connection".to_owned());
+            }
+            within(answer, "the login", connection.auth(&mechanisms, &login.credentials))
+                .await
+                .map_err(|why| format!("login as {} failed: {why}", login.username))?;
+        }
+        Ok(Session { connection, patience: self.patience })
+    }
+
+    /// The user's name and password, read anew for each connection: a credential may be replaced.
+    fn login(&self, smtp: &Smtp) -> Result<Option<Login>, String> {
+        let Some(username) = &smtp.username else { return Ok(None) };
+        let Some(name) = &smtp.password_credential else {
+            return Err("mail.smtp.username is set, but no password_credential".to_owned());
+        };
+        let password = self.password(name).map_err(|why| {
+            format!("no SMTP password: {why}; give it to the unit with LoadCredential={name}:/path/to/file")
+        })?;
+        Ok(Some(Login::new(username.clone(), password)))
+    }
+
+    fn password(&self, name: &str) -> Result<String, String> {
+        if name.is_empty() || name.starts_with('.') || name.contains('/') {
+            return Err(format!("`{name}` cannot be the name of a credential"));
+        }
+        let Some(directory) = &self.credentials else {
+            return Err("the service was started without credentials".to_owned());
+        };
+        // A few bytes in memory: systemd keeps credentials in a ramfs.
+        let bytes = std::fs::read(directory.join(name)).map_err(|e| match e.kind() {
+            io::ErrorKind::NotFound => format!("there is no credential `{name}`"),
+            _ => format!("the credential `{name}` cannot be read: {e}"),
+        })?;
+        let password =
+            String::from_utf8(bytes).map_err(|_| format!("the credential `{name}` is not text"))?;
+        let password = password.trim_end_matches(['\r', '\n']);
+        if password.is_empty() {
+            return Err(format!("the credential `{name}` is empty"));
+        }
+        Ok(password.to_owned())
+    }
+}
+
+impl Session {
+    /// Hands over `message` from `from` to the one recipient `to`, and gives the server's words.
+    ///
+    /// # Errors
+    /// A [`Refusal`]; after [`Refusal::Server`] and [`Refusal::Lost`] the session must not be used again.
+    pub async fn send(&mut self, from: &Address, to: &str, message: &[u8]) -> Result<String, Refusal> {
+        let Ok(mailbox) = to.parse::<lettre::message::Mailbox>() else {
+            return Err(Refusal::Never("this is no mail address".to_owned()));
+        };
+        let recipient = mailbox.email;
+        let mut parameters = Vec::new();
+        let is_ascii = |address: &Address| AsRef::<str>::as_ref(address).is_ascii();
+        if !is_ascii(from) || !is_ascii(&recipient) || !message.is_ascii() {
+            if !self.connection.server_info().supports_feature(Extension::SmtpUtfEight) {
+                return Err(Refusal::Later("the address needs SMTPUTF8, which the server lacks".to_owned()));
+            }
+            parameters.push(MailParameter::SmtpUtfEight);
+        }
+        self.step("MAIL", Mail::new(Some(from.clone()), parameters)).await.map_err(Step::of_the_server)?;
+        if let Err(step) = self.step("RCPT", Rcpt::new(recipient, Vec::new())).await {
+            let refusal = step.of_the_recipient();
+            self.reset().await;
+            return Err(refusal);
+        }
+        if let Err(step) = self.step("DATA", Data).await {
+            let refusal = step.of_the_message();
+            self.reset().await;
+            return Err(refusal);
+        }
+        let accepting = self.connection.message(message);
+        match tokio::time::timeout(self.patience.accept, accepting).await {
+            Ok(Ok(response)) => Ok(words(&response)),
+            Ok(Err(error)) => Err(Step::new("the message", &error).of_the_message()),
+            Err(_) => Err(Refusal::Lost(no_answer("the message", self.patience.accept))),
+        }
+    }
+
+    /// Takes leave. Whether the server hears it does not matter.
+    pub async fn quit(mut self) {
+        let _ = tokio::time::timeout(Duration::from_secs(1), self.connection.command(Quit)).await;
+    }
+
+    async fn step(&mut self, name: &'static str, command: impl fmt::Display) -> Result<Response, Step> {
+        match tokio::time::timeout(self.patience.answer, self.connection.command(command)).await {
+            Ok(answer) => answer.map_err(|e| Step::new(name, &e)),
+            Err(_) => Err(Step { code: None, text: no_answer(name, self.patience.answer) }),
+        }
+    }
+
+    /// Ends a refused transaction. Where that fails the next command will say so.
+    async fn reset(&mut self) {
+        let _ = tokio::time::timeout(self.patience.answer, self.connection.command(Rset)).await;
+    }
+}
+
+/// A step of the exchange that failed: the server's code, if it gave one.
+struct Step {
+    code: Option<u16>,
+    text: String,
+}
+
+impl Step {
+    fn new(name: &str, error: &Error) -> Self {
+        Self {
+            code: error.status().map(u16::from),
+            text: text::line(&format!("{name}: {}", chain(error)), 500),
+        }
+    }
+
+    /// Refused before a recipient was named.
+    fn of_the_server(self) -> Refusal {
+        Refusal::Server(self.text)
+    }
+
+    /// Refused at RCPT. Only a permanent code about the address itself is final: 530 and 5.7.x (RFC 3463: security or
+    /// policy) mean that the server does not relay for us, which a login or the settings may put right.
+    fn of_the_recipient(self) -> Refusal {
+        match self.code {
+            None | Some(421) => Refusal::Server(self.text),
+            Some(530) => Refusal::Later(self.text),
+            Some(500..=599) if self.text.contains(" 5.7.") => Refusal::Later(self.text),
+            Some(500..=599) => Refusal::Never(self.text),
+            Some(_) => Refusal::Later(self.text),
+        }
+    }
+
+    /// Refused at DATA or after it: perhaps because of what it says, so that others may fare better.
+    fn of_the_message(self) -> Refusal {
+        match self.code {
+            None => Refusal::Lost(self.text),
+            Some(421) => Refusal::Server(self.text),
+            Some(_) => Refusal::Later(self.text),
+        }
+    }
+}
+
+/// A user's name and password.
+struct Login {
+    username: String,
+    credentials: Credentials,
+    secrets: Vec<String>,
+}
+
+impl Login {
+    fn new(username: String, password: String) -> Self {
+        let credentials = Credentials::new(username.clone(), password.clone());
+        // A server may repeat what it was sent: the password also in the forms in which it travels.
+        let mut secrets = vec![password];
+        let challenge = response_334();
+        let commands = [
+            Auth::new(Mechanism::Plain, credentials.clone(), None),
+            Auth::new_from_response(Mechanism::Login, credentials.clone(), &challenge),
+        ];
+        for command in commands.into_iter().flatten() {
+            let sent = command.to_string();
+            secrets.extend(sent.split_whitespace().last().map(str::to_owned));
+        }
+        Self { username, credentials, secrets }
+    }
+
+    fn hide(&self, text: &str) -> String {
+        self.secrets.iter().fold(text.to_owned(), |text, secret| text.replace(secret.as_str(), "(password)"))
+    }
+}
+
+/// LOGIN's question for the password.
+fn response_334() -> Response {
+    use lettre::transport::smtp::response::{Category, Code, Detail};
+    let code = Code::new(Severity::PositiveIntermediate, Category::Unspecified3, Detail::Four);
+    Response::new(code, vec!["UGFzc3dvcmQ6".to_owned()])
+}
+
+/// The system's certificates, read when they are needed: neither at start-up nor on the event loop.
+async fn tls_parameters(host: String) -> Result<TlsParameters, String> {
+    match tokio::task::spawn_blocking(move || TlsParameters::new(host)).await {
+        Ok(Ok(parameters)) => Ok(parameters),
+        Ok(Err(e)) => Err(format!("TLS cannot be set up: {}", chain(&e))),
+        Err(_) => Err("TLS cannot be set up".to_owned()),
+    }
+}
+
+async fn within<T>(
+    limit: Duration,
+    what: &str,
+    step: impl Future<Output = Result<T, Error>>,
+) -> Result<T, String> {
+    match tokio::time::timeout(limit, step).await {
+        Ok(result) => result.map_err(|e| chain(&e)),
+        Err(_) => Err(no_answer(what, limit)),
+    }
+}
+
+fn no_answer(what: &str, limit: Duration) -> String {
+    format!("{what}: no answer within {}s", limit.as_secs_f32())
+}
+
+/// Everything that lettre knows about an error: the server's code and words, or what failed beneath.
+fn chain(error: &Error) -> String {
+    use std::error::Error as _;
+    let beneath = error.source().map(ToString::to_string).unwrap_or_default();
+    if let Some(code) = error.status() {
+        return format!("{code} {beneath}");
+    }
+    match beneath.as_str() {
+        "" => error.to_string(),
+        "incomplete response" => "the server closed the connection".to_owned(),
+        untrusted if untrusted.contains("UnknownIssuer") => {
+            "its certificate is not signed by an authority that this machine trusts".to_owned()
+        }
+        other => other.to_owned(),
+    }
+}
+
+/// `250 2.0.0 Ok: queued as 4F2A`.
+fn words(response: &Response) -> String {
+    let said: Vec<&str> = response.message().collect();
+    text::line(&format!("{} {}", response.code(), said.join(" ")), 500)
+}

@@ -1,0 +1,222 @@
+//! What the journal says about the run of a unit that failed.
+//!
+//! In: a unit, the InvocationID of the run, the journal's directories. Out: its newest lines in the order of time, worded
+//! like `journalctl -o short`, or one clause that says why there are none. It reads the journal's files with a reader
+//! in Rust: it starts no process, needs no library, and writes nothing. It never fails a mail: a journal that cannot be
+//! read, a reader that takes too long and even one that panics are each a clause in the mail.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
+
+use jiff::Timestamp;
+use jiff::tz::TimeZone;
+use sdjournal::{EntryRef, Journal, JournalConfig};
+
+use super::text;
+use crate::unit::UnitName;
+
+/// A message that spans lines is shown with this many of them.
+const LINES_PER_ENTRY: usize = 8;
+
+/// Entries that cannot be read (being written, damaged) are passed over up to this number.
+const ERRORS_MAX: usize = 64;
+
+/// Which lines are wanted.
+#[derive(Clone, Debug)]
+pub struct Wanted {
+    /// The unit.
+    pub unit: UnitName,
+    /// InvocationID of the run, in hex; empty where unknown: then the unit's newest lines of any run.
+    pub invocation: String,
+    /// At most so many.
+    pub lines: usize,
+}
+
+/// Reads the journal, one reading at a time.
+#[derive(Clone, Debug)]
+pub struct Reader {
+    roots: Arc<[PathBuf]>,
+    user: bool,
+    limit: Duration,
+    busy: Arc<AtomicBool>,
+}
+
+impl Reader {
+    /// Reads the journals under `roots` (`/run/log/journal`, `/var/log/journal`), for at most `limit` at a time; `user`
+    /// for units of the user manager.
+    #[must_use]
+    pub fn new(roots: Vec<PathBuf>, user: bool, limit: Duration) -> Self {
+        Self { roots: roots.into(), user, limit, busy: Arc::default() }
+    }
+
+    /// The lines that are `wanted`, oldest first.
+    ///
+    /// # Errors
+    /// A clause that says why the journal cannot be shown.
+    pub async fn read(&self, wanted: Wanted) -> Result<Vec<String>, String> {
+        // A reading that has run over its time cannot be stopped. Another beside it would only make both slower.
+        if self.busy.swap(true, Ordering::AcqRel) {
+            return Err("an earlier reading of the journal has not come back".to_owned());
+        }
+        let (this, limit) = (self.clone(), self.limit);
+        let reading = tokio::task::spawn_blocking(move || {
+            let _free = Free(Arc::clone(&this.busy));
+            this.read_blocking(&wanted, &TimeZone::system())
+        });
+        match tokio::time::timeout(limit.saturating_add(Duration::from_millis(100)), reading).await {
+            Ok(Ok(lines)) => lines,
+            Ok(Err(_)) => Err("the journal's reader failed on these files".to_owned()),
+            Err(_) => Err(format!("the journal could not be read within {}s", limit.as_secs_f32())),
+        }
+    }
+
+    /// As [`Reader::read`], on the calling thread.
+    ///
+    /// # Errors
+    /// A clause that says why the journal cannot be shown.
+    pub fn read_blocking(&self, wanted: &Wanted, zone: &TimeZone) -> Result<Vec<String>, String> {
+        let deadline = Instant::now().checked_add(self.limit);
+        let config = JournalConfig {
+            max_journal_files: 8192,
+            max_decompressed_bytes: 8 << 20,
+            ..JournalConfig::default()
+        };
+        let roots: Vec<PathBuf> = self.roots.iter().filter(|root| root.is_dir()).cloned().collect();
+        if roots.is_empty() {
+            return Err("there is no journal on this machine".to_owned());
+        }
+        let journal = Journal::open_dirs_with_config(&roots, config).map_err(|e| clause(&e))?;
+        let mut found = Vec::new();
+        if !wanted.invocation.is_empty() {
+            found = self.newest(&journal, wanted, By::Invocation, zone, deadline)?;
+        }
+        if found.is_empty() {
+            found = self.newest(&journal, wanted, By::Unit, zone, deadline)?;
+        }
+        found.reverse();
+        // Many-line entries must not push the number of lines over what was asked for.
+        let lines: Vec<String> = found.into_iter().flatten().collect();
+        Ok(lines.get(lines.len().saturating_sub(wanted.lines)..).unwrap_or(&[]).to_vec())
+    }
+
+    /// The newest entries, newest first, each as its lines.
+    fn newest(
+        &self,
+        journal: &Journal,
+        wanted: &Wanted,
+        by: By,
+        zone: &TimeZone,
+        deadline: Option<Instant>,
+    ) -> Result<Vec<Vec<String>>, String> {
+        let value = match by {
+            By::Invocation => wanted.invocation.as_str(),
+            By::Unit => wanted.unit.as_str(),
+        };
+        let (own, about) = self.fields(by);
+        let mut query = journal.query();
+        for field in [own, about] {
+            query.or_group(|group| {
+                group.match_exact(field, value.as_bytes());
+            });
+        }
+        query.reverse(true);
+        let mut entries = Vec::new();
+        let mut errors = 0;
+        for entry in query.iter().map_err(|e| clause(&e))? {
+            if deadline.is_some_and(|at| Instant::now() > at) {
+                break;
+            }
+            match entry {
+                Ok(entry) if self.is_trusted(&entry, own, value) => entries.push(render(&entry, zone)),
+                Ok(_) => {}
+                // Appended since the file was opened, or damaged: the rest is still worth having.
+                Err(_) if errors < ERRORS_MAX => errors += 1,
+                Err(e) => return if entries.is_empty() { Err(clause(&e)) } else { Ok(entries) },
+            }
+            if entries.len() == wanted.lines {
+                break;
+            }
+        }
+        Ok(entries)
+    }
+
+    /// The field that journald adds to what a unit's processes write, and the one in which its manager says what it
+    /// tells about.
+    fn fields(&self, by: By) -> (&'static str, &'static str) {
+        match (by, self.user) {
+            (By::Invocation, false) => ("_SYSTEMD_INVOCATION_ID", "INVOCATION_ID"),
+            (By::Invocation, true) => ("_SYSTEMD_INVOCATION_ID", "USER_INVOCATION_ID"),
+            (By::Unit, false) => ("_SYSTEMD_UNIT", "UNIT"),
+            (By::Unit, true) => ("_SYSTEMD_USER_UNIT", "USER_UNIT"),
+        }
+    }
+
+    /// Any process may write `UNIT=`: only the manager is believed when it speaks of another.
+    fn is_trusted(&self, entry: &EntryRef, own: &str, value: &str) -> bool {
+        entry.iter_fields().any(|(field, content)| field == own && content == value.as_bytes())
+            || if self.user {
+                entry.get("_COMM") == Some(b"systemd")
+            } else {
+                entry.get("_PID") == Some(b"1")
+            }
+    }
+}
+
+/// What an entry is found by.
+#[derive(Clone, Copy)]
+enum By {
+    Invocation,
+    Unit,
+}
+
+/// Lets the next reading in, also after a panic.
+struct Free(Arc<AtomicBool>);
+
+impl Drop for Free {
+    fn drop(&mut self) {
+        self.0.store(false, Ordering::Release);
+    }
+}
+
+/// An entry as `journalctl -o short` shows it, without the host's name; further lines of a message are indented.
+fn render(entry: &EntryRef, zone: &TimeZone) -> Vec<String> {
+    let field = |name: &str| entry.get(name).map(String::from_utf8_lossy);
+    let when = i64::try_from(entry.realtime_usec())
+        .ok()
+        .and_then(|micros| Timestamp::from_microsecond(micros).ok())
+        .map_or_else(
+            || "?".to_owned(),
+            |at| at.to_zoned(zone.clone()).strftime("%b %d %H:%M:%S").to_string(),
+        );
+    let who = field("SYSLOG_IDENTIFIER").or_else(|| field("_COMM")).unwrap_or("unknown".into());
+    let pid =
+        field("_PID").or_else(|| field("SYSLOG_PID")).map_or_else(String::new, |pid| format!("[{pid}]"));
+    let message = field("MESSAGE").unwrap_or("(no message)".into());
+    let mut lines = text::block(&message, LINES_PER_ENTRY);
+    let head = format!("{when} {}: ", text::line(&format!("{who}{pid}"), 64));
+    match lines.first_mut() {
+        Some(first) => first.insert_str(0, &head),
+        None => lines.push(head.trim_end().to_owned()),
+    }
+    for more in lines.iter_mut().skip(1) {
+        more.insert_str(0, "    ");
+    }
+    lines
+}
+
+/// An error of the reader as a clause.
+fn clause(error: &sdjournal::SdJournalError) -> String {
+    use sdjournal::SdJournalError as E;
+    match error {
+        E::PermissionDenied { .. } => {
+            "no permission to read the journal (is the user in group systemd-journal?)".to_owned()
+        }
+        E::Io { source, .. } if source.kind() == std::io::ErrorKind::PermissionDenied => {
+            "no permission to read the journal (is the user in group systemd-journal?)".to_owned()
+        }
+        E::NotFound => "there is no journal on this machine".to_owned(),
+        other => format!("the journal could not be read: {}", text::line(&other.to_string(), 200)),
+    }
+}

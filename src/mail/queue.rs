@@ -1,0 +1,234 @@
+//! Which letter is sent to whom next.
+//!
+//! Letters, releases and what became of each attempt flow in; the next recipient to try, or how long to wait, and what
+//! the disk ought to hold flow out. Pure: no files, no network, no clock but the `now` it is given.
+//!
+//! The rules: oldest first; a letter waits for earlier letters of its incident to the same recipient; a held letter is
+//! not sent; a recipient who was told "later" delays nobody else.
+
+use std::collections::HashMap;
+use std::time::Duration;
+
+use super::spool::Record;
+use crate::check::Backoff;
+use crate::notice::{IncidentId, NoticeId};
+use crate::time::{Mono, Wall};
+
+/// A letter on its way.
+#[derive(Debug)]
+struct Entry {
+    number: u64,
+    record: Record,
+    /// It was found on disk.
+    inherited: bool,
+    /// It may be delivered.
+    released: bool,
+    /// It could not be written: it lives in memory alone.
+    in_memory: bool,
+    /// Grows with each change to `record`.
+    changes: u64,
+    /// The state of `changes` that is on disk.
+    saved: Option<u64>,
+}
+
+impl Entry {
+    fn new(number: u64, record: Record) -> Self {
+        Self { number, record, inherited: false, released: false, in_memory: false, changes: 0, saved: None }
+    }
+}
+
+/// What is to be tried.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Pick {
+    /// This letter, to this recipient.
+    Send(u64, String),
+    /// Nothing before then.
+    Wait(Mono),
+    /// Nothing at all.
+    Idle,
+}
+
+/// What the disk ought to hold for a letter.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum ToDisk {
+    /// This content; the number is to be handed back.
+    Write(Box<Record>, u64),
+    /// Nothing.
+    Remove(NoticeId),
+}
+
+/// Everything that is not yet accepted by the server.
+#[derive(Debug, Default)]
+pub struct Queue {
+    entries: Vec<Entry>,
+    /// The number of the next letter.
+    next: u64,
+    /// Recipients who were told "later", by incident: until when, after how many tries.
+    later: HashMap<(IncidentId, String), (Mono, u32)>,
+    /// Why the disk refused; `None` once it did not.
+    pub disk_error: Option<String>,
+    /// Why the last delivery failed; `None` once one succeeded.
+    pub mail_error: Option<String>,
+}
+
+impl Queue {
+    /// Takes in what was found on disk, held.
+    pub fn load(&mut self, records: Vec<(u64, Record)>) {
+        for (number, record) in records {
+            self.next = self.next.max(number.saturating_add(1));
+            self.entries.push(Entry { inherited: true, saved: Some(0), ..Entry::new(number, record) });
+        }
+        self.entries.sort_by_key(|entry| entry.number);
+    }
+
+    /// Takes in a new letter, held, and gives its number.
+    pub fn insert(&mut self, record: Record) -> u64 {
+        let number = self.next;
+        self.next = number.saturating_add(1);
+        self.entries.push(Entry::new(number, record));
+        number
+    }
+
+    /// Whether the notice's letter is here, and whether it is safe on disk.
+    #[must_use]
+    pub fn find(&self, id: &NoticeId) -> Option<bool> {
+        self.entries.iter().find(|e| e.record.letter.id == *id).map(|e| e.saved.is_some())
+    }
+
+    /// The letter of that number.
+    #[must_use]
+    pub fn record(&self, number: u64) -> Option<&Record> {
+        self.entries.iter().find(|e| e.number == number).map(|e| &e.record)
+    }
+
+    /// Whether the letter has been on disk at all.
+    #[must_use]
+    pub fn is_saved(&self, number: u64) -> bool {
+        self.entries.iter().any(|e| e.number == number && e.saved.is_some())
+    }
+
+    /// The letter may be delivered.
+    pub fn release(&mut self, id: &NoticeId) {
+        for entry in self.entries.iter_mut().filter(|entry| entry.record.letter.id == *id) {
+            entry.released = true;
+        }
+    }
+
+    /// Letters that were found on disk may be delivered if `is_meant` says so.
+    pub fn release_inherited(&mut self, is_meant: impl Fn(&NoticeId) -> bool) {
+        for entry in self.entries.iter_mut().filter(|entry| entry.inherited) {
+            entry.released |= is_meant(&entry.record.letter.id);
+        }
+    }
+
+    /// What to try now.
+    #[must_use]
+    pub fn pick(&self, now: Mono) -> Pick {
+        // The earliest letter of each incident that a recipient has not got.
+        let mut turn: HashMap<(&IncidentId, &str), u32> = HashMap::new();
+        for entry in &self.entries {
+            let id = &entry.record.letter.id;
+            for to in &entry.record.pending {
+                let first = turn.entry((&id.incident, to)).or_insert(id.number);
+                *first = (*first).min(id.number);
+            }
+        }
+        let mut soonest: Option<Mono> = None;
+        // What the disk refuses is sent at once: nobody would ever release it, and a mail twice is better than none.
+        for entry in self.entries.iter().filter(|entry| entry.released || entry.in_memory) {
+            let id = &entry.record.letter.id;
+            for to in &entry.record.pending {
+                if turn.get(&(&id.incident, to.as_str())) != Some(&id.number) {
+                    continue;
+                }
+                match self.later.get(&(id.incident.clone(), to.clone())) {
+                    Some((until, _)) if *until > now => {
+                        soonest = Some(soonest.map_or(*until, |s| s.min(*until)));
+                    }
+                    _ => return Pick::Send(entry.number, to.clone()),
+                }
+            }
+        }
+        soonest.map_or(Pick::Idle, Pick::Wait)
+    }
+
+    /// The recipient needs no more of this letter: it was accepted, or never will be. True when that was the last.
+    pub fn settled(&mut self, number: u64, to: &str) -> bool {
+        let Some(entry) = self.entries.iter_mut().find(|e| e.number == number) else { return false };
+        entry.record.pending.retain(|pending| pending != to);
+        entry.changes += 1;
+        self.later.remove(&(entry.record.letter.id.incident.clone(), to.to_owned()));
+        entry.record.pending.is_empty()
+    }
+
+    /// The recipient is to be tried again later, by so many steps of the backoff; says how much later.
+    pub fn put_off(&mut self, number: u64, to: &str, now: Mono, backoff: &Backoff, steps: u32) -> Duration {
+        let Some(incident) = self.record(number).map(|record| record.letter.id.incident.clone()) else {
+            return backoff.initial;
+        };
+        let (until, tries) = self.later.entry((incident, to.to_owned())).or_insert((now, 0));
+        *tries = tries.saturating_add(steps);
+        let delay = backoff.delay(*tries);
+        *until = now.after(delay);
+        delay
+    }
+
+    /// Forgets who was told "later": the server or the settings are other ones now.
+    pub fn retry_now(&mut self) {
+        self.later.clear();
+    }
+
+    /// Numbers of the letters whose files are not as they ought to be.
+    #[must_use]
+    pub fn unsaved(&self) -> Vec<u64> {
+        self.entries.iter().filter(|e| e.saved != Some(e.changes)).map(|e| e.number).collect()
+    }
+
+    /// What is to be done about a letter's file, if anything.
+    pub fn to_disk(&mut self, number: u64) -> Option<ToDisk> {
+        let at = self.entries.iter().position(|e| e.number == number)?;
+        let entry = self.entries.get(at)?;
+        if entry.record.pending.is_empty() {
+            let id = entry.record.letter.id.clone();
+            if entry.saved.is_none() {
+                self.entries.remove(at);
+                return None;
+            }
+            return Some(ToDisk::Remove(id));
+        }
+        (entry.saved != Some(entry.changes))
+            .then(|| ToDisk::Write(Box::new(entry.record.clone()), entry.changes))
+    }
+
+    /// The file is as was asked: `changes` was written, or (`None`) it is removed. True when the letter is safe for the
+    /// first time.
+    pub fn saved(&mut self, number: u64, changes: Option<u64>) -> bool {
+        self.disk_error = None;
+        let Some(at) = self.entries.iter().position(|e| e.number == number) else { return false };
+        let (Some(changes), Some(entry)) = (changes, self.entries.get_mut(at)) else {
+            self.entries.remove(at);
+            return false;
+        };
+        entry.in_memory = false;
+        entry.saved.replace(changes).is_none()
+    }
+
+    /// The file could not be made as was asked.
+    pub fn not_saved(&mut self, number: u64, error: String) {
+        self.disk_error = Some(error);
+        if let Some(entry) = self.entries.iter_mut().find(|e| e.number == number) {
+            entry.in_memory = entry.saved.is_none();
+        }
+    }
+
+    /// How many letters somebody has not got yet, and since when the oldest of them waits.
+    #[must_use]
+    pub fn backlog(&self) -> (usize, Option<Wall>) {
+        let open = || self.entries.iter().filter(|e| !e.record.pending.is_empty());
+        (open().count(), open().map(|e| e.record.spooled).min())
+    }
+}
+
+#[cfg(test)]
+#[path = "queue_tests.rs"]
+mod tests;

@@ -1,0 +1,282 @@
+//! What the mailer's handle and its tasks share: the queue, and the steps that a letter takes.
+//!
+//! The queue in memory is the truth; [`Shared::sync`] makes a letter's file match it, whoever asks, and is asked again
+//! until it has worked. The queue's lock is never held across a wait.
+
+use std::path::Path;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use lettre::message::Mailbox;
+use tokio::sync::{Notify, mpsc};
+use tokio::time::Instant;
+
+use super::compose;
+use super::deliver::{Refusal, Session};
+use super::evidence::{Reader, Wanted};
+use super::queue::{Queue, ToDisk};
+use super::spool::{Record, Spool};
+use super::{MailEvent, Surroundings};
+use crate::config::MailSettings;
+use crate::notice::{IncidentId, Notice, NoticeId, NoticeKind};
+use crate::status::MailStatus;
+use crate::time::{Mono, Wall};
+
+/// How many lines of its journal a unit's failure is shown with.
+const JOURNAL_LINES: usize = 20;
+
+/// What the handle and the tasks share.
+pub struct Shared {
+    surroundings: Surroundings,
+    journal: Reader,
+    spool: Option<Spool>,
+    events: mpsc::Sender<MailEvent>,
+    queue: Mutex<Queue>,
+    /// Held while a file is brought up to date, so that an older state is never written over a newer one.
+    disk: tokio::sync::Mutex<()>,
+    /// There is something new to deliver.
+    wake: Notify,
+    started: Instant,
+}
+
+impl Shared {
+    pub fn new(
+        surroundings: Surroundings,
+        state_dir: Option<&Path>,
+        events: mpsc::Sender<MailEvent>,
+    ) -> Self {
+        Self {
+            journal: Reader::new(surroundings.journals.clone(), surroundings.user, surroundings.evidence),
+            spool: state_dir.map(Spool::new),
+            surroundings,
+            events,
+            queue: Mutex::default(),
+            disk: tokio::sync::Mutex::default(),
+            wake: Notify::new(),
+            started: Instant::now(),
+        }
+    }
+
+    pub fn release(&self, id: &NoticeId) {
+        self.queue().release(id);
+        self.wake();
+    }
+
+    pub fn status(&self, configured: bool) -> MailStatus {
+        let queue = self.queue();
+        let (queued, oldest) = queue.backlog();
+        let mut last_error = queue.disk_error.clone().or_else(|| queue.mail_error.clone());
+        if !configured && queued > 0 {
+            last_error.get_or_insert_with(|| "the configuration has no `mail:` section".to_owned());
+        }
+        MailStatus { configured, queued, oldest, last_error }
+    }
+
+    pub fn surroundings(&self) -> &Surroundings {
+        &self.surroundings
+    }
+
+    /// There may be something new to deliver.
+    pub fn wake(&self) {
+        self.wake.notify_one();
+    }
+
+    pub async fn woken(&self) {
+        self.wake.notified().await;
+    }
+
+    pub fn queue(&self) -> MutexGuard<'_, Queue> {
+        self.queue.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub fn now(&self) -> Mono {
+        Mono(self.started.elapsed())
+    }
+
+    /// The tokio instant of a point on the mailer's clock.
+    pub fn instant(&self, at: Mono) -> Instant {
+        self.started + at.0
+    }
+
+    pub async fn tell(&self, event: MailEvent) {
+        // Nobody listens any more: the daemon is on its way out.
+        let _ = self.events.send(event).await;
+    }
+
+    /// Reads what an earlier life has left.
+    pub async fn load(&self) {
+        let Some(spool) = self.spool.clone() else { return };
+        let found = tokio::task::spawn_blocking(move || spool.load()).await.unwrap_or_default();
+        {
+            let mut queue = self.queue();
+            queue.load(found.records);
+            queue.release_inherited(is_about_the_host);
+        }
+        for warning in found.warnings {
+            self.tell(MailEvent::Warning(warning)).await;
+        }
+    }
+
+    /// Makes the letter's file match the queue. Says so where the letter is safe for the first time, and where it could
+    /// not be made so.
+    pub async fn sync(&self, number: u64) {
+        let disk = self.disk.lock().await;
+        let Some(job) = self.queue().to_disk(number) else { return };
+        let changes = if let ToDisk::Write(_, changes) = &job { Some(*changes) } else { None };
+        let result = match self.spool.clone() {
+            None => Ok(()),
+            Some(spool) => {
+                let write = move || match job {
+                    ToDisk::Write(record, _) => spool.write(number, &record),
+                    ToDisk::Remove(id) => spool.remove(number, &id),
+                };
+                tokio::task::spawn_blocking(write).await.unwrap_or_else(|e| Err(std::io::Error::other(e)))
+            }
+        };
+        let event = {
+            let mut queue = self.queue();
+            let id = queue.record(number).map(|record| record.letter.id.clone());
+            match result {
+                Ok(()) => {
+                    let first = queue.saved(number, changes);
+                    id.filter(|id| first && !is_about_the_host(id)).map(MailEvent::Spooled)
+                }
+                Err(e) => {
+                    let error = format!("the mail spool cannot be written: {e}");
+                    let known = queue.disk_error.as_ref() == Some(&error);
+                    queue.not_saved(number, error.clone());
+                    (!known).then_some(MailEvent::Warning(error))
+                }
+            }
+        };
+        drop(disk);
+        if let Some(event) = event {
+            self.tell(event).await;
+        }
+    }
+
+    /// Takes in a letter and writes it.
+    async fn take_in(&self, letter: compose::Letter, released: bool) {
+        let number = {
+            let mut queue = self.queue();
+            let number = queue.insert(Record::new(letter.clone(), wall()));
+            if released {
+                queue.release(&letter.id);
+            }
+            number
+        };
+        self.sync(number).await;
+        self.wake();
+    }
+
+    pub async fn take_in_notice(&self, notice: Notice) {
+        // One that is in memory alone is told of when it is written.
+        let known = self.queue().find(&notice.id);
+        match known {
+            None => self.word(notice).await,
+            Some(true) => self.tell(MailEvent::Spooled(notice.id)).await,
+            Some(false) => {}
+        }
+    }
+
+    async fn word(&self, notice: Notice) {
+        // What is over needs no evidence.
+        let journal = match &notice.unit {
+            Some(unit) if notice.kind != NoticeKind::Recovered => {
+                let invocation = notice.failed_invocation.clone();
+                let wanted = Wanted { unit: unit.clone(), invocation, lines: JOURNAL_LINES };
+                Some(self.journal.read(wanted).await)
+            }
+            _ => None,
+        };
+        let letter = compose::letter(&notice, journal.as_ref(), &self.surroundings.place());
+        self.take_in(letter, false).await;
+    }
+
+    pub async fn take_in_host(&self, settings: Option<MailSettings>, subject: &str, body: &str) {
+        // Without a `mail:` section there is nobody to tell.
+        let Some(settings) = settings else { return };
+        let at = wall();
+        let id = |n| NoticeId { incident: IncidentId(format!("host!{}", at.0).into()), number: n };
+        let number = (1..u32::MAX).find(|n| self.queue().find(&id(*n)).is_none()).unwrap_or(1);
+        let place = self.surroundings.place();
+        let letter = compose::host_letter(id(number), settings.to, subject, body, at, &place);
+        self.take_in(letter, true).await;
+    }
+
+    /// Tries one recipient of one letter; `None` for a letter that is gone.
+    pub async fn attempt(
+        &self,
+        session: &mut Option<Session>,
+        settings: &MailSettings,
+        number: u64,
+        to: &str,
+    ) -> Option<Result<String, Refusal>> {
+        let letter = self.queue().record(number)?.letter.clone();
+        let message = settings
+            .from
+            .parse::<Mailbox>()
+            .map_err(|_| Refusal::Server(format!("mail.from: `{}` is no mail address", settings.from)))
+            .and_then(|from| Ok((compose::message(&letter, &from).map_err(Refusal::Later)?, from)));
+        let (message, from) = match message {
+            Ok(message) => message,
+            Err(refusal) => return Some(Err(refusal)),
+        };
+        if session.is_none() {
+            match self.surroundings.courier().connect(&settings.smtp).await {
+                Ok(connected) => *session = Some(connected),
+                Err(why) => return Some(Err(Refusal::Server(why))),
+            }
+        }
+        let result = session.as_mut()?.send(&from.email, to, &message).await;
+        if matches!(result, Err(Refusal::Server(_) | Refusal::Lost(_))) {
+            *session = None;
+        }
+        let server =
+            |why: String| format!("mail server {}:{}: {why}", settings.smtp.host, settings.smtp.port);
+        Some(result.map_err(|refusal| match refusal {
+            Refusal::Server(why) => Refusal::Server(server(why)),
+            Refusal::Lost(why) => Refusal::Lost(server(why)),
+            Refusal::Later(why) => Refusal::Later(format!("{to}: {}", server(why))),
+            Refusal::Never(why) => Refusal::Never(server(why)),
+        }))
+    }
+
+    /// A recipient needs no more of a letter: onto the disk with it, and tell when it was the last.
+    pub async fn settle(&self, number: u64, to: &str) {
+        let (last, id, saved) = {
+            let mut queue = self.queue();
+            let Some(id) = queue.record(number).map(|record| record.letter.id.clone()) else { return };
+            let saved = queue.is_saved(number);
+            (queue.settled(number, to), id, saved)
+        };
+        self.sync(number).await;
+        if last && !is_about_the_host(&id) {
+            // A letter that never got onto the disk is as safe now as the server is.
+            if !saved {
+                self.tell(MailEvent::Spooled(id.clone())).await;
+            }
+            self.tell(MailEvent::Delivered(id)).await;
+        }
+    }
+
+    /// A recipient will never get a letter.
+    pub async fn drop_recipient(&self, number: u64, to: &str, error: String) {
+        let id = self.queue().record(number).map(|record| record.letter.id.clone());
+        if let Some(id) = id {
+            self.tell(MailEvent::Dropped { id, to: to.to_owned(), error }).await;
+        }
+        self.settle(number, to).await;
+    }
+}
+
+/// Letters about the daemon itself are no notices: nobody releases them, nobody hears of them.
+fn is_about_the_host(id: &NoticeId) -> bool {
+    id.incident.0.starts_with("host!")
+}
+
+/// The wall clock.
+pub fn wall() -> Wall {
+    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    Wall(i64::try_from(since.as_millis()).unwrap_or(i64::MAX))
+}
