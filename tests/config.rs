@@ -4,6 +4,9 @@
 //! `tests/config/bad/NN-name/` holds a `stealthcheck.yaml`, at times a `conf.d/`, and `expected`: the problems, line by
 //! line, without the directory.
 
+// Helpers outside of `#[test]` functions may fail a test as well.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+
 use std::path::Path;
 use std::{fs, io};
 
