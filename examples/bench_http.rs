@@ -20,7 +20,8 @@ use rustix::time::{ClockId, clock_gettime};
 use stealthcheck::check::{HttpProbe, Probe, StatusSet};
 use stealthcheck::probe::Prober;
 use stealthcheck::verdict::Observation;
-use tokio::time::{MissedTickBehavior, interval};
+use tokio::task::JoinSet;
+use tokio::time::{Instant, sleep_until};
 
 type Fallible<T> = Result<T, Box<dyn Error>>;
 
@@ -46,13 +47,6 @@ fn main() -> Fallible<()> {
         follow_redirects: false,
         verify_tls: true,
     }));
-    let check = async || -> Fallible<()> {
-        match prober.run(&probe, Duration::from_secs(5)).await {
-            Observation::Passing { .. } => Ok(()),
-            other => Err(other.text().into()),
-        }
-    };
-
     let mut best = [f64::MAX; 3];
     for _ in 0..rounds {
         let costs = [
@@ -60,15 +54,26 @@ fn main() -> Fallible<()> {
             of_each(checks, || paced(pause, checks, || non_blocking(address)))?,
             of_each(checks, || {
                 runtime.block_on(async {
-                    let mut ticks = pause.map(interval);
-                    if let Some(ticks) = &mut ticks {
-                        ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
-                    }
-                    for _ in 0..checks {
-                        if let Some(ticks) = &mut ticks {
-                            ticks.tick().await;
+                    let Some(pause) = pause else {
+                        for _ in 0..checks {
+                            check(&prober, &probe).await?;
                         }
-                        check().await?;
+                        return Ok(());
+                    };
+                    // As the supervisor does: the loop sleeps until something is due, and hands it to a task.
+                    let mut running = JoinSet::new();
+                    let mut due = Instant::now();
+                    for _ in 0..checks {
+                        due += pause;
+                        sleep_until(due).await;
+                        let (prober, probe) = (prober.clone(), probe.clone());
+                        running.spawn(async move { check(&prober, &probe).await.map_err(|e| e.to_string()) });
+                        while let Some(done) = running.try_join_next() {
+                            done??;
+                        }
+                    }
+                    while let Some(done) = running.join_next().await {
+                        done??;
                     }
                     Ok(())
                 })
@@ -92,6 +97,13 @@ fn main() -> Fallible<()> {
     Ok(())
 }
 
+async fn check(prober: &Prober, probe: &Probe) -> Fallible<()> {
+    match prober.run(probe, Duration::from_secs(5)).await {
+        Observation::Passing { .. } => Ok(()),
+        other => Err(other.text().into()),
+    }
+}
+
 /// Microseconds of this thread's CPU time that each of `count` takes in `work`.
 fn of_each(count: u32, work: impl FnOnce() -> Fallible<()>) -> Fallible<f64> {
     let now = || clock_gettime(ClockId::ThreadCPUTime);
@@ -103,9 +115,11 @@ fn of_each(count: u32, work: impl FnOnce() -> Fallible<()>) -> Fallible<f64> {
 }
 
 fn paced(pause: Option<Duration>, count: u32, mut work: impl FnMut() -> Fallible<()>) -> Fallible<()> {
+    let mut due = std::time::Instant::now();
     for _ in 0..count {
         if let Some(pause) = pause {
-            std::thread::sleep(pause);
+            due += pause;
+            std::thread::sleep(due.saturating_duration_since(std::time::Instant::now()));
         }
         work()?;
     }
