@@ -116,9 +116,7 @@ async fn a_text_is_found_across_the_pieces_it_comes_in() {
     let server = serve(|mut stream| async move {
         head(&mut stream).await;
         let _ = stream.write_all(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n").await;
-        for piece in ["1\r\ns\r\n", "2\r\ntea\r\n", "3\r\nlth\r\n", "0\r\n\r\n"] {
-            // The second is no chunk of its length: 2 bytes are announced, so its third is cut off here.
-            let piece = piece.replace("2\r\ntea", "3\r\ntea");
+        for piece in ["1\r\ns\r\n", "3\r\ntea\r\n", "3\r\nlth\r\n", "0\r\n\r\n"] {
             let _ = stream.write_all(piece.as_bytes()).await;
             sleep(Duration::from_millis(20)).await;
         }
@@ -164,7 +162,7 @@ async fn of_an_endless_body_no_more_is_read_than_it_takes() {
 #[tokio::test]
 async fn a_body_that_breaks_off_fails() {
     let server = answering("HTTP/1.1 200 OK\r\nContent-Length: 100\r\n\r\nshort").await;
-    let expected = "200 OK but the body broke off: connection closed before the answer was complete";
+    let expected = "200 OK but the body broke off: connection closed";
     failing(&see(get_at(server).containing("long")).await, expected);
 }
 
