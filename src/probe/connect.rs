@@ -19,6 +19,9 @@ use super::resolve::literal;
 use super::trouble::Trouble;
 use super::{Attempt, Phase};
 
+/// No kernel and no administrator lets the ports to connect from begin lower than this: those below are privileged.
+const LOWEST_EPHEMERAL: u16 = 1024;
+
 /// Connects to the first address of `host` that takes the connection.
 pub(super) async fn connect(host: &str, port: u16, attempt: &Attempt<'_>) -> Result<TcpStream, Trouble> {
     if let Ok(address) = host.parse() {
@@ -92,9 +95,9 @@ fn no_such_family(trouble: &Trouble) -> bool {
 
 async fn one(address: SocketAddr) -> Result<TcpStream, Trouble> {
     let stream = TcpStream::connect(address).await.map_err(|error| Trouble::from_io(&error))?;
-    // Where nobody listens on a loopback port from the range of ephemeral ones, the kernel may pick that very port to
-    // connect from, and the socket then talks to itself (TCP's simultaneous open).
-    if stream.local_addr().is_ok_and(|own| own == address) {
+    // Where nobody listens on a port of this machine, the kernel may pick that very port to connect from, and the socket
+    // then talks to itself (TCP's simultaneous open). Ports below that range need not be asked about.
+    if address.port() >= LOWEST_EPHEMERAL && stream.local_addr().is_ok_and(|own| own == address) {
         return Err(Trouble::target("connection refused"));
     }
     Ok(stream)

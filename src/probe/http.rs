@@ -136,6 +136,10 @@ fn request(probe: &HttpProbe, target: &Target) -> Result<Request<Empty<Bytes>>, 
     headers.insert(header::USER_AGENT, USER_AGENT);
     headers.insert(header::ACCEPT, ANYTHING);
     headers.insert(header::CONNECTION, CLOSE);
+    if [Method::POST, Method::PUT, Method::PATCH].contains(&target.method) {
+        // Where a body is usual, its absence is to be said (RFC 9110, section 8.6), and hyper does not say it.
+        headers.insert(header::CONTENT_LENGTH, HeaderValue::from_static("0"));
+    }
     for (i, (name, value)) in probe.headers.iter().enumerate() {
         if !target.same_origin && is_entrusted(name) {
             continue;

@@ -11,6 +11,7 @@
 
 use std::collections::{HashMap, VecDeque};
 use std::fmt;
+use std::fs::File;
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, ToSocketAddrs};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -169,7 +170,13 @@ pub(super) fn literal(host: &str) -> Option<Vec<SocketAddr>> {
 }
 
 fn system(host: &str) -> io::Result<Vec<SocketAddr>> {
-    Ok((host, 0).to_socket_addrs()?.collect())
+    let result = (host, 0).to_socket_addrs();
+    if result.is_err() {
+        // Without a file descriptor left, the C library cannot open what it reads the answer from, and says that
+        // the name does not exist.
+        let _spare = [File::open("/dev/null")?, File::open("/dev/null")?];
+    }
+    Ok(result?.collect())
 }
 
 /// Whether the name does not exist, or could not be asked for. The standard library keeps of `getaddrinfo`'s codes only
@@ -187,6 +194,11 @@ fn judge(host: &str, result: io::Result<Vec<SocketAddr>>) -> Answer {
     match result {
         Ok(addresses) if addresses.is_empty() => Err(Trouble::target(format!("{name} has no address"))),
         Ok(addresses) => Ok(addresses.into()),
+        // Only an error that never came out of a system call is the resolver's word.
+        Err(error) if error.raw_os_error().is_some() => {
+            let why = Trouble::from_io(&error);
+            Err(Trouble::ours(format!("{name} could not be looked up: {}", why.reason())))
+        }
         Err(error) => {
             let text = error.to_string();
             if NO_SUCH.iter().any(|said| text.contains(said)) {

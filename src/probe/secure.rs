@@ -155,6 +155,7 @@ fn certificate(error: &CertificateError) -> String {
         C::InvalidPurpose | C::InvalidPurposeContext { .. } => {
             "the certificate is not for servers".to_owned()
         }
+        C::Other(OtherError(why)) if why.is::<Untrusted>() => format!("the certificate is {why}"),
         other => format!("the certificate is not accepted: {other}"),
     }
 }

@@ -1,0 +1,10 @@
+//! Probes against real sockets: servers in this process, each on a port of its own, each with one way to behave.
+
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test that fails panics")]
+
+mod crowd;
+mod http;
+mod redirects;
+mod server;
+mod tcp;
+mod tls;
