@@ -4,8 +4,8 @@
 //! until it has worked. The queue's lock is never held across a wait.
 
 use std::path::Path;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::{SystemTime, UNIX_EPOCH};
 
 use lettre::message::Mailbox;
 use tokio::sync::{Notify, mpsc};
