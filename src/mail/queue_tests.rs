@@ -114,7 +114,7 @@ fn what_the_disk_refuses_is_sent_all_the_same() {
     assert_eq!(queue.unsaved(), [0]);
     assert!(!queue.settled(0, "x"));
     // The disk has room again: the letter is as any other, and waits for its release.
-    let Some(ToDisk::Write(record, changes)) = queue.to_disk(0) else { panic!() };
+    let Some(DiskJob::Write(record, changes)) = queue.disk_job(0) else { panic!() };
     assert_eq!(record.pending, ["y"]);
     assert!(queue.saved(0, Some(changes)));
     assert_eq!(queue.pick(at(0)), Pick::Idle);
@@ -125,11 +125,11 @@ fn what_the_disk_refuses_is_sent_all_the_same() {
 fn a_file_is_behind_until_the_newest_state_is_in_it() {
     let mut queue = queue(&[("a", 1, &["x", "y"])]);
     queue.settled(0, "x");
-    let Some(ToDisk::Write(_, older)) = queue.to_disk(0) else { panic!() };
+    let Some(DiskJob::Write(_, older)) = queue.disk_job(0) else { panic!() };
     assert!(queue.settled(0, "y"));
     assert!(!queue.saved(0, Some(older)));
     assert_eq!(queue.unsaved(), [0], "what was written is not the newest state");
-    assert_eq!(queue.to_disk(0), Some(ToDisk::Remove(id("a", 1))));
+    assert_eq!(queue.disk_job(0), Some(DiskJob::Remove(id("a", 1))));
     assert_eq!(queue.backlog(), (0, None));
     queue.saved(0, None);
     assert_eq!(queue.find(&id("a", 1)), None);
@@ -141,7 +141,7 @@ fn a_letter_that_never_was_on_disk_vanishes_with_its_last_recipient() {
     queue.insert(record("a", 1, &["x"]));
     queue.not_saved(0, "full".to_owned());
     assert!(queue.settled(0, "x"));
-    assert_eq!(queue.to_disk(0), None);
+    assert_eq!(queue.disk_job(0), None);
     assert_eq!(queue.find(&id("a", 1)), None);
 }
 
