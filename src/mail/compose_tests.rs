@@ -1,1 +1,282 @@
+use super::*;
 
+use std::sync::Arc;
+
+use proptest::prelude::*;
+
+use crate::check::Rung;
+use crate::unit::{ActiveState, JobResult, LoadState, UnitState};
+
+fn place() -> Place {
+    Place { host: "lf-proxy".to_owned(), zone: TimeZone::get("Europe/Berlin").unwrap(), user: false }
+}
+
+fn notice(kind: NoticeKind, number: u32) -> Notice {
+    let opened = Wall(1_795_345_200_000);
+    Notice {
+        id: NoticeId { incident: IncidentId("fibridge-1795345200".into()), number },
+        kind,
+        to: vec!["ops@example.org".into(), "Chase <chase@example.org>".into()],
+        at: opened.after(Duration::from_secs(42)),
+        check: CheckName::new("fibridge").unwrap(),
+        unit: Some(UnitName::new("fibridge.service").unwrap()),
+        probe: "http GET http://127.0.0.1:9001/".to_owned(),
+        since: opened,
+        cause: "connection refused".to_owned(),
+        attempts: vec![Attempt {
+            number: 1,
+            rung: Rung::Restart,
+            asked: opened.after(Duration::from_secs(1)),
+            result: Some(JobResult::Done),
+            verdict: Some(Proof::DidNotHelp("the probe still fails: connection refused".to_owned())),
+        }],
+        attempts_total: 1,
+        next: "Restart in 20s (attempt 2).".to_owned(),
+        state: Some(UnitState {
+            load: LoadState::Loaded,
+            active: ActiveState::Failed,
+            sub: "failed".to_owned(),
+            result: "exit-code".to_owned(),
+            exit_code: 1,
+            exit_status: 3,
+            ..UnitState::default()
+        }),
+        failed_invocation: "aef2bed8a0ae49ad920c192572abd113".to_owned(),
+        runbook: Some("Local file support. Not the end of the world.\nssh ubuntu@lf-proxy".into()),
+    }
+}
+
+fn sent(letter: &Letter) -> String {
+    let from = "stealthcheck <alerts@example.org>".parse().unwrap();
+    String::from_utf8(message(letter, &from).unwrap()).unwrap()
+}
+
+fn headers(message: &str) -> Vec<&str> {
+    message.split("\r\n\r\n").next().unwrap().split("\r\n").collect()
+}
+
+#[test]
+fn the_first_mail_of_an_incident() {
+    let journal = Ok(vec!["Nov 22 16:59:59 fibridge[123]: cannot bind: ünïcode".to_owned()]);
+    let letter = letter(&notice(NoticeKind::Down, 1), Some(&journal), &place());
+    assert_eq!(
+        letter.body,
+        "\
+fibridge on lf-proxy is down.
+connection refused
+
+Since Sun 2026-11-22 12:00:00 CET
+Probe: http GET http://127.0.0.1:9001/
+
+WHAT WAS DONE
+12:00:01 restart: done, it did not help: the probe still fails: connection refused
+
+WHAT HAPPENS NEXT
+Restart in 20s (attempt 2).
+
+THE UNIT
+fibridge.service
+failed (Result: exit-code)
+main process exited with status 3
+
+RUNBOOK
+Local file support. Not the end of the world.
+ssh ubuntu@lf-proxy
+
+LOOK FURTHER
+stealthctl status fibridge
+journalctl -u fibridge.service --since '2026-11-22 11:55:00'
+
+JOURNAL OF fibridge.service
+Nov 22 16:59:59 fibridge[123]: cannot bind: ünïcode
+"
+    );
+    let message = sent(&letter);
+    assert_eq!(
+        headers(&message),
+        [
+            "Date: Sun, 22 Nov 2026 11:00:42 +0000",
+            "From: stealthcheck <alerts@example.org>",
+            "Subject: [DOWN] fibridge on lf-proxy",
+            "Message-ID: <fibridge-1795345200.1@lf-proxy>",
+            "MIME-Version: 1.0",
+            "Content-Type: text/plain; charset=utf-8",
+            "Auto-Submitted: auto-generated",
+            "To: ops@example.org, Chase <chase@example.org>",
+            "X-Stealthcheck-Check: fibridge",
+            "X-Stealthcheck-Incident: fibridge-1795345200",
+            "X-Stealthcheck-Unit: fibridge.service",
+            "Content-Transfer-Encoding: quoted-printable",
+        ]
+    );
+}
+
+#[test]
+fn the_last_mail_is_in_the_same_thread_and_says_what_it_took() {
+    let mut notice = notice(NoticeKind::Recovered, 4);
+    notice.at = notice.since.after(Duration::from_secs(11_520));
+    notice.attempts_total = 9;
+    notice.attempts.push(Attempt {
+        number: 9,
+        rung: Rung::StartUnit(UnitName::new("other.service").unwrap()),
+        asked: notice.at.before(Duration::from_secs(5)),
+        result: Some(JobResult::Done),
+        verdict: Some(Proof::Worked),
+    });
+    notice.next.clear();
+    notice.state.as_mut().unwrap().active = ActiveState::Active;
+    notice.state.as_mut().unwrap().sub = "running".to_owned();
+    let letter = letter(&notice, None, &place());
+    assert_eq!(
+        letter.body,
+        "\
+fibridge on lf-proxy is well again, after 3h 12m.
+It was: connection refused
+
+Down from Sun 2026-11-22 12:00:00 CET
+until Sun 2026-11-22 15:12:00 CET
+Probe: http GET http://127.0.0.1:9001/
+
+WHAT IT TOOK
+12:00:01 restart: done, it did not help: the probe still fails: connection refused
+… 7 more …
+15:11:55 start of other.service: done, it worked
+
+THE UNIT
+fibridge.service
+active (running)
+
+LOOK FURTHER
+stealthctl status fibridge
+journalctl -u fibridge.service --since '2026-11-22 11:55:00'
+"
+    );
+    let message = sent(&letter);
+    for header in [
+        "Subject: [RECOVERED] fibridge on lf-proxy",
+        "Message-ID: <fibridge-1795345200.4@lf-proxy>",
+        "In-Reply-To: <fibridge-1795345200.1@lf-proxy>",
+        "References: <fibridge-1795345200.1@lf-proxy>",
+    ] {
+        assert!(headers(&message).contains(&header), "{header}\n{message}");
+    }
+}
+
+#[test]
+fn each_kind_says_in_its_first_line_what_it_is() {
+    let first = |kind, number| {
+        let letter = letter(&notice(kind, number), None, &place());
+        format!("{} / {}", letter.subject, letter.body.lines().next().unwrap())
+    };
+    assert_eq!(
+        [first(NoticeKind::NeedsYou, 2), first(NoticeKind::StillDown, 3),],
+        [
+            "[NEEDS YOU] fibridge on lf-proxy / fibridge on lf-proxy needs you. It has been down for 42s.",
+            "[STILL DOWN] fibridge on lf-proxy / fibridge on lf-proxy is still down, for 42s now.",
+        ]
+    );
+}
+
+#[test]
+fn what_is_missing_is_said() {
+    let mut notice = notice(NoticeKind::Down, 1);
+    notice.attempts.clear();
+    notice.attempts_total = 0;
+    let why = Err("no permission to read the journal".to_owned());
+    let body = letter(&notice, Some(&why), &place()).body;
+    assert!(body.contains("WHAT WAS DONE\nNothing yet.\n"), "{body}");
+    assert!(
+        body.ends_with("JOURNAL OF fibridge.service\n(not shown: no permission to read the journal)\n"),
+        "{body}"
+    );
+    notice.kind = NoticeKind::Recovered;
+    assert!(letter(&notice, None, &place()).body.contains("Nothing: it came back by itself."));
+    notice.unit = None;
+    let body = letter(&notice, None, &place()).body;
+    assert!(!body.contains("journalctl") && !body.contains("THE UNIT"), "{body}");
+}
+
+#[test]
+fn commands_can_be_pasted() {
+    let mut notice = notice(NoticeKind::Down, 1);
+    notice.unit = Some(UnitName::new(r"dev-disk-by\x2duuid.mount").unwrap());
+    let body = letter(&notice, None, &Place { user: true, ..place() }).body;
+    assert!(body.contains("\nstealthctl --user status fibridge\n"), "{body}");
+    assert!(body.contains(r"journalctl --user -u 'dev-disk-by\x2duuid.mount' --since"), "{body}");
+}
+
+#[test]
+fn a_letter_about_the_daemon_names_the_host_first() {
+    let id = NoticeId { incident: IncidentId("host!7".into()), number: 1 };
+    let to = vec!["ops@example.org".to_owned()];
+    let letter = host_letter(id, to, "configuration refused", "a: b\nc: d", Wall(0), &place());
+    assert_eq!(letter.subject, "[stealthcheck] lf-proxy: configuration refused");
+    assert_eq!(letter.body, "a: b\nc: d\n\nFrom stealthcheck on lf-proxy, Thu 1970-01-01 01:00:00 CET.\n");
+    assert!(sent(&letter).contains("Message-ID: <host%217.1@lf-proxy>"));
+}
+
+#[test]
+fn a_clock_that_is_out_of_its_mind_stops_no_mail() {
+    for at in [i64::MIN, -1, i64::MAX] {
+        let mut notice = notice(NoticeKind::Recovered, 2);
+        (notice.at, notice.since) = (Wall(at), Wall(at));
+        sent(&letter(&notice, None, &place()));
+    }
+}
+
+/// Text as an enemy would write it.
+fn hostile() -> impl Strategy<Value = String> {
+    let piece = prop_oneof![
+        Just("\r\nBcc: victim@example.org\r\n\r\n".to_owned()),
+        Just("\n.\nMAIL FROM:<x@example.org>\n".to_owned()),
+        Just("\r\n.\r\n".to_owned()),
+        Just("\u{1b}]0;owned\u{7}\u{1b}[2J".to_owned()),
+        Just("\u{202e}\u{2066}\0\u{9b}31m\u{85}\u{2028}".to_owned()),
+        Just("=?utf-8?q?=0D=0ABcc:_x?=".to_owned()),
+        Just("é".repeat(3000)),
+        Just("x".repeat(100_000)),
+        any::<String>(),
+    ];
+    proptest::collection::vec(piece, 0..4).prop_map(|pieces| pieces.concat())
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(96))]
+
+    #[test]
+    fn nothing_that_is_told_can_do_harm(
+        texts in proptest::collection::vec(hostile(), 8),
+        lines in proptest::collection::vec(hostile(), 0..21),
+        number in 1..4_u32,
+    ) {
+        let mut notice = notice(NoticeKind::Down, number);
+        let text = |n: usize| texts[n].clone();
+        notice.id.incident = IncidentId(Arc::from(text(0)));
+        (notice.probe, notice.cause, notice.next) = (text(1), text(2), text(3));
+        notice.attempts[0].verdict = Some(Proof::DidNotHelp(text(4)));
+        notice.attempts[0].result = Some(JobResult::Refused(text(4)));
+        notice.runbook = Some(Arc::from(text(5)));
+        notice.state.as_mut().unwrap().result = text(6);
+        notice.to.push(Arc::from(text(7)));
+        let place = Place { host: text(7), ..place() };
+        let letter = letter(&notice, Some(&Ok(lines)), &place);
+        let message = sent(&letter);
+
+        prop_assert!(message.len() < 64 * 1024, "{} bytes", message.len());
+        prop_assert!(message.is_ascii());
+        prop_assert!(message.bytes().all(|b| (32..127).contains(&b) || b == b'\r' || b == b'\n'));
+        prop_assert_eq!(message.replace("\r\n", "").find(['\r', '\n']), None, "a bare CR or LF");
+        prop_assert!(message.split("\r\n").all(|line| line.len() <= 998));
+        let known = ["Date", "From", "Subject", "Message-ID", "MIME-Version", "Content-Type", "Auto-Submitted", "To",
+            "In-Reply-To", "References", "X-Stealthcheck-Check", "X-Stealthcheck-Incident", "X-Stealthcheck-Unit",
+            "Content-Transfer-Encoding"];
+        for header in headers(&message) {
+            let name = header.split(':').next().unwrap();
+            prop_assert!(header.starts_with(' ') || known.contains(&name), "{header:?}");
+        }
+        let harmless = |c: char| c == '\n' || !(c.is_control() || ('\u{2028}'..='\u{202e}').contains(&c));
+        prop_assert!(letter.body.chars().all(harmless));
+        prop_assert!(letter.body.lines().all(|line| line.chars().count() <= text::LINE_MAX + 100));
+        prop_assert!(letter.body.contains("LOOK FURTHER\nstealthctl status fibridge\n"), "cut off");
+    }
+}

@@ -323,17 +323,19 @@ fn no_answer(what: &str, limit: Duration) -> String {
 /// Everything that lettre knows about an error: the server's code and words, or what failed beneath.
 fn chain(error: &Error) -> String {
     use std::error::Error as _;
-    let beneath = error.source().map(ToString::to_string).unwrap_or_default();
-    if let Some(code) = error.status() {
-        return format!("{code} {beneath}");
+    let Some(beneath) = error.source() else { return error.to_string() };
+    if let Some(inner) = beneath.downcast_ref::<Error>() {
+        return chain(inner);
     }
-    match beneath.as_str() {
-        "" => error.to_string(),
-        "incomplete response" => "the server closed the connection".to_owned(),
-        untrusted if untrusted.contains("UnknownIssuer") => {
-            "its certificate is not signed by an authority that this machine trusts".to_owned()
+    let beneath = beneath.to_string();
+    match error.status() {
+        Some(code) => format!("{code} {beneath}"),
+        None if beneath == "incomplete response" => "the server closed the connection".to_owned(),
+        // Another authority of the same name shows as a bad signature.
+        None if beneath.contains("UnknownIssuer") || beneath.contains("BadSignature") => {
+            format!("its certificate is not signed by an authority that this machine trusts ({beneath})")
         }
-        other => other.to_owned(),
+        None => beneath,
     }
 }
 

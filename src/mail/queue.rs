@@ -50,7 +50,7 @@ pub enum Pick {
 
 /// What the disk ought to hold for a letter.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum ToDisk {
+pub enum DiskJob {
     /// This content; the number is to be handed back.
     Write(Box<Record>, u64),
     /// Nothing.
@@ -185,7 +185,7 @@ impl Queue {
     }
 
     /// What is to be done about a letter's file, if anything.
-    pub fn to_disk(&mut self, number: u64) -> Option<ToDisk> {
+    pub fn disk_job(&mut self, number: u64) -> Option<DiskJob> {
         let at = self.entries.iter().position(|e| e.number == number)?;
         let entry = self.entries.get(at)?;
         if entry.record.pending.is_empty() {
@@ -194,10 +194,10 @@ impl Queue {
                 self.entries.remove(at);
                 return None;
             }
-            return Some(ToDisk::Remove(id));
+            return Some(DiskJob::Remove(id));
         }
         (entry.saved != Some(entry.changes))
-            .then(|| ToDisk::Write(Box::new(entry.record.clone()), entry.changes))
+            .then(|| DiskJob::Write(Box::new(entry.record.clone()), entry.changes))
     }
 
     /// The file is as was asked: `changes` was written, or (`None`) it is removed. True when the letter is safe for the

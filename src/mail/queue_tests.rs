@@ -1,1 +1,156 @@
+use super::*;
 
+use crate::mail::compose::Letter;
+
+const BACKOFF: Backoff = Backoff { initial: Duration::from_secs(5), max: Duration::from_secs(300) };
+
+fn record(incident: &str, number: u32, to: &[&str]) -> Record {
+    let to: Vec<String> = to.iter().map(ToString::to_string).collect();
+    let id = NoticeId { incident: IncidentId(incident.into()), number };
+    let letter = Letter {
+        id,
+        to,
+        subject: String::new(),
+        message_id: String::new(),
+        thread: None,
+        date: Wall(0),
+        check: None,
+        unit: None,
+        body: String::new(),
+    };
+    Record::new(letter, Wall(i64::from(number)))
+}
+
+fn id(incident: &str, number: u32) -> NoticeId {
+    NoticeId { incident: IncidentId(incident.into()), number }
+}
+
+fn send(number: u64, to: &str) -> Pick {
+    Pick::Send(number, to.to_owned())
+}
+
+fn at(secs: u64) -> Mono {
+    Mono(Duration::from_secs(secs))
+}
+
+/// A queue of letters that are on disk and released.
+fn queue(letters: &[(&str, u32, &[&str])]) -> Queue {
+    let mut queue = Queue::default();
+    for (incident, n, to) in letters {
+        let number = queue.insert(record(incident, *n, to));
+        queue.saved(number, Some(0));
+        queue.release(&id(incident, *n));
+    }
+    queue
+}
+
+#[test]
+fn nothing_is_sent_before_it_is_released() {
+    let mut queue = Queue::default();
+    let number = queue.insert(record("a", 1, &["x"]));
+    assert!(queue.saved(number, Some(0)), "safe for the first time");
+    assert_eq!(queue.pick(at(0)), Pick::Idle);
+    queue.release(&id("a", 1));
+    assert_eq!(queue.pick(at(0)), send(0, "x"));
+}
+
+#[test]
+fn letters_of_an_earlier_life_wait_for_their_own_release() {
+    let mut queue = Queue::default();
+    queue.load(vec![(7, record("a", 1, &["x"])), (3, record("b", 1, &["x"]))]);
+    let new = queue.insert(record("c", 1, &["x"]));
+    assert_eq!(new, 8, "numbers grow over lives");
+    queue.release_inherited(|found| *found != id("b", 1));
+    assert_eq!(queue.pick(at(0)), send(7, "x"));
+    queue.settled(7, "x");
+    assert_eq!(queue.pick(at(0)), Pick::Idle, "held, and new");
+}
+
+#[test]
+fn the_oldest_is_first_and_an_incident_keeps_its_order() {
+    let mut queue = queue(&[("a", 1, &["x", "y"]), ("a", 2, &["x", "y"]), ("b", 1, &["x"])]);
+    assert_eq!(queue.pick(at(0)), send(0, "x"));
+    queue.put_off(0, "x", at(0), &BACKOFF, 1);
+    assert_eq!(queue.pick(at(0)), send(0, "y"));
+    queue.settled(0, "y");
+    assert_eq!(queue.pick(at(0)), send(1, "y"), "y goes on; x waits for the first letter");
+    queue.settled(1, "y");
+    assert_eq!(queue.pick(at(0)), send(2, "x"), "another incident does not wait");
+    queue.settled(2, "x");
+    assert_eq!(queue.pick(at(0)), Pick::Wait(at(5)));
+    assert_eq!(queue.pick(at(5)), send(0, "x"));
+    queue.settled(0, "x");
+    assert_eq!(queue.pick(at(5)), send(1, "x"));
+}
+
+#[test]
+fn a_held_letter_holds_its_successors() {
+    let mut queue = Queue::default();
+    for n in 1..=2 {
+        let number = queue.insert(record("a", n, &["x"]));
+        queue.saved(number, Some(0));
+    }
+    queue.release(&id("a", 2));
+    assert_eq!(queue.pick(at(0)), Pick::Idle);
+}
+
+#[test]
+fn later_comes_later_each_time() {
+    let mut queue = queue(&[("a", 1, &["x"])]);
+    let delays: Vec<u64> = (0..8).map(|_| queue.put_off(0, "x", at(0), &BACKOFF, 1).as_secs()).collect();
+    assert_eq!(delays, [5, 10, 20, 40, 80, 160, 300, 300]);
+    queue.retry_now();
+    assert_eq!(queue.pick(at(0)), send(0, "x"));
+}
+
+#[test]
+fn what_the_disk_refuses_is_sent_all_the_same() {
+    let mut queue = Queue::default();
+    let number = queue.insert(record("a", 1, &["x", "y"]));
+    assert_eq!(queue.pick(at(0)), Pick::Idle, "the disk has not been asked");
+    queue.not_saved(number, "full".to_owned());
+    assert_eq!(queue.pick(at(0)), send(0, "x"));
+    assert_eq!(queue.find(&id("a", 1)), Some(false));
+    assert_eq!(queue.unsaved(), [0]);
+    assert!(!queue.settled(0, "x"));
+    // The disk has room again: the letter is as any other, and waits for its release.
+    let Some(DiskJob::Write(record, changes)) = queue.disk_job(0) else { panic!() };
+    assert_eq!(record.pending, ["y"]);
+    assert!(queue.saved(0, Some(changes)));
+    assert_eq!(queue.pick(at(0)), Pick::Idle);
+    assert_eq!((queue.unsaved(), queue.disk_error.clone()), (Vec::new(), None));
+}
+
+#[test]
+fn a_file_is_behind_until_the_newest_state_is_in_it() {
+    let mut queue = queue(&[("a", 1, &["x", "y"])]);
+    queue.settled(0, "x");
+    let Some(DiskJob::Write(_, older)) = queue.disk_job(0) else { panic!() };
+    assert!(queue.settled(0, "y"));
+    assert!(!queue.saved(0, Some(older)));
+    assert_eq!(queue.unsaved(), [0], "what was written is not the newest state");
+    assert_eq!(queue.disk_job(0), Some(DiskJob::Remove(id("a", 1))));
+    assert_eq!(queue.backlog(), (0, None));
+    queue.saved(0, None);
+    assert_eq!(queue.find(&id("a", 1)), None);
+}
+
+#[test]
+fn a_letter_that_never_was_on_disk_vanishes_with_its_last_recipient() {
+    let mut queue = Queue::default();
+    queue.insert(record("a", 1, &["x"]));
+    queue.not_saved(0, "full".to_owned());
+    assert!(queue.settled(0, "x"));
+    assert_eq!(queue.disk_job(0), None);
+    assert_eq!(queue.find(&id("a", 1)), None);
+}
+
+#[test]
+fn the_backlog_counts_letters_and_names_the_oldest() {
+    let mut queue = queue(&[("a", 3, &["x"]), ("b", 2, &["x", "y"])]);
+    assert_eq!(queue.backlog(), (2, Some(Wall(2))));
+    queue.settled(1, "x");
+    assert_eq!(queue.backlog().0, 2);
+    queue.settled(1, "y");
+    assert_eq!(queue.backlog(), (1, Some(Wall(3))));
+}

@@ -4,8 +4,8 @@
 //! until it has worked. The queue's lock is never held across a wait.
 
 use std::path::Path;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::{SystemTime, UNIX_EPOCH};
 
 use lettre::message::Mailbox;
 use tokio::sync::{Notify, mpsc};
@@ -14,7 +14,7 @@ use tokio::time::Instant;
 use super::compose;
 use super::deliver::{Refusal, Session};
 use super::evidence::{Reader, Wanted};
-use super::queue::{Queue, ToDisk};
+use super::queue::{Queue, DiskJob};
 use super::spool::{Record, Spool};
 use super::{MailEvent, Surroundings};
 use crate::config::MailSettings;
@@ -121,14 +121,14 @@ impl Shared {
     /// not be made so.
     pub async fn sync(&self, number: u64) {
         let disk = self.disk.lock().await;
-        let Some(job) = self.queue().to_disk(number) else { return };
-        let changes = if let ToDisk::Write(_, changes) = &job { Some(*changes) } else { None };
+        let Some(job) = self.queue().disk_job(number) else { return };
+        let changes = if let DiskJob::Write(_, changes) = &job { Some(*changes) } else { None };
         let result = match self.spool.clone() {
             None => Ok(()),
             Some(spool) => {
                 let write = move || match job {
-                    ToDisk::Write(record, _) => spool.write(number, &record),
-                    ToDisk::Remove(id) => spool.remove(number, &id),
+                    DiskJob::Write(record, _) => spool.write(number, &record),
+                    DiskJob::Remove(id) => spool.remove(number, &id),
                 };
                 tokio::task::spawn_blocking(write).await.unwrap_or_else(|e| Err(std::io::Error::other(e)))
             }

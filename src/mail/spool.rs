@@ -214,8 +214,7 @@ enum Unreadable {
 
 /// `000000000042-fibridge-1795345200.1.json`
 fn file_name(number: u64, id: &NoticeId) -> String {
-    let mut atom = text::atom(&id.to_string());
-    atom.truncate(180);
+    let atom = text::atom(&id.to_string());
     format!("{number:012}-{atom}.json")
 }
 

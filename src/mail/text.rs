@@ -52,7 +52,8 @@ pub fn block(text: &str, max_lines: usize) -> Vec<String> {
 }
 
 /// `text` with everything but `A-Z a-z 0-9 - _` and single dots written as `%XX`: two different texts stay different,
-/// and the result may stand in a Message-ID (an RFC 5322 dot-atom) and in a file name.
+/// and the result may stand in a Message-ID (an RFC 5322 dot-atom) and in a file name. Longer ones than 200 characters
+/// are cut and told apart by a checksum.
 #[must_use]
 pub fn atom(text: &str) -> String {
     let mut out = String::with_capacity(text.len());
@@ -69,6 +70,13 @@ pub fn atom(text: &str) -> String {
     if out.ends_with('.') {
         out.pop();
         out.push_str("%2E");
+    }
+    if out.len() > 200 {
+        // FNV-1a, 64 bits: the same in every version of this program.
+        let sum = |sum: u64, byte: u8| (sum ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3);
+        let sum = text.bytes().fold(0xcbf2_9ce4_8422_2325, sum);
+        out.truncate(180);
+        out.push_str(&format!("-{sum:016x}"));
     }
     out
 }
@@ -150,6 +158,9 @@ mod tests {
         for (text, atom_text) in cases {
             assert_eq!(atom(text), atom_text);
         }
+        let long = "@".repeat(5000);
+        assert_eq!(atom(&long).len(), 197);
+        assert_ne!(atom(&long), atom(&long[1..]));
     }
 
     #[test]

@@ -1,0 +1,534 @@
+//! The mailer against a server that does everything wrong: nothing is lost, nothing is said twice without need, order is
+//! kept, nobody is held up for another.
+
+#[path = "mail/server.rs"]
+mod server;
+
+use std::path::Path;
+use std::time::{Duration, Instant};
+
+use jiff::tz::TimeZone;
+use server::{Fault, Options, Phase, Server, Tls, base64};
+use stealthcheck::check::{Backoff, CheckName};
+use stealthcheck::config::{MailSettings, Smtp, SmtpTls};
+use stealthcheck::mail::deliver::Patience;
+use stealthcheck::mail::{MailEvent, Mailer, Surroundings};
+use stealthcheck::notice::{IncidentId, Notice, NoticeId, NoticeKind};
+use stealthcheck::time::Wall;
+use tokio::sync::mpsc;
+
+/// A mailer with what it writes to and tells.
+struct Rig {
+    mailer: Mailer,
+    events: mpsc::Receiver<MailEvent>,
+    seen: Vec<MailEvent>,
+}
+
+fn surroundings() -> Surroundings {
+    let short = Duration::from_millis(250);
+    Surroundings {
+        host: "lf-proxy".to_owned(),
+        zone: TimeZone::UTC,
+        credentials: None,
+        journals: Vec::new(),
+        user: false,
+        evidence: short,
+        patience: Patience { connect: short, answer: short, accept: short },
+        backoff: Backoff { initial: Duration::from_millis(20), max: Duration::from_millis(200) },
+        rewrite: Duration::from_millis(50),
+    }
+}
+
+fn settings(port: u16) -> MailSettings {
+    MailSettings {
+        from: "stealthcheck <alerts@example.org>".to_owned(),
+        to: vec!["ops@example.org".to_owned()],
+        smtp: Smtp {
+            host: "localhost".to_owned(),
+            port,
+            tls: SmtpTls::None,
+            username: None,
+            password_credential: None,
+        },
+    }
+}
+
+fn id(incident: &str, number: u32) -> NoticeId {
+    NoticeId { incident: IncidentId(incident.into()), number }
+}
+
+fn notice(incident: &str, number: u32, to: &[&str]) -> Notice {
+    Notice {
+        id: id(incident, number),
+        kind: if number == 1 { NoticeKind::Down } else { NoticeKind::StillDown },
+        to: to.iter().map(|to| (*to).into()).collect(),
+        at: Wall(1_795_345_200_000),
+        check: CheckName::new("fibridge").unwrap(),
+        unit: None,
+        probe: "tcp localhost:1".to_owned(),
+        since: Wall(1_795_345_200_000),
+        cause: "connection refused".to_owned(),
+        attempts: Vec::new(),
+        attempts_total: 0,
+        next: String::new(),
+        state: None,
+        failed_invocation: String::new(),
+        runbook: None,
+    }
+}
+
+impl Rig {
+    fn start(dir: Option<&Path>, settings: Option<MailSettings>) -> Self {
+        Self::start_in(surroundings(), dir, settings)
+    }
+
+    fn start_in(surroundings: Surroundings, dir: Option<&Path>, settings: Option<MailSettings>) -> Self {
+        let (tell, events) = mpsc::channel(64);
+        Self {
+            mailer: Mailer::start(surroundings, dir.map(Into::into), settings, tell),
+            events,
+            seen: Vec::new(),
+        }
+    }
+
+    async fn next(&mut self) -> MailEvent {
+        let next = tokio::time::timeout(Duration::from_secs(5), self.events.recv());
+        let event = next.await.expect("an event within 5 s").expect("the mailer lives");
+        self.seen.push(event.clone());
+        event
+    }
+
+    /// Waits for what `is_it` knows, passing over the rest.
+    async fn until(&mut self, is_it: impl Fn(&MailEvent) -> bool) -> MailEvent {
+        loop {
+            let event = self.next().await;
+            if is_it(&event) {
+                return event;
+            }
+        }
+    }
+
+    async fn until_delivered(&mut self, id: NoticeId) {
+        self.until(|event| *event == MailEvent::Delivered(id.clone())).await;
+    }
+
+    /// Submits and releases, as the supervisor does.
+    async fn send(&mut self, notice: Notice) {
+        let id = notice.id.clone();
+        self.mailer.submit(notice);
+        self.until(|event| *event == MailEvent::Spooled(id.clone())).await;
+        self.mailer.release(&id);
+    }
+}
+
+fn spooled(dir: &Path) -> usize {
+    std::fs::read_dir(dir.join("spool")).map_or(0, |files| {
+        files.filter(|file| file.as_ref().unwrap().path().extension().is_some_and(|e| e == "json")).count()
+    })
+}
+
+#[tokio::test]
+async fn a_notice_is_spooled_then_released_then_delivered_then_gone() {
+    let (server, dir) = (Server::start(Options::default()).await, tempfile::tempdir().unwrap());
+    let mut rig = Rig::start(Some(dir.path()), Some(settings(server.port)));
+    rig.mailer.submit(notice("a-1", 1, &["x@example.org", "Y <y@example.org>"]));
+    assert_eq!(rig.next().await, MailEvent::Spooled(id("a-1", 1)));
+    assert_eq!(spooled(dir.path()), 1);
+    tokio::time::sleep(Duration::from_millis(100)).await;
+    assert_eq!(server.connections(), 0, "nothing is delivered before its release");
+    let status = rig.mailer.status();
+    assert_eq!((status.configured, status.queued, status.last_error), (true, 1, None));
+    rig.mailer.release(&id("a-1", 1));
+    assert_eq!(rig.next().await, MailEvent::Delivered(id("a-1", 1)));
+    assert_eq!(spooled(dir.path()), 0);
+    assert_eq!(rig.mailer.status().queued, 0);
+    let accepted = server.accepted();
+    assert_eq!(
+        accepted.iter().map(|a| a.to.as_str()).collect::<Vec<_>>(),
+        ["x@example.org", "y@example.org"]
+    );
+    assert_eq!(accepted[0].header("Subject"), Some("[DOWN] fibridge on lf-proxy"));
+    assert_eq!(accepted[0].header("Message-ID"), Some("<a-1.1@lf-proxy>"));
+    assert!(server.commands().contains(&"EHLO lf-proxy".to_owned()));
+    assert!(rig.mailer.is_running());
+    rig.mailer.stop().await;
+}
+
+#[tokio::test]
+async fn a_burst_goes_over_one_connection_in_the_order_of_its_submits() {
+    let (server, dir) = (Server::start(Options::default()).await, tempfile::tempdir().unwrap());
+    let mut rig = Rig::start(Some(dir.path()), Some(settings(server.port)));
+    for n in 1..=20 {
+        rig.mailer.submit(notice("a-1", n, &["x@example.org"]));
+    }
+    for n in 1..=20 {
+        assert_eq!(rig.next().await, MailEvent::Spooled(id("a-1", n)));
+    }
+    // Released in another order.
+    for n in (1..=20).rev() {
+        rig.mailer.release(&id("a-1", n));
+    }
+    rig.until_delivered(id("a-1", 20)).await;
+    let ids: Vec<String> =
+        server.accepted().iter().map(|a| a.header("Message-ID").unwrap().to_owned()).collect();
+    assert_eq!(ids, (1..=20).map(|n| format!("<a-1.{n}@lf-proxy>")).collect::<Vec<_>>());
+    assert_eq!(server.connections(), 1);
+}
+
+#[tokio::test]
+async fn every_fault_at_every_phase_only_delays() {
+    use Fault::{Drop, Reply, Silent};
+    let phases = [
+        (Phase::Greeting, vec![Reply("421 busy"), Reply("554 no"), Silent, Drop]),
+        (Phase::Ehlo, vec![Reply("421 busy"), Reply("550 no"), Silent, Drop]),
+        (Phase::Mail, vec![Reply("421 busy"), Reply("451 later"), Reply("550 no"), Silent, Drop]),
+        (
+            Phase::Rcpt,
+            vec![Reply("421 busy"), Reply("450 greylisted"), Reply("554 5.7.1 no relay"), Silent, Drop],
+        ),
+        (Phase::Data, vec![Reply("421 busy"), Reply("451 later"), Reply("554 no"), Silent, Drop]),
+        (Phase::Middle, vec![Silent, Drop]),
+        (Phase::Accept, vec![Reply("421 busy"), Reply("452 full"), Reply("554 spam"), Silent, Drop]),
+    ];
+    let mut cases = tokio::task::JoinSet::new();
+    for (phase, faults) in phases {
+        for fault in faults {
+            cases.spawn(only_delays(phase, fault));
+        }
+    }
+    while let Some(case) = cases.join_next().await {
+        case.unwrap();
+    }
+}
+
+async fn only_delays(phase: Phase, fault: Fault) {
+    let (server, dir) = (Server::start(Options::default()).await, tempfile::tempdir().unwrap());
+    server.fault(phase, "", 3, fault);
+    let mut rig = Rig::start(Some(dir.path()), Some(settings(server.port)));
+    rig.send(notice("a-1", 1, &["x@example.org", "y@example.org"])).await;
+    rig.send(notice("a-1", 2, &["x@example.org", "y@example.org"])).await;
+    rig.until_delivered(id("a-1", 2)).await;
+    let mut errors = rig.seen.iter().filter_map(|event| match event {
+        MailEvent::Failed { error, .. } => Some(error),
+        _ => None,
+    });
+    let error = errors.next().expect("a failure is told");
+    assert!(error.contains(&format!("mail server localhost:{}", server.port)), "{error}");
+    let got = |to: &str| {
+        let mine = server.accepted().into_iter().filter(|a| a.to == to);
+        mine.map(|a| a.header("Message-ID").unwrap().to_owned()).collect::<Vec<_>>()
+    };
+    for to in ["x@example.org", "y@example.org"] {
+        assert_eq!(got(to), ["<a-1.1@lf-proxy>", "<a-1.2@lf-proxy>"], "{phase:?} {fault:?}");
+    }
+    assert_eq!((spooled(dir.path()), rig.mailer.status().last_error), (0, None));
+    rig.mailer.stop().await;
+}
+
+#[tokio::test]
+async fn after_a_long_outage_all_come_oldest_first() {
+    let (server, dir) = (Server::start(Options::default()).await, tempfile::tempdir().unwrap());
+    server.fault(Phase::Greeting, "", usize::MAX, Fault::Drop);
+    let mut rig = Rig::start(Some(dir.path()), Some(settings(server.port)));
+    for n in 0..12 {
+        rig.send(notice(&format!("i-{n}"), 1, &["x@example.org"])).await;
+    }
+    tokio::time::sleep(Duration::from_millis(300)).await;
+    let status = rig.mailer.status();
+    assert_eq!(status.queued, 12);
+    assert!(status.oldest.is_some());
+    let error = status.last_error.unwrap();
+    assert!(error.ends_with("the server closed the connection"), "{error}");
+    assert!(server.connections() < 12, "the server is left alone meanwhile: {}", server.connections());
+    server.repair();
+    rig.until_delivered(id("i-11", 1)).await;
+    let ids: Vec<String> =
+        server.accepted().iter().map(|a| a.header("Message-ID").unwrap().to_owned()).collect();
+    assert_eq!(ids, (0..12).map(|n| format!("<i-{n}.1@lf-proxy>")).collect::<Vec<_>>());
+}
+
+#[tokio::test]
+async fn a_refused_recipient_is_dropped_and_the_others_are_not_concerned() {
+    let (server, dir) = (Server::start(Options::default()).await, tempfile::tempdir().unwrap());
+    server.fault(Phase::Rcpt, "gone@", usize::MAX, Fault::Reply("550 5.1.1 no such user"));
+    let mut rig = Rig::start(Some(dir.path()), Some(settings(server.port)));
+    rig.send(notice("a-1", 1, &["gone@example.org", "no address", "x@example.org"])).await;
+    for to in ["gone@example.org", "no address"] {
+        let MailEvent::Dropped { id: dropped, to: address, error } = rig.next().await else {
+            panic!("not dropped")
+        };
+        assert_eq!((dropped, address.as_str()), (id("a-1", 1), to));
+        assert!(error.contains("550 5.1.1 no such user") || error.contains("no mail address"), "{error}");
+    }
+    assert_eq!(rig.next().await, MailEvent::Delivered(id("a-1", 1)));
+    assert_eq!(server.accepted().len(), 1);
+    assert_eq!((spooled(dir.path()), server.connections()), (0, 1));
+}
+
+#[tokio::test]
+async fn one_who_is_put_off_and_a_mail_that_kills_the_server_hold_up_nobody() {
+    let (server, dir) = (Server::start(Options::default()).await, tempfile::tempdir().unwrap());
+    server.fault(Phase::Rcpt, "grey@", usize::MAX, Fault::Reply("451 4.7.1 greylisted"));
+    server.fault(Phase::Middle, "<poison-1", usize::MAX, Fault::Drop);
+    let mut rig = Rig::start(Some(dir.path()), Some(settings(server.port)));
+    rig.send(notice("poison-1", 1, &["x@example.org"])).await;
+    rig.send(notice("a-1", 1, &["grey@example.org", "x@example.org"])).await;
+    for n in 0..5 {
+        rig.send(notice(&format!("b-{n}"), 1, &["x@example.org"])).await;
+    }
+    rig.until_delivered(id("b-4", 1)).await;
+    assert_eq!(server.accepted().len(), 6);
+    assert_eq!(rig.mailer.status().queued, 2);
+    server.repair();
+    rig.mailer.reconfigure(Some(settings(server.port)));
+    rig.until_delivered(id("a-1", 1)).await;
+    assert_eq!(server.accepted().len(), 8, "at once, when the configuration is loaded again");
+}
+
+#[tokio::test]
+async fn a_crash_between_two_recipients_repeats_nothing_that_was_accepted() {
+    let (server, dir) = (Server::start(Options::default()).await, tempfile::tempdir().unwrap());
+    server.fault(Phase::Rcpt, "y@", usize::MAX, Fault::Reply("451 later"));
+    let mut rig = Rig::start(Some(dir.path()), Some(settings(server.port)));
+    rig.send(notice("a-1", 1, &["x@example.org", "y@example.org"])).await;
+    rig.until(|event| matches!(event, MailEvent::Failed { .. })).await;
+    drop(rig);
+    server.repair();
+    let mut rig = Rig::start(Some(dir.path()), Some(settings(server.port)));
+    rig.mailer.release_all_except(&[]);
+    rig.until_delivered(id("a-1", 1)).await;
+    let to: Vec<String> = server.accepted().into_iter().map(|a| a.to).collect();
+    assert_eq!(to, ["x@example.org", "y@example.org"]);
+}
+
+#[tokio::test]
+async fn after_a_crash_what_is_not_called_spooled_is_held_and_sent_once() {
+    let (server, dir) = (Server::start(Options::default()).await, tempfile::tempdir().unwrap());
+    let mut rig = Rig::start(Some(dir.path()), None);
+    rig.mailer.submit(notice("a-1", 1, &["x@example.org"]));
+    rig.mailer.submit(notice("b-1", 1, &["x@example.org"]));
+    rig.until(|event| *event == MailEvent::Spooled(id("b-1", 1))).await;
+    drop(rig);
+    // The supervisor had saved its state after the first, and not after the second.
+    let mut rig = Rig::start(Some(dir.path()), Some(settings(server.port)));
+    rig.mailer.release_all_except(&[id("b-1", 1)]);
+    assert_eq!(rig.next().await, MailEvent::Delivered(id("a-1", 1)));
+    tokio::time::sleep(Duration::from_millis(100)).await;
+    assert_eq!(server.accepted().len(), 1, "held");
+    rig.mailer.submit(notice("b-1", 1, &["x@example.org"]));
+    assert_eq!(rig.next().await, MailEvent::Spooled(id("b-1", 1)));
+    assert_eq!(spooled(dir.path()), 1, "the same notice is one file");
+    rig.mailer.release(&id("b-1", 1));
+    assert_eq!(rig.next().await, MailEvent::Delivered(id("b-1", 1)));
+    assert_eq!(server.accepted().len(), 2);
+}
+
+#[tokio::test]
+async fn a_disk_that_refuses_is_said_and_the_mail_goes_all_the_same() {
+    let (server, dir) = (Server::start(Options::default()).await, tempfile::tempdir().unwrap());
+    std::fs::write(dir.path().join("spool"), "in the way").unwrap();
+    let mut rig = Rig::start(Some(dir.path()), Some(settings(server.port)));
+    server.fault(Phase::Rcpt, "y@", usize::MAX, Fault::Reply("451 later"));
+    rig.mailer.submit(notice("a-1", 1, &["x@example.org", "y@example.org"]));
+    rig.until(|event| matches!(event, MailEvent::Warning(w) if w.contains("cannot be written"))).await;
+    rig.until(|event| matches!(event, MailEvent::Failed { .. })).await;
+    assert_eq!(server.accepted().len(), 1);
+    let error = rig.mailer.status().last_error.unwrap();
+    assert!(error.contains("the mail spool cannot be written"), "{error}");
+    std::fs::remove_file(dir.path().join("spool")).unwrap();
+    rig.until(|event| *event == MailEvent::Spooled(id("a-1", 1))).await;
+    assert_eq!(spooled(dir.path()), 1);
+    server.repair();
+    rig.mailer.release(&id("a-1", 1));
+    rig.until_delivered(id("a-1", 1)).await;
+    assert_eq!(server.accepted().len(), 2);
+    // And one whose whole life passes without a disk.
+    std::fs::remove_dir_all(dir.path().join("spool")).unwrap();
+    std::fs::write(dir.path().join("spool"), "in the way").unwrap();
+    rig.mailer.submit(notice("b-1", 1, &["x@example.org"]));
+    rig.until(|event| *event == MailEvent::Spooled(id("b-1", 1))).await;
+    assert_eq!(rig.next().await, MailEvent::Delivered(id("b-1", 1)));
+}
+
+#[tokio::test]
+async fn without_settings_mails_wait_and_the_status_says_so() {
+    let (server, dir) = (Server::start(Options::default()).await, tempfile::tempdir().unwrap());
+    let mut rig = Rig::start(Some(dir.path()), None);
+    rig.send(notice("a-1", 1, &["x@example.org"])).await;
+    let status = rig.mailer.status();
+    assert_eq!((status.configured, status.queued), (false, 1));
+    assert_eq!(status.last_error.as_deref(), Some("the configuration has no `mail:` section"));
+    assert_eq!(
+        rig.mailer.send_test(Vec::new()).await,
+        Err("the configuration has no `mail:` section".to_owned())
+    );
+    rig.mailer.reconfigure(Some(settings(server.port)));
+    rig.until_delivered(id("a-1", 1)).await;
+}
+
+#[tokio::test]
+async fn words_about_the_daemon_reach_the_global_recipients_also_after_a_crash() {
+    let (server, dir) = (Server::start(Options::default()).await, tempfile::tempdir().unwrap());
+    server.fault(Phase::Greeting, "", 1, Fault::Drop);
+    let mut rig = Rig::start(Some(dir.path()), Some(settings(server.port)));
+    rig.mailer.submit_host("configuration refused", "line 3: what?\nBcc: x@example.org");
+    rig.until(|event| matches!(event, MailEvent::Failed { .. })).await;
+    drop(rig);
+    let rig = Rig::start(Some(dir.path()), Some(settings(server.port)));
+    let started = Instant::now();
+    while server.accepted().is_empty() && started.elapsed() < Duration::from_secs(5) {
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+    let mail = server.accepted().remove(0);
+    assert_eq!(mail.header("Subject"), Some("[stealthcheck] lf-proxy: configuration refused"));
+    assert_eq!(mail.to, "ops@example.org");
+    assert!(
+        mail.text.split_once("\r\n\r\n").unwrap().1.contains("Bcc: x@example.org"),
+        "in the body, where it is text"
+    );
+    rig.mailer.stop().await;
+}
+
+#[tokio::test]
+async fn stop_ends_within_a_second_and_keeps_everything() {
+    let dir = tempfile::tempdir().unwrap();
+    for phase in [Phase::Greeting, Phase::Rcpt, Phase::Middle, Phase::Accept] {
+        let server = Server::start(Options::default()).await;
+        server.fault(phase, "", usize::MAX, Fault::Silent);
+        let mut patient = surroundings();
+        let long = Duration::from_secs(60);
+        patient.patience = Patience { connect: long, answer: long, accept: long };
+        let mut rig = Rig::start_in(patient, Some(dir.path()), Some(settings(server.port)));
+        rig.send(notice(&format!("{phase:?}"), 1, &["x@example.org"])).await;
+        tokio::time::sleep(Duration::from_millis(100)).await;
+        let stopping = Instant::now();
+        rig.mailer.stop().await;
+        assert!(stopping.elapsed() < Duration::from_secs(1), "{phase:?}: {:?}", stopping.elapsed());
+    }
+    assert_eq!(spooled(dir.path()), 4);
+}
+
+#[tokio::test]
+async fn an_answer_that_comes_while_stopping_is_taken() {
+    let slow = Options { slow: Duration::from_millis(200), ..Options::default() };
+    let (server, dir) = (Server::start(slow).await, tempfile::tempdir().unwrap());
+    let mut patient = surroundings();
+    patient.patience.accept = Duration::from_secs(5);
+    let mut rig = Rig::start_in(patient, Some(dir.path()), Some(settings(server.port)));
+    rig.send(notice("a-1", 1, &["x@example.org"])).await;
+    tokio::time::sleep(Duration::from_millis(100)).await;
+    rig.mailer.stop().await;
+    assert_eq!(
+        (server.accepted().len(), spooled(dir.path())),
+        (1, 0),
+        "accepted, and never to be sent again"
+    );
+}
+
+#[tokio::test]
+async fn the_login_works_by_both_mechanisms_and_the_password_is_in_no_error() {
+    let (name, password) = ("alerts@example.org", "s3cret Wörd");
+    let plain = base64(&format!("\0{name}\0{password}"));
+    let login = format!("{} {}", base64(name), base64(password));
+    let dir = tempfile::tempdir().unwrap();
+    let credential = dir.path().join("smtp-password");
+    let mut with_credentials = surroundings();
+    with_credentials.credentials = Some(dir.path().to_owned());
+    for (mechanisms, right) in [("PLAIN LOGIN", plain.clone()), ("LOGIN", login.clone())] {
+        let server = Server::start(Options { auth: Some((mechanisms, right)), ..Options::default() }).await;
+        let mut settings = settings(server.port);
+        settings.smtp.username = Some(name.to_owned());
+        settings.smtp.password_credential = Some("smtp-password".to_owned());
+        let rig = Rig::start_in(with_credentials.clone(), None, Some(settings));
+        let test = || rig.mailer.send_test(vec!["x@example.org".to_owned()]);
+
+        let error = test().await.unwrap_err();
+        assert!(error.contains("there is no credential `smtp-password`"), "{error}");
+        assert!(error.contains("LoadCredential=smtp-password:"), "{error}");
+
+        std::fs::write(&credential, format!("{password}\n")).unwrap();
+        assert_eq!(test().await.unwrap(), "x@example.org: 250 2.0.0 queued as 4F2A");
+
+        std::fs::write(&credential, format!("{password}-wrong\n")).unwrap();
+        let error = test().await.unwrap_err();
+        assert!(error.contains("login as alerts@example.org failed: 535 5.7.8 not with"), "{error}");
+        for secret in [password.to_owned(), base64(&format!("{password}-wrong"))] {
+            assert!(!error.contains(&secret), "{error}");
+        }
+        assert!(!error.contains(&base64(&format!("\0{name}\0{password}-wrong"))), "{error}");
+        std::fs::remove_file(&credential).unwrap();
+    }
+}
+
+#[tokio::test]
+async fn tls_that_is_required_and_not_offered_sends_nothing() {
+    let server = Server::start(Options::default()).await;
+    let mut settings = settings(server.port);
+    settings.smtp.tls = SmtpTls::Starttls;
+    let rig = Rig::start(None, Some(settings));
+    let error = rig.mailer.send_test(vec!["x@example.org".to_owned()]).await.unwrap_err();
+    assert!(error.contains("it does not offer STARTTLS"), "{error}");
+    assert!(!server.commands().iter().any(|line| line.starts_with("MAIL")));
+}
+
+/// The system's certificates come from the environment, so the test runs itself again in one of its own.
+#[tokio::test]
+async fn tls_both_ways_and_only_with_an_authority_that_is_trusted() {
+    const AGAIN: &str = "STEALTHCHECK_TEST_TLS";
+    let dir = tempfile::tempdir().unwrap();
+    let Some(key) = std::env::var_os(AGAIN) else {
+        let own = rcgen::generate_simple_self_signed(vec!["localhost".to_owned()]).unwrap();
+        let (cert, key) = (dir.path().join("cert.pem"), dir.path().join("key.der"));
+        std::fs::write(&cert, own.cert.pem()).unwrap();
+        std::fs::write(&key, own.signing_key.serialize_der()).unwrap();
+        let status = std::process::Command::new(std::env::current_exe().unwrap())
+            .args(["--exact", "tls_both_ways_and_only_with_an_authority_that_is_trusted", "--nocapture"])
+            .env(AGAIN, &key)
+            .env("SSL_CERT_FILE", &cert)
+            .env_remove("SSL_CERT_DIR")
+            .status()
+            .unwrap();
+        assert!(status.success());
+        return;
+    };
+    use rustls::pki_types::{CertificateDer, PrivateKeyDer, pem::PemObject};
+    let key = PrivateKeyDer::try_from(std::fs::read(key).unwrap()).unwrap();
+    let trusted = CertificateDer::from_pem_file(std::env::var_os("SSL_CERT_FILE").unwrap()).unwrap();
+    let other = rcgen::generate_simple_self_signed(vec!["localhost".to_owned()]).unwrap();
+    let other_key = PrivateKeyDer::try_from(other.signing_key.serialize_der()).unwrap();
+    let config = |cert: CertificateDer<'static>, key: PrivateKeyDer<'static>| {
+        let provider = std::sync::Arc::new(rustls::crypto::ring::default_provider());
+        let config = rustls::ServerConfig::builder_with_provider(provider);
+        let config = config.with_safe_default_protocol_versions().unwrap().with_no_client_auth();
+        std::sync::Arc::new(config.with_single_cert(vec![cert], key).unwrap())
+    };
+    let good = config(trusted, key);
+    let bad = config(other.cert.der().clone(), other_key);
+    std::fs::write(dir.path().join("pw"), "geheim").unwrap();
+    let mut with_credentials = surroundings();
+    with_credentials.credentials = Some(dir.path().to_owned());
+    for (tls, config) in [(SmtpTls::Starttls, &good), (SmtpTls::Implicit, &good), (SmtpTls::Starttls, &bad)] {
+        let offered = match tls {
+            SmtpTls::Implicit => Tls::Implicit(config.clone()),
+            _ => Tls::Starttls(config.clone()),
+        };
+        let auth = Some(("PLAIN", base64("\0u\0geheim")));
+        let server = Server::start(Options { tls: offered, auth, ..Options::default() }).await;
+        let mut settings = settings(server.port);
+        settings.smtp.tls = tls;
+        settings.smtp.username = Some("u".to_owned());
+        settings.smtp.password_credential = Some("pw".to_owned());
+        let rig = Rig::start_in(with_credentials.clone(), None, Some(settings));
+        let said = rig.mailer.send_test(vec!["x@example.org".to_owned()]).await;
+        if std::sync::Arc::ptr_eq(config, &good) {
+            assert_eq!(said.as_deref(), Ok("x@example.org: 250 2.0.0 queued as 4F2A"), "{tls:?}");
+        } else {
+            let error = said.unwrap_err();
+            assert!(error.contains("not signed by an authority"), "{error}");
+            assert!(
+                !server.commands().iter().any(|line| line.starts_with("AUTH")),
+                "no password to a stranger"
+            );
+        }
+    }
+}
