@@ -1,9 +1,10 @@
 //! What becomes of an answer. Part of the loop in `session.rs`.
 
 use super::Happening;
-use super::calls::Failure;
+use super::calls::{Failure, Reading};
 use super::session::{Done, Session, Unit, Work};
 use super::track::{Listed, Read};
+use crate::engine::AttemptId;
 use crate::unit::{ActiveState, LoadState, ManagerState, UnitName, UnitState};
 
 impl Session<'_> {
@@ -27,6 +28,9 @@ impl Session<'_> {
                 return Ok(());
             }
             Done::Queued { attempt, answer } => {
+                if let Ok(job) = &answer {
+                    self.own_job(attempt, job);
+                }
                 let jobs = &mut self.client.watched.jobs;
                 let ended = match answer {
                     Ok(job) => jobs.queued(attempt, job),
@@ -38,7 +42,11 @@ impl Session<'_> {
                 return Ok(());
             }
             Done::Ended { order, result, answer } => {
-                let state = answer.ok().map(|state| self.heard(&order.unit, state));
+                if self.overtaken(&order.unit, &answer) {
+                    self.finish(order, result);
+                    return Ok(());
+                }
+                let state = answer.ok().map(|reading| self.heard(&order.unit, reading.state));
                 self.client.outbox.push(Happening::JobEnded {
                     unit: order.unit,
                     attempt: order.attempt,
@@ -49,7 +57,8 @@ impl Session<'_> {
             }
             Done::Asked { unit, reply, answer } => {
                 let answer = match answer {
-                    Ok(state) => Ok(self.heard(&unit, state)),
+                    Ok(reading) if self.overtaken(&unit, &Ok(reading.clone())) => Ok(reading.state),
+                    Ok(reading) => Ok(self.heard(&unit, reading.state)),
                     Err(failure) => Err(format!("systemd does not tell the state of {unit}: {failure}")),
                 };
                 // Whoever asked may have gone; then nobody misses the answer.
@@ -78,6 +87,19 @@ impl Session<'_> {
         Ok(())
     }
 
+    /// Of our own jobs the kind need not be asked.
+    fn own_job(&mut self, attempt: AttemptId, job: &str) {
+        let Some((target, kind)) = self.client.watched.jobs.target(attempt) else { return };
+        let Some(id) = job.rsplit('/').next().and_then(|id| id.parse().ok()) else { return };
+        let path = self.client.watched.path(&target);
+        for name in self.client.watched.by_path.get(&path).cloned().unwrap_or_default() {
+            if let Some(Unit { track, .. }) = self.client.watched.units.get_mut(&name) {
+                track.job_kind(id, kind);
+                self.tell(&name);
+            }
+        }
+    }
+
     /// A question of the queues is answered: tell what the manager does, and when everything is known.
     fn answered(&mut self) {
         self.question_done();
@@ -92,6 +114,15 @@ impl Session<'_> {
         self.tell_manager();
     }
 
+    /// Whether a signal about the unit came after this reading: the reading is old, and what it shows is not to be
+    /// taken for what followed the signal.
+    fn overtaken(&self, name: &UnitName, answer: &Result<Reading, Failure>) -> bool {
+        match (self.client.watched.units.get(name), answer) {
+            (Some(unit), Ok(reading)) => unit.heard > Some(reading.at),
+            _ => false,
+        }
+    }
+
     /// A fresh reading of the unit, outside of the queue. Returns it with what took the unit down.
     fn heard(&mut self, name: &UnitName, state: UnitState) -> UnitState {
         let Some(Unit { track, .. }) = self.client.watched.units.get_mut(name) else { return state };
@@ -101,27 +132,30 @@ impl Session<'_> {
         current
     }
 
-    fn tell(&mut self, name: &UnitName) {
+    /// Tells the unit's state, if it is news.
+    pub fn tell(&mut self, name: &UnitName) {
         let Some(Unit { track, .. }) = self.client.watched.units.get_mut(name) else { return };
         if let Some(state) = track.news() {
             self.client.outbox.push(Happening::Unit { unit: name.clone(), state });
         }
     }
 
-    fn read(&mut self, name: UnitName, answer: Result<UnitState, Failure>) {
+    fn read(&mut self, name: UnitName, answer: Result<Reading, Failure>) {
+        let overtaken = self.overtaken(&name, &answer);
         let Some(Unit { track, .. }) = self.client.watched.units.get_mut(&name) else { return };
         let again = track.read == Read::Stale;
         track.read = Read::Idle;
         match answer {
-            Ok(state) => {
-                track.read_done(state);
+            Ok(_) if overtaken => {}
+            Ok(reading) => {
+                track.read_done(reading.state);
                 self.unreadable.remove(&name);
                 self.tell(&name);
             }
             Err(failure) => self.failed(Some(&name), &failure),
         }
-        if again {
-            self.hint(&name);
+        if again || overtaken {
+            self.hint(&name, None);
         }
     }
 

@@ -9,6 +9,7 @@
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
+use zbus::message::Sequence;
 use zbus::wire::{DynamicType, Type};
 use zbus::{Connection, MessageStream, OwnedObjectPath, as_variant, fdo};
 
@@ -74,6 +75,13 @@ impl From<zbus::Error> for Failure {
             other => Self { name: String::new(), text: other.to_string(), silent: false },
         }
     }
+}
+
+/// A unit's properties, and where among all messages they came: what a later message says is newer.
+#[derive(Clone, Debug)]
+pub(super) struct Reading {
+    pub state: UnitState,
+    pub at: Sequence,
 }
 
 /// A connection to the bus, and systemd at its other end.
@@ -206,9 +214,11 @@ impl Systemd {
 
     /// All of a unit's properties, in one answer, and the kind of its job unless that is `known`. The path may be an
     /// alias's; systemd loads a unit that is not loaded.
-    pub async fn read(&self, path: &str, unit: &UnitName, known: Option<Job>) -> Result<UnitState, Failure> {
+    pub async fn read(&self, path: &str, unit: &UnitName, known: Option<Job>) -> Result<Reading, Failure> {
         // The empty name stands for all interfaces of the object.
-        let read: Properties = self.call(SYSTEMD, path, PROPERTIES, "GetAll", &"").await?;
+        let reply = self.0.call_method(Some(SYSTEMD), path, Some(PROPERTIES), "GetAll", &"").await?;
+        let at = reply.recv_position();
+        let read: Properties = reply.body().deserialize()?;
         let kind = match &read.job {
             Some((id, _)) if known.is_some_and(|job| job.id == *id) => {
                 known.map_or(JobKind::Other, |job| job.kind)
@@ -216,7 +226,7 @@ impl Systemd {
             Some((id, job)) if *id != 0 => self.job_kind(job).await,
             _ => JobKind::Other,
         };
-        Ok(read.into_state(unit.as_str().ends_with(".service"), kind))
+        Ok(Reading { state: read.into_state(unit.as_str().ends_with(".service"), kind), at })
     }
 
     /// The kind of a job; [`JobKind::Other`] where it is gone already.

@@ -7,7 +7,7 @@ use super::calls::Failure;
 use super::state::job_result;
 use crate::check::Rung;
 use crate::engine::AttemptId;
-use crate::unit::{JobResult, UnitName};
+use crate::unit::{JobKind, JobResult, UnitName};
 
 /// One order that is not answered yet.
 #[derive(Clone, Debug)]
@@ -57,6 +57,18 @@ pub(super) struct Jobs {
 impl Jobs {
     pub fn add(&mut self, order: Order) {
         self.out.push(order);
+    }
+
+    /// The unit on which an order's job is, and what kind of job that is.
+    pub fn target(&self, attempt: AttemptId) -> Option<(UnitName, JobKind)> {
+        let order = self.out.iter().find(|order| order.attempt == attempt)?;
+        let kind = match order.rung {
+            Rung::Restart => JobKind::Restart,
+            Rung::Start | Rung::StartUnit(_) => JobKind::Start,
+            Rung::Stop => JobKind::Stop,
+            Rung::Reload => JobKind::Reload,
+        };
+        Some((order.target().clone(), kind))
     }
 
     /// systemd has queued the job. Returns the order and its result where the job has ended already.

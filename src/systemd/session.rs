@@ -12,8 +12,9 @@ use futures_util::StreamExt as _;
 use futures_util::stream::FuturesUnordered;
 use tokio::sync::oneshot;
 use zbus::MessageStream;
+use zbus::message::Sequence;
 
-use super::calls::{Failure, Systemd};
+use super::calls::{Failure, Reading, Systemd};
 use super::jobs::{Jobs, Order, refusal};
 use super::state::unit_path;
 use super::track::{Listed, Read, Track};
@@ -41,6 +42,14 @@ pub(super) struct Watched {
 pub(super) struct Unit {
     pub path: String,
     pub track: Track,
+    /// The latest signal about it on this connection.
+    pub heard: Option<Sequence>,
+}
+
+impl Unit {
+    fn new(name: &UnitName) -> Self {
+        Self { path: unit_path(name.as_str()), track: Track::default(), heard: None }
+    }
 }
 
 impl Watched {
@@ -48,9 +57,7 @@ impl Watched {
     fn set(&mut self, names: &BTreeSet<UnitName>) {
         self.units.retain(|name, _| names.contains(name));
         for name in names {
-            self.units
-                .entry(name.clone())
-                .or_insert_with(|| Unit { path: unit_path(name.as_str()), track: Track::default() });
+            self.units.entry(name.clone()).or_insert_with(|| Unit::new(name));
         }
         self.index();
     }
@@ -67,11 +74,13 @@ impl Watched {
     pub fn lost(&mut self, why: &str) -> Vec<(Order, JobResult)> {
         for unit in self.units.values_mut() {
             unit.track.read = Read::Idle;
+            unit.heard = None;
         }
         self.jobs.lost(why)
     }
 
-    fn path(&self, name: &UnitName) -> String {
+    /// The object of a unit, watched or not.
+    pub fn path(&self, name: &UnitName) -> String {
         self.units.get(name).map_or_else(|| unit_path(name.as_str()), |unit| unit.path.clone())
     }
 }
@@ -108,7 +117,7 @@ pub(super) enum Done {
     },
     Read {
         unit: UnitName,
-        answer: Result<UnitState, Failure>,
+        answer: Result<Reading, Failure>,
     },
     Kind {
         unit: UnitName,
@@ -127,12 +136,12 @@ pub(super) enum Done {
     Ended {
         order: Order,
         result: JobResult,
-        answer: Result<UnitState, Failure>,
+        answer: Result<Reading, Failure>,
     },
     Asked {
         unit: UnitName,
         reply: oneshot::Sender<Result<UnitState, String>>,
-        answer: Result<UnitState, Failure>,
+        answer: Result<Reading, Failure>,
     },
 }
 
@@ -318,9 +327,10 @@ impl Session<'_> {
         }
     }
 
-    /// Something was said of the unit: read it again.
-    pub fn hint(&mut self, name: &UnitName) {
+    /// Something was said of the unit, by the message at this place: read it again.
+    pub fn hint(&mut self, name: &UnitName, at: Option<Sequence>) {
         let Some(unit) = self.client.watched.units.get_mut(name) else { return };
+        unit.heard = unit.heard.max(at);
         match unit.track.read {
             Read::Idle | Read::Waiting => {
                 unit.track.read = Read::Queued;
@@ -357,7 +367,7 @@ impl Session<'_> {
                 })
             }
             Work::Read(unit) => {
-                let Some(Unit { path, track }) = watched.units.get_mut(&unit) else { return };
+                let Some(Unit { path, track, .. }) = watched.units.get_mut(&unit) else { return };
                 track.read = Read::Running;
                 let (path, known) = (path.clone(), track.known_job());
                 Box::pin(async move {

@@ -67,7 +67,7 @@ impl Session<'_> {
                     self.later(Work::Kind { unit: name.clone(), id, job: job.clone() });
                 }
             }
-            self.hint(&name);
+            self.hint(&name, Some(message.recv_position()));
         }
     }
 
@@ -81,7 +81,7 @@ impl Session<'_> {
             if track.job_new(id) {
                 self.later(Work::Kind { unit: name.clone(), id, job: job.as_str().to_owned() });
             }
-            self.hint(&name);
+            self.hint(&name, Some(message.recv_position()));
         }
     }
 
@@ -97,7 +97,8 @@ impl Session<'_> {
             if let Some(Unit { track, .. }) = self.client.watched.units.get_mut(&name) {
                 track.job_removed(id, result == "done");
             }
-            self.hint(&name);
+            self.tell(&name);
+            self.hint(&name, Some(message.recv_position()));
         }
         for (order, result) in self.client.watched.jobs.removed(job.as_str(), &result) {
             self.finish(order, result);

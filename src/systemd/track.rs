@@ -14,12 +14,14 @@ use crate::unit::{ActiveState, Job, JobKind, UnitState};
 pub(super) struct Track {
     /// The latest that signals or readings said.
     active: Option<ActiveState>,
-    /// The job that is on the unit, once its kind was asked for.
+    /// The job that is on the unit.
     job: Option<SeenJob>,
     /// What took it down.
     down: Option<Down>,
-    /// The latest reading.
+    /// The latest reading, with what had taken the unit down at that point of what systemd said.
     reading: Option<UnitState>,
+    /// The reading's `stopped_by` waits for the kind of this job.
+    open: Option<u32>,
     /// What was told last.
     told: Option<UnitState>,
     /// Where its reading stands.
@@ -45,8 +47,16 @@ pub(super) enum Read {
 #[derive(Clone, Copy, Debug)]
 struct SeenJob {
     id: u32,
-    /// `None` while it is being asked for.
+    /// `None` while it is being asked for; [`JobKind::Other`] where the job was gone before it could be asked.
     kind: Option<JobKind>,
+}
+
+impl SeenJob {
+    fn learn(&mut self, id: u32, kind: JobKind) {
+        if self.id == id && matches!(self.kind, None | Some(JobKind::Other)) {
+            self.kind = Some(kind);
+        }
+    }
 }
 
 #[derive(Clone, Debug)]
@@ -54,13 +64,28 @@ struct Down {
     job: SeenJob,
     /// The run that it ended.
     invocation: String,
-    /// The job is over, and it was done.
-    done: bool,
+    /// The job is over; whether it was done.
+    ended: Option<bool>,
 }
 
-/// Whether a job of this kind takes its unit down. Of one that was gone too early, the unit's fall says so.
-fn takes_down(kind: JobKind) -> bool {
-    matches!(kind, JobKind::Stop | JobKind::Restart | JobKind::Other)
+impl Down {
+    /// What this says of who stopped the unit, as far as is known now. `Err`: the kind of the job is still being asked
+    /// for.
+    fn verdict(&self) -> Result<Option<Job>, u32> {
+        let id = self.job.id;
+        let kind = match (self.job.kind, self.ended) {
+            // Too quick to be asked: a job that was done and left the unit down was a stop.
+            (None | Some(JobKind::Other), Some(true)) | (Some(JobKind::Stop), _) => JobKind::Stop,
+            (None, None) => return Err(id),
+            // The unit is between two runs.
+            (Some(JobKind::Restart | JobKind::Other), None) => self.job.kind.unwrap_or(JobKind::Other),
+            // A start that failed (of a restart the second half; systemd's own restarts, at their limit, are such), or
+            // a oneshot that has run.
+            (None | Some(JobKind::Restart | JobKind::Other), Some(_))
+            | (Some(JobKind::Start | JobKind::Reload), _) => return Ok(None),
+        };
+        Ok(Some(Job { id, kind }))
+    }
 }
 
 fn is_down(active: ActiveState) -> bool {
@@ -77,40 +102,46 @@ impl Track {
         true
     }
 
-    /// The answer to what kind of job that is; [`JobKind::Other`] where it was gone already.
+    /// What kind of job that is; [`JobKind::Other`] where it was gone already.
     pub fn job_kind(&mut self, id: u32, kind: JobKind) {
-        if let Some(job) = self.job.as_mut().filter(|job| job.id == id && job.kind.is_none()) {
-            job.kind = Some(kind);
+        if let Some(job) = &mut self.job {
+            job.learn(id, kind);
         }
-        if let Some(down) = self.down.as_mut().filter(|down| down.job.id == id && down.job.kind.is_none()) {
-            down.job.kind = Some(kind);
-            if !takes_down(kind) {
-                self.down = None;
-            }
+        if let Some(down) = &mut self.down {
+            down.job.learn(id, kind);
         }
-        self.infer();
+        self.settle(id);
     }
 
     /// The job is no more.
     pub fn job_removed(&mut self, id: u32, done: bool) {
-        if let Some(down) = self.down.as_mut().filter(|down| down.job.id == id) {
-            down.done = done;
-        }
         // One whose kind is still being asked for stays, so that the answer finds it.
         if self.job.is_some_and(|job| job.id == id && job.kind.is_some()) {
             self.job = None;
         }
-        self.infer();
+        if let Some(down) = self.down.as_mut().filter(|down| down.job.id == id) {
+            down.ended = Some(done);
+        }
+        self.settle(id);
     }
 
-    /// A job that was done and left the unit down was a stop, even where it was too quick to be asked.
-    fn infer(&mut self) {
-        if let Some(down) = &mut self.down
-            && down.done
-            && down.job.kind == Some(JobKind::Other)
-            && self.active.is_some_and(is_down)
+    /// More is known of this job: say so in the reading, if it is the one that it waits for or names.
+    fn settle(&mut self, id: u32) {
+        let Some(reading) = &mut self.reading else { return };
+        if let Some(job) = &mut reading.job
+            && job.id == id
+            && job.kind == JobKind::Other
+            && let Some(kind) = self.job.filter(|known| known.id == id).and_then(|known| known.kind)
         {
-            down.job.kind = Some(JobKind::Stop);
+            job.kind = kind;
+        }
+        let named = self.open.or_else(|| reading.stopped_by.map(|job| job.id));
+        if named == Some(id)
+            && let Some(down) = self.down.as_ref().filter(|down| down.job.id == id)
+            && let Ok(verdict) = down.verdict()
+        {
+            reading.stopped_by = verdict;
+            self.open = None;
         }
     }
 
@@ -148,9 +179,9 @@ impl Track {
             return;
         }
         let kind = self.job.filter(|seen| seen.id == job).and_then(|seen| seen.kind);
-        if kind.is_none_or(takes_down) {
-            self.down =
-                Some(Down { job: SeenJob { id: job, kind }, invocation: invocation.to_owned(), done: false });
+        if !matches!(kind, Some(JobKind::Start | JobKind::Reload)) {
+            let job = SeenJob { id: job, kind };
+            self.down = Some(Down { job, invocation: invocation.to_owned(), ended: None });
         }
     }
 
@@ -160,11 +191,12 @@ impl Track {
     }
 
     /// The unit's properties were read. `state.stopped_by` is not looked at.
-    pub fn read_done(&mut self, state: UnitState) {
-        if let Some(job) = state.job {
+    pub fn read_done(&mut self, mut state: UnitState) {
+        if let Some(job) = &mut state.job {
             // The reading has asked for the kind where nobody knew it.
             self.job_new(job.id);
             self.job_kind(job.id, job.kind);
+            job.kind = self.known_job().map_or(job.kind, |known| known.kind);
         } else if self.job.is_some_and(|job| job.kind.is_some()) {
             self.job = None;
         }
@@ -177,33 +209,26 @@ impl Track {
         {
             self.down = None;
         }
+        let verdict = self.down.as_ref().map_or(Ok(None), Down::verdict);
+        self.open = verdict.err();
+        state.stopped_by = verdict.unwrap_or_default();
         self.reading = Some(state);
     }
 
     /// The state to tell, if it differs from what was told; nothing while the kind of the job that took the unit
     /// down is still being asked for.
     pub fn news(&mut self) -> Option<UnitState> {
-        let state = self.current()?;
-        if self.told.as_ref() == Some(&state) {
+        let reading = self.reading.as_ref().filter(|_| self.open.is_none())?;
+        if self.told.as_ref() == Some(reading) {
             return None;
         }
-        self.told = Some(state.clone());
-        Some(state)
+        self.told = Some(reading.clone());
+        Some(reading.clone())
     }
 
-    /// The latest reading with what took the unit down, once that is settled.
+    /// The latest reading.
     pub fn current(&self) -> Option<UnitState> {
-        let mut state = self.reading.clone()?;
-        if let Some(job) = &mut state.job
-            && let Some(known) = self.known_job().filter(|known| known.id == job.id)
-        {
-            job.kind = known.kind;
-        }
-        state.stopped_by = match &self.down {
-            Some(down) => Some(Job { id: down.job.id, kind: down.job.kind? }),
-            None => None,
-        };
-        Some(state)
+        self.reading.clone()
     }
 
     /// Whether a listing that says this of the unit agrees with the latest reading.
@@ -297,6 +322,35 @@ mod tests {
         track.job_removed(7, true);
         track.job_kind(7, JobKind::Other);
         assert_eq!(stopped_by(&mut track, Inactive, "a"), Some(Job { id: 7, kind: JobKind::Stop }));
+    }
+
+    #[test]
+    fn the_start_limit_is_no_stop_although_the_unit_fails_with_a_job_on_it() {
+        for kind in [JobKind::Restart, JobKind::Other] {
+            let mut track = running();
+            track.observe(Activating, 0, "a"); // auto-restart
+            track.job_new(9); // systemd's own, for the restart
+            track.observe(Inactive, 9, "a");
+            track.observe(Failed, 9, "a");
+            track.job_removed(9, false);
+            track.job_kind(9, kind);
+            assert_eq!(stopped_by(&mut track, Failed, "a"), None, "{kind:?}");
+        }
+    }
+
+    #[test]
+    fn an_old_reading_is_not_told_with_what_came_after_it() {
+        let mut track = running();
+        track.job_new(7);
+        track.observe(Deactivating, 7, "a");
+        track.job_kind(7, JobKind::Stop);
+        assert!(track.news().is_none(), "active, and stopped by somebody?");
+        track.observe(Inactive, 7, "a");
+        track.job_removed(7, true);
+        track.read_done(reading(Inactive, "a"));
+        assert!(track.news().is_some());
+        track.observe(Active, 0, "b");
+        assert!(track.news().is_none(), "inactive, and stopped by nobody?");
     }
 
     #[test]
