@@ -110,6 +110,19 @@ impl fmt::Display for Problem {
     }
 }
 
+/// Where the main file is when nobody says otherwise: in /etc, or for a user's daemon in `$XDG_CONFIG_HOME` (by the XDG
+/// Base Directory Specification `~/.config` where that is unset or relative). `None`: a user without a home.
+#[must_use]
+pub fn default_path(user: bool) -> Option<PathBuf> {
+    const NAME: &str = "stealthcheck/stealthcheck.yaml";
+    if !user {
+        return Some(Path::new("/etc").join(NAME));
+    }
+    let set = |name| std::env::var_os(name).filter(|value| !value.is_empty()).map(PathBuf::from);
+    let base = set("XDG_CONFIG_HOME").filter(|path| path.is_absolute());
+    base.or_else(|| set("HOME").map(|home| home.join(".config"))).map(|base| base.join(NAME))
+}
+
 /// Reads `main` and the `conf.d/*.yaml` beside it.
 ///
 /// # Errors

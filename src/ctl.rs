@@ -18,7 +18,6 @@ mod authorize;
 mod commands;
 pub mod detail;
 mod exit;
-mod permit;
 mod reload;
 pub mod render;
 pub mod style;

@@ -16,4 +16,5 @@ pub mod journal;
 pub mod mail;
 pub mod probe;
 pub mod service_manager;
+pub mod supervisor;
 pub mod systemd;

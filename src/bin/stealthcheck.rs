@@ -1,1 +1,68 @@
-fn main() {}
+//! The daemon: arguments in, [`stealthcheck::supervisor::run`], exit status out.
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use clap::Parser;
+use stealthcheck::supervisor::{self, Fatal, Options};
+use stealthcheck::{config, journal};
+
+/// sysexits.h: something is wrong with the configuration.
+const EX_CONFIG: u8 = 78;
+
+/// Guards systemd units: probes them, asks systemd to restart what fails, and mails about it.
+///
+/// Run by stealthcheck.service; `stealthctl status` shows what it sees.
+#[derive(Debug, Parser)]
+#[command(name = "stealthcheck", version)]
+struct Arguments {
+    /// Guard the units of the user manager (systemctl --user)
+    #[arg(long)]
+    user: bool,
+
+    /// The configuration file; drop-ins are read from conf.d beside it
+    #[arg(long, value_name = "FILE")]
+    config: Option<PathBuf>,
+
+    /// Where incidents and undelivered mails survive a restart [default: $STATE_DIRECTORY]
+    #[arg(long, value_name = "DIR")]
+    state_dir: Option<PathBuf>,
+}
+
+fn main() -> ExitCode {
+    let arguments = Arguments::parse();
+    journal::init();
+    let Some(config) = arguments.config.or_else(|| config::default_path(arguments.user)) else {
+        journal::fatal("neither XDG_CONFIG_HOME nor HOME is set: name the file with --config");
+        return ExitCode::from(EX_CONFIG);
+    };
+    let options =
+        Options { config, state_dir: arguments.state_dir.or_else(state_directory), user: arguments.user };
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        // Name look-ups, certificate stores, the journal, the state file: never many at once.
+        .max_blocking_threads(16)
+        .build();
+    let outcome = match runtime {
+        Ok(runtime) => {
+            let outcome = runtime.block_on(supervisor::run(options));
+            // A blocking look-up that hangs must not hold up the end.
+            runtime.shutdown_background();
+            outcome
+        }
+        Err(error) => Err(Fatal::Signals(error)),
+    };
+    match outcome {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(fatal) => {
+            journal::fatal(&fatal.to_string());
+            ExitCode::from(fatal.status())
+        }
+    }
+}
+
+/// The first of systemd's `StateDirectory=`s.
+fn state_directory() -> Option<PathBuf> {
+    let directories = std::env::var("STATE_DIRECTORY").ok()?;
+    directories.split(':').next().filter(|first| !first.is_empty()).map(PathBuf::from)
+}

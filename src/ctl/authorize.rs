@@ -10,7 +10,7 @@ use std::os::unix::fs::{OpenOptionsExt as _, PermissionsExt as _};
 use std::path::{Path, PathBuf};
 
 use super::exit::{Exit, Failure};
-use super::permit::permitted;
+
 use super::text::inert;
 use super::validate::default_file;
 use crate::bus::Bus;
@@ -27,7 +27,8 @@ pub(super) fn authorize(config: Option<PathBuf>, output: &Path, bus: Bus) -> Res
         let (output, first) = (output.display(), inert(&first));
         Failure::new(Exit::Config, format!("{output} stays as it is: {first}{more}"))
     })?;
-    let list: String = permitted(&config).iter().map(|(verb, unit)| format!("{verb} {unit}\n")).collect();
+    let list: String =
+        config::permitted(&config).iter().map(|(verb, unit)| format!("{verb} {unit}\n")).collect();
     replace(output, list.as_bytes()).map_err(|error| {
         let exit = match error.kind() {
             io::ErrorKind::PermissionDenied => Exit::Denied,

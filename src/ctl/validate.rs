@@ -11,18 +11,8 @@ use crate::config::{self, Config};
 
 /// Where the configuration is that the daemon on `bus` reads.
 pub(super) fn default_file(bus: Bus) -> Result<PathBuf, Failure> {
-    match bus {
-        Bus::System => Ok(PathBuf::from("/etc/stealthcheck/stealthcheck.yaml")),
-        Bus::User => {
-            let set = |name| std::env::var_os(name).filter(|value| !value.is_empty()).map(PathBuf::from);
-            // The XDG Base Directory Specification: a relative path in the variable is to be ignored.
-            let base = set("XDG_CONFIG_HOME").filter(|path| path.is_absolute());
-            let base = base.or_else(|| set("HOME").map(|home| home.join(".config")));
-            base.map(|base| base.join("stealthcheck/stealthcheck.yaml")).ok_or_else(|| {
-                Failure::new(Exit::Usage, "neither XDG_CONFIG_HOME nor HOME is set: name the file")
-            })
-        }
-    }
+    config::default_path(bus == Bus::User)
+        .ok_or_else(|| Failure::new(Exit::Usage, "neither XDG_CONFIG_HOME nor HOME is set: name the file"))
 }
 
 pub(super) fn validate(file: Option<PathBuf>, bus: Bus) -> Result<Exit, Failure> {

@@ -70,9 +70,8 @@ impl Engine {
             ended: None,
             grace_until: now.mono,
         });
-        // A unit that has hit its start limit is not started again before this; that it has is not always visible
-        // (`Result` may still be `exit-code`), so every failed unit gets it.
-        let reset_failed = unit_state.is_some_and(|state| state.active == ActiveState::Failed);
+        let reset_failed =
+            unit_state.is_some_and(|state| may_have_hit_its_start_limit(state, watch.attempts));
         out.push(Action::StartJob { unit: unit.clone(), attempt: id, rung: rung.clone(), reset_failed });
         out.push(changed(Some(name), Some(unit), Some(&incident.id), What::RecoveryAsked { number, rung }));
     }
@@ -276,6 +275,14 @@ fn permitted(now: Now, manager: ManagerState, state: &CheckState, watch: &UnitWa
         return not("the unit was stopped as the last resort");
     }
     if now.mono < watch.next_attempt { Err(Hold::Waiting) } else { Ok(rung) }
+}
+
+/// A unit that has hit its start limit is not started again before `ResetFailed`. That it has is not always visible:
+/// `Result` may still be `exit-code`. It takes repeated starts, though, by systemd or by us; a unit that failed once has
+/// not, and is spared the time of another call.
+fn may_have_hit_its_start_limit(state: &UnitState, attempts: u32) -> bool {
+    state.active == ActiveState::Failed
+        && (state.result == "start-limit-hit" || state.n_restarts > 0 || attempts > 1)
 }
 
 fn current_rung(check: &Check, climbed: u32) -> Option<Rung> {

@@ -1,0 +1,440 @@
+//! The only loop: events in, engine, actions out, orderly shutdown.
+//!
+//! Everything that can happen arrives here in one place: what systemd tells, what probes saw, what became of mails, what
+//! operators ask over the bus, signals, and the passing of time. Each becomes an event for the engine; what the engine
+//! wants is written to the state file first and then done, so that a crash forgets nothing that was decided.
+//! It never decides anything about a unit itself, and it never starts a process.
+//!
+//! | task | what it waits for | how it ends |
+//! |---|---|---|
+//! | this loop | all of the channels below, signals, the engine's next wake-up | SIGTERM, or an essential task ended |
+//! | systemd client | the bus | its channels close |
+//! | mailer (two tasks) | notices, the mail server | [`Mailer::stop`] |
+//! | publisher | calls on our own interface | its channels close |
+//! | one for each probe | the target | the probe's deadline |
+//! | state writer | states to write | its channel closes |
+
+mod act;
+mod clock;
+mod publish;
+mod requests;
+mod state_file;
+
+use std::collections::BTreeSet;
+use std::fmt;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::signal::unix::{SignalKind, signal};
+use tokio::sync::{mpsc, watch};
+
+use crate::check::CheckName;
+use crate::config::{self, Config, Problem};
+use crate::engine::{Action, Engine, Event};
+use crate::mail::{MailEvent, Mailer, Surroundings};
+use crate::notice::NoticeId;
+use crate::probe::Prober;
+use crate::status::{CheckStatus, ConfigurationStatus};
+use crate::systemd::{self, Ask, Happening};
+use crate::time::Wall;
+use crate::unit::{ManagerState, UnitName};
+use crate::{bus, journal, service_manager};
+use act::Internal;
+use publish::{Place, Signal, Waiting};
+use state_file::{Found, StateFile};
+
+/// What the daemon is started with.
+#[derive(Clone, Debug)]
+pub struct Options {
+    /// The main configuration file.
+    pub config: PathBuf,
+    /// Where incidents and undelivered mails survive a restart; without one they live in memory.
+    pub state_dir: Option<PathBuf>,
+    /// Guard the units of a user manager.
+    pub user: bool,
+}
+
+/// Why the daemon ended other than by order.
+#[derive(Debug)]
+pub enum Fatal {
+    /// There is no valid configuration to begin with: sysexits' EX_CONFIG.
+    Configuration(Vec<Problem>),
+    /// Another stealthcheck runs already.
+    AlreadyRunning(String),
+    /// A task without which nothing is guarded has ended. The service manager starts the daemon anew.
+    TaskEnded(&'static str),
+    /// Signals cannot be received.
+    Signals(std::io::Error),
+}
+
+impl fmt::Display for Fatal {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Configuration(problems) => {
+                let problems: Vec<String> = problems.iter().map(Problem::to_string).collect();
+                f.write_str(&problems.join("\n"))
+            }
+            Self::AlreadyRunning(why) => f.write_str(why),
+            Self::TaskEnded(task) => write!(f, "the {task} ended unexpectedly"),
+            Self::Signals(error) => write!(f, "signals cannot be received: {error}"),
+        }
+    }
+}
+
+impl std::error::Error for Fatal {}
+
+impl Fatal {
+    /// The exit status (sysexits.h), which the unit file knows.
+    #[must_use]
+    pub fn status(&self) -> u8 {
+        match self {
+            Self::Configuration(_) => 78,
+            Self::AlreadyRunning(_) => 69,
+            Self::TaskEnded(_) => 70,
+            Self::Signals(_) => 71,
+        }
+    }
+}
+
+/// So many happenings are handled before their actions are saved and done together: a burst costs one write.
+const BATCH: usize = 64;
+
+/// Room in the channels. A sender that finds one full waits, so these bound memory, not correctness.
+const CHANNEL: usize = 1024;
+
+/// The engine is woken at least this often (and the watchdog, where there is one, at half its time).
+const HEARTBEAT: Duration = Duration::from_secs(10);
+
+/// Everything the loop holds.
+struct Supervisor {
+    options: Options,
+    config: Config,
+    configuration: ConfigurationStatus,
+    engine: Engine,
+    prober: Arc<Prober>,
+    mailer: Mailer,
+    state: Option<StateFile>,
+    asks: mpsc::Sender<Ask>,
+    units: watch::Sender<BTreeSet<UnitName>>,
+    internal: mpsc::Sender<Internal>,
+    signals: mpsc::Sender<Signal>,
+    /// Callers of `Check`, until the observation comes.
+    waiting: Vec<(CheckName, Waiting<CheckStatus>)>,
+    /// Wishes of the engine that are not yet done.
+    actions: Vec<Action>,
+    /// Notices that are spooled, to be released once the state says so.
+    spooled: Vec<NoticeId>,
+    /// Something changed that the state file must know.
+    dirty: bool,
+    started: Wall,
+    status_line: String,
+    alerts: Alerts,
+}
+
+/// What an administrator must know besides the checks, one sentence each.
+#[derive(Debug, Default)]
+struct Alerts {
+    systemd: Option<String>,
+    bus: Option<String>,
+    state: Option<String>,
+    mail: Option<String>,
+}
+
+/// The receiving ends.
+struct Inputs {
+    happenings: mpsc::Receiver<Happening>,
+    internal: mpsc::Receiver<Internal>,
+    mail: mpsc::Receiver<MailEvent>,
+    requests: mpsc::Receiver<bus::Request>,
+    places: mpsc::Receiver<Place>,
+}
+
+/// Runs the daemon until it is told to stop.
+///
+/// # Errors
+/// [`Fatal`], whose [`Fatal::status`] is the exit status.
+pub async fn run(options: Options) -> Result<(), Fatal> {
+    let mut hangup = signal(SignalKind::hangup()).map_err(Fatal::Signals)?;
+    let mut terminate = signal(SignalKind::terminate()).map_err(Fatal::Signals)?;
+    let mut interrupt = signal(SignalKind::interrupt()).map_err(Fatal::Signals)?;
+    let config = config::load(&options.config).map_err(Fatal::Configuration)?;
+    let user = options.user;
+    let (mut supervisor, mut inputs, asked) = Supervisor::new(options, config);
+
+    let systemd_bus = if user { systemd::Bus::Session } else { systemd::Bus::System };
+    let (units, happenings) = (supervisor.units.subscribe(), asked.happenings);
+    let mut client = tokio::spawn(systemd::run(systemd_bus, units, asked.asks, happenings));
+    let our_bus = if user { bus::Bus::User } else { bus::Bus::System };
+    tokio::spawn(publish::run(our_bus, asked.requests, asked.signals, asked.places));
+    if let Some(place) = publish::first_word(&mut inputs.places).await {
+        supervisor.place(place)?;
+    }
+
+    let mut heartbeat = tokio::time::interval(
+        service_manager::watchdog().map_or(HEARTBEAT, |timeout| timeout / 2).min(HEARTBEAT),
+    );
+    heartbeat.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+    supervisor.settle().await;
+    journal::started(supervisor.config.checks.len(), &supervisor.configuration.files);
+    service_manager::ready();
+    loop {
+        let wakeup = supervisor.until_wakeup();
+        tokio::select! {
+            Some(happening) = inputs.happenings.recv() => supervisor.happening(happening),
+            Some(internal) = inputs.internal.recv() => supervisor.internal(internal),
+            Some(event) = inputs.mail.recv() => supervisor.mail_event(event),
+            Some(request) = inputs.requests.recv() => supervisor.request(request),
+            Some(place) = inputs.places.recv() => supervisor.place(place)?,
+            _ = hangup.recv() => supervisor.reload(None),
+            _ = terminate.recv() => break,
+            _ = interrupt.recv() => break,
+            () = tokio::time::sleep(wakeup) => supervisor.tell(Event::Tick),
+            _ = heartbeat.tick() => {
+                supervisor.tell(Event::Tick);
+                service_manager::ping();
+            }
+            _ = &mut client => return Err(Fatal::TaskEnded("systemd client")),
+        }
+        supervisor.drain(&mut inputs);
+        supervisor.settle().await;
+    }
+    supervisor.stop().await;
+    Ok(())
+}
+
+/// The sending ends that tasks are given.
+struct Asked {
+    asks: mpsc::Receiver<Ask>,
+    happenings: mpsc::Sender<Happening>,
+    requests: mpsc::Sender<bus::Request>,
+    signals: mpsc::Receiver<Signal>,
+    places: mpsc::Sender<Place>,
+}
+
+impl Supervisor {
+    fn new(options: Options, config: Config) -> (Self, Inputs, Asked) {
+        let now = clock::now();
+        let (asks, asks_seen) = mpsc::channel(CHANNEL);
+        let (happenings, happenings_seen) = mpsc::channel(CHANNEL);
+        let (internal, internal_seen) = mpsc::channel(CHANNEL);
+        let (mail, mail_seen) = mpsc::channel(CHANNEL);
+        let (requests, requests_seen) = mpsc::channel(CHANNEL);
+        let (signals, signals_seen) = mpsc::channel(CHANNEL);
+        let (places, places_seen) = mpsc::channel(4);
+        let mut alerts = Alerts::default();
+        let found = match &options.state_dir {
+            Some(dir) => state_file::load(dir, &now.wall.0.to_string()),
+            None => {
+                alerts.state = Some(
+                    "There is no state directory: incidents and mails do not survive a restart.".to_owned(),
+                );
+                Found::Nothing
+            }
+        };
+        let (engine, actions) = match found {
+            Found::State(saved) => Engine::restore(now, *saved, config.checks.clone()),
+            other => {
+                if let Found::Unusable(why) = other {
+                    journal::trouble(&why);
+                    alerts.state = Some(why);
+                }
+                let mut engine = Engine::new();
+                let actions = engine.handle(now, Event::Configured(config.checks.clone()));
+                (engine, actions)
+            }
+        };
+        let mailer = Mailer::start(
+            Surroundings::of_this_process(options.user),
+            options.state_dir.clone(),
+            config.mail.clone(),
+            mail,
+        );
+        let pending: Vec<NoticeId> = engine.pending_notices().map(|notice| notice.id.clone()).collect();
+        mailer.release_all_except(&pending);
+        let (units, _) = watch::channel(engine.units().cloned().collect());
+        let configuration = loaded(&config, now.wall);
+        let supervisor = Self {
+            state: options.state_dir.as_deref().map(StateFile::new),
+            options,
+            config,
+            configuration,
+            engine,
+            prober: Arc::new(Prober::new()),
+            mailer,
+            asks,
+            units,
+            internal,
+            signals,
+            waiting: Vec::new(),
+            actions,
+            spooled: Vec::new(),
+            dirty: true,
+            started: now.wall,
+            status_line: String::new(),
+            alerts,
+        };
+        let inputs = Inputs {
+            happenings: happenings_seen,
+            internal: internal_seen,
+            mail: mail_seen,
+            requests: requests_seen,
+            places: places_seen,
+        };
+        let asked = Asked { asks: asks_seen, happenings, requests, signals: signals_seen, places };
+        (supervisor, inputs, asked)
+    }
+
+    /// Hands an event to the engine and keeps what it wants.
+    fn tell(&mut self, event: Event) {
+        self.dirty |= !matches!(event, Event::Tick | Event::Observed { .. } | Event::UnitChanged { .. });
+        let actions = self.engine.handle(clock::now(), event);
+        self.dirty |= actions.iter().any(|action| !matches!(action, Action::Probe { .. }));
+        self.actions.extend(actions);
+    }
+
+    /// How long the loop may sleep.
+    fn until_wakeup(&self) -> Duration {
+        let now = clock::now();
+        self.engine.next_wakeup().map_or(HEARTBEAT, |at| at.since(now.mono))
+    }
+
+    /// Takes what else has arrived, so that a burst is saved once.
+    fn drain(&mut self, inputs: &mut Inputs) {
+        for _ in 0..BATCH {
+            if let Ok(happening) = inputs.happenings.try_recv() {
+                self.happening(happening);
+            } else if let Ok(internal) = inputs.internal.try_recv() {
+                self.internal(internal);
+            } else {
+                break;
+            }
+        }
+    }
+
+    fn happening(&mut self, happening: Happening) {
+        match happening {
+            Happening::Unit { unit, state } => self.tell(Event::UnitChanged { unit, state }),
+            Happening::JobEnded { unit, attempt, result, state } => {
+                self.tell(Event::JobEnded { unit, attempt, result, state });
+            }
+            Happening::Manager(state) => self.tell(Event::ManagerChanged(state)),
+            Happening::Reachable => {
+                if self.alerts.systemd.take().is_some() {
+                    journal::back("systemd can be reached again");
+                }
+            }
+            Happening::Unreachable(why) => {
+                journal::trouble(&why);
+                self.alerts.systemd = Some(why);
+                self.tell(Event::ManagerChanged(ManagerState::Unreachable));
+            }
+        }
+    }
+
+    fn mail_event(&mut self, event: MailEvent) {
+        match event {
+            MailEvent::Spooled(id) => {
+                self.tell(Event::NoticeSpooled(id.clone()));
+                self.spooled.push(id);
+            }
+            MailEvent::Delivered(id) => {
+                journal::mail_delivered(&id);
+                self.alerts.mail = None;
+                self.tell(Event::NoticeDelivered(id));
+            }
+            MailEvent::Failed { error, next_try, queued } => {
+                // Every try fails in the same words while a server is down: once is enough.
+                if self.alerts.mail.as_ref() != Some(&error) {
+                    journal::mail_failed(&error, next_try, queued);
+                    self.alerts.mail = Some(error);
+                }
+            }
+            MailEvent::Dropped { id, to, error } => journal::mail_dropped(&id, &to, &error),
+            MailEvent::Warning(sentence) => journal::trouble(&sentence),
+        }
+    }
+
+    fn place(&mut self, place: Place) -> Result<(), Fatal> {
+        match place {
+            Place::Served => {
+                if self.alerts.bus.take().is_some() {
+                    journal::back("the bus can be reached again");
+                }
+            }
+            Place::Away(why) => {
+                if self.alerts.bus.as_ref() != Some(&why) {
+                    journal::trouble(&why);
+                    self.alerts.bus = Some(why);
+                }
+            }
+            Place::Taken(why) => return Err(Fatal::AlreadyRunning(why)),
+        }
+        Ok(())
+    }
+
+    /// Saves what was decided, then does it.
+    async fn settle(&mut self) {
+        if std::mem::take(&mut self.dirty) {
+            self.save(false).await;
+        }
+        for action in std::mem::take(&mut self.actions) {
+            self.act(action);
+        }
+        for id in std::mem::take(&mut self.spooled) {
+            self.mailer.release(&id);
+        }
+        self.say_status();
+    }
+
+    async fn save(&mut self, durable: bool) {
+        let Some(file) = &mut self.state else { return };
+        let before = file.trouble.take();
+        file.save(&self.engine.save(clock::now()), durable).await;
+        match (&before, &file.trouble) {
+            (None, Some(why)) => {
+                journal::trouble(why);
+                self.alerts.state = Some(why.clone());
+            }
+            (Some(_), None) => {
+                journal::back("the state can be written again");
+                self.alerts.state = None;
+            }
+            _ => {}
+        }
+    }
+
+    /// Keeps `systemctl status` told: "5 checks, 1 down: gru".
+    fn say_status(&mut self) {
+        let (checks, down) = self.engine.summary();
+        let plural = if checks == 1 { "check" } else { "checks" };
+        let line = match down.as_slice() {
+            [] if checks == 0 => "no checks configured".to_owned(),
+            [] => format!("{checks} {plural}, none down"),
+            down => {
+                let names: Vec<&str> = down.iter().take(5).map(|name| name.as_str()).collect();
+                let more = if down.len() > names.len() { ", …" } else { "" };
+                format!("{checks} {plural}, {} down: {}{more}", down.len(), names.join(", "))
+            }
+        };
+        if line != self.status_line {
+            service_manager::status(&line);
+            self.status_line = line;
+        }
+    }
+
+    /// Ends in good order, within a second: what is decided is on the disk, what is not delivered stays in the spool.
+    async fn stop(mut self) {
+        service_manager::stopping();
+        journal::stopping();
+        self.settle().await;
+        self.save(true).await;
+        self.mailer.stop().await;
+    }
+}
+
+/// What is said of a configuration that is in force.
+fn loaded(config: &Config, at: Wall) -> ConfigurationStatus {
+    let files = config.files.iter().map(|file| file.display().to_string()).collect();
+    ConfigurationStatus { loaded: at, files, refused: None }
+}

@@ -1,0 +1,180 @@
+//! What the engine wants is done here: probes are started, jobs asked for, notices handed to the mailer, transitions
+//! logged and signalled. Each answer comes back as an event.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::sync::{mpsc, oneshot};
+
+use super::publish::{Signal, Waiting};
+use super::{Supervisor, clock, loaded};
+use crate::bus::Refusal;
+use crate::check::{CheckName, Probe};
+use crate::config::{self, Config, Problem};
+use crate::engine::{Action, Change, Event, RunId, What};
+use crate::journal;
+use crate::service_manager;
+use crate::systemd::Ask;
+use crate::unit::{JobResult, UnitName, UnitState};
+use crate::verdict::Observation;
+
+/// What our own tasks report.
+#[derive(Debug)]
+pub(super) enum Internal {
+    /// A probe ended.
+    Observed { check: CheckName, run: RunId, observation: Observation },
+    /// A unit was read because an operator asked for it.
+    Read { check: CheckName, run: RunId, unit: UnitName, state: Result<UnitState, String> },
+    /// The configuration was read again.
+    Loaded { config: Box<Result<Config, Vec<Problem>>>, reply: Option<Waiting<Vec<String>>> },
+}
+
+impl Supervisor {
+    pub(super) fn internal(&mut self, internal: Internal) {
+        match internal {
+            Internal::Observed { check, run, observation } => self.observed(check, run, observation),
+            Internal::Read { check, run, unit, state } => {
+                let observation = match state {
+                    Ok(state) => {
+                        let detail = state.describe();
+                        self.tell(Event::UnitChanged { unit, state });
+                        Observation::Passing { detail, latency: Duration::ZERO }
+                    }
+                    Err(reason) => Observation::Unknown { reason },
+                };
+                self.observed(check, run, observation);
+            }
+            Internal::Loaded { config, reply } => self.loaded(*config, reply),
+        }
+    }
+
+    fn observed(&mut self, check: CheckName, run: RunId, observation: Observation) {
+        self.tell(Event::Observed { check: check.clone(), run, observation });
+        self.answer_waiting(&check);
+    }
+
+    /// Does one thing that the engine wants.
+    pub(super) fn act(&mut self, action: Action) {
+        match action {
+            Action::Probe { check, run, probe, unit, timeout } => {
+                self.probe(check, run, probe, unit, timeout)
+            }
+            Action::StartJob { unit, attempt, rung, reset_failed } => {
+                let ask = Ask::Job { unit: unit.clone(), attempt, rung, reset_failed };
+                if let Err(refused) = self.asks.try_send(ask) {
+                    // The client takes questions even while the bus is away; this is a promise broken, told as one.
+                    let result = JobResult::Refused(format!("the systemd client does not listen: {refused}"));
+                    self.tell(Event::JobEnded { unit, attempt, result, state: None });
+                }
+            }
+            Action::Notify(notice) => self.mailer.submit(*notice),
+            Action::Changed(change) => self.changed(&change),
+        }
+    }
+
+    fn probe(&self, check: CheckName, run: RunId, probe: Probe, unit: Option<UnitName>, timeout: Duration) {
+        let internal = self.internal.clone();
+        match (probe, unit) {
+            (Probe::Unit, Some(unit)) => self.read_unit(check, run, unit, timeout, internal),
+            (probe, _) => {
+                let prober = Arc::clone(&self.prober);
+                tokio::spawn(async move {
+                    let observation = prober.run(&probe, timeout).await;
+                    // The supervisor outlives its probes; when it ends nobody wants the answer.
+                    let _ = internal.send(Internal::Observed { check, run, observation }).await;
+                });
+            }
+        }
+    }
+
+    fn read_unit(
+        &self,
+        check: CheckName,
+        run: RunId,
+        unit: UnitName,
+        timeout: Duration,
+        internal: mpsc::Sender<Internal>,
+    ) {
+        let (reply, answer) = oneshot::channel();
+        let asked = self.asks.try_send(Ask::Read { unit: unit.clone(), reply });
+        tokio::spawn(async move {
+            let state = match asked {
+                Ok(()) => match tokio::time::timeout(timeout, answer).await {
+                    Ok(Ok(state)) => state,
+                    Ok(Err(_)) => Err("systemd was not asked: the client is busy".to_owned()),
+                    Err(_) => Err("systemd did not answer in time".to_owned()),
+                },
+                Err(_) => Err("systemd was not asked: the client is busy".to_owned()),
+            };
+            let _ = internal.send(Internal::Read { check, run, unit, state }).await;
+        });
+    }
+
+    fn changed(&mut self, change: &Change) {
+        journal::log_change(change);
+        if let (Some(check), What::Health { to, .. }) = (&change.check, &change.what) {
+            let signal =
+                Signal { check: check.clone(), health: to.clone(), incident: change.incident.clone() };
+            // A bus that does not take signals (or has nobody on it) loses them: whoever listens can ask.
+            let _ = self.signals.try_send(signal);
+        }
+    }
+
+    /// Reads the configuration again, off the loop.
+    pub(super) fn reload(&mut self, reply: Option<Waiting<Vec<String>>>) {
+        service_manager::reloading();
+        let path = self.options.config.clone();
+        let internal = self.internal.clone();
+        tokio::spawn(async move {
+            let read = tokio::task::spawn_blocking(move || config::load(&path)).await;
+            let Ok(config) = read else { return };
+            let _ = internal.send(Internal::Loaded { config: Box::new(config), reply }).await;
+        });
+    }
+
+    /// All or nothing: a configuration with a problem changes nothing, and is told everywhere.
+    fn loaded(&mut self, config: Result<Config, Vec<Problem>>, reply: Option<Waiting<Vec<String>>>) {
+        let answer = match config {
+            Ok(config) => {
+                let warnings: Vec<String> = config.warnings.iter().map(Problem::to_string).collect();
+                self.adopt(config, &warnings);
+                Ok(warnings)
+            }
+            Err(problems) => {
+                let problems: Vec<String> = problems.iter().map(Problem::to_string).collect();
+                self.refuse(&problems);
+                Err(Refusal::InvalidConfiguration(problems))
+            }
+        };
+        service_manager::ready();
+        if let Some(reply) = reply {
+            let _ = reply.send(answer);
+        }
+    }
+
+    fn adopt(&mut self, config: Config, warnings: &[String]) {
+        self.configuration = loaded(&config, clock::now().wall);
+        self.mailer.reconfigure(config.mail.clone());
+        self.tell(Event::Configured(config.checks.clone()));
+        let engine = &self.engine;
+        self.waiting.retain(|(name, _)| engine.knows(name));
+        self.units.send_replace(self.engine.units().cloned().collect());
+        journal::configuration_loaded(config.checks.len(), &self.configuration.files, warnings);
+        self.config = config;
+    }
+
+    fn refuse(&mut self, problems: &[String]) {
+        journal::configuration_refused(problems);
+        let again = self.configuration.refused.as_ref().is_some_and(|(_, known)| known == problems);
+        self.configuration.refused = Some((clock::now().wall, problems.to_vec()));
+        if !again {
+            let body = format!(
+                "A reload was asked for, but the new configuration has problems. The one in force stays, \
+                 and the checks go on as they were.\n\n{}\n\nMend the file, then run:\n\n    stealthctl validate\n    \
+                 systemctl reload stealthcheck\n",
+                problems.join("\n")
+            );
+            self.mailer.submit_host("the new configuration is refused, the old one stays in force", body);
+        }
+    }
+}

@@ -1,0 +1,88 @@
+//! Our interface on the bus, kept there: served again when the bus comes back.
+//!
+//! In: transitions to signal. Out: requests, and what people should know of the bus. It decides nothing.
+
+use std::time::Duration;
+
+use tokio::sync::{mpsc, oneshot};
+
+use crate::bus::{self, Bus, Request, ServeError, Served};
+use crate::check::CheckName;
+use crate::notice::IncidentId;
+use crate::verdict::Health;
+
+/// Between two attempts to get onto the bus.
+const RETRY: Duration = Duration::from_secs(2);
+
+/// A transition to be signalled.
+#[derive(Debug)]
+pub(super) struct Signal {
+    pub check: CheckName,
+    pub health: Health,
+    pub incident: Option<IncidentId>,
+}
+
+/// What the supervisor is told of its place on the bus.
+#[derive(Debug)]
+pub(super) enum Place {
+    /// Requests can come.
+    Served,
+    /// They cannot; the sentence says why. It is tried again.
+    Away(String),
+    /// Another daemon has the name: this one must end.
+    Taken(String),
+}
+
+/// Serves `requests` on `bus` until the process ends.
+pub(super) async fn run(
+    bus: Bus,
+    requests: mpsc::Sender<Request>,
+    mut signals: mpsc::Receiver<Signal>,
+    places: mpsc::Sender<Place>,
+) {
+    loop {
+        let place = match serve(bus, requests.clone()).await {
+            Ok((connection, served)) => {
+                if places.send(Place::Served).await.is_err() {
+                    return;
+                }
+                tokio::select! {
+                    () = connection.closed() => {}
+                    () = signal(&served, &mut signals) => return,
+                }
+                Place::Away(format!("the connection to the {bus} was lost"))
+            }
+            Err(error @ ServeError::AlreadyRunning) => Place::Taken(error.to_string()),
+            Err(error) => Place::Away(error.to_string()),
+        };
+        if places.send(place).await.is_err() {
+            return;
+        }
+        tokio::time::sleep(RETRY).await;
+    }
+}
+
+async fn serve(bus: Bus, requests: mpsc::Sender<Request>) -> Result<(zbus::Connection, Served), ServeError> {
+    let connection = match bus {
+        Bus::System => zbus::Connection::system().await,
+        Bus::User => zbus::Connection::session().await,
+    }?;
+    let served = bus::serve(&connection, bus, requests).await?;
+    Ok((connection, served))
+}
+
+/// Emits signals until their sender is gone. One that cannot be sent is lost: whoever listens can ask.
+async fn signal(served: &Served, signals: &mut mpsc::Receiver<Signal>) {
+    while let Some(signal) = signals.recv().await {
+        let _ = served.health_changed(&signal.check, &signal.health, signal.incident.as_ref()).await;
+    }
+}
+
+/// Waits for the first word about the place on the bus, but not long: guarding does not depend on it.
+pub(super) async fn first_word(places: &mut mpsc::Receiver<Place>) -> Option<Place> {
+    const PATIENCE: Duration = Duration::from_secs(2);
+    tokio::time::timeout(PATIENCE, places.recv()).await.ok().flatten()
+}
+
+/// The channel end that answers a request once it can be answered.
+pub(super) type Waiting<T> = oneshot::Sender<Result<T, bus::Refusal>>;

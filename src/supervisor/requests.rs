@@ -1,0 +1,100 @@
+//! What operators ask over the bus. Whether they may was settled before a request comes here.
+
+use super::{Supervisor, clock};
+use crate::bus::{Refusal, Request, resolve};
+use crate::check::CheckName;
+use crate::engine::{Command, Event};
+use crate::status::{CheckStatus, Snapshot};
+use crate::unit::LoadState;
+
+impl Supervisor {
+    /// Answers a request, at once or when its answer is known. A caller that has gone is no error.
+    pub(super) fn request(&mut self, request: Request) {
+        match request {
+            Request::Status { names, detail, reply } => {
+                let _ = reply.send(self.snapshot(&names, detail));
+            }
+            Request::Check { name, reply } => match self.resolve(&name) {
+                Ok(name) => {
+                    self.waiting.push((name.clone(), reply));
+                    self.tell(Event::Command(Command::Check(name)));
+                }
+                Err(refusal) => {
+                    let _ = reply.send(Err(refusal));
+                }
+            },
+            Request::Pause { name, for_, reply } => {
+                let done = self.resolve(&name).map(|name| {
+                    self.tell(Event::Command(Command::Pause(name, for_)));
+                });
+                let _ = reply.send(done);
+            }
+            Request::Resume { name, reply } => {
+                let done = self.resolve(&name).map(|name| {
+                    self.tell(Event::Command(Command::Resume(name)));
+                });
+                let _ = reply.send(done);
+            }
+            Request::Reload { reply } => self.reload(Some(reply)),
+            Request::TestMail { to, reply } => {
+                let sent = self.mailer.send_test(to);
+                tokio::spawn(async move {
+                    let _ = reply.send(sent.await.map_err(Refusal::Failed));
+                });
+            }
+        }
+    }
+
+    fn resolve(&self, name: &str) -> Result<CheckName, Refusal> {
+        resolve(name, self.engine.names()).cloned()
+    }
+
+    /// Answers whoever waits for an observation of `check`.
+    pub(super) fn answer_waiting(&mut self, check: &CheckName) {
+        if !self.waiting.iter().any(|(name, _)| name == check) {
+            return;
+        }
+        let status = self.status_of(check);
+        let (answered, still): (Vec<_>, Vec<_>) =
+            std::mem::take(&mut self.waiting).into_iter().partition(|(name, _)| name == check);
+        self.waiting = still;
+        for (_, reply) in answered {
+            let answer = status.clone().ok_or_else(|| Refusal::Failed(format!("{check} is gone")));
+            let _ = reply.send(answer);
+        }
+    }
+
+    fn status_of(&self, check: &CheckName) -> Option<CheckStatus> {
+        self.engine.status(clock::now(), std::slice::from_ref(check), true).pop()
+    }
+
+    fn snapshot(&self, names: &[String], detail: bool) -> Result<Snapshot, Refusal> {
+        let names = names.iter().map(|name| self.resolve(name)).collect::<Result<Vec<_>, _>>()?;
+        let now = clock::now();
+        let checks = self.engine.status(now, &names, detail);
+        Ok(Snapshot {
+            version: env!("CARGO_PKG_VERSION").to_owned(),
+            at: now.wall,
+            started: self.started,
+            configuration: self.configuration.clone(),
+            mail: self.mailer.status(),
+            alerts: self.alerts(&checks),
+            checks,
+        })
+    }
+
+    fn alerts(&self, checks: &[CheckStatus]) -> Vec<String> {
+        let own = [&self.alerts.systemd, &self.alerts.bus, &self.alerts.state];
+        let mut alerts: Vec<String> = own.into_iter().flatten().cloned().collect();
+        for check in checks {
+            let (Some(unit), Some(state)) = (&check.unit, &check.unit_state) else { continue };
+            if state.load == LoadState::NotFound {
+                alerts.push(format!(
+                    "{}: systemd knows no unit {unit}. Is the name right? Was `systemctl daemon-reload` run?",
+                    check.name
+                ));
+            }
+        }
+        alerts
+    }
+}
