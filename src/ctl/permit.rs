@@ -1,4 +1,5 @@
-//! Stands in for `config::permit` until that is merged: the same signature, what the vocabulary alone can tell.
+//! Stands in for `config::permitted` until that is merged: the same signature. Then this file goes, and `authorize` uses
+//! that one.
 
 use std::collections::BTreeSet;
 
