@@ -138,8 +138,8 @@ struct Status {
 
 #[derive(Debug, Default, Args)]
 struct ColourOption {
-    /// When to use colour
-    #[arg(long = "color", value_name = "WHEN", value_enum, default_value_t = Colour::Auto)]
+    /// Use colour: always, never, or auto (on a terminal, unless NO_COLOR is set)
+    #[arg(long = "color", value_name = "WHEN", value_enum, default_value_t = Colour::Auto, hide_possible_values = true)]
     when: Colour,
 }
 

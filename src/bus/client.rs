@@ -134,7 +134,6 @@ impl Client {
     }
 
     /// The connection, for questions to others on the same bus.
-    #[must_use]
     pub fn connection(&self) -> &zbus::Connection {
         self.manager.inner().connection()
     }

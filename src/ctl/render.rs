@@ -16,6 +16,8 @@ use crate::verdict::{Health, Observation, Seen};
 const MAIL_IS_LATE: Duration = Duration::from_secs(600);
 /// So many problems of a refused configuration are shown; `stealthctl validate` shows them all.
 const PROBLEMS: usize = 3;
+/// So many checks that need somebody are named above the table; all of them are in it.
+const NEEDY: usize = 5;
 
 /// Everything at a glance. What needs a look comes first; where the table is longer than the screen, what scrolled away
 /// is said again at its end.
@@ -111,8 +113,13 @@ fn alerts(snapshot: &Snapshot, style: &Style) -> String {
             out.push_str(&format!("{lead}{line}\n"));
         }
     };
-    for check in &snapshot.checks {
-        if let Some(incident) = check.incident.as_ref().filter(|incident| incident.needs_you) {
+    let needy = || {
+        let open =
+            |check: &'_ CheckStatus| check.incident.as_ref().is_some_and(|incident| incident.needs_you);
+        snapshot.checks.iter().filter(move |check| open(check))
+    };
+    for check in needy().take(NEEDY) {
+        if let Some(incident) = &check.incident {
             let tried = match incident.attempts {
                 0 => "nothing was tried".to_owned(),
                 1 => "1 recovery attempt did not help".to_owned(),
@@ -121,6 +128,11 @@ fn alerts(snapshot: &Snapshot, style: &Style) -> String {
             let (name, cause) = (&check.name, inert(&incident.cause));
             say(Paint::Bad, &format!("{name} needs you: {cause}; {tried} in {}", ago(incident.since)));
         }
+    }
+    match needy().count().saturating_sub(NEEDY) {
+        0 => {}
+        1 => say(Paint::Bad, "1 more check needs you"),
+        n => say(Paint::Bad, &format!("{n} more checks need you")),
     }
     if let Some((when, problems)) = &snapshot.configuration.refused {
         let (when, loaded) = (ago(*when), ago(snapshot.configuration.loaded));

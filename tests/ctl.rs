@@ -1,0 +1,205 @@
+//! The real `stealthctl`: its messages and exit codes, against files, against no bus at all, and against a made-up bus on a
+//! socket on which the real interface is served.
+
+// Clippy allows `unwrap` in tests, but does not see that their helpers are tests.
+#![allow(clippy::unwrap_used)]
+
+use std::os::unix::fs::PermissionsExt as _;
+use std::path::Path;
+use std::process::{Command, Output};
+
+mod ctl_bus;
+
+use ctl_bus::{Daemon, FakeBus};
+
+/// No bus is there.
+const NOWHERE: &str = "unix:path=/nonexistent/stealthcheck-test-bus";
+
+fn stealthctl(bus: &str, arguments: &[&str]) -> Output {
+    Command::new(env!("CARGO_BIN_EXE_stealthctl"))
+        .args(arguments)
+        .env_clear()
+        .env("DBUS_SYSTEM_BUS_ADDRESS", bus)
+        .env("DBUS_SESSION_BUS_ADDRESS", bus)
+        .env("LANG", "C.UTF-8")
+        .env("TZ", "UTC")
+        .output()
+        .unwrap()
+}
+
+#[track_caller]
+fn ends(output: &Output, code: i32) -> (String, String) {
+    let text = |bytes: &[u8]| String::from_utf8(bytes.to_vec()).unwrap();
+    let (out, err) = (text(&output.stdout), text(&output.stderr));
+    assert_eq!(output.status.code(), Some(code), "stdout: {out}\nstderr: {err}");
+    (out, err)
+}
+
+fn write(directory: &Path, name: &str, content: &str) -> String {
+    let path = directory.join(name);
+    std::fs::write(&path, content).unwrap();
+    path.to_str().unwrap().to_owned()
+}
+
+const GOOD: &str = "checks:\n  mosaic:\n    unit: mosaic.service\n    recover: restart\n";
+const BAD: &str = "checks:\n  mosaic:\n    unitt: mosaic.service\n  other: 3\n";
+
+#[test]
+fn without_a_bus_the_bus_is_named() {
+    let (out, err) = ends(&stealthctl(NOWHERE, &["status"]), 69);
+    assert_eq!(out, "");
+    let why = format!("{NOWHERE}: No such file or directory (os error 2)");
+    assert_eq!(err, format!("stealthctl: the system bus cannot be reached: {why}\n"));
+    let (_, err) = ends(&stealthctl(NOWHERE, &["--user", "pause", "x"]), 69);
+    assert!(
+        err.contains("the user bus cannot be reached") && err.contains("loginctl enable-linger"),
+        "{err}"
+    );
+}
+
+#[test]
+fn without_the_daemon_it_is_said_how_to_start_it() {
+    let bus = FakeBus::start(Daemon::Absent);
+    let (_, err) = ends(&stealthctl(bus.address(), &["status"]), 4);
+    let says = "stealthctl: stealthcheck is not running; start it: `systemctl enable --now stealthcheck`\n";
+    assert_eq!(err, says);
+    let (_, err) = ends(&stealthctl(bus.address(), &["--user", "reload"]), 4);
+    assert!(err.contains("`systemctl --user enable --now stealthcheck`"), "{err}");
+}
+
+#[test]
+fn status_tells_what_is_down_and_is_plain_in_a_pipe() {
+    let bus = FakeBus::start(Daemon::Running { reload: "done" });
+    let (out, err) = ends(&stealthctl(bus.address(), &["status"]), 3);
+    assert!(out.starts_with("✖ 2 checks: 1 down, 1 passing"), "{out}");
+    for text in ["\n✖ gru ", "connection refused", "\n✔ mosaic "] {
+        assert!(out.contains(text), "{out}");
+    }
+    assert!(!out.contains('\x1b') && err.is_empty(), "{out}{err}");
+
+    let (without_command, _) = ends(&stealthctl(bus.address(), &[]), 3);
+    assert_eq!(without_command, out, "status is what one wants to know");
+
+    let (out, _) = ends(&stealthctl(bus.address(), &["status", "--color=always"]), 3);
+    assert!(out.contains("\x1b[1;31m"), "{out}");
+
+    let (out, _) = ends(&stealthctl(bus.address(), &["status", "mosaic"]), 0);
+    assert!(out.contains("Health: passing for") && out.contains("Runbook: ssh there"), "{out}");
+
+    let (_, err) = ends(&stealthctl(bus.address(), &["status", "gruu"]), 1);
+    assert_eq!(err, "stealthctl: no check is named `gruu`: did you mean `gru`?\n");
+}
+
+#[test]
+fn json_is_the_whole_snapshot() {
+    let bus = FakeBus::start(Daemon::Running { reload: "done" });
+    let (out, _) = ends(&stealthctl(bus.address(), &["status", "--json"]), 3);
+    let json: serde_json::Value = serde_json::from_str(&out).unwrap();
+    assert_eq!(json["checks"][0]["name"], "gru");
+    assert_eq!(json["checks"][0]["health"]["state"], "down");
+    assert_eq!(json["checks"][1]["runbook"], "ssh there");
+    let snapshot: stealthcheck::status::Snapshot = serde_json::from_str(&out).unwrap();
+    assert_eq!(snapshot.checks.len(), 2);
+}
+
+#[test]
+fn a_reload_says_what_came_of_it() {
+    let reload = |result| {
+        let bus = FakeBus::start(Daemon::Running { reload: result });
+        stealthctl(bus.address(), &["reload"])
+    };
+    assert_eq!(ends(&reload("done"), 0).0, "Reloaded: 2 checks in 1 file.\n");
+    let (_, err) = ends(&reload("failed"), 78);
+    let says =
+        "stealthctl: the configuration is refused, the one in force stays:\na.yaml:3: checks.gru: wrong\n";
+    assert_eq!(err, says);
+    let (_, err) = ends(&reload("timeout"), 1);
+    assert_eq!(err, "stealthctl: the reload ended as `timeout`; see `journalctl -eu stealthcheck`\n");
+}
+
+#[test]
+fn wrong_usage_has_the_code_of_sysexits() {
+    for arguments in [&["bogus"][..], &["pause"], &["pause", "x", "--for", "0s"], &["status", "--color=red"]]
+    {
+        ends(&stealthctl(NOWHERE, arguments), 64);
+    }
+    let (out, _) = ends(&stealthctl(NOWHERE, &["--version"]), 0);
+    assert_eq!(out, format!("stealthctl {}\n", env!("CARGO_PKG_VERSION")));
+    let (out, _) = ends(&stealthctl(NOWHERE, &["--help"]), 0);
+    for word in ["status", "check", "pause", "resume", "reload", "validate", "test-mail", "Exit codes", "78"]
+    {
+        assert!(out.contains(word), "{word} is missing in {out}");
+    }
+    assert!(!out.contains("authorize"), "what is for units only does not stand in the way of people");
+}
+
+#[test]
+fn validate_names_every_problem() {
+    let directory = tempfile::tempdir().unwrap();
+    let good = write(directory.path(), "good.yaml", GOOD);
+    let (out, err) = ends(&stealthctl(NOWHERE, &["validate", &good]), 0);
+    assert_eq!(out, "OK: 1 check in 1 file\n", "{err}");
+    let bad = write(directory.path(), "bad.yaml", BAD);
+    let (out, err) = ends(&stealthctl(NOWHERE, &["validate", &bad]), 78);
+    assert_eq!(out, "");
+    assert!(err.lines().count() >= 2 && err.lines().all(|line| line.starts_with(&bad)), "{err}");
+}
+
+#[test]
+fn validate_finds_the_users_own_configuration() {
+    let directory = tempfile::tempdir().unwrap();
+    std::fs::create_dir(directory.path().join("stealthcheck")).unwrap();
+    write(directory.path(), "stealthcheck/stealthcheck.yaml", GOOD);
+    let output = Command::new(env!("CARGO_BIN_EXE_stealthctl"))
+        .args(["--user", "validate"])
+        .env_clear()
+        .env("XDG_CONFIG_HOME", directory.path())
+        .output()
+        .unwrap();
+    assert_eq!(ends(&output, 0).0, "OK: 1 check in 1 file\n");
+}
+
+#[test]
+fn authorize_writes_what_is_permitted_and_leaves_it_when_the_configuration_is_refused() {
+    let directory = tempfile::tempdir().unwrap();
+    let output = directory.path().join("authorized");
+    let target = output.to_str().unwrap();
+    let authorize = |config: &str, output: &str| {
+        stealthctl(NOWHERE, &["authorize", "--config", config, "--output", output])
+    };
+    let good = write(directory.path(), "good.yaml", GOOD);
+    ends(&authorize(&good, target), 0);
+    let list = std::fs::read_to_string(&output).unwrap();
+    assert!(list.lines().any(|line| line == "restart mosaic.service") && list.ends_with('\n'), "{list}");
+    assert!(list.lines().is_sorted(), "{list}");
+    assert_eq!(std::fs::metadata(&output).unwrap().permissions().mode() & 0o7777, 0o644);
+
+    let bad = write(directory.path(), "bad.yaml", BAD);
+    let (_, err) = ends(&authorize(&bad, target), 78);
+    assert_eq!(err.lines().count(), 1, "{err}");
+    assert!(err.contains("stays as it is"), "{err}");
+    assert_eq!(std::fs::read_to_string(&output).unwrap(), list);
+
+    let names: Vec<_> =
+        std::fs::read_dir(&directory).unwrap().map(|entry| entry.unwrap().file_name()).collect();
+    assert_eq!(names.len(), 3, "nothing is left lying about: {names:?}");
+
+    let nowhere = directory.path().join("no/such/directory");
+    let (_, err) = ends(&authorize(&good, nowhere.to_str().unwrap()), 73);
+    assert!(err.contains("cannot be written"), "{err}");
+}
+
+#[test]
+fn a_reader_who_has_seen_enough_is_no_failure() {
+    let bus = FakeBus::start(Daemon::Running { reload: "done" });
+    let mut child = Command::new(env!("CARGO_BIN_EXE_stealthctl"))
+        .arg("status")
+        .env("DBUS_SYSTEM_BUS_ADDRESS", bus.address())
+        .stdout(std::process::Stdio::piped())
+        .stderr(std::process::Stdio::piped())
+        .spawn()
+        .unwrap();
+    drop(child.stdout.take());
+    let output = child.wait_with_output().unwrap();
+    assert_eq!(ends(&output, 3).1, "");
+}

@@ -1,0 +1,193 @@
+//! A bus that is made up: a socket that greets like a message bus, with the daemon's real interface, a supervisor and a
+//! systemd behind it. Everything on it is one peer.
+
+use std::os::unix::net::UnixListener;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use stealthcheck::bus::{Bus, PATH, Request, resolve, serve};
+use stealthcheck::check::CheckName;
+use stealthcheck::status::{CheckStatus, ConfigurationStatus, MailStatus, Snapshot};
+use stealthcheck::time::Wall;
+use stealthcheck::verdict::{Health, Observation, Seen};
+use tokio::sync::mpsc;
+use zbus::message::Message;
+use zbus::{Connection, OwnedObjectPath, connection};
+
+/// Who is on the bus.
+#[derive(Clone, Copy)]
+pub enum Daemon {
+    /// Nobody of that name.
+    Absent,
+    /// The daemon, and a systemd whose reload job ends like this. One that ends as `failed` has been refused.
+    Running {
+        /// The job's result.
+        reload: &'static str,
+    },
+}
+
+pub struct FakeBus {
+    address: String,
+    _directory: tempfile::TempDir,
+}
+
+impl FakeBus {
+    /// Listens, and serves whoever comes until the test process ends.
+    pub fn start(daemon: Daemon) -> Self {
+        let directory = tempfile::tempdir().unwrap();
+        let socket = directory.path().join("bus");
+        let listener = UnixListener::bind(&socket).unwrap();
+        listener.set_nonblocking(true).unwrap();
+        std::thread::spawn(move || {
+            let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+            runtime.block_on(async {
+                let listener = tokio::net::UnixListener::from_std(listener).unwrap();
+                while let Ok((stream, _)) = listener.accept().await {
+                    tokio::spawn(greet(stream.into_std().unwrap(), daemon));
+                }
+            });
+        });
+        Self { address: format!("unix:path={}", socket.display()), _directory: directory }
+    }
+
+    pub fn address(&self) -> &str {
+        &self.address
+    }
+}
+
+async fn greet(stream: std::os::unix::net::UnixStream, daemon: Daemon) {
+    let refused = Arc::new(AtomicBool::new(false));
+    let builder = connection::Builder::unix_stream(stream)
+        .server(zbus::Guid::generate())
+        .p2p()
+        .serve_at("/org/freedesktop/DBus", Driver);
+    let (requests, inbox) = mpsc::channel(8);
+    let connection = match daemon {
+        Daemon::Absent => builder.serve_at(PATH, Nobody).build().await.unwrap(),
+        Daemon::Running { reload } => {
+            let systemd = Systemd { result: reload, refused: Arc::clone(&refused) };
+            let connection = builder.serve_at("/org/freedesktop/systemd1", systemd).build().await.unwrap();
+            serve(&connection, Bus::System, requests).await.unwrap();
+            // One peer is all of the bus: once it has a name, zbus drops what is sent to names it has not.
+            for name in ["org.freedesktop.DBus", "org.freedesktop.systemd1"] {
+                connection.request_name(name).await.unwrap();
+            }
+            connection
+        }
+    };
+    supervise(inbox, &refused).await;
+    connection.closed().await;
+}
+
+/// The bus driver: what a client asks of it when it connects and listens.
+struct Driver;
+
+#[zbus::interface(name = "org.freedesktop.DBus")]
+impl Driver {
+    fn hello(&self) -> String {
+        ":1.1".to_owned()
+    }
+    fn add_match(&self, _rule: String) {}
+    fn remove_match(&self, _rule: String) {}
+    fn get_name_owner(&self, _name: String) -> String {
+        SYSTEMD.to_owned()
+    }
+}
+
+/// What the bus answers for a name that nobody owns.
+struct Nobody;
+
+#[zbus::interface(name = "io.iobio.Stealthcheck1.Manager")]
+impl Nobody {
+    fn get_status(&self, _names: Vec<String>, _detail: bool) -> zbus::fdo::Result<String> {
+        Err(zbus::fdo::Error::ServiceUnknown("The name is not activatable".to_owned()))
+    }
+}
+
+/// systemd's unique name.
+const SYSTEMD: &str = ":1.0";
+
+struct Systemd {
+    result: &'static str,
+    refused: Arc<AtomicBool>,
+}
+
+#[zbus::interface(name = "org.freedesktop.systemd1.Manager")]
+impl Systemd {
+    fn subscribe(&self) {}
+
+    /// Its job has ended before the caller knows of it: the hardest order.
+    async fn reload_unit(
+        &self,
+        #[zbus(connection)] connection: &Connection,
+        unit: String,
+        _mode: String,
+    ) -> OwnedObjectPath {
+        let job = OwnedObjectPath::try_from("/org/freedesktop/systemd1/job/7").unwrap();
+        self.refused.store(self.result == "failed", Ordering::Relaxed);
+        let signal =
+            Message::signal("/org/freedesktop/systemd1", "org.freedesktop.systemd1.Manager", "JobRemoved")
+                .sender(SYSTEMD)
+                .build(&(7_u32, &job, unit, self.result))
+                .unwrap();
+        connection.send(&signal).await.unwrap();
+        job
+    }
+}
+
+const NOW: Wall = Wall(1_795_442_791_000);
+
+fn check(name: &str, health: Health, observation: Observation) -> CheckStatus {
+    let ago = |seconds| NOW.before(Duration::from_secs(seconds));
+    CheckStatus {
+        name: CheckName::new(name).unwrap(),
+        unit: None,
+        probe: "tcp localhost:1".into(),
+        health,
+        since: ago(60),
+        last: Some(Seen { observation, first: ago(60), last: ago(3), count: 7 }),
+        next: "probe in 2s".into(),
+        next_probe: None,
+        incident: None,
+        unit_state: None,
+        history: Vec::new(),
+        runbook: Some("ssh there".into()),
+    }
+}
+
+async fn supervise(mut inbox: mpsc::Receiver<Request>, refused: &AtomicBool) {
+    let checks = [
+        check("gru", Health::Down, Observation::Failing { reason: "connection refused".into() }),
+        check(
+            "mosaic",
+            Health::Passing,
+            Observation::Passing { detail: "connected".into(), latency: Duration::from_millis(2) },
+        ),
+    ];
+    while let Some(request) = inbox.recv().await {
+        let Request::Status { names, reply, .. } = request else { continue };
+        let asked: Result<Vec<&CheckName>, _> =
+            names.iter().map(|name| resolve(name, checks.iter().map(|check| &check.name))).collect();
+        let problem = || (NOW, vec!["a.yaml:3: checks.gru: wrong".to_owned()]);
+        let _ = reply.send(asked.map(|asked| {
+            Snapshot {
+                version: env!("CARGO_PKG_VERSION").into(),
+                at: NOW,
+                started: Wall(0),
+                configuration: ConfigurationStatus {
+                    loaded: Wall(0),
+                    files: vec!["a.yaml".into()],
+                    refused: refused.load(Ordering::Relaxed).then(problem),
+                },
+                mail: MailStatus { configured: true, ..MailStatus::default() },
+                alerts: Vec::new(),
+                checks: checks
+                    .iter()
+                    .filter(|check| asked.is_empty() || asked.contains(&&check.name))
+                    .cloned()
+                    .collect(),
+            }
+        }));
+    }
+}
