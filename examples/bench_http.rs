@@ -67,6 +67,9 @@ fn main() -> Fallible<()> {
     println!("  bare loop, blocking          {blocking:8.1} us");
     println!("  bare loop, non-blocking      {bare:8.1} us");
     println!("  stealthcheck's http probe    {ours:8.1} us");
+    if rate.is_some() {
+        println!("  of that, tokio's own timer   {idle:8.1} us");
+    }
     println!(
         "  ratio                        {:8.2} to non-blocking, {:.2} to blocking",
         ours / bare,
