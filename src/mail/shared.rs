@@ -14,7 +14,7 @@ use tokio::time::Instant;
 use super::compose;
 use super::deliver::{Refusal, Session};
 use super::evidence::{Reader, Wanted};
-use super::queue::{Queue, DiskJob};
+use super::queue::{DiskJob, Queue};
 use super::spool::{Record, Spool};
 use super::{MailEvent, Surroundings};
 use crate::config::MailSettings;
