@@ -5,7 +5,9 @@
 //! in Rust: it starts no process, needs no library, and writes nothing. It never fails a mail: a journal that cannot be
 //! read, a reader that takes too long and even one that panics are each a clause in the mail.
 
-use std::path::PathBuf;
+use std::fs::File;
+use std::io::ErrorKind;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
@@ -22,6 +24,9 @@ const LINES_PER_ENTRY: usize = 8;
 
 /// Entries that cannot be read (being written, damaged) are passed over up to this number.
 const ERRORS_MAX: usize = 64;
+
+/// The clause that an administrator can act on.
+const NO_PERMISSION: &str = "no permission to read the journal (is the user in group systemd-journal?)";
 
 /// Which lines are wanted.
 #[derive(Clone, Debug)]
@@ -95,6 +100,10 @@ impl Reader {
         if found.is_empty() {
             found = self.newest(&journal, wanted, By::Unit, zone, deadline)?;
         }
+        // The reader passes over files that it may not open, such as the system's for a user who has only their own.
+        if found.is_empty() && roots.iter().any(|root| has_closed_file(root)) {
+            return Err(NO_PERMISSION.to_owned());
+        }
         found.reverse();
         // Many-line entries must not push the number of lines over what was asked for.
         let lines: Vec<String> = found.into_iter().flatten().collect();
@@ -164,6 +173,21 @@ impl Reader {
     }
 }
 
+/// Whether there is a journal file below `root` that this process may not read.
+fn has_closed_file(root: &Path) -> bool {
+    let is_closed = |path: &Path| File::open(path).is_err_and(|e| e.kind() == ErrorKind::PermissionDenied);
+    let Ok(directories) = std::fs::read_dir(root) else { return true };
+    directories
+        .flatten()
+        .filter_map(|directory| std::fs::read_dir(directory.path()).ok())
+        .flatten()
+        .flatten()
+        .any(|file| {
+            let path = file.path();
+            path.extension().is_some_and(|extension| extension == "journal") && is_closed(&path)
+        })
+}
+
 /// What an entry is found by.
 #[derive(Clone, Copy)]
 enum By {
@@ -210,13 +234,57 @@ fn render(entry: &EntryRef, zone: &TimeZone) -> Vec<String> {
 fn clause(error: &sdjournal::SdJournalError) -> String {
     use sdjournal::SdJournalError as E;
     match error {
-        E::PermissionDenied { .. } => {
-            "no permission to read the journal (is the user in group systemd-journal?)".to_owned()
-        }
-        E::Io { source, .. } if source.kind() == std::io::ErrorKind::PermissionDenied => {
-            "no permission to read the journal (is the user in group systemd-journal?)".to_owned()
-        }
+        E::PermissionDenied { .. } => NO_PERMISSION.to_owned(),
+        E::Io { source, .. } if source.kind() == ErrorKind::PermissionDenied => NO_PERMISSION.to_owned(),
         E::NotFound => "there is no journal on this machine".to_owned(),
         other => format!("the journal could not be read: {}", text::line(&other.to_string(), 200)),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const MACHINE: &str = "c48ae917d83f4bc395f9c5858c67d099";
+
+    fn wanted() -> Wanted {
+        Wanted { unit: UnitName::new("x.service").unwrap(), invocation: String::new(), lines: 20 }
+    }
+
+    fn reader(root: &Path) -> Reader {
+        Reader::new(vec![root.to_owned()], false, Duration::from_secs(2))
+    }
+
+    #[tokio::test]
+    async fn no_journal_is_a_clause() {
+        let root = tempfile::tempdir().unwrap();
+        let none = Err("there is no journal on this machine".to_owned());
+        assert_eq!(reader(root.path()).read(wanted()).await, none);
+        assert_eq!(reader(&root.path().join("missing")).read(wanted()).await, none);
+    }
+
+    #[tokio::test]
+    async fn files_that_are_no_journals_are_a_clause() {
+        let root = tempfile::tempdir().unwrap();
+        std::fs::create_dir(root.path().join(MACHINE)).unwrap();
+        for (name, content) in
+            [("system.journal", vec![0; 4096]), ("user-1000.journal", b"LPKSHHRH".to_vec())]
+        {
+            std::fs::write(root.path().join(MACHINE).join(name), content).unwrap();
+            let error = reader(root.path()).read(wanted()).await.unwrap_err();
+            assert!(error.starts_with("the journal could not be read: "), "{error}");
+        }
+    }
+
+    #[tokio::test]
+    async fn one_reading_at_a_time_and_the_next_after_it() {
+        let root = tempfile::tempdir().unwrap();
+        let reader = reader(root.path());
+        let running = Free(Arc::clone(&reader.busy));
+        running.0.store(true, Ordering::Release);
+        let error = reader.read(wanted()).await.unwrap_err();
+        assert_eq!(error, "an earlier reading of the journal has not come back");
+        drop(running);
+        assert!(reader.read(wanted()).await.unwrap_err().starts_with("there is no journal"));
     }
 }
