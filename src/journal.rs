@@ -1,1 +1,215 @@
-//! journal
+//! The log: structured entries in the journal, or readable lines where stderr is not the journal.
+//!
+//! In: [`Change`]s of the core, events of the daemon (started, configuration, mail), and what other modules say by
+//! `tracing`. Out: one journal entry each, with `MESSAGE_ID=` for `journalctl -x` and the fields `STEALTHCHECK_CHECK=`,
+//! `STEALTHCHECK_UNIT=`, `STEALTHCHECK_INCIDENT=` to find them by. Ordinary probes are not logged.
+//!
+//! It never lets text from outside steer a terminal or a log, and never fails the daemon: an entry that cannot be
+//! written is lost.
+
+mod entry;
+pub mod ids;
+mod text;
+
+use std::os::fd::AsFd;
+use std::sync::OnceLock;
+
+use tracing::Level;
+use tracing_journald::{Priority as Journald, PriorityMappings};
+use tracing_subscriber::filter::{Targets, filter_fn};
+use tracing_subscriber::layer::{Layer as _, SubscriberExt as _};
+use tracing_subscriber::util::SubscriberInitExt as _;
+
+use crate::engine::Change;
+use crate::notice::Notice;
+use entry::{Entry, Priority};
+
+/// `tracing` has no level for the journal's `notice`: events of this target have that priority.
+const NOTICE: &str = "stealthcheck::notice";
+
+/// Set once, by [`init`]: the units are those of a user manager.
+static USER: OnceLock<bool> = OnceLock::new();
+
+/// How much is logged.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Verbosity {
+    /// Transitions and problems.
+    #[default]
+    Normal,
+    /// Also why things are done.
+    Debug,
+    /// Everything, also of the libraries.
+    Trace,
+}
+
+impl Verbosity {
+    fn targets(self) -> Targets {
+        use tracing::level_filters::LevelFilter;
+        let (ours, theirs) = match self {
+            Self::Normal => (LevelFilter::INFO, LevelFilter::WARN),
+            Self::Debug => (LevelFilter::DEBUG, LevelFilter::WARN),
+            Self::Trace => (LevelFilter::TRACE, LevelFilter::TRACE),
+        };
+        Targets::new().with_target("stealthcheck", ours).with_default(theirs)
+    }
+}
+
+/// Sets up the log of this process: into the journal where stderr goes there, else onto stderr. `user`: the units are
+/// those of a user manager.
+///
+/// # Errors
+/// A sentence, where a log was set up before.
+pub fn init(verbosity: Verbosity, user: bool) -> Result<(), String> {
+    // A second call fails below.
+    let _ = USER.set(user);
+    let registry = tracing_subscriber::registry().with(verbosity.targets());
+    let tried = match stderr_is_the_journal() {
+        true => tracing_journald::layer().and_then(|plain| Ok((plain, tracing_journald::layer()?))),
+        false => Err(std::io::Error::from(std::io::ErrorKind::NotFound)),
+    };
+    let done = match tried {
+        Ok((plain, notice)) => {
+            let set_up = |layer: tracing_journald::Layer, info| {
+                layer
+                    .with_field_prefix(None)
+                    .with_syslog_identifier("stealthcheck".to_owned())
+                    .with_priority_mappings(PriorityMappings {
+                        error: Journald::Error,
+                        warn: Journald::Warning,
+                        info,
+                        debug: Journald::Debug,
+                        trace: Journald::Debug,
+                    })
+            };
+            registry
+                .with(
+                    set_up(plain, Journald::Informational)
+                        .with_filter(filter_fn(|event| event.target() != NOTICE)),
+                )
+                .with(
+                    set_up(notice, Journald::Notice).with_filter(filter_fn(|event| event.target() == NOTICE)),
+                )
+                .try_init()
+        }
+        Err(_) => registry.with(text::Lines::stderr()).try_init(),
+    };
+    done.map_err(|error| format!("cannot set up the log: {error}"))
+}
+
+/// Whether stderr is the stream that systemd has connected with the journal (systemd.exec(5), `$JOURNAL_STREAM`).
+/// The variable alone may be inherited by a process whose stderr goes elsewhere.
+fn stderr_is_the_journal() -> bool {
+    let Ok(stream) = std::env::var("JOURNAL_STREAM") else { return false };
+    let Ok(stat) = rustix::fs::fstat(std::io::stderr().as_fd()) else { return false };
+    stream == format!("{}:{}", stat.st_dev, stat.st_ino)
+}
+
+/// Writes a transition.
+pub fn log_change(change: &Change) {
+    if let Some(entry) = entry::of_change(change) {
+        emit(&entry);
+    }
+}
+
+/// The daemon watches `checks` checks.
+pub fn log_started(checks: usize) {
+    let message = format!("stealthcheck {} watches {checks} checks", env!("CARGO_PKG_VERSION"));
+    emit(&Entry {
+        id: Some(ids::STARTED),
+        checks: Some(checks.to_string()),
+        ..Entry::new(Priority::Info, message)
+    });
+}
+
+/// The daemon is on its way down; `why` in one clause.
+pub fn log_stopping(why: &str) {
+    let message = format!("stealthcheck is stopping: {why}");
+    emit(&Entry { id: Some(ids::STOPPING), ..Entry::new(Priority::Info, message) });
+}
+
+/// A configuration of `checks` checks is in force.
+pub fn log_configuration_loaded(checks: usize, files: &[String]) {
+    let message = format!("configuration loaded: {checks} checks, from {}", files.join(", "));
+    emit(&Entry {
+        id: Some(ids::CONFIGURATION_LOADED),
+        checks: Some(checks.to_string()),
+        ..Entry::new(Priority::Info, message)
+    });
+}
+
+/// A configuration is refused; one line for each problem.
+pub fn log_configuration_refused(problems: &[String]) {
+    /// The rest is a command away.
+    const SHOWN: usize = 20;
+    for problem in problems.iter().take(SHOWN) {
+        emit(&Entry::new(Priority::Err, problem.clone()));
+    }
+    let many = match problems.len() {
+        1 => "1 problem".to_owned(),
+        n => format!("{n} problems"),
+    };
+    let message = format!("configuration refused: {many}; `stealthctl validate` shows all");
+    emit(&Entry {
+        id: Some(ids::CONFIGURATION_REFUSED),
+        reason: problems.first().cloned(),
+        ..Entry::new(Priority::Err, message)
+    });
+}
+
+/// The mail server has accepted a notice.
+pub fn log_mail_delivered(notice: &Notice) {
+    let message = format!("{}: mail delivered ({}) to {}", notice.check, notice.kind, notice.to.join(", "));
+    emit(&Entry { id: Some(ids::MAIL_DELIVERED), ..entry::of_notice(notice, Priority::Info, message) });
+}
+
+/// The mail server did not accept a notice; `reason` in one clause. It stays in the spool.
+pub fn log_mail_failed(notice: &Notice, reason: &str) {
+    let message = format!("{}: mail ({}) not delivered yet: {reason}", notice.check, notice.kind);
+    emit(&Entry {
+        id: Some(ids::MAIL_FAILED),
+        reason: Some(reason.to_owned()),
+        ..entry::of_notice(notice, Priority::Warning, message)
+    });
+}
+
+fn clean(text: Option<&str>) -> Option<std::borrow::Cow<'_, str>> {
+    text.map(text::inert)
+}
+
+/// Hands the entry to `tracing`. The field names are the journal's: tracing-journald passes upper case and `_` through,
+/// and leaves out what is `None`.
+fn emit(entry: &Entry) {
+    let Entry { priority, id, message, check, unit, incident, reason, verb, result, until, checks } = entry;
+    let (message, reason, result) =
+        (text::inert(message), clean(reason.as_deref()), clean(result.as_deref()));
+    // What journalctl --user-unit matches. (journalctl -u matches UNIT= of process 1 only, so that no user can write
+    // into another unit's story; `journalctl UNIT=…` finds ours.)
+    let user_unit = unit.as_deref().filter(|_| USER.get() == Some(&true));
+    macro_rules! event {
+        ($target:expr, $level:expr) => {
+            tracing::event!(
+                target: $target,
+                $level,
+                MESSAGE_ID = *id,
+                STEALTHCHECK_CHECK = check.as_deref(),
+                STEALTHCHECK_UNIT = unit.as_deref(),
+                STEALTHCHECK_INCIDENT = incident.as_deref(),
+                STEALTHCHECK_REASON = reason.as_deref(),
+                STEALTHCHECK_VERB = verb.as_deref(),
+                STEALTHCHECK_RESULT = result.as_deref(),
+                STEALTHCHECK_UNTIL = until.as_deref(),
+                STEALTHCHECK_CHECKS = checks.as_deref(),
+                UNIT = unit.as_deref().filter(|_| user_unit.is_none()),
+                USER_UNIT = user_unit,
+                "{message}"
+            )
+        };
+    }
+    match priority {
+        Priority::Err => event!("stealthcheck::journal", Level::ERROR),
+        Priority::Warning => event!("stealthcheck::journal", Level::WARN),
+        Priority::Notice => event!(NOTICE, Level::INFO),
+        Priority::Info => event!("stealthcheck::journal", Level::INFO),
+        Priority::Debug => event!("stealthcheck::journal", Level::DEBUG),
+    }
+}
