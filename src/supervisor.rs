@@ -176,7 +176,7 @@ pub async fn run(options: Options) -> Result<(), Fatal> {
     );
     heartbeat.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
     supervisor.settle().await;
-    journal::started(supervisor.config.checks.len(), &supervisor.configuration.files);
+    journal::log_started(supervisor.config.checks.len(), &supervisor.configuration.files);
     service_manager::ready();
     loop {
         let wakeup = supervisor.until_wakeup();
@@ -236,7 +236,7 @@ impl Supervisor {
             Found::State(saved) => Engine::restore(now, *saved, config.checks.clone()),
             other => {
                 if let Found::Unusable(why) = other {
-                    journal::trouble(&why);
+                    journal::log_trouble(&why);
                     alerts.state = Some(why);
                 }
                 let mut engine = Engine::new();
@@ -321,11 +321,11 @@ impl Supervisor {
             Happening::Manager(state) => self.tell(Event::ManagerChanged(state)),
             Happening::Reachable => {
                 if self.alerts.systemd.take().is_some() {
-                    journal::back("systemd can be reached again");
+                    journal::log_relief("systemd can be reached again");
                 }
             }
             Happening::Unreachable(why) => {
-                journal::trouble(&why);
+                journal::log_trouble(&why);
                 self.alerts.systemd = Some(why);
                 self.tell(Event::ManagerChanged(ManagerState::Unreachable));
             }
@@ -339,19 +339,19 @@ impl Supervisor {
                 self.spooled.push(id);
             }
             MailEvent::Delivered(id) => {
-                journal::mail_delivered(&id);
+                journal::log_mail_delivered(&id);
                 self.alerts.mail = None;
                 self.tell(Event::NoticeDelivered(id));
             }
             MailEvent::Failed { error, next_try, queued } => {
                 // Every try fails in the same words while a server is down: once is enough.
                 if self.alerts.mail.as_ref() != Some(&error) {
-                    journal::mail_failed(&error, next_try, queued);
+                    journal::log_mail_failed(&error, next_try, queued);
                     self.alerts.mail = Some(error);
                 }
             }
-            MailEvent::Dropped { id, to, error } => journal::mail_dropped(&id, &to, &error),
-            MailEvent::Warning(sentence) => journal::trouble(&sentence),
+            MailEvent::Dropped { id, to, error } => journal::log_mail_dropped(&id, &to, &error),
+            MailEvent::Warning(sentence) => journal::log_trouble(&sentence),
         }
     }
 
@@ -359,12 +359,12 @@ impl Supervisor {
         match place {
             Place::Served => {
                 if self.alerts.bus.take().is_some() {
-                    journal::back("the bus can be reached again");
+                    journal::log_relief("the bus can be reached again");
                 }
             }
             Place::Away(why) => {
                 if self.alerts.bus.as_ref() != Some(&why) {
-                    journal::trouble(&why);
+                    journal::log_trouble(&why);
                     self.alerts.bus = Some(why);
                 }
             }
@@ -393,11 +393,11 @@ impl Supervisor {
         file.save(&self.engine.save(clock::now()), durable).await;
         match (&before, &file.trouble) {
             (None, Some(why)) => {
-                journal::trouble(why);
+                journal::log_trouble(why);
                 self.alerts.state = Some(why.clone());
             }
             (Some(_), None) => {
-                journal::back("the state can be written again");
+                journal::log_relief("the state can be written again");
                 self.alerts.state = None;
             }
             _ => {}
@@ -426,7 +426,7 @@ impl Supervisor {
     /// Ends in good order, within a second: what is decided is on the disk, what is not delivered stays in the spool.
     async fn stop(mut self) {
         service_manager::stopping();
-        journal::stopping();
+        journal::log_stopping();
         self.settle().await;
         self.save(true).await;
         self.mailer.stop().await;

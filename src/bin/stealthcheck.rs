@@ -31,9 +31,10 @@ struct Arguments {
 
 fn main() -> ExitCode {
     let arguments = Arguments::parse();
-    journal::init();
+    // A second set-up is the only thing that can fail here, and this is the first.
+    let _ = journal::init(journal::Verbosity::Normal, arguments.user);
     let Some(config) = arguments.config.or_else(|| config::default_path(arguments.user)) else {
-        journal::fatal("neither XDG_CONFIG_HOME nor HOME is set: name the file with --config");
+        journal::log_fatal("neither XDG_CONFIG_HOME nor HOME is set: name the file with --config");
         return ExitCode::from(EX_CONFIG);
     };
     let options =
@@ -55,7 +56,16 @@ fn main() -> ExitCode {
     match outcome {
         Ok(()) => ExitCode::SUCCESS,
         Err(fatal) => {
-            journal::fatal(&fatal.to_string());
+            match &fatal {
+                Fatal::Configuration(problems) => {
+                    let problems: Vec<String> = problems.iter().map(ToString::to_string).collect();
+                    journal::log_problems(&problems);
+                    journal::log_fatal(
+                        "the configuration has problems: nothing is guarded until they are mended",
+                    );
+                }
+                other => journal::log_fatal(&other.to_string()),
+            }
             ExitCode::from(fatal.status())
         }
     }

@@ -159,12 +159,15 @@ impl Supervisor {
         let engine = &self.engine;
         self.waiting.retain(|(name, _)| engine.knows(name));
         self.units.send_replace(self.engine.units().cloned().collect());
-        journal::configuration_loaded(config.checks.len(), &self.configuration.files, warnings);
+        journal::log_configuration_loaded(config.checks.len(), &self.configuration.files);
+        for warning in warnings {
+            journal::log_trouble(warning);
+        }
         self.config = config;
     }
 
     fn refuse(&mut self, problems: &[String]) {
-        journal::configuration_refused(problems);
+        journal::log_configuration_refused(problems);
         let again = self.configuration.refused.as_ref().is_some_and(|(_, known)| known == problems);
         self.configuration.refused = Some((clock::now().wall, problems.to_vec()));
         if !again {

@@ -132,9 +132,9 @@ proptest! {
             mono = mono.saturating_add(advance % 1_000_000_000_000);
             let now = Now { mono: Mono(Duration::from_micros(mono)), wall: Wall(wall) };
             engine.handle(now, event);
-            engine.status(now, &[], true);
+            let _ = engine.status(now, &[], true);
             let saved = engine.save(now);
-            Engine::restore(now, saved, vec![check("c0", "u0.service")]);
+            let _ = Engine::restore(now, saved, vec![check("c0", "u0.service")]);
         }
     }
 }

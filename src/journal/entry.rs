@@ -1,0 +1,280 @@
+//! What is said of a transition: the sentence, how important it is, and the fields. Pure.
+//!
+//! Every field that packaging/stealthcheck.catalog uses in the text for an id is set on every entry with that id, as far
+//! as the change names it.
+
+use super::ids;
+use crate::check::{CheckName, Rung};
+use crate::engine::{Change, What};
+use crate::notice::{NoticeId, Proof};
+use crate::time::Wall;
+use crate::unit::{JobResult, UnitName};
+use crate::verdict::Health;
+
+/// The journal's priorities that we use (syslog(3)).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Priority {
+    Err,
+    Warning,
+    Notice,
+    Info,
+    Debug,
+}
+
+/// One entry.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Entry {
+    pub priority: Priority,
+    pub id: Option<&'static str>,
+    pub message: String,
+    pub check: Option<String>,
+    pub unit: Option<String>,
+    pub incident: Option<String>,
+    pub reason: Option<String>,
+    pub verb: Option<String>,
+    pub result: Option<String>,
+    pub until: Option<String>,
+    pub checks: Option<String>,
+}
+
+impl Entry {
+    pub fn new(priority: Priority, message: String) -> Self {
+        Self {
+            priority,
+            id: None,
+            message,
+            check: None,
+            unit: None,
+            incident: None,
+            reason: None,
+            verb: None,
+            result: None,
+            until: None,
+            checks: None,
+        }
+    }
+}
+
+/// The entry for a mail.
+pub(super) fn of_mail(notice: &NoticeId, priority: Priority, message: String) -> Entry {
+    let incident = notice.incident.to_string();
+    Entry {
+        check: incident.rsplit_once('-').map(|(check, _)| check.to_owned()),
+        incident: Some(incident),
+        ..Entry::new(priority, message)
+    }
+}
+
+/// What the entry speaks of, by the name that says most.
+fn subject(change: &Change) -> String {
+    let check = change.check.as_ref().map(CheckName::to_string);
+    check
+        .or_else(|| change.unit.as_ref().map(UnitName::to_string))
+        .unwrap_or_else(|| "the machine".to_owned())
+}
+
+/// A point in time as a person writes it, in the machine's time zone.
+fn at(time: Wall) -> String {
+    match jiff::Timestamp::from_millisecond(time.0) {
+        Ok(stamp) => {
+            stamp.to_zoned(jiff::tz::TimeZone::system()).strftime("%Y-%m-%d %H:%M:%S %Z").to_string()
+        }
+        Err(_) => "an unknown time".to_owned(),
+    }
+}
+
+/// The entry for a transition; `None` where another entry says it.
+pub(super) fn of_change(change: &Change) -> Option<Entry> {
+    let name = subject(change);
+    let unit = change.unit.as_ref().map_or_else(|| name.clone(), UnitName::to_string);
+    let entry = match &change.what {
+        What::Health { from, to, because } => of_health(&name, &unit, from, to, because)?,
+        What::IncidentOpened { cause } => Entry {
+            id: Some(ids::INCIDENT_OPENED),
+            reason: Some(cause.clone()),
+            ..Entry::new(Priority::Err, format!("{name} is down: {cause}"))
+        },
+        What::IncidentClosed { since, attempts } => {
+            let message = format!("{name} passes again{}; it was down since {}", took(*attempts), at(*since));
+            Entry { id: Some(ids::INCIDENT_CLOSED), ..Entry::new(Priority::Notice, message) }
+        }
+        What::RecoveryAsked { number, rung } => {
+            let (verb, target) = order(rung, &unit);
+            let message = format!("{name}: asked systemd to {verb} {target} (attempt {number})");
+            Entry {
+                id: Some(ids::RECOVERY_ASKED),
+                verb: Some(catalog_verb(rung)),
+                ..Entry::new(Priority::Notice, message)
+            }
+        }
+        What::RecoveryEnded { number, rung, result } => {
+            let priority = match result {
+                JobResult::Done => Priority::Info,
+                JobResult::Refused(_) => Priority::Err,
+                _ => Priority::Warning,
+            };
+            let message = format!("{name}: {} (attempt {number}) ended: {result}", rung.describe());
+            Entry {
+                id: Some(ids::RECOVERY_ENDED),
+                verb: Some(catalog_verb(rung)),
+                result: Some(result.to_string()),
+                ..Entry::new(priority, message)
+            }
+        }
+        What::RecoveryJudged { number, proof } => {
+            let (priority, message, why) = match proof {
+                Proof::Worked => (Priority::Info, format!("{name}: attempt {number} worked"), None),
+                Proof::DidNotHelp(why) => {
+                    let message = format!("{name}: attempt {number} did not help: {why}");
+                    (Priority::Warning, message, Some(why.clone()))
+                }
+            };
+            Entry { id: Some(ids::RECOVERY_JUDGED), reason: why, ..Entry::new(priority, message) }
+        }
+        What::RecoveryHeldBack { why } => Entry {
+            id: Some(ids::RECOVERY_HELD_BACK),
+            reason: Some(why.clone()),
+            ..Entry::new(Priority::Notice, format!("{name}: no recovery for now: {why}"))
+        },
+        What::NeedsYou { why } => Entry {
+            id: Some(ids::NEEDS_YOU),
+            reason: Some(why.clone()),
+            ..Entry::new(Priority::Err, format!("{name} needs you: {why}"))
+        },
+        What::UnitUnknown(true) => Entry {
+            id: Some(ids::UNIT_UNKNOWN),
+            ..Entry::new(Priority::Warning, format!("systemd knows no unit {unit}"))
+        },
+        What::UnitUnknown(false) => Entry {
+            id: Some(ids::UNIT_KNOWN),
+            ..Entry::new(Priority::Info, format!("systemd knows {unit} now"))
+        },
+        What::CrashLoop { restarts } => Entry {
+            id: Some(ids::CRASH_LOOP),
+            result: Some(restarts.to_string()),
+            ..Entry::new(
+                Priority::Err,
+                format!("{name}: systemd restarts {unit} again and again ({restarts} times)"),
+            )
+        },
+    };
+    Some(Entry {
+        check: change.check.as_ref().map(ToString::to_string),
+        unit: change.unit.as_ref().map(ToString::to_string),
+        incident: change.incident.as_ref().map(ToString::to_string),
+        ..entry
+    })
+}
+
+/// Quiet: what an incident's own entries say is not said twice, and of failures in a row only the first is told.
+fn of_health(name: &str, unit: &str, from: &Health, to: &Health, because: &str) -> Option<Entry> {
+    let (priority, id, message, until) = match (from, to) {
+        (_, Health::Down | Health::Starting) | (Health::Down, Health::Passing) => return None,
+        (_, Health::Paused { until }) => {
+            let until = at(*until);
+            (Priority::Notice, ids::PAUSED, format!("{name} is paused until {until}"), Some(until))
+        }
+        (Health::Paused { .. }, _) => {
+            (Priority::Notice, ids::RESUMED, format!("{name} goes on after its pause"), None)
+        }
+        (_, Health::Stopped { until }) => {
+            let (how_long, until) = match until.map(at) {
+                Some(until) => (format!("until {until}"), Some(until)),
+                None => ("for as long as it lasts".to_owned(), None),
+            };
+            let message = format!("{name}: somebody stopped {unit}; that is respected {how_long}");
+            (Priority::Notice, ids::STOPPED_BY_SOMEBODY, message, until)
+        }
+        (_, Health::Failing { n, m }) => {
+            let priority = if *n <= 1 { Priority::Info } else { Priority::Debug };
+            (priority, ids::HEALTH, format!("{name} fails ({n}/{m}): {because}"), None)
+        }
+        (_, Health::Passing) => (Priority::Info, ids::HEALTH, format!("{name} passes: {because}"), None),
+    };
+    Some(Entry { id: Some(id), reason: Some(because.to_owned()), until, ..Entry::new(priority, message) })
+}
+
+fn took(attempts: u32) -> String {
+    match attempts {
+        0 => String::new(),
+        1 => " after 1 recovery attempt".to_owned(),
+        n => format!(" after {n} recovery attempts"),
+    }
+}
+
+/// The verb and the unit of the job.
+fn order(rung: &Rung, unit: &str) -> (&'static str, String) {
+    match rung {
+        Rung::Restart => ("restart", unit.to_owned()),
+        Rung::Start => ("start", unit.to_owned()),
+        Rung::Stop => ("stop", unit.to_owned()),
+        Rung::Reload => ("reload", unit.to_owned()),
+        Rung::StartUnit(other) => ("start", other.to_string()),
+    }
+}
+
+/// The catalog puts the check's unit behind it: `restart web.service`, `start helper.service for web.service`.
+fn catalog_verb(rung: &Rung) -> String {
+    match rung {
+        Rung::StartUnit(other) => format!("start {other} for"),
+        _ => order(rung, "").0.to_owned(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::notice::IncidentId;
+
+    fn said(what: What) -> Entry {
+        said_maybe(what).unwrap()
+    }
+
+    fn said_maybe(what: What) -> Option<Entry> {
+        of_change(&Change {
+            check: Some(CheckName::new("fibridge").unwrap()),
+            unit: Some(UnitName::new("fibridge.service").unwrap()),
+            incident: Some(IncidentId("fibridge-1".into())),
+            what,
+        })
+    }
+
+    #[test]
+    fn transitions_read_as_sentences() {
+        let down = said(What::IncidentOpened { cause: "connection refused".into() });
+        assert_eq!(down.message, "fibridge is down: connection refused");
+        assert_eq!((down.priority, down.reason.as_deref()), (Priority::Err, Some("connection refused")));
+        assert_eq!(down.incident.as_deref(), Some("fibridge-1"));
+
+        let asked = said(What::RecoveryAsked { number: 2, rung: Rung::Restart });
+        assert_eq!(asked.message, "fibridge: asked systemd to restart fibridge.service (attempt 2)");
+        let other = Rung::StartUnit(UnitName::new("helper.service").unwrap());
+        let asked = said(What::RecoveryAsked { number: 1, rung: other });
+        assert_eq!(asked.message, "fibridge: asked systemd to start helper.service (attempt 1)");
+        assert_eq!(asked.verb.as_deref(), Some("start helper.service for"));
+
+        let refused = JobResult::Refused("it is masked".into());
+        let ended = said(What::RecoveryEnded { number: 1, rung: Rung::Restart, result: refused });
+        assert_eq!(ended.message, "fibridge: restart (attempt 1) ended: refused: it is masked");
+        assert_eq!(ended.priority, Priority::Err);
+    }
+
+    #[test]
+    fn nothing_is_said_twice() {
+        let health = |from, to| said_maybe(What::Health { from, to, because: "200 OK".into() });
+        assert!(health(Health::Passing, Health::Down).is_none());
+        assert!(health(Health::Down, Health::Passing).is_none());
+        let first = health(Health::Starting, Health::Passing).unwrap();
+        assert_eq!((first.priority, first.message.as_str()), (Priority::Info, "fibridge passes: 200 OK"));
+        let second = health(Health::Failing { n: 1, m: 3 }, Health::Failing { n: 2, m: 3 }).unwrap();
+        assert_eq!(second.priority, Priority::Debug);
+    }
+
+    #[test]
+    fn a_pause_says_its_end() {
+        let to = Health::Paused { until: Wall(1_795_345_200_000) };
+        let paused = said(What::Health { from: Health::Passing, to, because: String::new() });
+        assert_eq!(paused.id, Some(ids::PAUSED));
+        assert!(paused.until.unwrap().starts_with("2026-11-22"));
+    }
+}
