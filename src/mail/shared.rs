@@ -112,6 +112,7 @@ impl Shared {
             queue.load(found.records);
             queue.release_inherited(is_about_the_host);
         }
+        self.wake();
         for warning in found.warnings {
             self.tell(MailEvent::Warning(warning)).await;
         }
@@ -156,15 +157,8 @@ impl Shared {
     }
 
     /// Takes in a letter and writes it.
-    async fn take_in(&self, letter: compose::Letter, released: bool) {
-        let number = {
-            let mut queue = self.queue();
-            let number = queue.insert(Record::new(letter.clone(), wall()));
-            if released {
-                queue.release(&letter.id);
-            }
-            number
-        };
+    async fn take_in(&self, letter: compose::Letter) {
+        let number = self.queue().insert(Record::new(letter, wall()));
         self.sync(number).await;
         self.wake();
     }
@@ -190,7 +184,7 @@ impl Shared {
             _ => None,
         };
         let letter = compose::letter(&notice, journal.as_ref(), &self.surroundings.place());
-        self.take_in(letter, false).await;
+        self.take_in(letter).await;
     }
 
     pub async fn take_in_host(&self, settings: Option<MailSettings>, subject: &str, body: &str) {
@@ -200,8 +194,10 @@ impl Shared {
         let id = |n| NoticeId { incident: IncidentId(format!("host!{}", at.0).into()), number: n };
         let number = (1..u32::MAX).find(|n| self.queue().find(&id(*n)).is_none()).unwrap_or(1);
         let place = self.surroundings.place();
-        let letter = compose::host_letter(id(number), settings.to, subject, body, at, &place);
-        self.take_in(letter, true).await;
+        let id = id(number);
+        let letter = compose::host_letter(id.clone(), settings.to, subject, body, at, &place);
+        self.take_in(letter).await;
+        self.release(&id);
     }
 
     /// Tries one recipient of one letter; `None` for a letter that is gone.

@@ -37,7 +37,7 @@ pub fn line(text: &str, max: usize) -> String {
     out
 }
 
-/// The lines of `text`, each made harmless and cut as by [`line`], at most `max_lines` of them.
+/// The lines of `text`, each made harmless and cut as by [`line()`], at most `max_lines` of them.
 #[must_use]
 pub fn block(text: &str, max_lines: usize) -> Vec<String> {
     let mut lines: Vec<String> = Vec::new();
