@@ -137,7 +137,10 @@ impl Courier {
             return Err("mail.smtp.username is set, but no password_credential".to_owned());
         };
         let password = self.password(name).map_err(|why| {
-            format!("no SMTP password: {why}; give it to the unit with LoadCredential={name}:/path/to/file")
+            format!(
+                "no SMTP password: {why}; write it to /etc/stealthcheck/credentials/{name} (or give the unit a \
+                 LoadCredential={name}:/path/to/file) and restart stealthcheck"
+            )
         })?;
         Ok(Some(Login::new(username.clone(), password)))
     }
@@ -149,8 +152,16 @@ impl Courier {
         let Some(directory) = &self.credentials else {
             return Err("the service was started without credentials".to_owned());
         };
-        // A few bytes in memory: systemd keeps credentials in a ramfs.
-        let bytes = std::fs::read(directory.join(name)).map_err(|e| match e.kind() {
+        // The administrator's own LoadCredential=NAME:… first; then the file NAME in the directory that the unit loads
+        // whole, under the id `stealthcheck`, which systemd sets before each file's name. A few bytes in a ramfs.
+        let own = std::fs::read(directory.join(name));
+        let read = match own {
+            Err(e) if e.kind() == io::ErrorKind::NotFound => {
+                std::fs::read(directory.join(format!("stealthcheck_{name}")))
+            }
+            other => other,
+        };
+        let bytes = read.map_err(|e| match e.kind() {
             io::ErrorKind::NotFound => format!("there is no credential `{name}`"),
             _ => format!("the credential `{name}` cannot be read: {e}"),
         })?;

@@ -11,10 +11,15 @@ async fn the_login_works_by_both_mechanisms_and_the_password_is_in_no_error() {
     let plain = base64(&format!("\0{name}\0{password}"));
     let login = format!("{} {}", base64(name), base64(password));
     let dir = tempfile::tempdir().unwrap();
-    let credential = dir.path().join("smtp-password");
     let mut with_credentials = surroundings();
     with_credentials.credentials = Some(dir.path().to_owned());
-    for (mechanisms, right) in [("PLAIN LOGIN", plain.clone()), ("LOGIN", login.clone())] {
+    // The second is how systemd names a file of a directory that is loaded whole.
+    let ways = [
+        ("PLAIN LOGIN", plain.clone(), "smtp-password"),
+        ("LOGIN", login.clone(), "stealthcheck_smtp-password"),
+    ];
+    for (mechanisms, right, file) in ways {
+        let credential = dir.path().join(file);
         let server = Server::start(Options { auth: Some((mechanisms, right)), ..Options::default() }).await;
         let mut settings = settings(server.port);
         settings.smtp.username = Some(name.to_owned());
