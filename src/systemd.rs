@@ -11,7 +11,7 @@
 //! calls.rs    questions and orders on the bus        track.rs   one unit: what it is in, what took it down
 //! state.rs    systemd's words into UnitState         jobs.rs    orders until they are answered; refusals
 //! session.rs  the loop on one connection             outbox.rs  what is still to be told
-//! signals.rs, answers.rs: its two inputs from the bus
+//! signals.rs, answers.rs: its two inputs from the bus    watched.rs  what outlives a connection
 //! ```
 
 mod answers;
@@ -22,6 +22,7 @@ mod session;
 mod signals;
 mod state;
 mod track;
+mod watched;
 
 use std::collections::BTreeSet;
 use std::future::Future;
@@ -33,7 +34,8 @@ use crate::check::Rung;
 use crate::engine::AttemptId;
 use crate::unit::{JobResult, ManagerState, UnitName, UnitState};
 use outbox::Outbox;
-use session::{Ended, Watched};
+use session::Ended;
+use watched::Watched;
 
 /// The bus on which systemd is.
 #[derive(Clone, Debug, PartialEq, Eq)]

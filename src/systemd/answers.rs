@@ -2,8 +2,9 @@
 
 use super::Happening;
 use super::calls::{Failure, Reading};
-use super::session::{Done, Session, Unit, Work};
+use super::session::{Done, Session, Work};
 use super::track::{Listed, Read};
+use super::watched::Unit;
 use crate::engine::AttemptId;
 use crate::unit::{ActiveState, LoadState, ManagerState, UnitName, UnitState};
 
@@ -166,7 +167,7 @@ impl Session<'_> {
             Err(failure) if failure.silent => return self.failed(None, &failure),
             Err(failure) => {
                 // Then by one question each.
-                tracing::debug!(%failure, "ListUnitsByNames failed");
+                tracing::debug!("cannot list units, reading each: {failure}");
                 vec![None; names.len()]
             }
         };
@@ -209,9 +210,9 @@ impl Session<'_> {
             && self.ready
             && self.unreadable.insert(unit.clone())
         {
-            tracing::warn!(%unit, %failure, "cannot read the state of a unit");
+            tracing::warn!("cannot read the state of {unit}: {failure}");
         } else {
-            tracing::debug!(%failure, "a question to systemd failed");
+            tracing::debug!("a question to systemd failed: {failure}");
         }
     }
 

@@ -4,7 +4,7 @@
 //! through the outbox. Messages are taken before answers, so that what systemd said first is heard first (the bus keeps
 //! the order of one sender). Nothing in the loop waits for an answer: calls run beside it.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
+use std::collections::{BTreeSet, VecDeque};
 use std::pin::Pin;
 use std::time::Duration;
 
@@ -15,9 +15,9 @@ use zbus::MessageStream;
 use zbus::message::Sequence;
 
 use super::calls::{Failure, Reading, Systemd};
-use super::jobs::{Jobs, Order, refusal};
-use super::state::unit_path;
-use super::track::{Listed, Read, Track};
+use super::jobs::{Order, refusal};
+use super::track::{Listed, Read};
+use super::watched::Unit;
 use super::{Ask, Bus, Client};
 use crate::engine::AttemptId;
 use crate::unit::{JobKind, JobResult, ManagerState, UnitName, UnitState};
@@ -27,63 +27,7 @@ const RECONCILE: Duration = Duration::from_secs(45);
 /// Questions that may be under way at once: a bus gives each connection 128 (max_replies_per_connection).
 const QUESTIONS: usize = 16;
 /// The same for readings that nothing hinted at, so that a job has few of them before it in systemd's queue.
-const ROUTINE_QUESTIONS: usize = 4;
-
-/// What is known of the watched units and of the jobs; outlives the connection.
-#[derive(Default)]
-pub(super) struct Watched {
-    pub units: BTreeMap<UnitName, Unit>,
-    /// The names behind the object that signals come from: several where one is an alias.
-    pub by_path: HashMap<String, Vec<UnitName>>,
-    pub jobs: Jobs,
-}
-
-/// One watched name.
-pub(super) struct Unit {
-    pub path: String,
-    pub track: Track,
-    /// The latest signal about it on this connection.
-    pub heard: Option<Sequence>,
-}
-
-impl Unit {
-    fn new(name: &UnitName) -> Self {
-        Self { path: unit_path(name.as_str()), track: Track::default(), heard: None }
-    }
-}
-
-impl Watched {
-    /// Watches exactly these.
-    fn set(&mut self, names: &BTreeSet<UnitName>) {
-        self.units.retain(|name, _| names.contains(name));
-        for name in names {
-            self.units.entry(name.clone()).or_insert_with(|| Unit::new(name));
-        }
-        self.index();
-    }
-
-    /// Where signals come from has changed.
-    pub fn index(&mut self) {
-        self.by_path.clear();
-        for (name, unit) in &self.units {
-            self.by_path.entry(unit.path.clone()).or_default().push(name.clone());
-        }
-    }
-
-    /// The connection is lost: no answer will come any more.
-    pub fn lost(&mut self, why: &str) -> Vec<(Order, JobResult)> {
-        for unit in self.units.values_mut() {
-            unit.track.read = Read::Idle;
-            unit.heard = None;
-        }
-        self.jobs.lost(why)
-    }
-
-    /// The object of a unit, watched or not.
-    pub fn path(&self, name: &UnitName) -> String {
-        self.units.get(name).map_or_else(|| unit_path(name.as_str()), |unit| unit.path.clone())
-    }
-}
+const ROUTINE_QUESTIONS: usize = 8;
 
 /// Why the loop ended.
 pub(super) enum Ended {
@@ -419,7 +363,7 @@ impl Session<'_> {
                 && let Err(failure) = systemd.reset_failed(order.target()).await
             {
                 // The job itself will tell whether it mattered.
-                tracing::debug!(unit = %order.target(), %failure, "ResetFailedUnit failed");
+                tracing::debug!("cannot reset the failures of {}: {failure}", order.target());
             }
             let answer = systemd.queue(order.method(), order.target()).await;
             let answer = answer.map_err(|failure| Failure { text: refusal(&order, &failure), ..failure });

@@ -7,8 +7,9 @@ use zbus::wire::DynamicDeserialize;
 
 use super::answers::NOT_ON_THE_BUS;
 use super::calls::{LOGIND, SYSTEMD};
-use super::session::{Session, Unit, Work};
+use super::session::{Session, Work};
 use super::state::{Properties, UNIT_PATHS, active_state, unit_path};
+use super::watched::Unit;
 use crate::unit::UnitName;
 
 /// Units whose start means that the manager goes down (systemd.special(7)): with a job on one of them its
@@ -33,11 +34,7 @@ impl Session<'_> {
                 }
                 "JobNew" => self.job_new(message),
                 "JobRemoved" => self.job_removed(message),
-                "Reloading" => {
-                    if parse::<bool>(message) == Some(false) {
-                        self.later(Work::List { all: true });
-                    }
-                }
+                "Reloading" if parse::<bool>(message) == Some(false) => self.later(Work::List { all: true }),
                 "StartupFinished" => self.later(Work::System),
                 _ => {}
             }

@@ -1,0 +1,309 @@
+//! The client of systemd against a bus and a systemd in this process, where every order of messages can be had. What a
+//! real systemd does is for the booted tests.
+
+// Helpers of tests may, as tests may.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+
+use std::collections::BTreeSet;
+use std::time::Duration;
+
+use stealthcheck::check::Rung;
+use stealthcheck::engine::AttemptId;
+use stealthcheck::systemd::{Ask, Bus, Happening, run};
+use stealthcheck::unit::{
+    ActiveState, Job, JobKind, JobResult, LoadState, ManagerState, UnitName, UnitState,
+};
+use tokio::sync::{mpsc, oneshot, watch};
+
+#[path = "systemd/fake.rs"]
+mod fake;
+use fake::{Fake, Script, Unit, unit};
+
+fn name(text: &str) -> UnitName {
+    UnitName::new(text).unwrap()
+}
+
+/// The client under test, and what it tells.
+struct Client {
+    asks: mpsc::Sender<Ask>,
+    units: watch::Sender<BTreeSet<UnitName>>,
+    happenings: mpsc::Receiver<Happening>,
+}
+
+impl Client {
+    fn start(address: String, names: &[&str]) -> Self {
+        let (units, watched) = watch::channel(names.iter().map(|text| name(text)).collect());
+        let (asks, asked) = mpsc::channel(8);
+        // Of one place, so that every wait for the supervisor is waited.
+        let (happen, happenings) = mpsc::channel(1);
+        tokio::spawn(run(Bus::Address(address), watched, asked, happen));
+        Self { asks, units, happenings }
+    }
+
+    /// Connected, and every state of the beginning told.
+    async fn ready(fake: &Fake, names: &[&str]) -> Self {
+        let mut client = Self::start(fake.address(), names);
+        while client.next().await != Happening::Manager(ManagerState::Running) {}
+        client
+    }
+
+    async fn next(&mut self) -> Happening {
+        tokio::time::timeout(Duration::from_secs(5), self.happenings.recv())
+            .await
+            .expect("nothing is told")
+            .unwrap()
+    }
+
+    /// The next state of this unit that is as wanted.
+    async fn unit(&mut self, wanted: &str, is: impl Fn(&UnitState) -> bool) -> UnitState {
+        loop {
+            if let Happening::Unit { unit, state } = self.next().await
+                && unit.as_str() == wanted
+                && is(&state)
+            {
+                return state;
+            }
+        }
+    }
+
+    async fn job_ended(&mut self) -> (UnitName, AttemptId, JobResult, Option<UnitState>) {
+        loop {
+            if let Happening::JobEnded { unit, attempt, result, state } = self.next().await {
+                return (unit, attempt, result, state);
+            }
+        }
+    }
+
+    async fn quiet(&mut self) {
+        let told = tokio::time::timeout(Duration::from_millis(100), self.happenings.recv()).await;
+        assert!(told.is_err(), "told: {told:?}");
+    }
+
+    async fn ask_job(&self, unit: &str, attempt: u64, rung: Rung, reset_failed: bool) {
+        let attempt = AttemptId(attempt);
+        self.asks.send(Ask::Job { unit: name(unit), attempt, rung, reset_failed }).await.unwrap();
+    }
+}
+
+fn up() -> Unit {
+    unit("active", "running", 0, 1)
+}
+
+fn down() -> Unit {
+    unit("inactive", "dead", 0, 1)
+}
+
+async fn fake_with(units: &[(&str, Unit)]) -> Fake {
+    let fake = Fake::start().await;
+    for (name, unit) in units {
+        fake.world.lock().unwrap().units.insert((*name).to_owned(), unit.clone());
+    }
+    fake
+}
+
+async fn eventually(what: impl Fn() -> bool) {
+    for _ in 0..500 {
+        if what() {
+            return;
+        }
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+    panic!("it did not come to that");
+}
+
+#[tokio::test]
+async fn the_states_are_told_before_reachable_and_the_manager_after() {
+    let fake = fake_with(&[("web.service", up())]).await;
+    let mut client = Client::start(fake.address(), &["web.service", "gone.service"]);
+    let mut told = Vec::new();
+    loop {
+        match client.next().await {
+            Happening::Unit { unit, state } => told.push((unit.to_string(), state.load, state.active)),
+            Happening::Reachable => break,
+            other => panic!("{other:?}"),
+        }
+    }
+    told.sort_by(|a, b| a.0.cmp(&b.0));
+    assert_eq!(
+        told,
+        [
+            ("gone.service".to_owned(), LoadState::NotFound, ActiveState::Inactive),
+            ("web.service".to_owned(), LoadState::Loaded, ActiveState::Active),
+        ]
+    );
+    assert_eq!(client.next().await, Happening::Manager(ManagerState::Running));
+    client.quiet().await;
+    let calls = fake.world.lock().unwrap().calls.clone();
+    let place = |method: &str| calls.iter().position(|call| call == method).unwrap();
+    assert!(place("AddMatch") < place("Subscribe") && place("Subscribe") < place("ListUnitsByNames"));
+    assert_eq!(
+        calls.iter().filter(|call| *call == "GetAll").count(),
+        1,
+        "a unit that is not found is not read"
+    );
+}
+
+#[tokio::test]
+async fn an_end_and_a_stop_are_told_apart() {
+    let fake = fake_with(&[("web.service", up())]).await;
+    let mut client = Client::ready(&fake, &["web.service"]).await;
+    fake.set("web.service", down()).await;
+    let state = client.unit("web.service", |state| state.active == ActiveState::Inactive).await;
+    assert_eq!(state.stopped_by, None);
+
+    fake.set("web.service", unit("active", "running", 0, 2)).await;
+    client.unit("web.service", |state| state.active == ActiveState::Active).await;
+    fake.job_new(9, "web.service", "stop").await;
+    fake.set("web.service", unit("deactivating", "stop-sigterm", 9, 2)).await;
+    fake.set("web.service", unit("inactive", "dead", 9, 2)).await;
+    fake.job_removed(9, "web.service", "done").await;
+    fake.set("web.service", unit("inactive", "dead", 0, 2)).await;
+    let settled = |state: &UnitState| state.active == ActiveState::Inactive && state.job.is_none();
+    let state = client.unit("web.service", settled).await;
+    assert_eq!(state.stopped_by, Some(Job { id: 9, kind: JobKind::Stop }));
+}
+
+#[tokio::test]
+async fn a_job_that_ends_before_it_is_named_is_not_missed() {
+    let fake = fake_with(&[("web.service", up())]).await;
+    let mut client = Client::ready(&fake, &["web.service"]).await;
+    fake.world.lock().unwrap().scripts.push_back(Script::EndFirst(7, "done"));
+    client.ask_job("web.service", 3, Rung::Restart, true).await;
+    let (unit, attempt, result, state) = client.job_ended().await;
+    assert_eq!((unit.as_str(), attempt, result), ("web.service", AttemptId(3), JobResult::Done));
+    assert_eq!(state.unwrap().active, ActiveState::Active);
+    let calls = fake.world.lock().unwrap().calls.clone();
+    let place = |method: &str| calls.iter().position(|call| call == method).unwrap();
+    assert!(place("ResetFailedUnit") < place("RestartUnit"), "its failure is not the job's");
+}
+
+#[tokio::test]
+async fn results_and_refusals_are_told_as_such() {
+    let fake = fake_with(&[("web.service", up())]).await;
+    let mut client = Client::ready(&fake, &["web.service"]).await;
+    let helper = Rung::StartUnit(name("helper.service"));
+    fake.world.lock().unwrap().scripts.push_back(Script::Queue(7));
+    client.ask_job("web.service", 1, helper, false).await;
+    eventually(|| fake.world.lock().unwrap().scripts.is_empty()).await;
+    fake.job_removed(6, "web.service", "done").await;
+    fake.job_removed(7, "helper.service", "canceled").await;
+    let (unit, _, result, _) = client.job_ended().await;
+    assert_eq!((unit.as_str(), result), ("web.service", JobResult::Canceled));
+
+    let denied = "org.freedesktop.DBus.Error.InteractiveAuthorizationRequired";
+    for (error, says) in [(denied, "systemctl reload"), ("org.freedesktop.systemd1.UnitMasked", "unmask")] {
+        fake.world.lock().unwrap().scripts.push_back(Script::Refuse(error));
+        client.ask_job("web.service", 2, Rung::Restart, false).await;
+        match client.job_ended().await.2 {
+            JobResult::Refused(reason) => assert!(reason.contains(says), "{reason}"),
+            other => panic!("{other}"),
+        }
+    }
+}
+
+#[tokio::test]
+async fn an_alias_is_told_by_its_own_name() {
+    let fake = fake_with(&[("dbus-broker.service", up())]).await;
+    let alias = ("dbus.service".to_owned(), "dbus-broker.service".to_owned());
+    fake.world.lock().unwrap().aliases.extend([alias]);
+    let mut client = Client::ready(&fake, &["dbus.service", "dbus-broker.service"]).await;
+    fake.set("dbus-broker.service", down()).await;
+    let mut told = BTreeSet::new();
+    while told.len() < 2 {
+        if let Happening::Unit { unit, state } = client.next().await {
+            assert_eq!(state.active, ActiveState::Inactive);
+            told.insert(unit.to_string());
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_unit_that_was_not_there_appears_with_a_reload_and_one_may_be_watched_later() {
+    let fake = fake_with(&[("other.service", up())]).await;
+    let mut client = Client::ready(&fake, &["web.service"]).await;
+    fake.world.lock().unwrap().units.insert("web.service".into(), down());
+    fake.reloaded().await;
+    let state = client.unit("web.service", |_| true).await;
+    assert_eq!((state.load, state.active), (LoadState::Loaded, ActiveState::Inactive));
+
+    client.units.send(BTreeSet::from([name("other.service")])).unwrap();
+    client.unit("other.service", |state| state.active == ActiveState::Active).await;
+    fake.set("web.service", up()).await;
+    client.quiet().await;
+}
+
+#[tokio::test]
+async fn signals_of_strangers_are_not_believed() {
+    let fake = fake_with(&[("web.service", up())]).await;
+    let mut client = Client::ready(&fake, &["web.service"]).await;
+    let reads = || fake.world.lock().unwrap().calls.iter().filter(|call| *call == "GetAll").count();
+    let before = reads();
+    fake.properties_changed("web.service", ":1.666").await;
+    fake.properties_changed("unrelated.service", fake::SYSTEMD).await;
+    client.quiet().await;
+    assert_eq!(reads(), before);
+}
+
+#[tokio::test]
+async fn a_shutdown_is_told() {
+    let fake = fake_with(&[]).await;
+    let mut client = Client::ready(&fake, &[]).await;
+    fake.world.lock().unwrap().system_state = "stopping";
+    fake.job_new(3, "shutdown.target", "start").await;
+    assert_eq!(client.next().await, Happening::Manager(ManagerState::Stopping));
+}
+
+#[tokio::test]
+async fn a_lost_bus_is_told_and_what_happened_meanwhile_is_read() {
+    let fake = fake_with(&[("web.service", up()), ("db.service", up())]).await;
+    let mut client = Client::ready(&fake, &["web.service", "db.service"]).await;
+    // One job that still runs when the bus is back, and one that has ended unheard.
+    fake.world.lock().unwrap().jobs.extend([(7, "restart"), (8, "restart")]);
+    fake.world.lock().unwrap().scripts.extend([Script::Queue(7), Script::Queue(8)]);
+    client.ask_job("web.service", 1, Rung::Restart, false).await;
+    client.ask_job("db.service", 2, Rung::Restart, false).await;
+    eventually(|| fake.world.lock().unwrap().scripts.is_empty()).await;
+    tokio::time::sleep(Duration::from_millis(50)).await;
+    fake.lose_bus().await;
+    assert!(matches!(client.next().await, Happening::Unreachable(why) if why.contains("was lost")));
+
+    let (reply, answer) = oneshot::channel();
+    client.asks.send(Ask::Read { unit: name("web.service"), reply }).await.unwrap();
+    assert!(answer.await.unwrap().unwrap_err().contains("cannot be reached"));
+    client.ask_job("web.service", 3, Rung::Start, false).await;
+    let (_, attempt, result, _) = client.job_ended().await;
+    assert_eq!(attempt, AttemptId(3));
+    assert!(matches!(result, JobResult::Refused(why) if why.contains("cannot be reached")));
+
+    fake.world.lock().unwrap().jobs.remove(&8);
+    fake.world.lock().unwrap().units.insert("web.service".into(), unit("failed", "failed", 0, 2));
+    let mut told = Vec::new();
+    while !told.iter().any(|told| matches!(told, Happening::Manager(_)))
+        || !told.iter().any(|told| matches!(told, Happening::JobEnded { .. }))
+    {
+        told.push(client.next().await);
+    }
+    let place = |is: &dyn Fn(&Happening) -> bool| told.iter().position(is).expect("it is not told");
+    let failed =
+        place(&|told| matches!(told, Happening::Unit { state, .. } if state.active == ActiveState::Failed));
+    assert!(failed < place(&|told| *told == Happening::Reachable));
+    let ended = place(&|told| matches!(told, Happening::JobEnded { attempt: AttemptId(2), .. }));
+    match &told[ended] {
+        Happening::JobEnded { result: JobResult::Refused(why), state: Some(state), .. } => {
+            assert!(why.contains("nobody listened"));
+            assert_eq!(state.active, ActiveState::Active);
+        }
+        other => panic!("{other:?}"),
+    }
+    fake.job_removed(7, "web.service", "done").await;
+    let (_, attempt, result, _) = client.job_ended().await;
+    assert_eq!((attempt, result), (AttemptId(1), JobResult::Done));
+}
+
+#[tokio::test]
+async fn where_there_is_no_bus_the_reason_is_told_once() {
+    let mut client = Client::start("unix:path=/nonexistent/bus".to_owned(), &["web.service"]);
+    assert!(matches!(client.next().await, Happening::Unreachable(why) if why.contains("cannot connect")));
+    tokio::time::sleep(Duration::from_millis(700)).await;
+    client.quiet().await;
+}
