@@ -3,6 +3,8 @@
 //! What probes saw and what runbooks say is data from elsewhere. Nothing of it may move a cursor, change a title, or turn
 //! the reading direction of what stands beside it.
 
+use crate::text::acts;
+
 /// A colour with a meaning.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Paint {
@@ -38,12 +40,6 @@ impl Paint {
 #[must_use]
 pub fn paint(text: &str, paint: Paint, colour: bool) -> String {
     if colour && !text.is_empty() { format!("\x1b[{}m{text}\x1b[0m", paint.code()) } else { text.to_owned() }
-}
-
-/// Whether a terminal would act on `c` instead of showing it: control characters, and what reorders or hides text.
-fn acts(c: char) -> bool {
-    c.is_control()
-        || matches!(c, '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2060}'..='\u{2069}' | '\u{feff}')
 }
 
 /// `text` as one line that does nothing but stand there: line ends and tabs become spaces, whatever else a terminal would
