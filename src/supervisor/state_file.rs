@@ -146,7 +146,7 @@ mod tests {
     async fn what_is_saved_is_found_and_rubbish_is_set_aside() {
         let dir = tempfile::tempdir().unwrap();
         assert!(matches!(load(dir.path(), "1"), Found::Nothing));
-        let saved = Engine::new().save(Now::default());
+        let saved = Engine::new().save(Now::default(), "");
         let mut file = StateFile::new(dir.path());
         file.save(&saved, true).await;
         assert_eq!(file.trouble, None);
@@ -169,7 +169,7 @@ mod tests {
     async fn a_directory_that_refuses_is_trouble_that_is_told() {
         let dir = tempfile::tempdir().unwrap();
         let mut file = StateFile::new(&dir.path().join("gone"));
-        file.save(&Engine::new().save(Now::default()), false).await;
+        file.save(&Engine::new().save(Now::default(), ""), false).await;
         assert!(file.trouble.is_some_and(|why| why.contains("cannot be written")));
     }
 }
