@@ -85,9 +85,11 @@ impl StateFile {
                 let written = tokio::task::spawn_blocking(move || replace(&path, &state, durable)).await;
                 let result = written.unwrap_or_else(|_| Err(io::Error::other("the writer ended")));
                 for done in waiting {
-                    let _ = done.send(
-                        result.as_ref().map(|()| ()).map_err(|e| io::Error::new(e.kind(), e.to_string())),
-                    );
+                    let same = match &result {
+                        Ok(()) => Ok(()),
+                        Err(error) => Err(io::Error::new(error.kind(), error.to_string())),
+                    };
+                    let _ = done.send(same);
                 }
                 let _ = job.done.send(result);
             }
