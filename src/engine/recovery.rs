@@ -271,10 +271,20 @@ fn permitted(now: Now, manager: ManagerState, state: &CheckState, watch: &UnitWa
     {
         return not("systemd itself restarts the unit each time; once more would not help");
     }
+    if come_up_by(state, watch).is_some_and(|until| now.mono < until) {
+        return not("the unit has only just been started");
+    }
     if rung == Rung::Stop && watch.stopped_by_us {
         return not("the unit was stopped as the last resort");
     }
     if now.mono < watch.next_attempt { Err(Hold::Waiting) } else { Ok(rung) }
+}
+
+/// The unit came up otherwise than by an attempt that is under way, by somebody's restart for instance: until when it
+/// has the time to answer.
+fn come_up_by(state: &CheckState, watch: &UnitWatch) -> Option<Mono> {
+    let settling = watch.settling.filter(|_| watch.condition == Condition::Up && watch.attempt.is_none())?;
+    Some(settling.after(state.check.recovery.grace))
 }
 
 /// A unit that has hit its start limit is not started again before `ResetFailed`. That it has is not always visible:
@@ -346,7 +356,7 @@ pub(super) fn next_look(state: &CheckState, watch: &UnitWatch) -> Option<Mono> {
     match &watch.attempt {
         Some(attempt) if attempt.ended.is_none() => Some(attempt.asked.after(JOB_OVERDUE)),
         Some(_) => None,
-        None => Some(watch.next_attempt),
+        None => Some(watch.next_attempt.max(come_up_by(state, watch).unwrap_or_default())),
     }
 }
 

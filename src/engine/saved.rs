@@ -77,6 +77,9 @@ pub struct SavedUnit {
     stopped_by_us: bool,
     /// The `InactiveEnterTimestamp` of the stop that is respected.
     stopped: Option<u64>,
+    /// Since when it is.
+    #[serde(default)]
+    stopped_since: Option<Wall>,
     /// An attempt was under way.
     attempt_open: bool,
 }
@@ -169,7 +172,11 @@ fn save_unit(now: Now, watch: &UnitWatch) -> SavedUnit {
         next_attempt: now.wall_of(watch.next_attempt),
         healthy_since: watch.healthy.map(|since| now.wall_of(since)),
         stopped_by_us: watch.stopped_by_us,
-        stopped: watch.stopped.and(inactive_since).or(watch.restored_stop),
+        stopped: watch.stopped.and(inactive_since).or(watch.restored_stop.map(|(usec, _)| usec)),
+        stopped_since: watch
+            .stopped
+            .or(watch.restored_stop.map(|(_, since)| (now.mono, since)))
+            .map(|(_, since)| since),
         attempt_open: watch.attempt.is_some(),
     }
 }
@@ -215,7 +222,7 @@ fn restore_unit(now: Now, watch: &mut UnitWatch, saved: &SavedUnit) {
     watch.next_attempt = now.mono_of(saved.next_attempt);
     watch.healthy = saved.healthy_since.map(|since| now.mono_of(since).min(now.mono));
     watch.stopped_by_us = saved.stopped_by_us;
-    watch.restored_stop = saved.stopped;
+    watch.restored_stop = saved.stopped.zip(saved.stopped_since);
     if saved.attempt_open {
         // Its job may have ended a moment ago: the unit still has its grace.
         watch.settling = Some(now.mono);

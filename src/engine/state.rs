@@ -121,12 +121,20 @@ impl CheckState {
         }
     }
 
-    /// Failures do not count now: the unit has only just been started, by us or by somebody else (DESIGN: rule 6).
+    /// Failures do not count now: the unit has only just been started, by us or by somebody else (DESIGN: rule 6), or
+    /// somebody's job is taking it down, for good or to start it again (rule 12).
     pub(super) fn excused(&self, now: Mono, watch: Option<&UnitWatch>) -> bool {
         let Some(watch) = watch else { return false };
         if watch.attempt.as_ref().is_some_and(|attempt| attempt.ended.is_none() || now < attempt.grace_until)
         {
             return true;
+        }
+        if let Some(since) = watch.falling {
+            let recovery = &self.check.recovery;
+            return match recovery.after_stop {
+                AfterStop::Never => true,
+                AfterStop::After(lasting) => now < since.after(lasting.max(recovery.grace)),
+            };
         }
         watch.settling.is_some_and(|since| now < since.after(self.check.recovery.grace))
     }
@@ -136,8 +144,15 @@ impl CheckState {
         if let Some((_, until)) = self.pause {
             return Health::Paused { until };
         }
-        if let Some(until) = self.stop_respected(now, watch) {
-            return Health::Stopped { until: until.map(|until| now.wall_of(until)) };
+        if self.stop_respected(now, watch).is_some() {
+            // By the wall clock throughout: what is computed from two clocks differs by a millisecond each time.
+            let until = match self.check.recovery.after_stop {
+                AfterStop::Never => None,
+                AfterStop::After(lasting) => {
+                    watch.and_then(|watch| watch.stopped).map(|(_, since)| since.after(lasting))
+                }
+            };
+            return Health::Stopped { until };
         }
         match self.base {
             Base::Starting => Health::Starting,
