@@ -49,6 +49,11 @@ impl Engine {
         };
         let recovery = &state.check.recovery;
         let Some(incident) = &mut state.incident else { return };
+        if let Some(last) = incident.attempts.last_mut().filter(|last| last.verdict.is_none()) {
+            // The life of the daemon that made it ended before it could be judged, and here we are again.
+            last.verdict = Some(Proof::DidNotHelp(String::new()));
+            state.climbed = state.climbed.saturating_add(1);
+        }
         watch.attempts = watch.attempts.saturating_add(1);
         let exhausted = state.climbed >= recovery.exhausted_after();
         let wait = if exhausted { recovery.backoff.max } else { recovery.backoff.delay(watch.attempts) };
@@ -264,12 +269,14 @@ fn permitted(now: Now, manager: ManagerState, state: &CheckState, watch: &UnitWa
     let Some(rung) = current_rung(&state.check, state.climbed) else {
         return not("no recovery is configured");
     };
-    if let Some(why) = watch.not_ours() {
-        return Err(Hold::Not(why));
-    }
-    if state.incident.as_ref().is_some_and(|incident| incident.crash_loop) && watch.condition == Condition::Up
+    // One reason for all the states that such a unit goes through: each change of it is told.
+    if state.incident.as_ref().is_some_and(|incident| incident.crash_loop)
+        && matches!(watch.condition, Condition::Up | Condition::Starting | Condition::AutoRestart)
     {
         return not("systemd itself restarts the unit each time; once more would not help");
+    }
+    if let Some(why) = watch.not_ours() {
+        return Err(Hold::Not(why));
     }
     if come_up_by(state, watch).is_some_and(|until| now.mono < until) {
         return not("the unit has only just been started");
