@@ -12,3 +12,7 @@ mod lab;
 
 #[path = "lab.rs"]
 mod the_lab;
+
+mod package;
+mod ports;
+mod rights;
