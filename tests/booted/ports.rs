@@ -1,8 +1,6 @@
 //! The samples of guarded units, installed as they say themselves: fibridge, and the redirects of ports 80 and 443
 //! that must be there before it, also after a reboot. fibridge is played by a script at the place of its program.
 
-use std::path::Path;
-
 use crate::lab::{MINUTE, Machine, checkout};
 
 /// Answers "fibridge" by HTTP on 9001, and on 9002 says "fibridge's TLS port" to who connects.
@@ -35,7 +33,7 @@ const HTTP: &str = "curl -s -m 2 http://192.0.2.1/";
 const TLS: &str = "timeout 2 bash -c 'exec 3<>/dev/tcp/192.0.2.1/443 && head -n 1 <&3'";
 
 fn install_samples(machine: &Machine) {
-    let push = |file: &str, dest: &str| machine.push(&checkout().join(Path::new(file)), dest);
+    let push = |file: &str, dest: &str| machine.push(&checkout().join(file), dest);
     push("units/fibridge.service", "/etc/systemd/system/");
     push("units/fibridge-ports.service", "/etc/systemd/system/");
     push("config/rules.v4", "/etc/iptables/rules.v4");
@@ -73,6 +71,8 @@ fn redirects_are_back_after_a_reboot_and_fibridge_is_guarded() {
     machine.install_deb();
     install_samples(&machine);
     machine.push(&checkout().join("config/fibridge.yaml"), "/etc/stealthcheck/conf.d/");
+    // Nothing of what the sample says, but what it leaves to the defaults: quicker than a person would want it.
+    machine.configure("defaults: { timeout: 500ms, retry: 200ms, grace: 1s }\n");
     machine.sh_ok("systemctl enable stealthcheck");
     machine.reboot();
 

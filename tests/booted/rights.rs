@@ -10,18 +10,20 @@ const AT_ONCE: Duration = Duration::from_secs(5);
 
 /// Calls a method of systemd's manager as the daemon's user does.
 fn daemon_asks(machine: &Machine, method_and_arguments: &str) -> Output {
-    machine.sh(&format!(
-        "runuser -u stealthcheck -- busctl call org.freedesktop.systemd1 /org/freedesktop/systemd1 \
-         org.freedesktop.systemd1.Manager {method_and_arguments} 2>&1"
-    ))
+    const SYSTEMD: &str =
+        "org.freedesktop.systemd1 /org/freedesktop/systemd1 org.freedesktop.systemd1.Manager";
+    call(machine, "stealthcheck", SYSTEMD, method_and_arguments)
 }
 
-/// Calls the daemon as `user` does: a member with its interface.
+/// Calls a method of the daemon as `user` does.
 fn user_asks(machine: &Machine, user: &str, interface: &str, method_and_arguments: &str) -> Output {
-    machine.sh(&format!(
-        "runuser -u {user} -- busctl call io.iobio.Stealthcheck1 /io/iobio/Stealthcheck1 \
-         {interface} {method_and_arguments} 2>&1"
-    ))
+    let object = format!("io.iobio.Stealthcheck1 /io/iobio/Stealthcheck1 {interface}");
+    call(machine, user, &object, method_and_arguments)
+}
+
+fn call(machine: &Machine, user: &str, object: &str, method_and_arguments: &str) -> Output {
+    let words = object.split(' ').chain(method_and_arguments.split(' '));
+    machine.run(&["runuser", "-u", user, "--", "busctl", "call"].into_iter().chain(words).collect::<Vec<_>>())
 }
 
 const OURS: &str = "io.iobio.Stealthcheck1.Manager";
@@ -35,7 +37,7 @@ fn refused(what: &str, call: impl FnOnce() -> Output) {
     let output = call();
     let denied = ["Access denied", "Permission denied", "Interactive authentication required"];
     assert!(
-        !output.success() && denied.iter().any(|word| output.stdout.contains(word)),
+        !output.success() && denied.iter().any(|word| output.stderr.contains(word)),
         "{what} is not refused: {output}"
     );
     assert!(start.elapsed() < AT_ONCE, "{what} was refused after {:?}", start.elapsed());
@@ -110,10 +112,8 @@ fn the_daemon_may_ask_for_what_is_configured_and_nothing_else() {
     ] {
         refused(call, || daemon_asks(&machine, call));
     }
-    refused("logind's PowerOff", || {
-        machine.sh("runuser -u stealthcheck -- busctl call org.freedesktop.login1 /org/freedesktop/login1 \
-             org.freedesktop.login1.Manager PowerOff b false 2>&1")
-    });
+    let login = "org.freedesktop.login1 /org/freedesktop/login1 org.freedesktop.login1.Manager";
+    refused("logind's PowerOff", || call(&machine, "stealthcheck", login, "PowerOff b false"));
     // The list is root's, and so is where it is.
     assert_eq!(machine.sh_ok("stat -c %U:%a /run/stealthcheck.authorized"), "root:644");
     for attempt in [
@@ -229,11 +229,10 @@ fn everybody_may_look_and_only_root_may_direct() {
 
     // Nobody else can take its place, not even while it is empty.
     machine.sh_ok("systemctl stop stealthcheck");
-    let take = "busctl call org.freedesktop.DBus /org/freedesktop/DBus org.freedesktop.DBus \
-                RequestName su io.iobio.Stealthcheck1 0 2>&1";
+    let bus = "org.freedesktop.DBus /org/freedesktop/DBus org.freedesktop.DBus";
+    let takes = |user: &str| call(&machine, user, bus, "RequestName su io.iobio.Stealthcheck1 0");
     for user in ["somebody", "nobody", "root"] {
-        let output = machine.sh(&format!("runuser -u {user} -- {take}"));
-        assert!(!output.success() && output.stdout.contains("not allowed to own"), "{user}: {output}");
+        refused(user, || takes(user));
     }
-    allowed(&machine.sh(&format!("runuser -u stealthcheck -- {take}")));
+    allowed(&takes("stealthcheck"));
 }
