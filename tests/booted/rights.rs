@@ -156,8 +156,9 @@ fn an_alias_is_recovered(machine: &Machine) {
 }
 
 fn without_polkit_it_tells_and_goes_on(machine: &Machine, web: &crate::lab::Victim<'_>) {
-    machine.wait_for("web to serve", MINUTE, || (web.status() == 200).then_some(()));
-    machine.sh_ok("stealthctl check web");
+    machine.configure(&format!("checks:\n{}", check("web", "web.service", 9001, "")));
+    machine.sh_ok("systemctl reload stealthcheck");
+    machine.wait_for("web to pass", MINUTE, || machine.sh("stealthctl check web").success().then_some(()));
     machine.sh_ok("systemctl mask --runtime --now polkit");
     let daemon = machine.unit("stealthcheck.service", "MainPID");
     web.fault("hang-once");
@@ -170,6 +171,7 @@ fn without_polkit_it_tells_and_goes_on(machine: &Machine, web: &crate::lab::Vict
         })
     });
     assert!(told.contains("systemd does not let stealthcheck restart web.service"), "{told}");
+    assert!(told.contains("systemctl status polkit"), "{told}");
     assert_eq!(web.status(), 0, "who has restarted it?");
     let shown = machine.run(&["stealthctl", "status", "web"]);
     assert!(shown.stdout.contains("does not let stealthcheck restart web.service"), "{shown}");
