@@ -93,6 +93,7 @@ fn redirects_are_back_after_a_reboot_and_fibridge_is_guarded() {
 
     it_comes_back(&machine);
     rules_that_cannot_be_restored_are_told(&machine);
+    rules_that_nobody_restored_are_missed(&machine);
 }
 
 fn it_comes_back(machine: &Machine) {
@@ -127,5 +128,16 @@ fn rules_that_cannot_be_restored_are_told(machine: &Machine) {
     machine.write("/etc/iptables/rules.v4", &rules);
     machine.sh_ok("iptables -t nat -F PREROUTING");
     wait_for_health(machine, "fibridge-ports", "passing");
+    served_outside(machine);
+}
+
+/// A oneshot that remains is up once it has run; one that nobody has run is down, and not at rest.
+fn rules_that_nobody_restored_are_missed(machine: &Machine) {
+    machine.sh_ok("systemctl disable fibridge-ports");
+    machine.reboot();
+    wait_for_health(machine, "fibridge-ports", "passing");
+    let opened = ["MESSAGE_ID=37b1109219714d0397f2fe951e243f4f", "STEALTHCHECK_CHECK=fibridge-ports", "-b"];
+    let entries = machine.journal_entries(&opened);
+    assert_eq!(entries.len(), 1, "{entries:#?}");
     served_outside(machine);
 }
