@@ -5,6 +5,7 @@
 
 use std::time::Duration;
 
+use crate::text::acts;
 use crate::time::human;
 
 /// How long ago something was: nobody wants the milliseconds of an age.
@@ -54,12 +55,6 @@ impl Paint {
 #[must_use]
 pub fn paint(text: &str, paint: Paint, colour: bool) -> String {
     if colour && !text.is_empty() { format!("\x1b[{}m{text}\x1b[0m", paint.code()) } else { text.to_owned() }
-}
-
-/// Whether a terminal would act on `c` instead of showing it: control characters, and what reorders or hides text.
-fn acts(c: char) -> bool {
-    c.is_control()
-        || matches!(c, '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2060}'..='\u{2069}' | '\u{feff}')
 }
 
 /// `text` as one line that does nothing but stand there: line ends and tabs become spaces, whatever else a terminal would

@@ -136,8 +136,14 @@ impl CheckState {
         if let Some((_, until)) = self.pause {
             return Health::Paused { until };
         }
-        if let Some(until) = self.stop_respected(now, watch) {
-            return Health::Stopped { until: until.map(|until| now.wall_of(until)) };
+        if self.stop_respected(now, watch).is_some() {
+            // By the wall clock as it was then: computed anew each time it would waver by the odd millisecond.
+            let since = watch.and_then(|watch| watch.stopped).map(|(_, since)| since);
+            let until = match self.check.recovery.after_stop {
+                AfterStop::Never => None,
+                AfterStop::After(lasting) => since.map(|since| since.after(lasting)),
+            };
+            return Health::Stopped { until };
         }
         match self.base {
             Base::Starting => Health::Starting,

@@ -64,6 +64,8 @@ pub(super) struct InFlight {
     pub rung: Rung,
     /// Its number in that check's incident.
     pub number: u32,
+    /// The incidents that have it in their record, by check, and its number there.
+    pub told: Vec<(CheckName, u32)>,
     pub asked: Mono,
     /// The unit's InvocationID before it.
     pub invocation_before: String,
@@ -98,8 +100,8 @@ pub(super) struct UnitWatch {
     pub restarts: VecDeque<Mono>,
     /// The reader was told that systemd does not know the unit.
     pub unknown_told: bool,
-    /// From before a restart of the daemon: the `InactiveEnterTimestamp` of a stop that was respected.
-    pub restored_stop: Option<u64>,
+    /// From before a restart of the daemon: since when a stop was respected, and the unit's `InactiveEnterTimestamp`.
+    pub restored_stop: Option<(Mono, u64)>,
 }
 
 impl UnitWatch {
@@ -134,14 +136,7 @@ impl UnitWatch {
         }
         match condition {
             Condition::Stopped if self.stopped.is_none() => {
-                let since = match (&self.state, state.inactive_enter_usec) {
-                    // Seen for the first time: by systemd's own record.
-                    (None, usec) if usec > 0 => {
-                        Wall(i64::try_from(usec / 1000).unwrap_or(i64::MAX)).min(now.wall)
-                    }
-                    _ => now.wall,
-                };
-                self.stopped = Some((now.mono_of(since), since));
+                self.stopped = Some(self.stopped_since(now, &state));
             }
             Condition::Stopped | Condition::Stopping | Condition::Unread => {}
             _ => self.stopped = None,
@@ -200,10 +195,34 @@ impl UnitWatch {
             return false;
         }
         match (&self.state, &self.condition) {
-            (None, _) => !expected_up || self.restored_stop == Some(state.inactive_enter_usec),
+            (None, _) => !expected_up || self.known_stop(state).is_some(),
             (Some(old), Condition::Stopped) => old.inactive_enter_usec == state.inactive_enter_usec,
             _ => false,
         }
+    }
+
+    /// Since when the unit is stopped: from now, unless it was so already when it was first seen. Then a stop that is
+    /// remembered counts from its beginning, any other from systemd's own record of it.
+    fn stopped_since(&self, now: Now, state: &UnitState) -> (Mono, Wall) {
+        if self.state.is_some() {
+            return (now.mono, now.wall);
+        }
+        if let Some(since) = self.known_stop(state) {
+            return (since, now.wall_of(since));
+        }
+        match i64::try_from(state.inactive_enter_usec / 1000) {
+            Ok(millis) if millis > 0 => {
+                let since = Wall(millis).min(now.wall);
+                (now.mono_of(since), since)
+            }
+            _ => (now.mono, now.wall),
+        }
+    }
+
+    /// The stop from before a restart of the daemon, if it is the one that the unit is still in.
+    fn known_stop(&self, state: &UnitState) -> Option<Mono> {
+        let (since, usec) = self.restored_stop?;
+        (usec == state.inactive_enter_usec).then_some(since)
     }
 
     fn count_restarts(&mut self, now: Mono, state: &UnitState) {
