@@ -413,6 +413,11 @@ pub(super) fn next_clause(now: Now, state: &CheckState, watch: Option<&UnitWatch
     format!("{rung} in {} (attempt {})", in_(watch.next_attempt), incident.attempts_total.saturating_add(1))
 }
 
+fn capitalised(clause: &str) -> String {
+    let mut letters = clause.chars();
+    letters.next().map_or_else(String::new, |first| first.to_uppercase().chain(letters).collect())
+}
+
 /// The sentence for a mail: what happens next.
 pub(super) fn next_sentence(now: Now, state: &CheckState, watch: Option<&UnitWatch>) -> String {
     let Some(incident) = &state.incident else { return String::new() };
@@ -422,6 +427,7 @@ pub(super) fn next_sentence(now: Now, state: &CheckState, watch: Option<&UnitWat
     let clause = next_clause(now, state, watch);
     match &incident.needs_you {
         Some(why) => format!("It needs you: {why}. Next: {clause}."),
-        None => format!("Next: {clause}."),
+        // Stands under a heading that says "next".
+        None => format!("{}.", capitalised(&clause)),
     }
 }
