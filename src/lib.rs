@@ -1,5 +1,55 @@
 //! stealthcheck: a systemd-native supervisor. It reconciles unit states: what an administrator declared healthy in YAML
 //! against what probes and systemd say, by jobs that systemd runs and mails that people read.
+//!
+//! A functional core in an imperative shell; one crate, a library and two thin binaries.
+//!
+//! ```text
+//!   targets       systemd        operators        the service manager
+//!      │ answers     │ states,       │ stealthctl      │ SIGHUP, SIGTERM
+//!      ▼             ▼ jobs          ▼                 ▼
+//!   probe         systemd          bus            (signals, time)
+//!      └──────┬──────┴───────┬───────┴─────────────────┘
+//!             ▼ Event        │
+//!        ┌─────────── supervisor: the only loop ───────────┐
+//!        │   engine.handle(now, event) -> Vec<Action>      │◄── config (checked once, replaced whole)
+//!        └──────┬──────────┬──────────┬──────────┬─────────┘
+//!               ▼          ▼          ▼          ▼
+//!             probe     systemd     mail      journal, service_manager, state.json
+//!            (a run)    (a job)   (a notice)  (a transition)
+//! ```
+//!
+//! What a probe saw becomes an observation; the engine turns observations and unit states into health, incidents, jobs
+//! and notices. "Asked for" and "done" are always two events: the engine wishes for a job and is told later how it ended.
+//! What it decides is written to `state.json` before it is done, so that a crash at any moment forgets nothing.
+//!
+//! # Layers
+//!
+//! ```text
+//! bin -> supervisor, ctl -> probe, systemd, mail, bus, journal, service_manager -> engine, config
+//!                                                       -> check, unit, verdict, notice, status, text, time
+//! ```
+//!
+//! Nothing points back, and the shell's modules do not know each other. `tests/layers.rs` reads the `use` lines and holds
+//! this; it also sees to it that the core speaks of no clock, file or socket.
+//!
+//! # Where to put things
+//!
+//! - **Another probe**: its settings as a variant of [`check::Probe`]; how they are written in `config/probes.rs`; one file
+//!   in `probe/` with `run(&settings, &attempt) -> Result<String, Trouble>`. Whose trouble it is, the target's or our own,
+//!   is the only thing it decides.
+//! - **Another rule**: in `engine/`, with a story in `tests/engine/rules.rs` that fails without it. If it is hard to test
+//!   there, the design is wrong.
+//! - **Another thing to tell**: a [`engine::What`], its sentence in `journal/entry.rs`, its id in `journal/ids.rs`, and what
+//!   it means to whoever reads it at night in `packaging/stealthcheck.catalog`.
+//! - **Another command**: a method in `bus/manager.rs` (permitted by polkit before it becomes a request), its answer in
+//!   `supervisor/requests.rs`, its words in `ctl/`.
+//!
+//! # Tests
+//!
+//! `cargo test` needs nothing but Rust: the core on a simulated machine (`tests/engine/`), probes and mail against servers
+//! in the process, systemd and our own bus interface over peer-to-peer D-Bus, configurations that are wrong beside their
+//! exact messages (`tests/config/`). `sudo ./tests/run` adds the package and the booted tests: real machines with a real
+//! systemd, D-Bus, polkit, journald and mail server (`tests/lab/`, `tests/booted/`).
 
 pub mod check;
 pub mod engine;
