@@ -86,7 +86,7 @@ impl StateFile {
                 let result = written.unwrap_or_else(|_| Err(io::Error::other("the writer ended")));
                 for done in waiting {
                     let _ = done.send(
-                        result.as_ref().map(|()| ()).map_err(|e| io::Error::new(e.kind(), e.to_string())),
+                        result.as_ref().copied().map_err(|e| io::Error::new(e.kind(), e.to_string())),
                     );
                 }
                 let _ = job.done.send(result);
