@@ -99,7 +99,7 @@ pub struct Problem {
 impl fmt::Display for Problem {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         // A file's name can hold anything but a slash.
-        f.write_str(&report::visible(&self.file.to_string_lossy()))?;
+        f.write_str(&crate::text::visible(&self.file.to_string_lossy()))?;
         if let Some(line) = self.line {
             write!(f, ":{line}")?;
         }

@@ -217,7 +217,7 @@ fn count(n: usize, what: &str) -> String {
     if n == 1 { format!("1 {what}") } else { format!("{n} {what}s") }
 }
 
-fn clean(text: Option<&str>) -> Option<std::borrow::Cow<'_, str>> {
+fn clean(text: Option<&str>) -> Option<String> {
     text.map(text::inert)
 }
 

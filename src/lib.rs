@@ -5,6 +5,7 @@ pub mod check;
 pub mod engine;
 pub mod notice;
 pub mod status;
+pub mod text;
 pub mod time;
 pub mod unit;
 pub mod verdict;

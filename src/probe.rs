@@ -24,7 +24,6 @@ mod http;
 mod resolve;
 mod secure;
 mod tcp;
-pub mod text;
 mod trouble;
 
 use resolve::Resolver;

@@ -128,6 +128,8 @@ struct Supervisor {
     /// Something changed that the state file must know.
     dirty: bool,
     started: Wall,
+    /// The kernel's id of this boot.
+    boot: String,
     status_line: String,
     alerts: Alerts,
 }
@@ -215,6 +217,7 @@ struct Asked {
 impl Supervisor {
     fn new(options: Options, config: Config) -> (Self, Inputs, Asked) {
         let now = clock::now();
+        let boot = clock::boot();
         let (asks, asks_seen) = mpsc::channel(CHANNEL);
         let (happenings, happenings_seen) = mpsc::channel(CHANNEL);
         let (internal, internal_seen) = mpsc::channel(CHANNEL);
@@ -233,7 +236,7 @@ impl Supervisor {
             }
         };
         let (engine, actions) = match found {
-            Found::State(saved) => Engine::restore(now, *saved, config.checks.clone()),
+            Found::State(saved) => Engine::restore(now, &boot, *saved, config.checks.clone()),
             other => {
                 if let Found::Unusable(why) = other {
                     journal::log_trouble(&why);
@@ -271,6 +274,7 @@ impl Supervisor {
             spooled: Vec::new(),
             dirty: true,
             started: now.wall,
+            boot,
             status_line: String::new(),
             alerts,
         };
@@ -390,7 +394,7 @@ impl Supervisor {
     async fn save(&mut self, durable: bool) {
         let Some(file) = &mut self.state else { return };
         let before = file.trouble.take();
-        file.save(&self.engine.save(clock::now()), durable).await;
+        file.save(&self.engine.save(clock::now(), &self.boot), durable).await;
         match (&before, &file.trouble) {
             (None, Some(why)) => {
                 journal::log_trouble(why);

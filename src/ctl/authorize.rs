@@ -1,30 +1,31 @@
 //! `stealthctl authorize`: writes down, as root, what the daemon may ask systemd for.
 //!
-//! In: the configuration, which root owns, and systemd's word on which of its units are aliases: polkit is asked about a
-//! unit's own name, whatever name the job was asked for by. Out: a file of lines `VERB UNIT` that polkit's rule for the daemon looks into,
-//! replaced in one rename: a question that polkit is asked meanwhile sees the old list or the new, never half of one.
-//! A configuration that is refused changes nothing.
+//! In: the configuration, which root owns, and from systemd the names behind aliases, for by those it asks polkit. Out: a
+//! file of lines `VERB UNIT` that polkit's rule for the daemon looks into, replaced in one rename: a question that polkit
+//! is asked meanwhile sees the old list or the new, never half of one. A configuration that is refused changes nothing.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs::{File, OpenOptions, Permissions};
 use std::io::{self, Write as _};
 use std::os::unix::fs::{OpenOptionsExt as _, PermissionsExt as _};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use futures_util::future::join_all;
 use zbus::OwnedObjectPath;
 
 use super::exit::{Exit, Failure};
+
 use super::text::inert;
 use super::validate::default_file;
 use crate::bus::Bus;
 use crate::config;
 use crate::unit::UnitName;
 
-/// The service's start waits for this command, and does not hang on a bus that does.
+/// A systemd that takes longer is asked in vain, and the names stand as they are written.
 const PATIENCE: Duration = Duration::from_secs(5);
 
-/// A unit as `ListUnitsByNames` tells of it: its own name, and nine things of no interest here.
+/// A unit as `ListUnitsByNames` has it: its own name, description, states, what it follows, its object, its job.
 type Listed = (String, String, String, String, String, String, OwnedObjectPath, u32, String, OwnedObjectPath);
 
 #[zbus::proxy(
@@ -33,7 +34,6 @@ type Listed = (String, String, String, String, String, String, OwnedObjectPath, 
     default_path = "/org/freedesktop/systemd1"
 )]
 trait Systemd {
-    /// One answer for each name, in their order, whether such a unit is loaded or there at all.
     fn list_units_by_names(&self, names: &[&str]) -> zbus::Result<Vec<Listed>>;
 }
 
@@ -49,11 +49,11 @@ pub(super) async fn authorize(config: Option<PathBuf>, output: &Path, bus: Bus) 
         Failure::new(Exit::Config, format!("{output} stays as it is: {first}{more}"))
     })?;
     let mut pairs = config::permitted(&config);
-    let asked = tokio::time::timeout(PATIENCE, with_own_names(bus, &pairs)).await;
-    // Without systemd's answer the names stand as they are written, which is right for all but aliases.
-    if let Ok(Ok(own)) = asked {
-        pairs.extend(own);
-    }
+    let units: BTreeSet<UnitName> = pairs.iter().map(|(_, unit)| unit.clone()).collect();
+    let behind = tokio::time::timeout(PATIENCE, behind(&units, bus)).await.unwrap_or_default();
+    let real: Vec<_> =
+        pairs.iter().filter_map(|(verb, unit)| Some((*verb, behind.get(unit)?.clone()))).collect();
+    pairs.extend(real);
     let list: String = pairs.iter().map(|(verb, unit)| format!("{verb} {unit}\n")).collect();
     replace(output, list.as_bytes()).map_err(|error| {
         let exit = match error.kind() {
@@ -65,20 +65,29 @@ pub(super) async fn authorize(config: Option<PathBuf>, output: &Path, bus: Bus) 
     Ok(Exit::Ok)
 }
 
-/// The same pairs, under the names that systemd itself has for the units.
-async fn with_own_names(
-    bus: Bus,
-    pairs: &BTreeSet<(&'static str, UnitName)>,
-) -> zbus::Result<Vec<(&'static str, UnitName)>> {
-    let names: Vec<&str> = pairs.iter().map(|(_, unit)| unit.as_str()).collect();
+/// The units that have another name than they were asked for by. None where systemd cannot be asked: without a systemd
+/// there is nobody to ask polkit either.
+async fn behind(units: &BTreeSet<UnitName>, bus: Bus) -> BTreeMap<UnitName, UnitName> {
     let connection = match bus {
         Bus::System => zbus::Connection::system().await,
         Bus::User => zbus::Connection::session().await,
-    }?;
-    let listed = SystemdProxy::new(&connection).await?.list_units_by_names(&names).await?;
-    let own =
-        pairs.iter().zip(listed).filter_map(|((verb, _), line)| Some((*verb, UnitName::new(&line.0).ok()?)));
-    Ok(own.collect())
+    };
+    let Ok(connection) = connection else { return BTreeMap::new() };
+    let Ok(systemd) = SystemdProxy::new(&connection).await else { return BTreeMap::new() };
+    let names: Vec<&str> = units.iter().map(UnitName::as_str).collect();
+    let listed = match systemd.list_units_by_names(&names).await {
+        Ok(listed) if listed.len() == names.len() => listed.into_iter().map(Some).collect(),
+        // One name that systemd cannot load fails the question for all: then each by itself.
+        _ => {
+            let each = names.iter().map(async |name| systemd.list_units_by_names(&[name]).await.ok()?.pop());
+            join_all(each).await
+        }
+    };
+    let named = units.iter().zip(listed).filter_map(|(asked, listed)| {
+        let real = UnitName::new(&listed?.0).ok()?;
+        (real != *asked).then(|| (asked.clone(), real))
+    });
+    named.collect()
 }
 
 /// Puts `content` in the place of the file at `path`, readable by all, whole or not at all.

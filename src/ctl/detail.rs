@@ -2,10 +2,10 @@
 
 use super::render::{mark, observed};
 use super::style::Style;
-use super::text::{Paint, inert, paint, width, wrap};
+use super::text::{Paint, age, due, inert, paint, width, wrap};
 use crate::notice::{Attempt, Proof};
 use crate::status::{CheckStatus, IncidentStatus, Snapshot};
-use crate::time::{Wall, human};
+use crate::time::Wall;
 use crate::unit::UnitState;
 use crate::verdict::{Health, Observation, Seen};
 
@@ -40,8 +40,8 @@ fn block(check: &CheckStatus, now: Wall, style: &Style) -> String {
     if let Some(at) = check.next_probe {
         let at_clock = style.clock(at, now);
         let text = match at.since(now) {
-            due if due.is_zero() => format!("due since {at_clock}"),
-            due => format!("at {at_clock}, in {}", human(due)),
+            left if left.is_zero() => format!("due since {at_clock}"),
+            left => format!("at {at_clock}, in {}", due(left)),
         };
         page.line("Probe", &text);
     }
@@ -56,15 +56,15 @@ fn block(check: &CheckStatus, now: Wall, style: &Style) -> String {
 }
 
 fn since(check: &CheckStatus, now: Wall, style: &Style) -> String {
-    let lasting = format!(" for {}, since {}", human(now.since(check.since)), style.moment(check.since));
+    let lasting = format!(" for {}, since {}", age(now.since(check.since)), style.moment(check.since));
     match &check.health {
         Health::Paused { until } => {
-            format!("{lasting}, until {} ({} left)", style.clock(*until, now), human(until.since(now)))
+            format!("{lasting}, until {} ({} left)", style.clock(*until, now), due(until.since(now)))
         }
         Health::Stopped { until: Some(until) } => format!(
             "{lasting}, by somebody; left so until {} ({} left)",
             style.clock(*until, now),
-            human(until.since(now))
+            due(until.since(now))
         ),
         Health::Stopped { until: None } => format!("{lasting}, by somebody; left so for as long as it lasts"),
         _ => lasting,
@@ -90,7 +90,7 @@ fn unit_clauses(state: &UnitState) -> Vec<String> {
 }
 
 fn attempt(attempt: &Attempt, now: Wall) -> String {
-    let mut text = format!("{} {} ago", attempt.rung.describe(), human(now.since(attempt.asked)));
+    let mut text = format!("{} {} ago", attempt.rung.describe(), age(now.since(attempt.asked)));
     match &attempt.result {
         Some(result) => text.push_str(&format!(", job {}", inert(&result.to_string()))),
         None => text.push_str(", job under way"),
@@ -125,7 +125,7 @@ impl Page<'_> {
     }
 
     fn incident(&mut self, incident: &IncidentStatus, now: Wall) {
-        let lasts = human(now.since(incident.since));
+        let lasts = age(now.since(incident.since));
         self.line("Incident", &format!("{}, open for {lasts}", inert(&incident.id.0)));
         self.text("Cause", &inert(&incident.cause));
         let limit = incident.limit.map_or_else(|| "no limit".to_owned(), |limit| format!("limit {limit}"));
@@ -165,10 +165,8 @@ impl Page<'_> {
             .map(|seen| {
                 let first = self.style.clock(seen.first, now);
                 let dash = if self.style.unicode { "–" } else { "-" };
-                let span = match seen.count {
-                    0 | 1 => first,
-                    _ => format!("{first} {dash} {}", self.style.clock(seen.last, now)),
-                };
+                let last = self.style.clock(seen.last, now);
+                let span = if first == last { first } else { format!("{first} {dash} {last}") };
                 let times = if seen.count > 1 { format!("{} times", seen.count) } else { String::new() };
                 (span, times, seen)
             })
@@ -186,7 +184,7 @@ impl Page<'_> {
             let sign = paint(sign, with, self.style.colour);
             let pad = " ".repeat(span_room.saturating_sub(width(&span)));
             let times = if times_room > 0 { format!("  {times:>times_room$}") } else { String::new() };
-            let ago = format!("({} ago)", human(now.since(seen.last)));
+            let ago = format!("({} ago)", age(now.since(seen.last)));
             let ago = paint(&ago, Paint::Faint, self.style.colour);
             let text = observed(&seen.observation);
             self.out.push_str(&format!("  {span}{pad}{times}  {sign} {text} {ago}\n"));

@@ -7,9 +7,9 @@ use std::time::Duration;
 
 use super::style::Style;
 use super::table::{Cell, Step, draw};
-use super::text::{Paint, inert, paint, wrap};
+use super::text::{Paint, age, inert, paint, wrap};
 use crate::status::{CheckStatus, Snapshot};
-use crate::time::{Wall, human};
+use crate::time::Wall;
 use crate::verdict::{Health, Observation, Seen};
 
 /// A mail that has waited for longer than this is stuck, even where the server has given no reason.
@@ -87,7 +87,7 @@ fn headline(snapshot: &Snapshot, style: &Style) -> String {
         parts => format!("{total} {noun}: {}", parts.join(", ")),
     };
     let worst = snapshot.checks.iter().map(|check| mark(&check.health, style.unicode)).min_by_key(|m| m.2);
-    let up = format!("up {}", human(snapshot.at.since(snapshot.started)));
+    let up = format!("up {}", age(snapshot.at.since(snapshot.started)));
     let up = paint(&format!("({up})"), Paint::Faint, style.colour);
     match worst {
         Some((sign, with, _)) => {
@@ -103,7 +103,7 @@ fn headline(snapshot: &Snapshot, style: &Style) -> String {
 
 /// What must be known besides the checks, a paragraph each.
 fn alerts(snapshot: &Snapshot, style: &Style) -> String {
-    let ago = |at: Wall| human(snapshot.at.since(at));
+    let ago = |at: Wall| age(snapshot.at.since(at));
     let mut out = String::new();
     let mut say = |with: Paint, text: &str| {
         let sign = paint("!", with, style.colour);
@@ -148,14 +148,14 @@ fn alerts(snapshot: &Snapshot, style: &Style) -> String {
     }
     let mail = &snapshot.mail;
     if mail.queued > 0 {
-        let age = mail.oldest.map(|oldest| snapshot.at.since(oldest)).unwrap_or_default();
+        let waited = mail.oldest.map(|oldest| snapshot.at.since(oldest)).unwrap_or_default();
         let mails = match mail.queued {
-            1 => format!("1 mail undelivered for {}", human(age)),
-            n => format!("{n} mails undelivered, the oldest for {}", human(age)),
+            1 => format!("1 mail undelivered for {}", age(waited)),
+            n => format!("{n} mails undelivered, the oldest for {}", age(waited)),
         };
         match &mail.last_error {
             Some(error) => say(Paint::Bad, &format!("{mails}: {}", inert(error))),
-            None if age > MAIL_IS_LATE => say(Paint::Warn, &mails),
+            None if waited > MAIL_IS_LATE => say(Paint::Warn, &mails),
             None => {}
         }
     }
@@ -226,9 +226,9 @@ fn row(check: &CheckStatus, now: Wall, style: &Style, none: &str) -> Vec<Cell> {
         Cell::plain(check.name.to_string()),
         or_none(check.unit.as_ref().map(ToString::to_string)),
         Cell::painted(check.health.to_string(), with),
-        Cell::plain(human(now.since(check.since))),
+        Cell::plain(age(now.since(check.since))),
         or_none(last.map(|seen| observed(&seen.observation))),
-        or_none(last.map(|seen| human(now.since(seen.last)))),
+        or_none(last.map(|seen| age(now.since(seen.last)))),
         Cell::plain(inert(&check.next)),
     ]
 }

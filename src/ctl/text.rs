@@ -3,6 +3,23 @@
 //! What probes saw and what runbooks say is data from elsewhere. Nothing of it may move a cursor, change a title, or turn
 //! the reading direction of what stands beside it.
 
+use std::time::Duration;
+
+use crate::text::acts;
+use crate::time::human;
+
+/// How long ago something was: nobody wants the milliseconds of an age.
+#[must_use]
+pub fn age(duration: Duration) -> String {
+    human(Duration::from_secs(duration.as_secs()))
+}
+
+/// How long something has still to go, rounded up, as the engine rounds it: what is due in 1.2 s is not there after one.
+#[must_use]
+pub fn due(duration: Duration) -> String {
+    human(Duration::from_secs(duration.as_secs() + u64::from(duration.subsec_nanos() > 0)))
+}
+
 /// A colour with a meaning.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Paint {
@@ -38,12 +55,6 @@ impl Paint {
 #[must_use]
 pub fn paint(text: &str, paint: Paint, colour: bool) -> String {
     if colour && !text.is_empty() { format!("\x1b[{}m{text}\x1b[0m", paint.code()) } else { text.to_owned() }
-}
-
-/// Whether a terminal would act on `c` instead of showing it: control characters, and what reorders or hides text.
-fn acts(c: char) -> bool {
-    c.is_control()
-        || matches!(c, '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2060}'..='\u{2069}' | '\u{feff}')
 }
 
 /// `text` as one line that does nothing but stand there: line ends and tabs become spaces, whatever else a terminal would
@@ -152,6 +163,15 @@ pub fn wrap(text: &str, room: usize) -> Vec<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn ages_and_dues_have_no_milliseconds() {
+        let ms = Duration::from_millis;
+        assert_eq!(
+            [age(ms(188)), age(ms(1_900)), due(ms(0)), due(ms(987)), due(ms(1_900))],
+            ["0s", "1s", "0s", "1s", "2s"]
+        );
+    }
 
     #[test]
     fn hostile_text_only_stands_there() {

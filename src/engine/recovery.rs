@@ -61,7 +61,7 @@ impl Engine {
         state.tries = state.tries.saturating_add(1);
         let number = incident.attempts_total.saturating_add(1);
         incident.held_back = None;
-        incident.record(Attempt { number, rung: rung.clone(), asked: now.wall, result: None, verdict: None });
+        let incident_id = incident.id.clone();
         let id = AttemptId(self.next_attempt);
         self.next_attempt += 1;
         let unit_state = watch.state.as_ref();
@@ -70,6 +70,7 @@ impl Engine {
             by: name.clone(),
             rung: rung.clone(),
             number,
+            told: Vec::new(),
             asked: now.mono,
             invocation_before: unit_state.map_or_else(String::new, |state| state.invocation_id.clone()),
             ended: None,
@@ -78,7 +79,32 @@ impl Engine {
         let reset_failed =
             unit_state.is_some_and(|state| may_have_hit_its_start_limit(state, watch.attempts));
         out.push(Action::StartJob { unit: unit.clone(), attempt: id, rung: rung.clone(), reset_failed });
-        out.push(changed(Some(name), Some(unit), Some(&incident.id), What::RecoveryAsked { number, rung }));
+        self.record_attempt(now, unit, &rung);
+        out.push(changed(Some(name), Some(unit), Some(&incident_id), What::RecoveryAsked { number, rung }));
+    }
+
+    /// Writes the attempt that begins into every open incident of the unit: whichever check asked, it serves them all.
+    fn record_attempt(&mut self, now: Now, unit: &UnitName, rung: &Rung) {
+        let Some(watch) = self.units.get_mut(unit) else { return };
+        let Some(flight) = &mut watch.attempt else { return };
+        for name in &watch.checks {
+            let state = self.checks.get_mut(name);
+            let Some(incident) = state.and_then(|state| state.incident.as_mut()) else { continue };
+            let number = incident.attempts_total.saturating_add(1);
+            let rung = rung.clone();
+            incident.record(Attempt { number, rung, asked: now.wall, result: None, verdict: None });
+            flight.told.push((name.clone(), number));
+        }
+    }
+
+    /// Lets `tell` complete the record of an attempt in every incident that has it.
+    fn complete_attempt(&mut self, flight: &InFlight, tell: impl Fn(&mut Attempt)) {
+        for (name, number) in &flight.told {
+            let incident = self.checks.get_mut(name).and_then(|state| state.incident.as_mut());
+            if let Some(attempt) = incident.and_then(|incident| incident.attempt_mut(*number)) {
+                tell(attempt);
+            }
+        }
     }
 
     fn hold_back(&mut self, name: &CheckName, why: Hold, out: &mut Vec<Action>) {
@@ -122,12 +148,9 @@ impl Engine {
             // Read while the attempt is still open: what its job did to the unit is nobody else's stop.
             watch.read(now, state, true);
         }
-        let asker = self.checks.get_mut(&flight.by);
-        let grace = asker.as_ref().map_or(Duration::ZERO, |state| state.check.recovery.grace);
-        let incident = asker.and_then(|state| state.incident.as_mut());
-        if let Some(told) = incident.and_then(|incident| incident.attempt_mut(flight.number)) {
-            told.result = Some(result.clone());
-        }
+        let asker = self.checks.get(&flight.by);
+        let grace = asker.map_or(Duration::ZERO, |state| state.check.recovery.grace);
+        self.complete_attempt(&flight, |attempt| attempt.result = Some(result.clone()));
         self.changed_for(
             &flight.by,
             unit,
@@ -179,12 +202,9 @@ impl Engine {
             if climbs && matches!(proof, Proof::DidNotHelp(_)) {
                 state.climbed = state.climbed.saturating_add(1);
             }
-            let attempt = state.incident.as_mut().and_then(|incident| incident.attempt_mut(flight.number));
-            if let Some(attempt) = attempt {
-                attempt.verdict = Some(proof.clone());
-            }
             state.next_probe = state.next_probe.min(now.mono.after(state.check.schedule.retry));
         }
+        self.complete_attempt(&flight, |attempt| attempt.verdict = Some(proof.clone()));
         self.changed_for(&flight.by, unit, What::RecoveryJudged { number: flight.number, proof }, out);
     }
 
@@ -393,6 +413,11 @@ pub(super) fn next_clause(now: Now, state: &CheckState, watch: Option<&UnitWatch
     format!("{rung} in {} (attempt {})", in_(watch.next_attempt), incident.attempts_total.saturating_add(1))
 }
 
+fn capitalised(clause: &str) -> String {
+    let mut letters = clause.chars();
+    letters.next().map_or_else(String::new, |first| first.to_uppercase().chain(letters).collect())
+}
+
 /// The sentence for a mail: what happens next.
 pub(super) fn next_sentence(now: Now, state: &CheckState, watch: Option<&UnitWatch>) -> String {
     let Some(incident) = &state.incident else { return String::new() };
@@ -402,6 +427,7 @@ pub(super) fn next_sentence(now: Now, state: &CheckState, watch: Option<&UnitWat
     let clause = next_clause(now, state, watch);
     match &incident.needs_you {
         Some(why) => format!("It needs you: {why}. Next: {clause}."),
-        None => format!("Next: {clause}."),
+        // Stands under a heading that says "next".
+        None => format!("{}.", capitalised(&clause)),
     }
 }

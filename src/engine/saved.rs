@@ -15,7 +15,7 @@ use super::watch::UnitWatch;
 use super::{Action, Engine, Event};
 use crate::check::{Check, CheckName};
 use crate::notice::{Attempt, IncidentId, Notice};
-use crate::time::{Now, Wall};
+use crate::time::{Mono, Now, Wall};
 use crate::unit::UnitName;
 
 /// The version that this program writes; it reads no other.
@@ -28,6 +28,11 @@ pub struct Saved {
     pub version: u32,
     /// When it was taken.
     pub at: Wall,
+    /// The same moment on the monotonic clock, in milliseconds, and the boot that this clock counts from. Within one boot
+    /// it tells how long the daemon was away, whatever was done to the wall clock meanwhile.
+    pub monotonic: u64,
+    /// The kernel's id of the boot; empty where it is not known.
+    pub boot: String,
     /// What is known of each check.
     pub checks: BTreeMap<CheckName, SavedCheck>,
     /// What is known of each unit.
@@ -75,22 +80,21 @@ pub struct SavedUnit {
     next_attempt: Wall,
     healthy_since: Option<Wall>,
     stopped_by_us: bool,
-    /// The `InactiveEnterTimestamp` of the stop that is respected.
-    stopped: Option<u64>,
-    /// Since when it is.
-    #[serde(default)]
-    stopped_since: Option<Wall>,
+    /// The stop that is respected: since when, and the unit's `InactiveEnterTimestamp` by which it is known again.
+    stopped: Option<(Wall, u64)>,
     /// An attempt was under way.
     attempt_open: bool,
 }
 
 impl Engine {
-    /// Everything that must survive a restart.
+    /// Everything that must survive a restart. `boot`: the kernel's id of this boot, or nothing.
     #[must_use]
-    pub fn save(&self, now: Now) -> Saved {
+    pub fn save(&self, now: Now, boot: &str) -> Saved {
         Saved {
             version: VERSION,
             at: now.wall,
+            monotonic: u64::try_from(now.mono.0.as_millis()).unwrap_or(u64::MAX),
+            boot: boot.to_owned(),
             checks: self.checks.iter().map(|(name, state)| (name.clone(), save_check(now, state))).collect(),
             units: self.units.iter().map(|(name, watch)| (name.clone(), save_unit(now, watch))).collect(),
             pending: self.pending.values().cloned().collect(),
@@ -100,7 +104,8 @@ impl Engine {
     /// A core that goes on where `saved` was taken, with these checks. The actions ask again for the notices that may not
     /// have reached the spool. What `saved` knows of checks that are gone is dropped; a notice never is.
     #[must_use]
-    pub fn restore(now: Now, saved: Saved, checks: Vec<Check>) -> (Self, Vec<Action>) {
+    pub fn restore(now: Now, boot: &str, saved: Saved, checks: Vec<Check>) -> (Self, Vec<Action>) {
+        let then = then(now, boot, &saved);
         let mut engine = Self::new();
         let mut out: Vec<Action> =
             saved.pending.iter().map(|notice| Action::Notify(Box::new(notice.clone()))).collect();
@@ -108,13 +113,13 @@ impl Engine {
         out.extend(engine.handle(now, Event::Configured(checks)));
         for (name, saved) in saved.units {
             if let Some(watch) = engine.units.get_mut(&name) {
-                restore_unit(now, watch, &saved);
+                restore_unit(now, then, watch, &saved);
             }
         }
         let names: Vec<CheckName> = engine.checks.keys().cloned().collect();
         for (name, saved) in saved.checks {
             if let Some(state) = engine.checks.get_mut(&name) {
-                restore_check(now, state, saved);
+                restore_check(now, then, state, saved);
             }
         }
         for watch in engine.units.values_mut() {
@@ -129,6 +134,17 @@ impl Engine {
             engine.wake(now, name);
         }
         (engine, out)
+    }
+}
+
+/// A moment at which both clocks are known, to find the place of saved wall-clock points on the monotonic clock: within
+/// the same boot the moment of saving, as the wall clock may have been set since; after a reboot there is only now.
+fn then(now: Now, boot: &str, saved: &Saved) -> Now {
+    let mono = Mono(Duration::from_millis(saved.monotonic));
+    if !boot.is_empty() && saved.boot == boot && mono <= now.mono {
+        Now { mono, wall: saved.at }
+    } else {
+        now
     }
 }
 
@@ -172,23 +188,22 @@ fn save_unit(now: Now, watch: &UnitWatch) -> SavedUnit {
         next_attempt: now.wall_of(watch.next_attempt),
         healthy_since: watch.healthy.map(|since| now.wall_of(since)),
         stopped_by_us: watch.stopped_by_us,
-        stopped: watch.stopped.and(inactive_since).or(watch.restored_stop.map(|(usec, _)| usec)),
-        stopped_since: watch
-            .stopped
-            .or(watch.restored_stop.map(|(_, since)| (now.mono, since)))
-            .map(|(_, since)| since),
+        stopped: match (watch.stopped, inactive_since) {
+            (Some((since, _)), Some(usec)) => Some((now.wall_of(since), usec)),
+            _ => watch.restored_stop.map(|(since, usec)| (now.wall_of(since), usec)),
+        },
         attempt_open: watch.attempt.is_some(),
     }
 }
 
-fn restore_check(now: Now, state: &mut CheckState, saved: SavedCheck) {
+fn restore_check(now: Now, then: Now, state: &mut CheckState, saved: SavedCheck) {
     state.since = saved.since;
     state.failures = saved.failures;
     state.climbed = saved.climbed;
     state.tries = saved.tries;
     state.last_incident = saved.last_incident;
     state.pause = saved.paused.and_then(|(until, left)| {
-        let left = until.since(now.wall).min(Duration::from_millis(left));
+        let left = then.mono_of(until).since(now.mono).min(Duration::from_millis(left));
         (!left.is_zero()).then(|| (now.mono.after(left), now.wall.after(left)))
     });
     if saved.passing {
@@ -199,7 +214,7 @@ fn restore_check(now: Now, state: &mut CheckState, saved: SavedCheck) {
         state.incident = Some(Incident {
             id: saved.id,
             since: saved.since,
-            opened: now.mono_of(saved.since),
+            opened: then.mono_of(saved.since).min(now.mono),
             cause: saved.cause,
             crash_loop: saved.crash_loop,
             failed_invocation: saved.failed_invocation,
@@ -211,18 +226,18 @@ fn restore_check(now: Now, state: &mut CheckState, saved: SavedCheck) {
             delivered: saved.delivered,
             told_down: saved.told_down,
             told_needs_you: saved.told_needs_you,
-            last_told: now.mono_of(saved.last_told).min(now.mono),
+            last_told: then.mono_of(saved.last_told).min(now.mono),
         });
     }
     state.shown = state.health(now, None);
 }
 
-fn restore_unit(now: Now, watch: &mut UnitWatch, saved: &SavedUnit) {
+fn restore_unit(now: Now, then: Now, watch: &mut UnitWatch, saved: &SavedUnit) {
     watch.attempts = saved.attempts;
-    watch.next_attempt = now.mono_of(saved.next_attempt);
-    watch.healthy = saved.healthy_since.map(|since| now.mono_of(since).min(now.mono));
+    watch.next_attempt = then.mono_of(saved.next_attempt);
+    watch.healthy = saved.healthy_since.map(|since| then.mono_of(since).min(now.mono));
     watch.stopped_by_us = saved.stopped_by_us;
-    watch.restored_stop = saved.stopped.zip(saved.stopped_since);
+    watch.restored_stop = saved.stopped.map(|(since, usec)| (then.mono_of(since).min(now.mono), usec));
     if saved.attempt_open {
         // Its job may have ended a moment ago: the unit still has its grace.
         watch.settling = Some(now.mono);

@@ -145,12 +145,11 @@ impl CheckState {
             return Health::Paused { until };
         }
         if self.stop_respected(now, watch).is_some() {
-            // By the wall clock throughout: what is computed from two clocks differs by a millisecond each time.
+            // By the wall clock as it was then: computed anew each time it would waver by the odd millisecond.
+            let since = watch.and_then(|watch| watch.stopped).map(|(_, since)| since);
             let until = match self.check.recovery.after_stop {
                 AfterStop::Never => None,
-                AfterStop::After(lasting) => {
-                    watch.and_then(|watch| watch.stopped).map(|(_, since)| since.after(lasting))
-                }
+                AfterStop::After(lasting) => since.map(|since| since.after(lasting)),
             };
             return Health::Stopped { until };
         }

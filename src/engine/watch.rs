@@ -64,6 +64,8 @@ pub(super) struct InFlight {
     pub rung: Rung,
     /// Its number in that check's incident.
     pub number: u32,
+    /// The incidents that have it in their record, by check, and its number there.
+    pub told: Vec<(CheckName, u32)>,
     pub asked: Mono,
     /// The unit's InvocationID before it.
     pub invocation_before: String,
@@ -100,9 +102,9 @@ pub(super) struct UnitWatch {
     pub unknown_told: bool,
     /// Since when it is on its way down by somebody's job.
     pub falling: Option<Mono>,
-    /// From before a restart of the daemon: the `InactiveEnterTimestamp` of a stop that was respected (0 where systemd
-    /// has forgotten it), and since when it was.
-    pub restored_stop: Option<(u64, Wall)>,
+    /// From before a restart of the daemon: since when a stop was respected, and the unit's `InactiveEnterTimestamp` (0
+    /// where systemd has forgotten it).
+    pub restored_stop: Option<(Mono, u64)>,
     /// It has been seen up. systemd itself forgets that, with the unit, where it has ended and nothing refers to it.
     pub seen_up: bool,
 }
@@ -141,15 +143,7 @@ impl UnitWatch {
         }
         match condition {
             Condition::Stopped if self.stopped.is_none() => {
-                let since = match (&self.state, state.inactive_enter_usec, self.restored_stop) {
-                    (None, usec, Some((restored, since))) if usec == restored => since.min(now.wall),
-                    // Seen for the first time: by systemd's own record.
-                    (None, usec, _) if usec > 0 => {
-                        Wall(i64::try_from(usec / 1000).unwrap_or(i64::MAX)).min(now.wall)
-                    }
-                    _ => now.wall,
-                };
-                self.stopped = Some((now.mono_of(since), since));
+                self.stopped = Some(self.stopped_since(now, &state));
             }
             Condition::Stopped | Condition::Stopping | Condition::Unread => {}
             _ => self.stopped = None,
@@ -212,7 +206,7 @@ impl UnitWatch {
     /// The stop goes on that was respected before, be it by an earlier life of the daemon.
     fn still_stopped(&self, state: &UnitState) -> bool {
         let before = match (&self.state, &self.condition) {
-            (None, _) => self.restored_stop.map(|(inactive_enter, _)| inactive_enter),
+            (None, _) => self.restored_stop.map(|(_, inactive_enter)| inactive_enter),
             (Some(old), Condition::Stopped) => Some(old.inactive_enter_usec),
             _ => None,
         };
@@ -223,6 +217,30 @@ impl UnitWatch {
     /// assumed, because to fight an operator is worse than to come a little late.
     fn found_stopped(&self, state: &UnitState, expected_up: bool) -> bool {
         !self.stopped_by_us && state.inactive_enter_usec != 0 && self.state.is_none() && !expected_up
+    }
+
+    /// Since when the unit is stopped: from now, unless it was so already when it was first seen. Then a stop that is
+    /// remembered counts from its beginning, any other from systemd's own record of it.
+    fn stopped_since(&self, now: Now, state: &UnitState) -> (Mono, Wall) {
+        if self.state.is_some() {
+            return (now.mono, now.wall);
+        }
+        if let Some(since) = self.known_stop(state) {
+            return (since, now.wall_of(since));
+        }
+        match i64::try_from(state.inactive_enter_usec / 1000) {
+            Ok(millis) if millis > 0 => {
+                let since = Wall(millis).min(now.wall);
+                (now.mono_of(since), since)
+            }
+            _ => (now.mono, now.wall),
+        }
+    }
+
+    /// The stop from before a restart of the daemon, if it is the one that the unit is still in.
+    fn known_stop(&self, state: &UnitState) -> Option<Mono> {
+        let (since, usec) = self.restored_stop?;
+        (usec == state.inactive_enter_usec).then_some(since)
     }
 
     fn count_restarts(&mut self, now: Mono, state: &UnitState) {

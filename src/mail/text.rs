@@ -3,6 +3,8 @@
 //! Any text flows in, printable text flows out: no CR, LF, NUL or other control character, no terminal escape, no
 //! character that reorders or hides others. It never interprets what it is given.
 
+use crate::text::acts;
+
 /// The longest line that is passed on, in characters; the rest is cut.
 pub const LINE_MAX: usize = 1000;
 
@@ -22,7 +24,7 @@ pub fn line(text: &str, max: usize) -> String {
             '\t' | '\n' => ' ',
             '\r' if chars.peek() == Some(&'\n') => continue,
             '\r' => ' ',
-            c if is_unprintable(c) => '\u{fffd}',
+            c if acts(c) => '\u{fffd}',
             c => c,
         };
         if count == max {
@@ -102,18 +104,6 @@ fn skip_csi(chars: &mut std::iter::Peekable<std::str::Chars<'_>>) {
     chars.next();
     while chars.next_if(|c| matches!(c, '\u{20}'..='\u{3f}')).is_some() {}
     chars.next_if(|c| matches!(c, '\u{40}'..='\u{7e}'));
-}
-
-/// Controls (C0, DEL, C1), line and paragraph separators, bidi controls and isolates (the "Trojan Source" set),
-/// invisible formatting, tags, and what Unicode says is no character.
-fn is_unprintable(c: char) -> bool {
-    c.is_control()
-        || matches!(c,
-            '\u{ad}' | '\u{61c}' | '\u{180e}' | '\u{200b}' | '\u{200e}' | '\u{200f}'
-            | '\u{2028}'..='\u{202e}' | '\u{2060}'..='\u{206f}' | '\u{feff}' | '\u{fff9}'..='\u{fffb}'
-            | '\u{e0000}'..='\u{e0fff}')
-        || u32::from(c) & 0xfffe == 0xfffe
-        || matches!(c, '\u{fdd0}'..='\u{fdef}')
 }
 
 #[cfg(test)]

@@ -4,7 +4,7 @@
 //! In flows a certificate as it came over the wire; out flow bytes and text from it. It verifies nothing: whatever it
 //! says is a claim of the server's. What it cannot read is `None`.
 
-use super::text::inert_bytes;
+use crate::text::inert_bytes;
 
 /// Who a certificate claims to be and to be issued by; the raw names, comparable as bytes.
 pub(super) struct Names<'a> {

@@ -15,10 +15,10 @@ use hyper::client::conn::http1;
 
 use super::connect::connect;
 use super::secure::{explain, handshake};
-use super::text::{inert, inert_bytes};
 use super::trouble::{EXCERPT, Trouble, find};
 use super::{Attempt, Phase};
 use crate::check::HttpProbe;
+use crate::text::{inert, inert_bytes};
 
 mod body;
 mod redirect;

@@ -20,8 +20,8 @@ use std::time::{Duration, Instant};
 
 use tokio::sync::watch;
 
-use super::text::inert;
 use super::trouble::{EXCERPT, Trouble};
+use crate::text::inert;
 
 /// The most look-ups at a time. At 20 ms each that is 1,600 a second.
 const THREADS: usize = 32;

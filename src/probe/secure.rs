@@ -19,9 +19,9 @@ use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
 
 use super::certificate::Names;
-use super::text::inert;
 use super::trouble::{EXCERPT, Trouble, find};
 use super::{Attempt, Phase};
+use crate::text::inert;
 
 /// The most names of a certificate that a reason lists.
 const NAMES: usize = 5;

@@ -7,10 +7,10 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 
 use super::connect::connect;
-use super::text::{inert, inert_bytes};
 use super::trouble::{EXCERPT, Trouble};
 use super::{Attempt, Phase};
 use crate::check::TcpProbe;
+use crate::text::{inert, inert_bytes};
 
 /// The most that is read in search of the expected text.
 const MOST: usize = 64 * 1024;

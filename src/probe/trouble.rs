@@ -7,7 +7,7 @@ use std::io;
 
 use rustix::io::Errno;
 
-use super::text::inert;
+use crate::text::inert;
 use crate::verdict::Observation;
 
 /// The most of a foreign text that goes into a reason, in characters.

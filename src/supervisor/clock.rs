@@ -22,3 +22,9 @@ pub(super) fn now() -> Now {
         wall: Wall(wall.tv_sec.saturating_mul(1000).saturating_add(wall.tv_nsec / 1_000_000)),
     }
 }
+
+/// The kernel's id of this boot: points on [`Mono`] mean the same as long as it does. Empty where it cannot be read.
+pub(super) fn boot() -> String {
+    std::fs::read_to_string("/proc/sys/kernel/random/boot_id")
+        .map_or_else(|_| String::new(), |id| id.trim().to_owned())
+}

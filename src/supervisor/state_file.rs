@@ -85,9 +85,11 @@ impl StateFile {
                 let written = tokio::task::spawn_blocking(move || replace(&path, &state, durable)).await;
                 let result = written.unwrap_or_else(|_| Err(io::Error::other("the writer ended")));
                 for done in waiting {
-                    let _ = done.send(
-                        result.as_ref().copied().map_err(|e| io::Error::new(e.kind(), e.to_string())),
-                    );
+                    let same = match &result {
+                        Ok(()) => Ok(()),
+                        Err(error) => Err(io::Error::new(error.kind(), error.to_string())),
+                    };
+                    let _ = done.send(same);
                 }
                 let _ = job.done.send(result);
             }
@@ -146,7 +148,7 @@ mod tests {
     async fn what_is_saved_is_found_and_rubbish_is_set_aside() {
         let dir = tempfile::tempdir().unwrap();
         assert!(matches!(load(dir.path(), "1"), Found::Nothing));
-        let saved = Engine::new().save(Now::default());
+        let saved = Engine::new().save(Now::default(), "");
         let mut file = StateFile::new(dir.path());
         file.save(&saved, true).await;
         assert_eq!(file.trouble, None);
@@ -169,7 +171,7 @@ mod tests {
     async fn a_directory_that_refuses_is_trouble_that_is_told() {
         let dir = tempfile::tempdir().unwrap();
         let mut file = StateFile::new(&dir.path().join("gone"));
-        file.save(&Engine::new().save(Now::default()), false).await;
+        file.save(&Engine::new().save(Now::default(), ""), false).await;
         assert!(file.trouble.is_some_and(|why| why.contains("cannot be written")));
     }
 }

@@ -32,3 +32,7 @@ mod guard_signal;
 mod guard_stops;
 #[path = "guard_units.rs"]
 mod guard_units;
+
+mod package;
+mod ports;
+mod rights;

@@ -133,8 +133,8 @@ proptest! {
             let now = Now { mono: Mono(Duration::from_micros(mono)), wall: Wall(wall) };
             engine.handle(now, event);
             let _ = engine.status(now, &[], true);
-            let saved = engine.save(now);
-            let _ = Engine::restore(now, saved, vec![check("c0", "u0.service")]);
+            let saved = engine.save(now, "");
+            let _ = Engine::restore(now, "", saved, vec![check("c0", "u0.service")]);
         }
     }
 }

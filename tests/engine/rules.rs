@@ -259,6 +259,9 @@ fn several_checks_of_one_unit_share_one_recovery() {
     world.play(secs(120));
     assert_eq!(world.jobs(&unit), 1, "{}", world.timeline());
     assert!(world.open_incidents().is_empty());
+    for notice in world.notices.iter().filter(|notice| notice.kind == Recovered) {
+        assert_eq!(notice.attempts.len(), 1, "the attempt of one is told to all: {notice:?}");
+    }
 }
 
 #[test]

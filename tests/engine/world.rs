@@ -70,6 +70,9 @@ pub struct World {
     pub answers_in: Duration,
 }
 
+/// The simulated machine is never rebooted, only the daemon.
+const BOOT: &str = "boot";
+
 /// The monotonic clock of a test begins here, so that points before a restart can be told.
 pub const START: Duration = Duration::from_secs(1_000_000);
 
@@ -403,7 +406,7 @@ impl World {
     /// The daemon dies and starts again; jobs under way end without anybody to hear of it.
     pub fn restart_daemon(&mut self, away: Duration) {
         self.note(format!("the daemon is restarted, away for {away:?}"));
-        let saved = serde_json::to_string(&self.engine.save(self.now)).unwrap();
+        let saved = serde_json::to_string(&self.engine.save(self.now, BOOT)).unwrap();
         let saved: Saved = serde_json::from_str(&saved).unwrap();
         self.coming.retain(|Reverse((_, _, what))| !matches!(what, Coming::Observed { .. }));
         self.running.clear();
@@ -413,7 +416,7 @@ impl World {
             unit.state.job = None;
             unit.state = up(&unit.state, unit.state.invocation_id.clone() + "x");
         }
-        let (engine, actions) = Engine::restore(self.now, saved, self.checks.clone());
+        let (engine, actions) = Engine::restore(self.now, BOOT, saved, self.checks.clone());
         self.engine = engine;
         self.perform(actions);
         let manager = self.manager;

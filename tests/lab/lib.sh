@@ -2,7 +2,8 @@
 #
 #   . "$checkout/tests/lab/lib.sh"
 #
-# sets $checkout, $lab and $lab_id; use_cargo puts a cargo that is new enough on PATH.
+# sets $checkout, $lab and $lab_id; use_cargo puts a cargo that is new enough on PATH, and give_target_back
+# is for the end of what runs under sudo.
 
 checkout=$(cd "$(dirname "${BASH_SOURCE[0]}")/../.." && pwd -P)
 
@@ -73,4 +74,12 @@ try_cargo() {
     [ -n "$rustup" ] || unset RUSTUP_HOME
     [ -n "$toolchain" ] || unset RUSTUP_TOOLCHAIN
     return 1
+}
+
+# Under sudo the build must not lock the person who typed it out of their own target/. (The lab in it is root's.)
+give_target_back() {
+    [ -n "${SUDO_UID:-}" ] && [ "$(stat -c %u "$checkout")" = "$SUDO_UID" ] && [ -d "$checkout/target" ] || return 0
+    local owner=$SUDO_UID:${SUDO_GID:-$SUDO_UID}
+    find "$checkout/target" -path "$checkout/target/lab" -prune -o -user root -exec chown -h "$owner" {} +
+    chown "$owner" "$checkout/Cargo.lock"
 }

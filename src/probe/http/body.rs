@@ -6,9 +6,9 @@
 use regex_lite::Regex;
 
 use super::super::tcp::contains;
-use super::super::text::{inert, inert_bytes};
 use super::super::trouble::{EXCERPT, Trouble};
 use crate::check::HttpProbe;
+use crate::text::{inert, inert_bytes};
 
 /// The most of a body that is looked at.
 pub(super) const MOST: usize = 1024 * 1024;
