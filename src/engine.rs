@@ -318,8 +318,9 @@ impl Engine {
     fn start_probe(&mut self, now: Now, name: &CheckName, by_hand: bool, out: &mut Vec<Action>) {
         let Some(state) = self.checks.get_mut(name) else { return };
         state.put_off = false;
+        state.probed = now.mono;
         if state.check.probe == Probe::Unit && !by_hand {
-            state.next_probe = schedule::next(name, state.check.schedule.every, now.mono);
+            state.next_probe = state.next_on_grid(now.mono);
             self.look_at_unit(now, name, out);
             return;
         }

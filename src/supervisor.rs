@@ -103,6 +103,10 @@ const BATCH: usize = 64;
 /// Room in the channels. A sender that finds one full waits, so these bound memory, not correctness.
 const CHANNEL: usize = 1024;
 
+/// What is due within one slot is done together at its end: a wake-up costs more than a small probe. Nothing is late by
+/// more than this for it.
+const SLOT: Duration = Duration::from_millis(20);
+
 /// The engine is woken at least this often (and the watchdog, where there is one, at half its time).
 const HEARTBEAT: Duration = Duration::from_secs(10);
 
@@ -297,10 +301,15 @@ impl Supervisor {
         self.actions.extend(actions);
     }
 
-    /// How long the loop may sleep.
+    /// How long the loop may sleep: until the end of the slot in which the next thing is due, so that what is due at
+    /// nearly the same time costs one wake-up.
     fn until_wakeup(&self) -> Duration {
         let now = clock::now();
-        self.engine.next_wakeup().map_or(HEARTBEAT, |at| at.since(now.mono))
+        let Some(at) = self.engine.next_wakeup() else { return HEARTBEAT };
+        let past_slot = at.0.as_nanos() % SLOT.as_nanos();
+        let rest =
+            if past_slot == 0 { Duration::ZERO } else { SLOT - Duration::from_nanos(past_slot as u64) };
+        at.after(rest).since(now.mono)
     }
 
     /// Takes what else has arrived, so that a burst is saved once.

@@ -9,7 +9,7 @@ use super::event::{Action, RunId, What};
 use super::incident::Incident;
 use super::state::{Base, CheckState};
 use super::watch::{Condition, UnitWatch};
-use super::{Engine, changed, recovery, schedule};
+use super::{Engine, changed, recovery};
 use crate::check::{CheckName, Probe};
 use crate::notice::{IncidentId, Notice, Proof};
 use crate::time::{Now, human};
@@ -36,7 +36,7 @@ impl Engine {
         }
         if state.check.probe == Probe::Unit {
             // The unit was read for it; what that says is judged like any other look at the unit.
-            state.next_probe = schedule::next(name, state.check.schedule.every, now.mono);
+            state.next_probe = state.next_on_grid(now.mono);
             if let Observation::Unknown { .. } = observation {
                 state.record(now, observation);
             } else {
@@ -60,7 +60,7 @@ impl Engine {
             return;
         }
         if quiet {
-            state.next_probe = schedule::next(name, state.check.schedule.every, now.mono);
+            state.next_probe = state.next_on_grid(now.mono);
             self.wake(now, name);
             return;
         }
@@ -132,7 +132,7 @@ impl Engine {
     fn plan_next(&mut self, now: Now, name: &CheckName) {
         let Some(state) = self.checks.get_mut(name) else { return };
         let watch = state.check.unit.as_ref().and_then(|unit| self.units.get(unit));
-        let grid = schedule::next(name, state.check.schedule.every, now.mono);
+        let grid = state.next_on_grid(now.mono);
         let failed_last =
             state.history.last().is_some_and(|seen| !matches!(seen.observation, Observation::Passing { .. }));
         let uneasy = state.incident.is_some() || state.failures > 0 || failed_last;

@@ -5,9 +5,9 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::RunId;
 use super::incident::Incident;
 use super::watch::{Condition, UnitWatch};
+use super::{RunId, schedule};
 use crate::check::{AfterStop, Check};
 use crate::time::{Mono, Now, Wall};
 use crate::verdict::{Health, Observation, Seen};
@@ -46,6 +46,8 @@ pub(super) struct CheckState {
     pub pause: Option<(Mono, Wall)>,
     pub next_probe: Mono,
     pub running: Option<Run>,
+    /// When the latest probe began.
+    pub probed: Mono,
     /// The due probe was missed and has a new moment: it must not be put off again.
     pub put_off: bool,
     pub history: Vec<Seen>,
@@ -72,6 +74,7 @@ impl CheckState {
             pause: None,
             next_probe,
             running: None,
+            probed: Mono::default(),
             put_off: false,
             history: Vec::new(),
             climbed: 0,
@@ -159,6 +162,13 @@ impl CheckState {
             Base::Failing => Health::Failing { n: self.failures, m: self.check.schedule.fail_after },
             Base::Down => Health::Down,
         }
+    }
+
+    /// The next probe while all is well: on the check's grid, and not right after one that was off it (the first, or one
+    /// that an operator asked for).
+    pub(super) fn next_on_grid(&self, now: Mono) -> Mono {
+        let every = self.check.schedule.every;
+        schedule::next(&self.check.name, every, now.max(self.probed.after(every / 2)))
     }
 
     /// From now to the next probe when something is not as it should be. While a unit comes up it is looked at more

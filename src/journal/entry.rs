@@ -95,7 +95,8 @@ pub(super) fn of_change(change: &Change) -> Option<Entry> {
             ..Entry::new(Priority::Err, format!("{name} is down: {cause}"))
         },
         What::IncidentClosed { since, attempts } => {
-            let message = format!("{name} passes again{}; it had been down since {}", took(*attempts), at(*since));
+            let message =
+                format!("{name} passes again{}; it had been down since {}", took(*attempts), at(*since));
             Entry { id: Some(ids::INCIDENT_CLOSED), ..Entry::new(Priority::Notice, message) }
         }
         What::RecoveryAsked { number, rung } => {

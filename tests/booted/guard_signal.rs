@@ -67,8 +67,7 @@ fn a_unit_that_fails_or_ends_is_restarted_on_the_signal() {
     }
     for (what, mut took) in ["asking for the job", "systemd's start of it"].into_iter().zip(seen) {
         took.sort_unstable();
-        let [median, longest] =
-            [took[took.len() / 2], took[took.len() - 1]].map(Duration::from_micros);
+        let [median, longest] = [took[took.len() / 2], took[took.len() - 1]].map(Duration::from_micros);
         println!("from the unit's end to {what}, {ROUNDS} rounds: median {median:?}, longest {longest:?}");
     }
     assert_eq!(machine.asked("leaver") + machine.asked("napper"), ROUNDS);

@@ -328,3 +328,55 @@ fn after_a_reboot_the_backoff_is_bounded_and_a_pause_keeps_its_end() {
     let actions = engine.handle(later, Event::Tick);
     assert!(actions.iter().any(|action| matches!(action, Action::StartJob { .. })), "{actions:?}");
 }
+
+#[test]
+fn what_somebody_stops_or_restarts_slowly_does_not_fail_meanwhile() {
+    let falling = |by: Option<JobKind>| UnitState {
+        active: ActiveState::Deactivating,
+        sub: "stop".into(),
+        ..down(ActiveState::Deactivating, by)
+    };
+    for by in [JobKind::Stop, JobKind::Restart] {
+        let mut bench = Bench::new();
+        bench.unit(falling(Some(by)));
+        bench.failing(60);
+        assert_eq!(bench.health(), Health::Passing, "{by:?}");
+    }
+    // By itself, or for ever, it is another matter.
+    let mut bench = Bench::new();
+    bench.unit(falling(None));
+    bench.failing(60);
+    assert_eq!(bench.health(), Health::Down);
+    let mut bench = Bench::new();
+    bench.unit(falling(Some(JobKind::Stop)));
+    bench.failing(400);
+    assert_eq!(bench.health(), Health::Down);
+}
+
+#[test]
+fn between_the_halves_of_somebodys_restart_a_unit_has_not_ended() {
+    let mut bench = Bench::new();
+    let job = Some(Job { id: 9, kind: JobKind::Restart });
+    for active in [ActiveState::Inactive, ActiveState::Failed] {
+        bench.unit(UnitState { job, ..down(active, Some(JobKind::Restart)) });
+        assert_eq!((bench.health(), bench.jobs.len()), (Health::Passing, 0), "{active:?}");
+    }
+    // The job is cancelled, and nobody will start it.
+    bench.unit(down(ActiveState::Inactive, None));
+    assert_eq!((bench.health(), bench.jobs.len()), (Health::Down, 1));
+}
+
+#[test]
+fn a_unit_that_came_up_by_somebody_else_is_not_restarted_at_once() {
+    let mut bench = Bench::new();
+    let job = Some(Job { id: 9, kind: JobKind::Start });
+    bench.failing(60);
+    assert_eq!((bench.health(), bench.jobs.len()), (Health::Down, 1));
+    bench.job_ends(JobResult::Canceled, UnitState { job, active: ActiveState::Activating, ..running("2") });
+    bench.later(20);
+    bench.unit(running("2"));
+    bench.failing(28);
+    assert_eq!(bench.jobs.len(), 0, "it has its grace");
+    bench.failing(5);
+    assert_eq!(bench.jobs.len(), 1, "but not for ever");
+}
