@@ -167,9 +167,8 @@ pub fn main() -> ExitCode {
 fn run(cli: Cli) -> Result<Exit, Failure> {
     let bus = if cli.user { Bus::User } else { Bus::System };
     let command = match cli.command.unwrap_or_else(|| Command::Status(Status::default())) {
-        // These need no daemon, and so no bus.
+        // This needs no daemon, and so no bus.
         Command::Validate { file } => return validate::validate(file, bus),
-        Command::Authorize { config, output } => return authorize::authorize(config, &output, bus),
         other => other,
     };
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
@@ -184,7 +183,8 @@ fn run(cli: Cli) -> Result<Exit, Failure> {
             Command::Reload { direct: true } => reload::direct(bus).await,
             Command::Reload { direct: false } => reload::through_systemd(bus).await,
             Command::TestMail { to } => commands::test_mail(bus, &to).await,
-            Command::Validate { .. } | Command::Authorize { .. } => Ok(Exit::Ok),
+            Command::Authorize { config, output } => authorize::authorize(config, &output, bus).await,
+            Command::Validate { .. } => Ok(Exit::Ok),
         }
     })
 }

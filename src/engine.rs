@@ -296,6 +296,7 @@ impl Engine {
         }
         if state.running.is_some_and(|run| run.lost_at <= now.mono) {
             state.running = None;
+            state.next_probe = now.mono;
             let reason = "the probe was not heard of again".to_owned();
             state.record(now, crate::verdict::Observation::Unknown { reason });
         }

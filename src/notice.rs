@@ -116,7 +116,7 @@ pub struct Notice {
     pub next: String,
     /// The unit's state at this moment.
     pub state: Option<UnitState>,
-    /// InvocationID of the run that failed, for its journal; empty where unknown.
+    /// InvocationID of the run that failed (of the latest, where attempts failed too), for its journal; empty where unknown.
     pub failed_invocation: String,
     /// What the administrator wants the reader to know.
     pub runbook: Option<Arc<str>>,

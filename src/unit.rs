@@ -207,7 +207,7 @@ pub struct UnitState {
     pub invocation_id: String,
     /// How often systemd itself has restarted the service (`NRestarts`).
     pub n_restarts: u32,
-    /// A service of `Type=oneshot`: inactive after success is its normal state.
+    /// A service of `Type=oneshot` without `RemainAfterExit=`: inactive after success is its normal state.
     pub oneshot: bool,
     /// Main process of a running service; 0 for none.
     pub main_pid: u32,

@@ -1,13 +1,18 @@
 //! `stealthctl authorize`: writes down, as root, what the daemon may ask systemd for.
 //!
-//! In: the configuration, which root owns. Out: a file of lines `VERB UNIT` that polkit's rule for the daemon looks into,
-//! replaced in one rename: a question that polkit is asked meanwhile sees the old list or the new, never half of one.
-//! A configuration that is refused changes nothing.
+//! In: the configuration, which root owns, and from systemd the names behind aliases, for by those it asks polkit. Out: a
+//! file of lines `VERB UNIT` that polkit's rule for the daemon looks into, replaced in one rename: a question that polkit
+//! is asked meanwhile sees the old list or the new, never half of one. A configuration that is refused changes nothing.
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs::{File, OpenOptions, Permissions};
 use std::io::{self, Write as _};
 use std::os::unix::fs::{OpenOptionsExt as _, PermissionsExt as _};
 use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use futures_util::future::join_all;
+use zbus::OwnedObjectPath;
 
 use super::exit::{Exit, Failure};
 
@@ -15,8 +20,24 @@ use super::text::inert;
 use super::validate::default_file;
 use crate::bus::Bus;
 use crate::config;
+use crate::unit::UnitName;
 
-pub(super) fn authorize(config: Option<PathBuf>, output: &Path, bus: Bus) -> Result<Exit, Failure> {
+/// A systemd that takes longer is asked in vain, and the names stand as they are written.
+const PATIENCE: Duration = Duration::from_secs(5);
+
+/// A unit as `ListUnitsByNames` has it: its own name, description, states, what it follows, its object, its job.
+type Listed = (String, String, String, String, String, String, OwnedObjectPath, u32, String, OwnedObjectPath);
+
+#[zbus::proxy(
+    interface = "org.freedesktop.systemd1.Manager",
+    default_service = "org.freedesktop.systemd1",
+    default_path = "/org/freedesktop/systemd1"
+)]
+trait Systemd {
+    fn list_units_by_names(&self, names: &[&str]) -> zbus::Result<Vec<Listed>>;
+}
+
+pub(super) async fn authorize(config: Option<PathBuf>, output: &Path, bus: Bus) -> Result<Exit, Failure> {
     let file = config.map_or_else(|| default_file(bus), Ok)?;
     let config = config::load(&file).map_err(|problems| {
         let first = problems.first().map(ToString::to_string).unwrap_or_default();
@@ -27,8 +48,13 @@ pub(super) fn authorize(config: Option<PathBuf>, output: &Path, bus: Bus) -> Res
         let (output, first) = (output.display(), inert(&first));
         Failure::new(Exit::Config, format!("{output} stays as it is: {first}{more}"))
     })?;
-    let list: String =
-        config::permitted(&config).iter().map(|(verb, unit)| format!("{verb} {unit}\n")).collect();
+    let mut pairs = config::permitted(&config);
+    let units: BTreeSet<UnitName> = pairs.iter().map(|(_, unit)| unit.clone()).collect();
+    let behind = tokio::time::timeout(PATIENCE, behind(&units, bus)).await.unwrap_or_default();
+    let real: Vec<_> =
+        pairs.iter().filter_map(|(verb, unit)| Some((*verb, behind.get(unit)?.clone()))).collect();
+    pairs.extend(real);
+    let list: String = pairs.iter().map(|(verb, unit)| format!("{verb} {unit}\n")).collect();
     replace(output, list.as_bytes()).map_err(|error| {
         let exit = match error.kind() {
             io::ErrorKind::PermissionDenied => Exit::Denied,
@@ -37,6 +63,31 @@ pub(super) fn authorize(config: Option<PathBuf>, output: &Path, bus: Bus) -> Res
         Failure::new(exit, format!("{} cannot be written: {error}", output.display()))
     })?;
     Ok(Exit::Ok)
+}
+
+/// The units that have another name than they were asked for by. None where systemd cannot be asked: without a systemd
+/// there is nobody to ask polkit either.
+async fn behind(units: &BTreeSet<UnitName>, bus: Bus) -> BTreeMap<UnitName, UnitName> {
+    let connection = match bus {
+        Bus::System => zbus::Connection::system().await,
+        Bus::User => zbus::Connection::session().await,
+    };
+    let Ok(connection) = connection else { return BTreeMap::new() };
+    let Ok(systemd) = SystemdProxy::new(&connection).await else { return BTreeMap::new() };
+    let names: Vec<&str> = units.iter().map(UnitName::as_str).collect();
+    let listed = match systemd.list_units_by_names(&names).await {
+        Ok(listed) if listed.len() == names.len() => listed.into_iter().map(Some).collect(),
+        // One name that systemd cannot load fails the question for all: then each by itself.
+        _ => {
+            let each = names.iter().map(async |name| systemd.list_units_by_names(&[name]).await.ok()?.pop());
+            join_all(each).await
+        }
+    };
+    let named = units.iter().zip(listed).filter_map(|(asked, listed)| {
+        let real = UnitName::new(&listed?.0).ok()?;
+        (real != *asked).then(|| (asked.clone(), real))
+    });
+    named.collect()
 }
 
 /// Puts `content` in the place of the file at `path`, readable by all, whole or not at all.

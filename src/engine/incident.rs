@@ -153,6 +153,11 @@ impl Incident {
     ) -> Notice {
         self.asked += 1;
         self.last_told = now.mono;
+        // Of an incident that goes on, the latest run is of interest: it shows why what was tried did not help.
+        let latest = watch.and_then(|watch| watch.state.as_ref()).map(|state| &state.invocation_id);
+        let goes_on = matches!(kind, NoticeKind::NeedsYou | NoticeKind::StillDown);
+        let invocation =
+            latest.filter(|id| goes_on && !id.is_empty()).unwrap_or(&self.failed_invocation).clone();
         Notice {
             id: NoticeId { incident: self.id.clone(), number: self.asked },
             kind,
@@ -167,7 +172,7 @@ impl Incident {
             attempts_total: self.attempts_total,
             next,
             state: watch.and_then(|watch| watch.state.clone()),
-            failed_invocation: self.failed_invocation.clone(),
+            failed_invocation: invocation,
             runbook: check.runbook.as_ref().map(Arc::clone),
         }
     }

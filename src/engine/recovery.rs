@@ -49,6 +49,11 @@ impl Engine {
         };
         let recovery = &state.check.recovery;
         let Some(incident) = &mut state.incident else { return };
+        if let Some(last) = incident.attempts.last_mut().filter(|last| last.verdict.is_none()) {
+            // The life of the daemon that made it ended before it could be judged, and here we are again.
+            last.verdict = Some(Proof::DidNotHelp(String::new()));
+            state.climbed = state.climbed.saturating_add(1);
+        }
         watch.attempts = watch.attempts.saturating_add(1);
         let exhausted = state.climbed >= recovery.exhausted_after();
         let wait = if exhausted { recovery.backoff.max } else { recovery.backoff.delay(watch.attempts) };
@@ -284,17 +289,29 @@ fn permitted(now: Now, manager: ManagerState, state: &CheckState, watch: &UnitWa
     let Some(rung) = current_rung(&state.check, state.climbed) else {
         return not("no recovery is configured");
     };
+    // One reason for all the states that such a unit goes through: each change of it is told.
+    if state.incident.as_ref().is_some_and(|incident| incident.crash_loop)
+        && matches!(watch.condition, Condition::Up | Condition::Starting | Condition::AutoRestart)
+    {
+        return not("systemd itself restarts the unit each time; once more would not help");
+    }
     if let Some(why) = watch.not_ours() {
         return Err(Hold::Not(why));
     }
-    if state.incident.as_ref().is_some_and(|incident| incident.crash_loop) && watch.condition == Condition::Up
-    {
-        return not("systemd itself restarts the unit each time; once more would not help");
+    if come_up_by(state, watch).is_some_and(|until| now.mono < until) {
+        return not("the unit has only just been started");
     }
     if rung == Rung::Stop && watch.stopped_by_us {
         return not("the unit was stopped as the last resort");
     }
     if now.mono < watch.next_attempt { Err(Hold::Waiting) } else { Ok(rung) }
+}
+
+/// The unit came up otherwise than by an attempt that is under way, by somebody's restart for instance: until when it
+/// has the time to answer.
+fn come_up_by(state: &CheckState, watch: &UnitWatch) -> Option<Mono> {
+    let settling = watch.settling.filter(|_| watch.condition == Condition::Up && watch.attempt.is_none())?;
+    Some(settling.after(state.check.recovery.grace))
 }
 
 /// A unit that has hit its start limit is not started again before `ResetFailed`. That it has is not always visible:
@@ -366,7 +383,7 @@ pub(super) fn next_look(state: &CheckState, watch: &UnitWatch) -> Option<Mono> {
     match &watch.attempt {
         Some(attempt) if attempt.ended.is_none() => Some(attempt.asked.after(JOB_OVERDUE)),
         Some(_) => None,
-        None => Some(watch.next_attempt),
+        None => Some(watch.next_attempt.max(come_up_by(state, watch).unwrap_or_default())),
     }
 }
 

@@ -121,12 +121,20 @@ impl CheckState {
         }
     }
 
-    /// Failures do not count now: the unit has only just been started, by us or by somebody else (DESIGN: rule 6).
+    /// Failures do not count now: the unit has only just been started, by us or by somebody else (DESIGN: rule 6), or
+    /// somebody's job is taking it down, for good or to start it again (rule 12).
     pub(super) fn excused(&self, now: Mono, watch: Option<&UnitWatch>) -> bool {
         let Some(watch) = watch else { return false };
         if watch.attempt.as_ref().is_some_and(|attempt| attempt.ended.is_none() || now < attempt.grace_until)
         {
             return true;
+        }
+        if let Some(since) = watch.falling {
+            let recovery = &self.check.recovery;
+            return match recovery.after_stop {
+                AfterStop::Never => true,
+                AfterStop::After(lasting) => now < since.after(lasting.max(recovery.grace)),
+            };
         }
         watch.settling.is_some_and(|since| now < since.after(self.check.recovery.grace))
     }

@@ -100,8 +100,13 @@ pub(super) struct UnitWatch {
     pub restarts: VecDeque<Mono>,
     /// The reader was told that systemd does not know the unit.
     pub unknown_told: bool,
-    /// From before a restart of the daemon: since when a stop was respected, and the unit's `InactiveEnterTimestamp`.
+    /// Since when it is on its way down by somebody's job.
+    pub falling: Option<Mono>,
+    /// From before a restart of the daemon: since when a stop was respected, and the unit's `InactiveEnterTimestamp` (0
+    /// where systemd has forgotten it).
     pub restored_stop: Option<(Mono, u64)>,
+    /// It has been seen up. systemd itself forgets that, with the unit, where it has ended and nothing refers to it.
+    pub seen_up: bool,
 }
 
 impl UnitWatch {
@@ -119,7 +124,9 @@ impl UnitWatch {
             healthy: None,
             restarts: VecDeque::new(),
             unknown_told: false,
+            falling: None,
             restored_stop: None,
+            seen_up: false,
         }
     }
 
@@ -143,7 +150,11 @@ impl UnitWatch {
         }
         if rising {
             self.stopped_by_us = false;
+            self.seen_up = true;
+            self.restored_stop = None;
         }
+        let falls = condition == Condition::Stopping && state.stopped_by.is_some();
+        self.falling = falls.then(|| self.falling.unwrap_or(now.mono));
         self.condition = condition;
         self.state = Some(state);
     }
@@ -162,8 +173,12 @@ impl UnitWatch {
         ) {
             return Condition::Missing(state.describe());
         }
-        if self.somebody_stopped(state) {
+        if self.somebody_stopped(state) || self.still_stopped(state) {
             return Condition::Stopped;
+        }
+        if state.job.is_some() && state.stopped_by.is_some_and(|job| job.kind == JobKind::Restart) {
+            // Between the two runs of a restart.
+            return Condition::Starting;
         }
         let exit = state.describe_exit().map_or_else(String::new, |exit| format!(", {exit}"));
         if state.active == ActiveState::Failed {
@@ -175,7 +190,7 @@ impl UnitWatch {
         if self.found_stopped(state, expected_up) {
             return Condition::Stopped;
         }
-        if state.active_enter_usec == 0 && state.inactive_enter_usec == 0 {
+        if state.active_enter_usec == 0 && state.inactive_enter_usec == 0 && !self.seen_up {
             return Condition::Ended("unit has not been started since the machine booted".to_owned());
         }
         Condition::Ended(format!("unit ended without a stop job: {}{exit}", state.describe()))
@@ -188,17 +203,20 @@ impl UnitWatch {
         !ours && state.stopped_by.is_some_and(|job| matches!(job.kind, JobKind::Stop | JobKind::Other))
     }
 
+    /// The stop goes on that was respected before, be it by an earlier life of the daemon.
+    fn still_stopped(&self, state: &UnitState) -> bool {
+        let before = match (&self.state, &self.condition) {
+            (None, _) => self.restored_stop.map(|(_, inactive_enter)| inactive_enter),
+            (Some(old), Condition::Stopped) => Some(old.inactive_enter_usec),
+            _ => None,
+        };
+        !self.stopped_by_us && before == Some(state.inactive_enter_usec)
+    }
+
     /// It was down already when it was first seen, so nobody knows whether a job or an end took it down; a stop is
-    /// assumed, because to fight an operator is worse than to come a little late. Likewise while that lasts.
+    /// assumed, because to fight an operator is worse than to come a little late.
     fn found_stopped(&self, state: &UnitState, expected_up: bool) -> bool {
-        if self.stopped_by_us || state.inactive_enter_usec == 0 {
-            return false;
-        }
-        match (&self.state, &self.condition) {
-            (None, _) => !expected_up || self.known_stop(state).is_some(),
-            (Some(old), Condition::Stopped) => old.inactive_enter_usec == state.inactive_enter_usec,
-            _ => false,
-        }
+        !self.stopped_by_us && state.inactive_enter_usec != 0 && self.state.is_none() && !expected_up
     }
 
     /// Since when the unit is stopped: from now, unless it was so already when it was first seen. Then a stop that is
@@ -338,12 +356,21 @@ mod tests {
         assert!(matches!(read(&mut watch, 80, again), Condition::Ended(_)));
 
         let mut never = UnitWatch::new();
+        let never_started =
+            |ended: &Condition| matches!(ended, Condition::Ended(why) if why.contains("not been started"));
         let fresh = UnitState {
             active_enter_usec: 0,
             inactive_enter_usec: 0,
             ..loaded(ActiveState::Inactive, "dead")
         };
-        assert!(matches!(read(&mut never, 1, fresh), Condition::Ended(_)));
+        let ended = read(&mut never, 1, fresh.clone());
+        assert!(never_started(&ended), "{ended:?}");
+        read(&mut never, 2, loaded(ActiveState::Active, "running"));
+        let ended = read(&mut never, 3, fresh);
+        assert!(
+            matches!(ended, Condition::Ended(_)) && !never_started(&ended),
+            "systemd forgot it: {ended:?}"
+        );
     }
 
     #[test]

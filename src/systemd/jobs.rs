@@ -165,6 +165,13 @@ pub(super) fn refusal(order: &Order, failure: &Failure) -> String {
     if failure.silent {
         return format!("systemd was asked to {verb} {unit} and did not answer: {failure}");
     }
+    // systemd passes on what it heard when it asked polkit; that is not about the unit.
+    if failure.text.contains("polkit.service") && unit.as_str() != "polkit.service" {
+        return format!(
+            "systemd does not let stealthcheck {verb} {unit}, for polkit cannot be asked ({failure}): see \
+             `systemctl status polkit`"
+        );
+    }
     match failure.name.rsplit('.').next().unwrap_or_default() {
         "InteractiveAuthorizationRequired" | "AccessDenied" | "AuthFailed" => format!(
             "systemd does not let stealthcheck {verb} {unit} ({failure}): run `systemctl reload stealthcheck`, which \
@@ -254,6 +261,12 @@ mod tests {
         );
         assert!(says("org.freedesktop.systemd1.UnitMasked").contains("unmask web.service"));
         assert!(says("org.freedesktop.systemd1.NoSuchUnit").contains("knows no web.service"));
+        let polkit = Failure {
+            text: "Unit polkit.service is masked.".to_owned(),
+            ..failure("org.freedesktop.systemd1.UnitMasked")
+        };
+        let told = refusal(&order(1), &polkit);
+        assert!(told.contains("systemctl status polkit") && !told.contains("unmask"), "{told}");
         assert_eq!(says("org.example.Other"), "systemd refused to restart web.service: Nope.");
     }
 }

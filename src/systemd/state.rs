@@ -22,6 +22,7 @@ pub(super) struct Properties {
     invocation_id: Option<Vec<u8>>,
     n_restarts: Option<u32>,
     kind: Option<String>,
+    remains: Option<bool>,
     main_pid: Option<u32>,
     exit_status: Option<i32>,
     exit_code: Option<i32>,
@@ -74,6 +75,7 @@ impl<'de> Visitor<'de> for PropertiesVisitor {
                 "InvocationID" => read.invocation_id = value(&mut map)?,
                 "NRestarts" => read.n_restarts = value(&mut map)?,
                 "Type" => read.kind = value(&mut map)?,
+                "RemainAfterExit" => read.remains = value(&mut map)?,
                 "MainPID" => read.main_pid = value(&mut map)?,
                 "ExecMainStatus" => read.exit_status = value(&mut map)?,
                 "ExecMainCode" => read.exit_code = value(&mut map)?,
@@ -112,7 +114,7 @@ impl Properties {
             invocation_id: self.invocation(),
             // Mounts, sockets and timers have a `Result` of their own, with words of their own.
             result: self.result.filter(|_| service).unwrap_or_default(),
-            oneshot: service && self.kind.as_deref() == Some("oneshot"),
+            oneshot: service && self.kind.as_deref() == Some("oneshot") && self.remains != Some(true),
             sub: self.sub.unwrap_or_default(),
             n_restarts: self.n_restarts.unwrap_or(0),
             main_pid: self.main_pid.unwrap_or(0),
@@ -254,6 +256,14 @@ mod tests {
         assert_eq!(state.job, Some(Job { id: 4, kind: JobKind::Stop }));
         assert_eq!(state.invocation_id, "ab".repeat(16));
         assert_eq!((state.n_restarts, state.exit_status, state.oneshot), (7, 3, true));
+
+        all.insert("RemainAfterExit", true.into());
+        let bytes = to_bytes(Context::new(LE, 0), &all).unwrap();
+        let (read, _): (Properties, _) = bytes.deserialize().unwrap();
+        assert!(
+            !read.into_state(true, JobKind::Stop).oneshot,
+            "one that remains is not at rest when inactive"
+        );
     }
 
     #[test]

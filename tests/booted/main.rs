@@ -12,3 +12,27 @@ mod lab;
 
 #[path = "lab.rs"]
 mod the_lab;
+
+#[path = "guarding.rs"]
+mod guarding;
+
+#[path = "guard.rs"]
+mod guard;
+#[path = "guard_ctl.rs"]
+mod guard_ctl;
+#[path = "guard_daemon.rs"]
+mod guard_daemon;
+#[path = "guard_mail.rs"]
+mod guard_mail;
+#[path = "guard_not_ours.rs"]
+mod guard_not_ours;
+#[path = "guard_signal.rs"]
+mod guard_signal;
+#[path = "guard_stops.rs"]
+mod guard_stops;
+#[path = "guard_units.rs"]
+mod guard_units;
+
+mod package;
+mod ports;
+mod rights;

@@ -266,7 +266,7 @@ pub fn checkout() -> &'static Path {
 }
 
 /// The package under test.
-fn deb() -> PathBuf {
+pub fn deb() -> PathBuf {
     if let Some(named) = std::env::var_os("STEALTHCHECK_DEB") {
         return named.into();
     }

@@ -1,0 +1,152 @@
+//! The daemon itself: killed, rebooted, traced, hung, asked for its story.
+
+use stealthcheck::journal::ids;
+
+use crate::guarding::{SECOND, assert_has, assert_thread, at, kinds, quick};
+use crate::lab::{MINUTE, Machine};
+
+#[test]
+fn an_incident_and_a_pause_survive_the_daemons_death_and_a_pause_a_reboot() {
+    let machine = Machine::ready("guard-survives");
+    let web = machine.victim("web", 9001);
+    machine.victim("quiet", 9002);
+    machine.sh_ok("systemctl enable -q web quiet stealthcheck");
+    machine.guard(&format!(
+        "  web: {{ unit: web.service, {}, grace: 1s, backoff: {{ initial: 1s, max: 2s }}, limit: 100 }}\n\
+         \x20 quiet: {{ unit: quiet.service, {} }}\n",
+        quick(9001),
+        quick(9002)
+    ));
+    machine.becomes("web", "passing");
+    machine.becomes("quiet", "passing");
+    machine.sh_ok("stealthctl pause quiet --for 2h");
+    let until = machine.becomes("quiet", "paused")["health"]["until"].clone();
+    let asleep = |machine: &Machine, until: &serde_json::Value| {
+        let health = machine.check("quiet")["health"].clone();
+        assert_eq!(health["state"], "paused");
+        let drift = health["until"].as_i64().unwrap() - until.as_i64().unwrap();
+        assert!(drift.abs() < 5_000, "the pause's end has moved by {drift} ms");
+    };
+
+    // Struck at no particular moment: before its first mail, between two attempts, ...
+    web.fault("500");
+    let incident = machine.becomes("web", "down")["incident"].clone();
+    let mut attempts = 0;
+    for _ in 0..4 {
+        let before = machine.daemon();
+        machine.sh_ok("systemctl kill -s KILL stealthcheck");
+        machine.daemon_after(before);
+        let check = machine.becomes("web", "down");
+        assert_eq!(check["incident"]["id"], incident["id"]);
+        assert_eq!(check["incident"]["since"], incident["since"]);
+        assert_eq!(check["incident"]["cause"], incident["cause"]);
+        asleep(&machine, &until);
+        let now = check["incident"]["attempts"].as_u64().unwrap();
+        assert!(now >= attempts, "{now} attempts, and there were {attempts}");
+        attempts = machine.wait_for("another attempt", MINUTE, || {
+            machine.check("web")["incident"]["attempts"].as_u64().filter(|more| *more > now)
+        });
+    }
+    assert_eq!(machine.told(ids::INCIDENT_OPENED, "web").len(), 1);
+    // The backoff is one, through all the daemon's lives.
+    let asked: Vec<u64> = machine.told(ids::RECOVERY_ASKED, "web").iter().map(at).collect();
+    assert!(
+        asked.windows(2).all(|two| two[1] - two[0] > SECOND * 9 / 10),
+        "attempts within a second: {asked:?}"
+    );
+
+    web.heal();
+    machine.wait_told(ids::INCIDENT_CLOSED, "web", 1);
+    let mails = machine.wait_mails("web", 3);
+    assert_thread(&mails, &["DOWN", "NEEDS YOU", "RECOVERED"]);
+
+    machine.reboot();
+    machine.becomes("web", "passing");
+    asleep(&machine, &until);
+    machine.sh_ok("systemctl kill -s KILL quiet");
+    machine.sh_ok("stealthctl check web");
+    assert_eq!(machine.asked("quiet"), 0, "it is paused");
+    machine.sh_ok("stealthctl resume quiet");
+    machine.wait_told(ids::INCIDENT_CLOSED, "quiet", 1);
+    assert_eq!(machine.asked("quiet"), 1);
+    assert_eq!(kinds(&machine.mails_about("web")).len(), 3, "a reboot told an old story anew");
+}
+
+#[test]
+fn the_daemon_starts_no_process_and_tells_its_story_in_the_journal() {
+    let machine = Machine::ready("guard-traced");
+    let web = machine.victim("web", 9001);
+    machine.sh_ok("mkdir -p /etc/systemd/system/stealthcheck.service.d");
+    machine.service("stealthcheck.service.d/watchdog.conf", "[Service]\nWatchdogSec=3s\n");
+    machine.guard(&format!("  web: {{ unit: web.service, {} }}\n", quick(9001)));
+    machine.becomes("web", "passing");
+    let status = |line: &str| {
+        machine.wait_for(line, MINUTE, || {
+            (machine.unit("stealthcheck.service", "StatusText") == line).then_some(())
+        });
+    };
+    status("1 check, none down");
+
+    let calls = "execve,execveat,fork,vfork,clone,clone3,connect";
+    machine.sh_ok(&format!(
+        "systemd-run -q --unit=trace strace -f -qq -e trace={calls} -o /run/trace -p {}",
+        machine.daemon()
+    ));
+    machine.wait_for("strace to hold it", MINUTE, || {
+        machine.sh_ok("cat /run/trace").contains("htons(9001)").then_some(())
+    });
+    web.fault("500");
+    machine.wait_told(ids::INCIDENT_OPENED, "web", 1);
+    status("1 check, 1 down: web");
+    assert_has(&machine.sh("systemctl status stealthcheck").stdout, &["Status: \"1 check, 1 down: web\""]);
+    machine.wait_told(ids::RECOVERY_ENDED, "web", 1);
+    web.heal();
+    machine.wait_told(ids::INCIDENT_CLOSED, "web", 1);
+    assert_thread(&machine.wait_mails("web", 2), &["DOWN", "RECOVERED"]);
+    status("1 check, none down");
+    machine.sh_ok("systemctl stop trace");
+    let trace = machine.read("/run/trace");
+    // It was all seen: the probes, and the mail.
+    assert_has(&trace, &["htons(9001)", "htons(587)"]);
+    assert!(!trace.contains("exec") && !trace.contains("fork("), "{trace}");
+    for line in trace.lines().filter(|line| line.contains("clone")) {
+        assert!(line.contains("CLONE_THREAD") || line.contains("resumed>"), "a process: {line}");
+    }
+
+    // Every step is an entry with its fields, and is explained.
+    let opened = machine.told(ids::INCIDENT_OPENED, "web").remove(0);
+    let incident = opened["STEALTHCHECK_INCIDENT"].as_str().unwrap().to_owned();
+    for id in [ids::RECOVERY_ASKED, ids::RECOVERY_ENDED, ids::RECOVERY_JUDGED, ids::INCIDENT_CLOSED] {
+        let entry = machine.told(id, "web").remove(0);
+        assert_eq!(entry["STEALTHCHECK_INCIDENT"], incident, "{entry}");
+        assert_eq!(entry["STEALTHCHECK_UNIT"], "web.service", "{entry}");
+        assert_eq!(entry["SYSLOG_IDENTIFIER"], "stealthcheck");
+    }
+    let explained = machine.sh_ok(&format!("journalctl -x --no-pager STEALTHCHECK_INCIDENT={incident}"));
+    assert_has(
+        &explained,
+        &["Subject: Check web is down", "Subject: systemd has been asked to restart web.service"],
+    );
+    assert_has(
+        &explained,
+        &["Subject: Check web passes again", &format!("Incident {incident} has been opened.")],
+    );
+    let of_unit = machine.sh_ok("journalctl --no-pager UNIT=web.service");
+    assert_has(&of_unit, &["web: asked systemd to restart web.service"]);
+
+    // A daemon that hangs is restarted by systemd, and goes on.
+    let before = machine.daemon();
+    machine.sh_ok(&format!("kill -STOP {before}"));
+    machine.daemon_after(before);
+    assert_eq!(machine.unit("stealthcheck.service", "NRestarts"), "1");
+    machine.becomes("web", "passing");
+    web.fault("500-once");
+    machine.wait_told(ids::INCIDENT_CLOSED, "web", 2);
+
+    // It stops in good order, within a second.
+    let took = machine
+        .sh_ok("a=$(date +%s%N); systemctl stop stealthcheck; b=$(date +%s%N); echo $(((b - a) / 1000000))");
+    assert!(took.parse::<u64>().unwrap() < 1_000, "{took} ms to stop");
+    assert_eq!(machine.unit("stealthcheck.service", "Result"), "success");
+    assert!(!machine.journal_entries(&[&format!("MESSAGE_ID={}", ids::STOPPING)]).is_empty());
+}

@@ -1,0 +1,131 @@
+//! What is not ours to fight: a masked unit, somebody's job, systemd's own restarts. And what is: the start limit.
+
+use stealthcheck::journal::ids;
+
+use crate::guarding::{assert_has, assert_thread, quick};
+use crate::lab::{MINUTE, Machine};
+
+/// Fails again and again, far more often than a test lasts, until systemd gives it up or somebody mends it.
+const RESTARTS: &str = "Restart=always\nRestartSec=200ms\n[Unit]\nStartLimitIntervalSec=0";
+
+#[test]
+fn systemds_own_restarts_are_left_to_systemd_and_a_crash_loop_is_told_once() {
+    let machine = Machine::ready("guard-crash-loop");
+    let looping = machine.victim_with("looping", 9001, RESTARTS);
+    let once = machine.victim_with("once", 9002, "Restart=always\nRestartSec=300ms");
+    let limit = "Restart=on-failure\nRestartSec=100ms\n[Unit]\nStartLimitIntervalSec=1h";
+    let limited = machine.victim_with("limited", 9003, limit);
+    machine.guard(&format!(
+        "  looping: {{ unit: looping.service, {} }}\n  once: {{ unit: once.service, {} }}\n\
+         \x20 limited: {{ unit: limited.service, {}, backoff: {{ initial: 2s, max: 4s }} }}\n",
+        quick(9001),
+        quick(9002).replace("fail_after: 2", "fail_after: 5"),
+        quick(9003)
+    ));
+    for name in ["looping", "once", "limited"] {
+        machine.becomes(name, "passing");
+    }
+
+    // A crash loop: told, and left to systemd.
+    looping.fault("fail-start");
+    looping.signal("KILL");
+    let told = machine.wait_told(ids::CRASH_LOOP, "looping", 1);
+    assert_eq!(told[0]["STEALTHCHECK_UNIT"], "looping.service");
+    machine.wait_for("the reason to be told", MINUTE, || {
+        let held = machine.check("looping")["incident"]["holding_back"].clone();
+        (held == "systemd itself restarts the unit each time; once more would not help").then_some(())
+    });
+
+    // A single crash: nobody's business.
+    let run = machine.unit(&once.unit(), "InvocationID");
+    once.signal("KILL");
+    machine.wait_for("systemd's restart", MINUTE, || {
+        (machine.unit(&once.unit(), "InvocationID") != run && once.status() == 200).then_some(())
+    });
+    assert_eq!(machine.unit(&once.unit(), "NRestarts"), "1");
+
+    // systemd gives up at its start limit: then it is ours, and the limit is in the way.
+    limited.fault("fail-start");
+    limited.signal("KILL");
+    machine.wait_for("the start limit", MINUTE, || {
+        let refused =
+            machine.sh("journalctl -u limited.service | grep -q 'Start request repeated too quickly'");
+        refused.success().then_some(())
+    });
+    limited.heal();
+    machine.wait_told(ids::INCIDENT_CLOSED, "limited", 1);
+    assert_eq!(limited.status(), 200);
+    let mails = machine.wait_mails("limited", 2);
+    assert_thread(&mails, &["DOWN", "RECOVERED"]);
+    assert_has(&mails[1].body, &["it worked"]);
+
+    let mails = machine.wait_mails("looping", 1);
+    assert_has(
+        &mails[0].body,
+        &["crash-looping: systemd restarted the unit 5 times within ", "Nothing yet."],
+    );
+    looping.heal();
+    machine.wait_for("an answer", MINUTE, || (looping.status() == 200).then_some(()));
+    // That it answers is no cure: it may have crashed a moment ago, and may again. It takes two quiet minutes.
+    machine.sh_ok("stealthctl check looping");
+    assert_eq!(machine.check("looping")["health"]["state"], "down");
+    let closed = std::time::Instant::now();
+    while machine.told(ids::INCIDENT_CLOSED, "looping").is_empty() {
+        assert!(closed.elapsed() < 4 * MINUTE, "the crash loop did not end");
+        std::thread::sleep(std::time::Duration::from_secs(1));
+    }
+    let mails = machine.wait_mails("looping", 2);
+    assert_thread(&mails, &["DOWN", "RECOVERED"]);
+    assert_has(&mails[1].body, &["Nothing: it came back by itself."]);
+    assert_eq!(machine.asked("looping"), 0, "it was systemd's to restart");
+
+    assert_eq!(machine.asked("once"), 0, "it was systemd's to restart");
+    assert!(machine.told(ids::INCIDENT_OPENED, "once").is_empty());
+    assert!(machine.mails_about("once").is_empty());
+}
+
+#[test]
+fn a_masked_unit_and_one_with_a_job_are_left_alone_until_that_ends() {
+    let machine = Machine::ready("guard-held-back");
+    let waits = machine.victim("waits", 9001);
+    machine.sh_ok("mkfifo /run/gate");
+    machine.service(
+        "gate.service",
+        "[Unit]\nBefore=waits.service\n[Service]\nType=oneshot\nExecStart=/bin/sh -c 'read x <>/run/gate'\n",
+    );
+    // Where packages put units: one in /etc cannot be masked.
+    let unit = "[Service]\nExecStart=/usr/bin/sleep infinity\n[Install]\nWantedBy=multi-user.target\n";
+    machine.write("/usr/lib/systemd/system/masked.service", unit);
+    machine.sh_ok("systemctl daemon-reload; systemctl enable -q --now masked");
+    machine.guard(&format!(
+        "  waits: {{ unit: waits.service, {}, after_stop: 1s }}\n\
+         \x20 masked: {{ unit: masked.service, every: 1s, retry: 500ms }}\n",
+        quick(9001)
+    ));
+    machine.becomes("waits", "passing");
+    machine.becomes("masked", "passing");
+
+    machine.sh_ok("systemctl stop waits; systemctl --no-block start gate; systemctl --no-block start waits");
+    machine.sh_ok("systemctl mask -q masked; systemctl kill -s KILL masked");
+    let held = machine.wait_told(ids::RECOVERY_HELD_BACK, "waits", 1);
+    assert_has(held[0]["STEALTHCHECK_REASON"].as_str().unwrap(), &["a job is queued on the unit: start"]);
+    let held = machine.wait_told(ids::RECOVERY_HELD_BACK, "masked", 1);
+    assert_has(held[0]["STEALTHCHECK_REASON"].as_str().unwrap(), &["masked"]);
+    let shown = machine.run(&["stealthctl", "status", "waits", "masked"]).stdout;
+    assert_has(&shown, &["Held back: a job is queued on the unit: start", "masked"]);
+    let mails = machine.wait_mails("masked", 1);
+    assert_has(&mails[0].body, &["masked", "Nothing yet."]);
+
+    machine.sh_ok("echo >/run/gate");
+    machine.wait_told(ids::INCIDENT_CLOSED, "waits", 1);
+    assert_eq!(waits.status(), 200);
+    assert_eq!(machine.asked("waits"), 0, "beside somebody's job");
+    assert_thread(&machine.wait_mails("waits", 2), &["DOWN", "RECOVERED"]);
+
+    assert_eq!(machine.asked("masked"), 0, "a masked unit");
+    machine.sh_ok("systemctl unmask -q masked");
+    machine.wait_told(ids::INCIDENT_CLOSED, "masked", 1);
+    assert_eq!(machine.unit("masked.service", "ActiveState"), "active");
+    assert_eq!(machine.asked("masked"), 1);
+    assert_thread(&machine.wait_mails("masked", 2), &["DOWN", "RECOVERED"]);
+}

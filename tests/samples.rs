@@ -1,0 +1,112 @@
+//! The samples that the package ships are valid: each configuration loads as the manual says it is installed, and what
+//! it names is shipped beside it.
+
+// Helpers outside of `#[test]` functions may fail a test as well.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use stealthcheck::config::{Config, load};
+
+fn checkout() -> &'static Path {
+    Path::new(env!("CARGO_MANIFEST_DIR"))
+}
+
+/// The sample configurations beside the default one: each is a drop-in.
+fn drop_ins() -> Vec<PathBuf> {
+    let all = fs::read_dir(checkout().join("config")).unwrap();
+    let mut files: Vec<PathBuf> = all.map(|entry| entry.unwrap().path()).collect();
+    files.retain(|path| {
+        path.extension().is_some_and(|extension| extension == "yaml") && !path.ends_with("stealthcheck.yaml")
+    });
+    files.sort();
+    files
+}
+
+/// Loads `main` with `drop_ins` in its conf.d. No problem and no warning, but for those in `expected`.
+fn loads(main: &str, drop_ins: &[PathBuf], expected: &[&str]) -> Config {
+    let directory = tempfile::tempdir().unwrap();
+    let file = directory.path().join("stealthcheck.yaml");
+    fs::write(&file, main).unwrap();
+    fs::create_dir(directory.path().join("conf.d")).unwrap();
+    for drop_in in drop_ins {
+        fs::copy(drop_in, directory.path().join("conf.d").join(drop_in.file_name().unwrap())).unwrap();
+    }
+    let config = load(&file).unwrap_or_else(|problems| panic!("{drop_ins:?}: {problems:#?}"));
+    let warnings: Vec<&str> = config.warnings.iter().map(|warning| warning.message.as_str()).collect();
+    assert_eq!(warnings, expected, "{drop_ins:?}");
+    config
+}
+
+/// The default configuration with its examples switched on, as it tells one to: without the `# ` before the lines
+/// that are YAML.
+fn switched_on(default: &str) -> String {
+    let mut sections = ["mail:", "defaults:", "checks:"].into_iter();
+    let mut next = sections.next();
+    let mut on = false;
+    let mut yaml = String::new();
+    for line in default.lines() {
+        let bare = line.strip_prefix("# ").or_else(|| line.strip_prefix('#')).unwrap_or("");
+        if next == Some(bare) {
+            (on, next) = (true, sections.next());
+        }
+        on &= line.starts_with('#');
+        yaml.push_str(if on { bare } else { "" });
+        yaml.push('\n');
+    }
+    assert_eq!(next, None, "a section is missing in the default configuration");
+    yaml
+}
+
+#[test]
+fn the_default_configuration_names_no_check() {
+    let default = fs::read_to_string(checkout().join("config/stealthcheck.yaml")).unwrap();
+    let config = loads(&default, &[], &[]);
+    assert!(config.checks.is_empty() && config.mail.is_none());
+}
+
+#[test]
+fn the_examples_in_the_default_configuration_are_valid() {
+    let default = fs::read_to_string(checkout().join("config/stealthcheck.yaml")).unwrap();
+    let config = loads(&switched_on(&default), &[], &[]);
+    assert!(config.mail.is_some());
+    let names: Vec<&str> = config.checks.iter().map(|check| check.name.as_str()).collect();
+    assert_eq!(names, ["cron", "database", "web"]);
+    // "These are the built-in values", it says.
+    let without = switched_on(&default).replace("defaults:", "defaults: {}\nunused:");
+    let (head, tail) = without.split_once("unused:").unwrap();
+    let tail: String =
+        tail.lines().skip_while(|line| *line != "checks:").map(|line| format!("{line}\n")).collect();
+    assert_eq!(loads(&format!("{head}{tail}"), &[], &[]).checks, config.checks);
+}
+
+#[test]
+fn every_sample_is_valid_by_itself_and_all_are_together() {
+    let samples = drop_ins();
+    assert!(!samples.is_empty());
+    let nobody = "there is no `mail:` section: nobody will be told of a failure";
+    for sample in &samples {
+        let config = loads("", std::slice::from_ref(sample), &[nobody]);
+        assert!(!config.checks.is_empty(), "{}", sample.display());
+    }
+    loads("", &samples, &[nobody]);
+}
+
+#[test]
+fn the_units_that_samples_name_are_shipped() {
+    let manifest = fs::read_to_string(checkout().join("Cargo.toml")).unwrap();
+    for check in
+        loads("", &drop_ins(), &["there is no `mail:` section: nobody will be told of a failure"]).checks
+    {
+        let unit = check.unit.expect("a sample's check speaks for a unit");
+        assert!(checkout().join("units").join(unit.as_str()).exists(), "{unit} is no sample");
+    }
+    for directory in ["config", "units"] {
+        for entry in fs::read_dir(checkout().join(directory)).unwrap() {
+            let name = entry.unwrap().file_name().into_string().unwrap();
+            let shipped = format!("[\"{directory}/{name}\", \"");
+            assert!(manifest.contains(&shipped), "{directory}/{name} is not in the package");
+        }
+    }
+}
