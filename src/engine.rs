@@ -13,6 +13,7 @@
 //! | `watch` | what a unit's state means, and the attempt under way on it |
 //! | `health` | observations become passing, failing, down |
 //! | `recovery` | which job may be asked for, when, and whether it helped |
+//! | `outlook` | what comes next, for the schedule and for people |
 //! | `incident` | which notices are due |
 //! | `snapshot` | the status that people see |
 //! | `saved` | what survives a restart of the daemon |
@@ -20,6 +21,7 @@
 mod event;
 mod health;
 mod incident;
+mod outlook;
 mod recovery;
 pub mod saved;
 mod schedule;
@@ -266,11 +268,11 @@ impl Engine {
             let stop_ends = state.stop_respected(now, watch).flatten();
             let tell = match &state.incident {
                 Some(incident) if stop_ends.is_none() => {
-                    incident.next_due(&state.check, recovery::pending(state, watch)).filter(later)
+                    incident.next_due(&state.check, outlook::pending(state, watch)).filter(later)
                 }
                 _ => None,
             };
-            let attempt = watch.and_then(|watch| recovery::next_look(state, watch)).filter(later);
+            let attempt = watch.and_then(|watch| outlook::next_look(state, watch)).filter(later);
             [Some(probe), stop_ends, tell, attempt].into_iter().flatten().min()
         };
         self.wakeups.set(name, at);

@@ -18,6 +18,7 @@ mod act;
 mod clock;
 mod publish;
 mod requests;
+mod start;
 mod state_file;
 
 use std::collections::BTreeSet;
@@ -32,7 +33,7 @@ use tokio::sync::{mpsc, watch};
 use crate::check::CheckName;
 use crate::config::{self, Config, Problem};
 use crate::engine::{Action, Engine, Event};
-use crate::mail::{MailEvent, Mailer, Surroundings};
+use crate::mail::{MailEvent, Mailer};
 use crate::notice::NoticeId;
 use crate::probe::Prober;
 use crate::status::{CheckStatus, ConfigurationStatus};
@@ -42,7 +43,8 @@ use crate::unit::{ManagerState, UnitName};
 use crate::{bus, journal, service_manager};
 use act::Internal;
 use publish::{Place, Signal, Waiting};
-use state_file::{Found, StateFile};
+use start::Inputs;
+use state_file::StateFile;
 
 /// What the daemon is started with.
 #[derive(Clone, Debug)]
@@ -100,9 +102,6 @@ impl Fatal {
 /// So many happenings are handled before their actions are saved and done together: a burst costs one write.
 const BATCH: usize = 64;
 
-/// Room in the channels. A sender that finds one full waits, so these bound memory, not correctness.
-const CHANNEL: usize = 1024;
-
 /// What is due within one slot is done together at its end: a wake-up costs more than a small probe. Nothing is late by
 /// more than this for it.
 const SLOT: Duration = Duration::from_millis(20);
@@ -145,15 +144,6 @@ struct Alerts {
     bus: Option<String>,
     state: Option<String>,
     mail: Option<String>,
-}
-
-/// The receiving ends.
-struct Inputs {
-    happenings: mpsc::Receiver<Happening>,
-    internal: mpsc::Receiver<Internal>,
-    mail: mpsc::Receiver<MailEvent>,
-    requests: mpsc::Receiver<bus::Request>,
-    places: mpsc::Receiver<Place>,
 }
 
 /// Runs the daemon until it is told to stop.
@@ -209,90 +199,7 @@ pub async fn run(options: Options) -> Result<(), Fatal> {
     Ok(())
 }
 
-/// The sending ends that tasks are given.
-struct Asked {
-    asks: mpsc::Receiver<Ask>,
-    happenings: mpsc::Sender<Happening>,
-    requests: mpsc::Sender<bus::Request>,
-    signals: mpsc::Receiver<Signal>,
-    places: mpsc::Sender<Place>,
-}
-
 impl Supervisor {
-    fn new(options: Options, config: Config) -> (Self, Inputs, Asked) {
-        let now = clock::now();
-        let boot = clock::boot();
-        let (asks, asks_seen) = mpsc::channel(CHANNEL);
-        let (happenings, happenings_seen) = mpsc::channel(CHANNEL);
-        let (internal, internal_seen) = mpsc::channel(CHANNEL);
-        let (mail, mail_seen) = mpsc::channel(CHANNEL);
-        let (requests, requests_seen) = mpsc::channel(CHANNEL);
-        let (signals, signals_seen) = mpsc::channel(CHANNEL);
-        let (places, places_seen) = mpsc::channel(4);
-        let mut alerts = Alerts::default();
-        let found = match &options.state_dir {
-            Some(dir) => state_file::load(dir, &now.wall.0.to_string()),
-            None => {
-                alerts.state = Some(
-                    "There is no state directory: incidents and mails do not survive a restart.".to_owned(),
-                );
-                Found::Nothing
-            }
-        };
-        let (engine, actions) = match found {
-            Found::State(saved) => Engine::restore(now, &boot, *saved, config.checks.clone()),
-            other => {
-                if let Found::Unusable(why) = other {
-                    journal::log_trouble(&why);
-                    alerts.state = Some(why);
-                }
-                let mut engine = Engine::new();
-                let actions = engine.handle(now, Event::Configured(config.checks.clone()));
-                (engine, actions)
-            }
-        };
-        let mailer = Mailer::start(
-            Surroundings::of_this_process(options.user),
-            options.state_dir.clone(),
-            config.mail.clone(),
-            mail,
-        );
-        let pending: Vec<NoticeId> = engine.pending_notices().map(|notice| notice.id.clone()).collect();
-        mailer.release_all_except(&pending);
-        let (units, _) = watch::channel(engine.units().cloned().collect());
-        let configuration = loaded(&config, now.wall);
-        let supervisor = Self {
-            state: options.state_dir.as_deref().map(StateFile::new),
-            options,
-            config,
-            configuration,
-            engine,
-            prober: Arc::new(Prober::new()),
-            mailer,
-            asks,
-            units,
-            internal,
-            signals,
-            waiting: Vec::new(),
-            actions,
-            spooled: Vec::new(),
-            dirty: true,
-            started: now.wall,
-            boot,
-            status_line: String::new(),
-            alerts,
-        };
-        let inputs = Inputs {
-            happenings: happenings_seen,
-            internal: internal_seen,
-            mail: mail_seen,
-            requests: requests_seen,
-            places: places_seen,
-        };
-        let asked = Asked { asks: asks_seen, happenings, requests, signals: signals_seen, places };
-        (supervisor, inputs, asked)
-    }
-
     /// Hands an event to the engine and keeps what it wants.
     fn tell(&mut self, event: Event) {
         self.dirty |= !matches!(event, Event::Tick | Event::Observed { .. } | Event::UnitChanged { .. });

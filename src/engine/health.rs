@@ -9,7 +9,7 @@ use super::event::{Action, RunId, What};
 use super::incident::Incident;
 use super::state::{Base, CheckState};
 use super::watch::{Condition, UnitWatch};
-use super::{Engine, changed, recovery};
+use super::{Engine, changed, outlook};
 use crate::check::{CheckName, Probe};
 use crate::notice::{IncidentId, Notice, Proof};
 use crate::time::{Now, human};
@@ -205,8 +205,8 @@ impl Engine {
             if state.paused() || state.stop_respected(now, watch).is_some() {
                 return;
             }
-            let pending = recovery::pending(state, watch);
-            let next = recovery::next_sentence(now, state, watch);
+            let pending = outlook::pending(state, watch);
+            let next = outlook::next_sentence(now, state, watch);
             let Some(incident) = &mut state.incident else { return };
             while let Some(notice) = incident.take_due(now, &state.check, watch, pending, |_| next.clone()) {
                 notices.push(notice);

@@ -5,7 +5,6 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::recovery::Hold;
 use super::watch::UnitWatch;
 use crate::check::Check;
 use crate::notice::{Attempt, IncidentId, Notice, NoticeId, NoticeKind};
@@ -16,6 +15,15 @@ pub(super) const TELL_WITHIN: Duration = Duration::from_secs(10);
 
 /// So many attempts are kept to be told: the first and the latest.
 const ATTEMPTS_KEPT: usize = 6;
+
+/// Why a recovery that an incident calls for is not asked for now.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum Hold {
+    /// The ordinary course of things: the backoff, or an attempt under way.
+    Waiting,
+    /// It is not ours to act; the clause says why.
+    Not(String),
+}
 
 /// An open incident.
 #[derive(Clone, Debug)]

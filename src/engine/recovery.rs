@@ -6,9 +6,10 @@
 use std::time::Duration;
 
 use super::event::{Action, AttemptId, What};
+use super::incident::Hold;
 use super::state::{Base, CheckState};
 use super::watch::{Condition, InFlight, UnitWatch};
-use super::{Engine, changed, human_until};
+use super::{Engine, changed};
 use crate::check::{Check, CheckName, Rung};
 use crate::notice::{Attempt, Proof};
 use crate::time::{Mono, Now, human};
@@ -16,7 +17,7 @@ use crate::unit::{ActiveState, JobResult, ManagerState, UnitName, UnitState};
 
 /// A job of ours that has not ended after this long is a matter for a person: systemd's own start and stop time-outs
 /// (90 s each by default) should have ended it.
-const JOB_OVERDUE: Duration = Duration::from_secs(300);
+pub(super) const JOB_OVERDUE: Duration = Duration::from_secs(300);
 
 impl Engine {
     /// Asks for a job on the unit if one is due and allowed; otherwise says why not.
@@ -260,15 +261,6 @@ impl Engine {
     }
 }
 
-/// Why a recovery that an incident calls for is not asked for now.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) enum Hold {
-    /// The ordinary course of things: the backoff, or an attempt under way.
-    Waiting,
-    /// It is not ours to act; the clause says why.
-    Not(String),
-}
-
 /// The rung to ask for now, or why nothing is asked for.
 fn permitted(now: Now, manager: ManagerState, state: &CheckState, watch: &UnitWatch) -> Result<Rung, Hold> {
     let not = |why: &str| Err(Hold::Not(why.to_owned()));
@@ -309,7 +301,7 @@ fn permitted(now: Now, manager: ManagerState, state: &CheckState, watch: &UnitWa
 
 /// The unit came up otherwise than by an attempt that is under way, by somebody's restart for instance: until when it
 /// has the time to answer.
-fn come_up_by(state: &CheckState, watch: &UnitWatch) -> Option<Mono> {
+pub(super) fn come_up_by(state: &CheckState, watch: &UnitWatch) -> Option<Mono> {
     let settling = watch.settling.filter(|_| watch.condition == Condition::Up && watch.attempt.is_none())?;
     Some(settling.after(state.check.recovery.grace))
 }
@@ -322,7 +314,7 @@ fn may_have_hit_its_start_limit(state: &UnitState, attempts: u32) -> bool {
         && (state.result == "start-limit-hit" || state.n_restarts > 0 || attempts > 1)
 }
 
-fn current_rung(check: &Check, climbed: u32) -> Option<Rung> {
+pub(super) fn current_rung(check: &Check, climbed: u32) -> Option<Rung> {
     let ladder = &check.recovery.ladder;
     let index = usize::try_from(climbed).unwrap_or(usize::MAX).min(ladder.len().checked_sub(1)?);
     ladder.get(index).cloned()
@@ -363,71 +355,4 @@ fn needs_you(now: Now, state: &CheckState, watch: Option<&UnitWatch>) -> Option<
     }
     (state.climbed >= recovery.exhausted_after())
         .then(|| format!("{} recovery attempts did not help for long", state.tries.max(1)))
-}
-
-/// The opening notice should wait: a first attempt is about to be asked for, or its job runs.
-pub(super) fn pending(state: &CheckState, watch: Option<&UnitWatch>) -> bool {
-    let Some(incident) = &state.incident else { return false };
-    if state.check.recovery.ladder.is_empty() {
-        return false;
-    }
-    match incident.attempts.last() {
-        Some(attempt) => attempt.result.is_none(),
-        None => watch.is_some_and(|watch| !matches!(watch.condition, Condition::Missing(_))),
-    }
-}
-
-/// The moment at which recovery must be looked at again though nothing happened.
-pub(super) fn next_look(state: &CheckState, watch: &UnitWatch) -> Option<Mono> {
-    state.incident.as_ref()?;
-    match &watch.attempt {
-        Some(attempt) if attempt.ended.is_none() => Some(attempt.asked.after(JOB_OVERDUE)),
-        Some(_) => None,
-        None => Some(watch.next_attempt.max(come_up_by(state, watch).unwrap_or_default())),
-    }
-}
-
-/// One clause for the status and one sentence for mails: what happens next about a check in an incident.
-pub(super) fn next_clause(now: Now, state: &CheckState, watch: Option<&UnitWatch>) -> String {
-    let in_ = |at: Mono| human_until(now.mono, at);
-    let Some(incident) = &state.incident else { return String::new() };
-    let recovery = &state.check.recovery;
-    if recovery.ladder.is_empty() {
-        return "no recovery is configured".to_owned();
-    }
-    if let Some(Hold::Not(why)) = &incident.held_back {
-        return format!("no recovery: {why}");
-    }
-    let Some(watch) = watch else { return String::new() };
-    if let Some(attempt) = &watch.attempt {
-        let rung = attempt.rung.describe();
-        return match attempt.ended {
-            None => format!("waiting for the {rung} job"),
-            Some(_) if now.mono < attempt.grace_until => {
-                format!("{rung} done, waiting {} for it to come up", in_(attempt.grace_until))
-            }
-            Some(_) => format!("{rung} done, waiting for the next probe"),
-        };
-    }
-    let rung = current_rung(&state.check, state.climbed).map_or_else(String::new, |rung| rung.describe());
-    format!("{rung} in {} (attempt {})", in_(watch.next_attempt), incident.attempts_total.saturating_add(1))
-}
-
-fn capitalised(clause: &str) -> String {
-    let mut letters = clause.chars();
-    letters.next().map_or_else(String::new, |first| first.to_uppercase().chain(letters).collect())
-}
-
-/// The sentence for a mail: what happens next.
-pub(super) fn next_sentence(now: Now, state: &CheckState, watch: Option<&UnitWatch>) -> String {
-    let Some(incident) = &state.incident else { return String::new() };
-    if state.check.recovery.ladder.is_empty() {
-        return "Nothing is done about it: no recovery is configured for this check.".to_owned();
-    }
-    let clause = next_clause(now, state, watch);
-    match &incident.needs_you {
-        Some(why) => format!("It needs you: {why}. Next: {clause}."),
-        // Stands under a heading that says "next".
-        None => format!("{}.", capitalised(&clause)),
-    }
 }

@@ -1,6 +1,7 @@
 //! The status that people see, taken from the core's state. It changes nothing.
 
-use super::recovery;
+use super::incident::Hold;
+use super::outlook;
 use super::state::CheckState;
 use super::watch::UnitWatch;
 use super::{Engine, human_until};
@@ -50,7 +51,7 @@ impl Engine {
                 last_attempt: incident.attempts.last().cloned(),
                 needs_you: incident.needs_you.is_some(),
                 holding_back: match &incident.held_back {
-                    Some(recovery::Hold::Not(why)) => Some(why.clone()),
+                    Some(Hold::Not(why)) => Some(why.clone()),
                     _ => None,
                 },
                 notices: (incident.asked, incident.delivered),
@@ -78,7 +79,7 @@ fn next(now: Now, state: &CheckState, watch: Option<&UnitWatch>, health: &Health
         }
         Health::Stopped { until: None } => "stopped by somebody; left alone until it is started".to_owned(),
         Health::Down => {
-            let clause = recovery::next_clause(now, state, watch);
+            let clause = outlook::next_clause(now, state, watch);
             if state.check.recovery.ladder.is_empty() { probe() } else { clause }
         }
         Health::Starting | Health::Passing | Health::Failing { .. } => probe(),

@@ -1,0 +1,115 @@
+//! The beginning: the state file is read, the core goes on where it was, and the channels between the loop and its tasks
+//! are made.
+
+use std::sync::Arc;
+
+use tokio::sync::{mpsc, watch};
+
+use super::act::Internal;
+use super::publish::{Place, Signal};
+use super::state_file::{self, Found, StateFile};
+use super::{Alerts, Options, Supervisor, clock, loaded};
+use crate::config::Config;
+use crate::engine::{Engine, Event};
+use crate::mail::{MailEvent, Mailer, Surroundings};
+use crate::notice::NoticeId;
+use crate::probe::Prober;
+use crate::systemd::{Ask, Happening};
+use crate::{bus, journal};
+
+/// Room in the channels. A sender that finds one full waits, so this bounds memory, not correctness.
+const CHANNEL: usize = 1024;
+
+/// The receiving ends.
+pub(super) struct Inputs {
+    pub happenings: mpsc::Receiver<Happening>,
+    pub internal: mpsc::Receiver<Internal>,
+    pub mail: mpsc::Receiver<MailEvent>,
+    pub requests: mpsc::Receiver<bus::Request>,
+    pub places: mpsc::Receiver<Place>,
+}
+
+/// The sending ends that tasks are given.
+pub(super) struct Asked {
+    pub asks: mpsc::Receiver<Ask>,
+    pub happenings: mpsc::Sender<Happening>,
+    pub requests: mpsc::Sender<bus::Request>,
+    pub signals: mpsc::Receiver<Signal>,
+    pub places: mpsc::Sender<Place>,
+}
+
+impl Supervisor {
+    pub(super) fn new(options: Options, config: Config) -> (Self, Inputs, Asked) {
+        let now = clock::now();
+        let boot = clock::boot();
+        let (asks, asks_seen) = mpsc::channel(CHANNEL);
+        let (happenings, happenings_seen) = mpsc::channel(CHANNEL);
+        let (internal, internal_seen) = mpsc::channel(CHANNEL);
+        let (mail, mail_seen) = mpsc::channel(CHANNEL);
+        let (requests, requests_seen) = mpsc::channel(CHANNEL);
+        let (signals, signals_seen) = mpsc::channel(CHANNEL);
+        let (places, places_seen) = mpsc::channel(4);
+        let mut alerts = Alerts::default();
+        let found = match &options.state_dir {
+            Some(dir) => state_file::load(dir, &now.wall.0.to_string()),
+            None => {
+                alerts.state = Some(
+                    "There is no state directory: incidents and mails do not survive a restart.".to_owned(),
+                );
+                Found::Nothing
+            }
+        };
+        let (engine, actions) = match found {
+            Found::State(saved) => Engine::restore(now, &boot, *saved, config.checks.clone()),
+            other => {
+                if let Found::Unusable(why) = other {
+                    journal::log_trouble(&why);
+                    alerts.state = Some(why);
+                }
+                let mut engine = Engine::new();
+                let actions = engine.handle(now, Event::Configured(config.checks.clone()));
+                (engine, actions)
+            }
+        };
+        let mailer = Mailer::start(
+            Surroundings::of_this_process(options.user),
+            options.state_dir.clone(),
+            config.mail.clone(),
+            mail,
+        );
+        let pending: Vec<NoticeId> = engine.pending_notices().map(|notice| notice.id.clone()).collect();
+        mailer.release_all_except(&pending);
+        let (units, _) = watch::channel(engine.units().cloned().collect());
+        let configuration = loaded(&config, now.wall);
+        let supervisor = Self {
+            state: options.state_dir.as_deref().map(StateFile::new),
+            options,
+            config,
+            configuration,
+            engine,
+            prober: Arc::new(Prober::new()),
+            mailer,
+            asks,
+            units,
+            internal,
+            signals,
+            waiting: Vec::new(),
+            actions,
+            spooled: Vec::new(),
+            dirty: true,
+            started: now.wall,
+            boot,
+            status_line: String::new(),
+            alerts,
+        };
+        let inputs = Inputs {
+            happenings: happenings_seen,
+            internal: internal_seen,
+            mail: mail_seen,
+            requests: requests_seen,
+            places: places_seen,
+        };
+        let asked = Asked { asks: asks_seen, happenings, requests, signals: signals_seen, places };
+        (supervisor, inputs, asked)
+    }
+}
