@@ -170,7 +170,6 @@ pub(super) fn of_change(change: &Change) -> Option<Entry> {
 /// Quiet: what an incident's own entries say is not said twice, and of failures in a row only the first is told.
 fn of_health(name: &str, unit: &str, from: &Health, to: &Health, because: &str) -> Option<Entry> {
     let (priority, id, message, until) = match (from, to) {
-        (_, Health::Down | Health::Starting) | (Health::Down, Health::Passing) => return None,
         (_, Health::Paused { until }) => {
             let until = at(*until);
             (Priority::Notice, ids::PAUSED, format!("{name} is paused until {until}"), Some(until))
@@ -178,6 +177,8 @@ fn of_health(name: &str, unit: &str, from: &Health, to: &Health, because: &str) 
         (Health::Paused { .. }, _) => {
             (Priority::Notice, ids::RESUMED, format!("{name} goes on after its pause"), None)
         }
+        // An incident's own entries tell of these.
+        (_, Health::Down | Health::Starting) | (Health::Down, Health::Passing) => return None,
         (_, Health::Stopped { until }) => {
             let (how_long, until) = match until.map(at) {
                 Some(until) => (format!("until {until}"), Some(until)),
@@ -277,5 +278,10 @@ mod tests {
         let paused = said(What::Health { from: Health::Passing, to, because: String::new() });
         assert_eq!(paused.id, Some(ids::PAUSED));
         assert!(paused.until.unwrap().starts_with("2026-11-22"));
+        let from = Health::Paused { until: Wall(1_795_345_200_000) };
+        for to in [Health::Passing, Health::Down, Health::Starting] {
+            let resumed = said(What::Health { from: from.clone(), to, because: String::new() });
+            assert_eq!(resumed.id, Some(ids::RESUMED));
+        }
     }
 }
