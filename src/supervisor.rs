@@ -162,7 +162,7 @@ pub async fn run(options: Options) -> Result<(), Fatal> {
     let (units, happenings) = (supervisor.units.subscribe(), asked.happenings);
     let mut client = tokio::spawn(systemd::run(systemd_bus, units, asked.asks, happenings));
     let our_bus = if user { bus::Bus::User } else { bus::Bus::System };
-    tokio::spawn(publish::run(our_bus, asked.requests, asked.signals, asked.places));
+    let mut publisher = tokio::spawn(publish::run(our_bus, asked.requests, asked.signals, asked.places));
     if let Some(place) = publish::first_word(&mut inputs.places).await {
         supervisor.place(place)?;
     }
@@ -187,10 +187,14 @@ pub async fn run(options: Options) -> Result<(), Fatal> {
             _ = interrupt.recv() => break,
             () = tokio::time::sleep(wakeup) => supervisor.tell(Event::Tick),
             _ = heartbeat.tick() => {
+                if !supervisor.mailer.is_running() {
+                    return Err(Fatal::TaskEnded("mailer"));
+                }
                 supervisor.tell(Event::Tick);
                 service_manager::ping();
             }
             _ = &mut client => return Err(Fatal::TaskEnded("systemd client")),
+            _ = &mut publisher => return Err(Fatal::TaskEnded("publisher of the bus interface")),
         }
         supervisor.drain(&mut inputs);
         supervisor.settle().await;
