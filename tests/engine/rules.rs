@@ -363,3 +363,23 @@ fn checks_that_did_not_change_keep_their_state_over_a_new_configuration() {
     let of_web = world.notices.iter().filter(|notice| notice.check == name);
     assert_eq!(of_web.count(), 1, "no second opening");
 }
+
+#[test]
+fn attempts_that_no_life_of_the_daemon_could_judge_call_for_a_person_too() {
+    let (mut world, _, unit) = one();
+    set(&mut world, &unit, Service::Broken);
+    for attempts in 1..9 {
+        for _ in 0..600 {
+            if world.jobs(&unit) >= attempts {
+                break;
+            }
+            world.play(secs(1));
+        }
+        assert_eq!(world.jobs(&unit), attempts, "{}", world.timeline());
+        // Long before its grace is over.
+        world.play(secs(2));
+        world.restart_daemon(secs(1));
+    }
+    world.play(secs(60));
+    assert_eq!(world.kinds(), [Down, NeedsYou], "{}", world.timeline());
+}
