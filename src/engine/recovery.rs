@@ -353,6 +353,8 @@ fn needs_you(now: Now, state: &CheckState, watch: Option<&UnitWatch>) -> Option<
     if recovery.limit.is_some_and(|limit| state.tries >= limit) {
         return Some(format!("{} attempts were made, the limit, and it is still failing", state.tries));
     }
-    (state.climbed >= recovery.exhausted_after())
-        .then(|| format!("{} recovery attempts did not help for long", state.tries.max(1)))
+    (state.climbed >= recovery.exhausted_after()).then(|| match state.tries {
+        0 | 1 => "a recovery attempt did not help for long".to_owned(),
+        tries => format!("{tries} recovery attempts did not help for long"),
+    })
 }

@@ -12,7 +12,7 @@ fn an_unknown_unit_is_an_alert_until_its_file_is_there() {
     let machine = Machine::ready("guard-unknown");
     let ghost = "/etc/systemd/system/ghost.service";
     machine.guard(
-        "  ghost: { unit: ghost.service, every: 1s, retry: 500ms, backoff: { initial: 1s, max: 1s } }\n",
+        "  ghost: { unit: ghost.service, every: 1s, retry: 500ms, backoff: { initial: 1s, max: 1m } }\n",
     );
     let alerts = || machine.status_json()["alerts"].to_string();
     let alert = || {
@@ -58,8 +58,8 @@ fn reload_reexec_and_an_alias_change_nothing() {
     machine.sh_ok("systemctl enable -q --now real; systemctl start web");
     // The next probe is an hour away: what is seen is seen by signal.
     machine.guard(
-        "  web: { unit: web.service, every: 1h, backoff: { initial: 1s, max: 1s } }\n\
-         \x20 nick: { unit: nick.service, every: 1h, backoff: { initial: 1s, max: 1s } }\n",
+        "  web: { unit: web.service, every: 1h, backoff: { initial: 1s, max: 1m } }\n\
+         \x20 nick: { unit: nick.service, every: 1h, backoff: { initial: 1s, max: 1m } }\n",
     );
     let kill = |check: &str, unit: &str| {
         machine.becomes(check, "passing");
