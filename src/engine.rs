@@ -8,9 +8,13 @@
 //! | module | what it knows |
 //! |---|---|
 //! | `event` | the vocabulary at the border |
+//! | `configured` | what becomes of everything when the configuration is replaced |
+//! | `turn` | what is due, and when the next thing will be |
 //! | `schedule` | when a check is probed |
 //! | `state` | what is remembered of a check |
 //! | `watch` | what a unit's state means, and the attempt under way on it |
+//! | `look` | what a reading of a unit means for its checks |
+//! | `crash_loop` | systemd restarting a unit again and again |
 //! | `health` | observations become passing, failing, down |
 //! | `recovery` | which job may be asked for, when, and whether it helped |
 //! | `outlook` | what comes next, for the schedule and for people |
@@ -18,34 +22,34 @@
 //! | `snapshot` | the status that people see |
 //! | `saved` | what survives a restart of the daemon |
 
+mod configured;
+mod crash_loop;
 mod event;
 mod health;
 mod incident;
+mod look;
 mod outlook;
 mod recovery;
 pub mod saved;
 mod schedule;
 mod snapshot;
 mod state;
+mod turn;
 mod watch;
 
 use std::collections::BTreeMap;
-use std::sync::Arc;
 use std::time::Duration;
 
 pub use event::{Action, AttemptId, Change, Command, Event, RunId, What};
 use schedule::Wakeups;
-use state::{Base, CheckState, Run};
+use state::{Base, CheckState};
 use watch::UnitWatch;
 
-use crate::check::{Check, CheckName, Probe};
+use crate::check::CheckName;
 use crate::notice::{Notice, NoticeId};
 use crate::time::{Mono, Now};
 use crate::unit::{LoadState, ManagerState, UnitName, UnitState};
 use crate::verdict::Health;
-
-/// A probe that was not heard of this long after its deadline is lost: whoever runs it broke its promise.
-const LOST_AFTER: Duration = Duration::from_secs(5);
 
 /// The core's whole state.
 #[derive(Debug, Default)]
@@ -112,47 +116,6 @@ impl Engine {
     pub fn summary(&self) -> (usize, Vec<&CheckName>) {
         let down = self.checks.iter().filter(|(_, state)| state.shown == Health::Down);
         (self.checks.len(), down.map(|(name, _)| name).collect())
-    }
-
-    fn configured(&mut self, now: Now, checks: Vec<Check>, out: &mut Vec<Action>) {
-        let mut old = std::mem::take(&mut self.checks);
-        let mut old_units = std::mem::take(&mut self.units);
-        for check in checks {
-            let name = check.name.clone();
-            if let Some(unit) = &check.unit {
-                let watch = self.units.entry(unit.clone()).or_insert_with(|| {
-                    let mut watch = old_units.remove(unit).unwrap_or_else(UnitWatch::new);
-                    watch.checks.clear();
-                    watch
-                });
-                watch.checks.push(name.clone());
-            }
-            let previous = old.remove(&name);
-            let kept = previous.as_ref().is_some_and(|previous| previous.check.unit == check.unit);
-            if let Some(previous) = previous.as_ref().filter(|_| !kept) {
-                forgotten(previous, out);
-            }
-            let state = adopt(now, check, previous);
-            self.checks.insert(name, state);
-        }
-        for (name, state) in old {
-            self.wakeups.set(&name, None);
-            forgotten(&state, out);
-        }
-        for watch in self.units.values_mut() {
-            watch.checks.sort();
-            // A check that asked for an attempt and is gone now can no longer judge it; any that is left can.
-            if let Some(attempt) = &mut watch.attempt
-                && !watch.checks.contains(&attempt.by)
-                && let Some(heir) = watch.checks.first()
-            {
-                attempt.by = heir.clone();
-            }
-        }
-        let names: Vec<CheckName> = self.checks.keys().cloned().collect();
-        for name in &names {
-            self.settle(now, name, out);
-        }
     }
 
     fn manager_changed(&mut self, now: Now, manager: ManagerState, out: &mut Vec<Action>) {
@@ -254,125 +217,6 @@ impl Engine {
         let incident = state.incident.as_ref().map(|incident| &incident.id);
         let what = What::Health { from, to: health, because };
         out.push(changed(Some(name), state.check.unit.as_ref(), incident, what));
-    }
-
-    /// Sets the check's wake-up: the earliest of everything that may become due for it.
-    fn wake(&mut self, now: Now, name: &CheckName) {
-        let Some(state) = self.checks.get(name) else { return };
-        let watch = state.check.unit.as_ref().and_then(|unit| self.units.get(unit));
-        let later = |at: &Mono| *at > now.mono;
-        let at = if let Some((until, _)) = state.pause {
-            Some(until)
-        } else {
-            let probe = state.running.map_or(state.next_probe, |run| run.lost_at);
-            let stop_ends = state.stop_respected(now, watch).flatten();
-            let tell = match &state.incident {
-                Some(incident) if stop_ends.is_none() => {
-                    incident.next_due(&state.check, outlook::pending(state, watch)).filter(later)
-                }
-                _ => None,
-            };
-            let attempt = watch.and_then(|watch| outlook::next_look(state, watch)).filter(later);
-            [Some(probe), stop_ends, tell, attempt].into_iter().flatten().min()
-        };
-        self.wakeups.set(name, at);
-    }
-
-    /// Does what is due for the checks whose moment has come.
-    fn run_due(&mut self, now: Now, out: &mut Vec<Action>) {
-        // Each check is looked at once: whatever it wants next is at a later moment.
-        for _ in 0..self.checks.len() {
-            let Some(name) = self.wakeups.pop(now.mono) else { break };
-            self.due(now, &name, out);
-        }
-    }
-
-    fn due(&mut self, now: Now, name: &CheckName, out: &mut Vec<Action>) {
-        let Some(state) = self.checks.get_mut(name) else { return };
-        if let Some((until, _)) = state.pause
-            && until <= now.mono
-        {
-            state.pause = None;
-            state.failures = 0;
-            state.next_probe = now.mono;
-        }
-        if state.running.is_some_and(|run| run.lost_at <= now.mono) {
-            state.running = None;
-            state.next_probe = now.mono;
-            let reason = "the probe was not heard of again".to_owned();
-            state.record(now, crate::verdict::Observation::Unknown { reason });
-        }
-        if !state.paused() && state.running.is_none() && state.next_probe <= now.mono {
-            let late = now.mono.since(state.next_probe);
-            if late > schedule::MISSED_AFTER && !state.put_off {
-                state.put_off = true;
-                state.next_probe = schedule::first(name, state.check.schedule.every, now.mono);
-            } else {
-                self.start_probe(now, name, false, out);
-            }
-        }
-        self.stop_overdue(now, name, out);
-        self.settle(now, name, out);
-    }
-
-    /// Starts a check's probe, or looks at its unit where that is the check. `by_hand`: an operator asked for it, so a
-    /// unit is read afresh.
-    fn start_probe(&mut self, now: Now, name: &CheckName, by_hand: bool, out: &mut Vec<Action>) {
-        let Some(state) = self.checks.get_mut(name) else { return };
-        state.put_off = false;
-        state.probed = now.mono;
-        if state.check.probe == Probe::Unit && !by_hand {
-            state.next_probe = state.next_on_grid(now.mono);
-            self.look_at_unit(now, name, out);
-            return;
-        }
-        let run = RunId(self.next_run);
-        self.next_run += 1;
-        let timeout = state.check.schedule.timeout;
-        state.running =
-            Some(Run { id: run, started: now.mono, lost_at: now.mono.after(timeout).after(LOST_AFTER) });
-        out.push(Action::Probe {
-            check: name.clone(),
-            run,
-            probe: state.check.probe.clone(),
-            unit: state.check.unit.clone(),
-            timeout,
-        });
-    }
-}
-
-/// The state of a newly configured check: what is known of it under this name is kept; counters only where it is the
-/// same check still.
-fn adopt(now: Now, check: Check, old: Option<CheckState>) -> CheckState {
-    let check = Arc::new(check);
-    let first = schedule::first(&check.name, check.schedule.every, now.mono);
-    match old {
-        None => CheckState::new(check, now, first),
-        Some(old) if *old.check == *check => old,
-        Some(old) => {
-            let same_unit = old.check.unit == check.unit;
-            let mut state = CheckState::new(check, now, first);
-            state.pause = old.pause;
-            state.history = old.history;
-            state.last_incident = old.last_incident;
-            state.shown = old.shown;
-            state.since = old.since;
-            if same_unit && old.incident.is_some() {
-                state.incident = old.incident;
-                state.base = Base::Down;
-                state.climbed = old.climbed;
-                state.tries = old.tries;
-            }
-            state
-        }
-    }
-}
-
-/// A check is no longer configured, or speaks for another unit now: its incident ends with it.
-fn forgotten(state: &CheckState, out: &mut Vec<Action>) {
-    if let Some(incident) = &state.incident {
-        let what = What::IncidentClosed { since: incident.since, attempts: incident.attempts_total };
-        out.push(changed(Some(&state.check.name), state.check.unit.as_ref(), Some(&incident.id), what));
     }
 }
 

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use super::MailSettings;
 use super::defaults::{self, Defaults};
-use super::field::{Field, Table};
+use super::field::Field;
 use super::report::Report;
 use super::{mail, probes, recover};
 use crate::check::{Alert, Check, CheckName, Probe};
@@ -50,12 +50,12 @@ pub(super) fn check(
 ) -> Option<Check> {
     let name = CheckName::new(name).map_err(|message| report.error(&entry.at, message)).ok();
     if entry.is_null() {
-        report.error(&entry.at, NOTHING_TO_CHECK);
+        report.error(&entry.at, probes::NOTHING_TO_CHECK);
         return None;
     }
     let table = entry.table(KEYS, report)?;
     let unit = table.get("unit").and_then(|field| field.parsed(recover::UNIT, report, UnitName::new));
-    let probe = probe(&table, report);
+    let probe = probes::probe(&table, report);
     let schedule = defaults::schedule(&table, &common.defaults.schedule, report);
     let recovery = recover::recovery(&table, unit.as_ref(), common.defaults, report);
     if let (Some(Probe::Unit), Some(unit), None) = (&probe, &unit, table.get("recover"))
@@ -79,27 +79,6 @@ pub(super) fn check(
         alert,
         runbook: runbook.map(Arc::from),
     })
-}
-
-const NOTHING_TO_CHECK: &str =
-    "nothing to check: a check has a `unit`, or a probe (`http` or `tcp`), or both";
-
-fn probe(table: &Table<'_>, report: &mut Report) -> Option<Probe> {
-    let http = table.get("http");
-    let tcp = table.get("tcp");
-    if let (Some(_), Some(tcp)) = (http, tcp) {
-        report.error(&tcp.at, "a second probe; a check has one, so make this a check of its own");
-    }
-    let checked_tcp = tcp.map(|field| probes::tcp(field, report).map(|tcp| Probe::Tcp(Arc::new(tcp))));
-    let checked_http = http.map(|field| probes::http(field, report).map(|http| Probe::Http(Arc::new(http))));
-    match checked_http.or(checked_tcp) {
-        Some(probe) => probe,
-        None if table.get("unit").is_some() => Some(Probe::Unit),
-        None => {
-            report.error(&table.at, NOTHING_TO_CHECK);
-            None
-        }
-    }
 }
 
 fn alert(field: Option<&Field<'_>>, common: &Common<'_>, report: &mut Report) -> Alert {

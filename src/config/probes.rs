@@ -1,209 +1,45 @@
-//! `http:` and `tcp:`.
+//! Which probe a check has: one key for each kind, at most one in a check, none where the unit's own state is the check.
 //!
-//! In: fields. Out: probes whose every part the `http` crate and the regular expression engine have accepted. Values
-//! that can hold a secret (headers, a URL with a password) are never quoted in a problem.
+//! In: a check's table. Out: its [`Probe`]. How the settings of a kind are written is in the file of that kind; a new
+//! kind is a file here and a line in [`KINDS`].
 
-use std::collections::HashMap;
-use std::ops::RangeInclusive;
+mod http;
+mod tcp;
 
-use http::{HeaderName, HeaderValue, Method, Uri};
+use std::sync::Arc;
 
-use super::field::Field;
-use super::mail::lift;
+use super::field::{Field, Table};
 use super::report::Report;
-use crate::check::{HostPort, HttpProbe, Pattern, StatusSet, TcpProbe};
+use crate::check::Probe;
 
-const HTTP_KEYS: &[&str] = &[
-    "url",
-    "method",
-    "headers",
-    "status",
-    "body_contains",
-    "body_matches",
-    "follow_redirects",
-    "verify_tls",
-];
-const TCP_KEYS: &[&str] = &["address", "send", "expect"];
-const URL: &str = "a URL such as `http://127.0.0.1:9001/`";
+/// What an address looks like, in problems.
 const ADDRESS: &str = "HOST:PORT, such as `127.0.0.1:9001`";
-const STATUS: &str = "statuses such as `200` or `200-299`";
-/// What the connection itself depends on.
-const OWN_HEADERS: [&str; 5] = ["connection", "content-length", "transfer-encoding", "upgrade", "te"];
 
-/// Checks `http:`, a mapping or only the URL.
-pub(super) fn http(field: &Field<'_>, report: &mut Report) -> Option<HttpProbe> {
-    if field.as_text().is_some() {
-        return Some(with_url(field.parsed(URL, report, url)?));
-    }
-    let table = field.table(HTTP_KEYS, report)?;
-    let uri = table.need("url", report).and_then(|field| field.parsed(URL, report, url));
-    let method = table.get("method").map(|field| field.parsed("a method such as `GET`", report, method));
-    let headers = table.get("headers").map(|field| headers(field, report));
-    let status = table.get("status").map(|field| statuses(field, report));
-    let contains = table
-        .get("body_contains")
-        .map(|field| field.text("text (a number in quotes)", report).map(str::to_owned));
-    let matches =
-        table.get("body_matches").map(|field| field.parsed("a regular expression", report, pattern));
-    let follow = table.get("follow_redirects").map(|field| field.truth(report));
-    let verify = table.get("verify_tls").map(|field| {
-        let verify = field.truth(report)?;
-        if !verify {
-            report.warn(&field.at, "whoever answers is believed: the certificate is not verified");
+/// Reads the settings of one kind.
+type Reader = fn(&Field<'_>, &mut Report) -> Option<Probe>;
+
+/// The key of each kind, and how it is read.
+const KINDS: &[(&str, Reader)] = &[
+    ("http", |field, report| http::probe(field, report).map(|probe| Probe::Http(Arc::new(probe)))),
+    ("tcp", |field, report| tcp::probe(field, report).map(|probe| Probe::Tcp(Arc::new(probe)))),
+];
+
+/// What a check without a probe and without a unit is told.
+pub(super) const NOTHING_TO_CHECK: &str =
+    "nothing to check: a check has a `unit`, or a probe (`http` or `tcp`), or both";
+
+/// The probe of a check; `None` where it has none that could be used, which is in the report.
+pub(super) fn probe(table: &Table<'_>, report: &mut Report) -> Option<Probe> {
+    let mut written = KINDS.iter().filter_map(|(key, read)| Some((table.get(key)?, read)));
+    let Some((field, read)) = written.next() else {
+        if table.get("unit").is_some() {
+            return Some(Probe::Unit);
         }
-        Some(verify)
-    });
-    let default = with_url(uri?);
-    Some(HttpProbe {
-        method: lift(method)?.unwrap_or(default.method),
-        headers: lift(headers)?.unwrap_or(default.headers),
-        status: lift(status)?.unwrap_or(default.status),
-        body_contains: lift(contains)?,
-        body_matches: lift(matches)?,
-        follow_redirects: lift(follow)?.unwrap_or(default.follow_redirects),
-        verify_tls: lift(verify)?.unwrap_or(default.verify_tls),
-        url: default.url,
-    })
-}
-
-fn with_url(url: Uri) -> HttpProbe {
-    HttpProbe {
-        url,
-        method: Method::GET,
-        headers: Vec::new(),
-        status: StatusSet::default(),
-        body_contains: None,
-        body_matches: None,
-        follow_redirects: false,
-        verify_tls: true,
-    }
-}
-
-fn url(text: &str) -> Result<Uri, String> {
-    let Some((scheme, rest)) = text.split_once("://") else { return Err(format!("expected {URL}")) };
-    if !scheme.eq_ignore_ascii_case("http") && !scheme.eq_ignore_ascii_case("https") {
-        return Err(format!("expected {URL}; the scheme is `http` or `https`"));
-    }
-    let authority = rest.split(['/', '?', '#']).next().unwrap_or_default();
-    if authority.contains('@') {
-        return Err("no user or password in a URL; use an `Authorization` header".to_owned());
-    }
-    if rest.contains('#') {
-        return Err("a fragment (`#`) is never sent; leave it out".to_owned());
-    }
-    if authority.is_empty() || authority.starts_with(':') {
-        return Err(format!("the URL has no host; expected {URL}"));
-    }
-    let uri: Uri = text.parse().map_err(|error| format!("not a URL: {error}"))?;
-    let port = match uri.authority() {
-        Some(authority) => authority.as_str().strip_prefix(authority.host()).unwrap_or_default(),
-        None => return Err(format!("the URL has no host; expected {URL}")),
-    };
-    match port.strip_prefix(':').map(str::parse::<u16>) {
-        Some(Ok(0) | Err(_)) => Err("the port of a URL is 1 to 65535".to_owned()),
-        None if !port.is_empty() => Err(format!("expected {URL}")),
-        _ => Ok(uri),
-    }
-}
-
-fn method(text: &str) -> Result<Method, String> {
-    let method =
-        Method::from_bytes(text.as_bytes()).map_err(|_| format!("`{text}` is not a method such as `GET`"))?;
-    let upper = text.to_ascii_uppercase();
-    if upper != text && Method::from_bytes(upper.as_bytes()).is_ok_and(|m| m.is_safe() || m == Method::POST) {
-        return Err(format!("methods are written in capitals: `{upper}`"));
-    }
-    if method == Method::CONNECT {
-        return Err("`CONNECT` is for proxies; use a `tcp:` check to see whether a port answers".to_owned());
-    }
-    Ok(method)
-}
-
-fn headers(field: &Field<'_>, report: &mut Report) -> Option<Vec<(HeaderName, HeaderValue)>> {
-    let table = field.open_table("a mapping from header names to values", report)?;
-    let mut headers = Vec::new();
-    let mut seen = HashMap::new();
-    let mut sound = true;
-    for (name, field) in table.into_fields() {
-        let name = match HeaderName::from_bytes(name.as_bytes()) {
-            Ok(name) if OWN_HEADERS.contains(&name.as_str()) => {
-                report.error(&field.at, "the probe itself sends this header");
-                None
-            }
-            Ok(name) => Some(name),
-            Err(_) => {
-                report.error(&field.at, "not a header name");
-                None
-            }
-        };
-        // The value may be a token: it is never quoted.
-        let value = field.parsed("the header's value (a number in quotes)", report, |text| {
-            HeaderValue::from_str(text).map_err(|_| "a header's value is one line of plain text".to_owned())
-        });
-        if let Some(name) = &name
-            && let Some(first) = seen.insert(name.clone(), field.at.clone())
-        {
-            report.duplicate(&field.at, &first);
-        }
-        match (name, value) {
-            (Some(name), Some(value)) => headers.push((name, value)),
-            _ => sound = false,
-        }
-    }
-    sound.then_some(headers)
-}
-
-fn statuses(field: &Field<'_>, report: &mut Report) -> Option<StatusSet> {
-    let items = field.items();
-    if items.is_empty() {
-        report.error(&field.at, format!("expected {STATUS}, found an empty list"));
+        report.error(&table.at, NOTHING_TO_CHECK);
         return None;
-    }
-    let ranges: Vec<Option<RangeInclusive<u16>>> = items.iter().map(|item| range(item, report)).collect();
-    ranges.into_iter().collect::<Option<Vec<_>>>().map(StatusSet)
-}
-
-fn range(field: &Field<'_>, report: &mut Report) -> Option<RangeInclusive<u16>> {
-    let Some(text) = field.as_text() else {
-        if !field.is_integer() {
-            return field.expected(STATUS, report);
-        }
-        let status = u16::try_from(field.number(100, 599, report)?).ok()?;
-        return Some(status..=status);
     };
-    let (first, last) = text.split_once('-').unwrap_or((text, text));
-    let status = |text: &str| text.trim().parse::<u16>().ok().filter(|status| (100..=599).contains(status));
-    match (status(first), status(last)) {
-        (Some(first), Some(last)) if first <= last => Some(first..=last),
-        (Some(first), Some(last)) => {
-            report.error(&field.at, format!("`{text}` runs backwards: `{last}-{first}`?"));
-            None
-        }
-        _ => {
-            report.error(&field.at, format!("expected {STATUS} (100 to 599), not `{text}`"));
-            None
-        }
+    for (second, _) in written {
+        report.error(&second.at, "a second probe; a check has one, so make this a check of its own");
     }
-}
-
-fn pattern(text: &str) -> Result<Pattern, String> {
-    regex_lite::Regex::new(text).map(Pattern).map_err(|error| format!("not a regular expression: {error}"))
-}
-
-/// Checks `tcp:`, a mapping or only the address.
-pub(super) fn tcp(field: &Field<'_>, report: &mut Report) -> Option<TcpProbe> {
-    if field.as_text().is_some() {
-        let address = field.parsed(ADDRESS, report, HostPort::parse)?;
-        return Some(TcpProbe { address, send: None, expect: None });
-    }
-    let table = field.table(TCP_KEYS, report)?;
-    let address =
-        table.need("address", report).and_then(|field| field.parsed(ADDRESS, report, HostPort::parse));
-    let send = table
-        .get("send")
-        .map(|field| field.text("text to send (a number in quotes)", report).map(str::to_owned));
-    let expect = table
-        .get("expect")
-        .map(|field| field.text("text to wait for (a number in quotes)", report).map(str::to_owned));
-    Some(TcpProbe { address: address?, send: lift(send)?, expect: lift(expect)? })
+    read(field, report)
 }

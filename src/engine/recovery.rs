@@ -29,7 +29,7 @@ impl Engine {
             .filter_map(|name| {
                 let state = self.checks.get(name)?;
                 let incident = state.incident.as_ref()?;
-                let set_aside = state.paused() || state.stop_respected(now, Some(watch)).is_some();
+                let set_aside = state.aside(now, Some(watch)).is_some();
                 let wants = state.base == Base::Down && !set_aside && !state.check.recovery.ladder.is_empty();
                 wants.then(|| (incident.opened, name.clone()))
             })
@@ -338,7 +338,7 @@ fn unproven(flight: &InFlight, watch: &UnitWatch) -> Option<String> {
 fn needs_you(now: Now, state: &CheckState, watch: Option<&UnitWatch>) -> Option<String> {
     let recovery = &state.check.recovery;
     state.incident.as_ref()?;
-    if recovery.ladder.is_empty() || state.paused() {
+    if recovery.ladder.is_empty() || state.aside(now, watch).is_some() {
         return None;
     }
     let attempt = watch.and_then(|watch| watch.attempt.as_ref());

@@ -33,6 +33,41 @@ pub(super) struct Run {
     pub lost_at: Mono,
 }
 
+/// Why a check is left alone: its failures do not count, nothing is done about an incident that is open, and nobody is
+/// told (DESIGN: rules 8 to 12). Each ends by itself, or by what somebody does.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum Aside {
+    /// An operator said so. It is not even probed.
+    Paused { at: Mono, until: Wall },
+    /// Somebody stopped its unit; `None`: that is respected for ever.
+    Stopped { until: Option<(Mono, Wall)> },
+}
+
+impl Aside {
+    /// When it ends if nothing happens; `None`: not by itself.
+    pub(super) fn ends(&self) -> Option<Mono> {
+        match self {
+            Self::Paused { at, .. } => Some(*at),
+            Self::Stopped { until } => until.map(|(at, _)| at),
+        }
+    }
+
+    /// Whoever answers a probe now is not the unit.
+    pub(super) fn answered_by_others(&self) -> bool {
+        match self {
+            Self::Paused { .. } | Self::Stopped { .. } => true,
+        }
+    }
+
+    /// As it is shown.
+    fn health(&self) -> Health {
+        match self {
+            Self::Paused { until, .. } => Health::Paused { until: *until },
+            Self::Stopped { until } => Health::Stopped { until: until.map(|(_, until)| until) },
+        }
+    }
+}
+
 /// One check.
 #[derive(Debug)]
 pub(super) struct CheckState {
@@ -107,19 +142,26 @@ impl CheckState {
         self.history.push(Seen { observation, first: now.wall, last: now.wall, count: 1 });
     }
 
-    /// Until when a stop by somebody is respected: `None` when there is none or it has lasted too long,
-    /// `Some(None)` when it is respected for ever.
-    pub(super) fn stop_respected(&self, now: Now, watch: Option<&UnitWatch>) -> Option<Option<Mono>> {
-        let watch = watch?;
+    /// Why the check is left alone now, if it is. An operator's order comes before what is seen of the unit.
+    pub(super) fn aside(&self, now: Now, watch: Option<&UnitWatch>) -> Option<Aside> {
+        if let Some((at, until)) = self.pause {
+            return Some(Aside::Paused { at, until });
+        }
+        self.stop_respected(now, watch?)
+    }
+
+    /// Somebody's stop, unless it has lasted too long (DESIGN: rule 12).
+    fn stop_respected(&self, now: Now, watch: &UnitWatch) -> Option<Aside> {
         if watch.condition != Condition::Stopped {
             return None;
         }
-        let (since, _) = watch.stopped?;
+        // By the wall clock as it was then: computed anew each time it would waver by the odd millisecond.
+        let (since, since_wall) = watch.stopped?;
         match self.check.recovery.after_stop {
-            AfterStop::Never => Some(None),
+            AfterStop::Never => Some(Aside::Stopped { until: None }),
             AfterStop::After(lasting) => {
-                let until = since.after(lasting);
-                (now.mono < until).then_some(Some(until))
+                let (at, until) = (since.after(lasting), since_wall.after(lasting));
+                (now.mono < at).then_some(Aside::Stopped { until: Some((at, until)) })
             }
         }
     }
@@ -142,19 +184,10 @@ impl CheckState {
         watch.settling.is_some_and(|since| now < since.after(self.check.recovery.grace))
     }
 
-    /// The health to show: pauses and respected stops lie over everything else.
+    /// The health to show: what sets a check aside lies over everything else.
     pub(super) fn health(&self, now: Now, watch: Option<&UnitWatch>) -> Health {
-        if let Some((_, until)) = self.pause {
-            return Health::Paused { until };
-        }
-        if self.stop_respected(now, watch).is_some() {
-            // By the wall clock as it was then: computed anew each time it would waver by the odd millisecond.
-            let since = watch.and_then(|watch| watch.stopped).map(|(_, since)| since);
-            let until = match self.check.recovery.after_stop {
-                AfterStop::Never => None,
-                AfterStop::After(lasting) => since.map(|since| since.after(lasting)),
-            };
-            return Health::Stopped { until };
+        if let Some(aside) = self.aside(now, watch) {
+            return aside.health();
         }
         match self.base {
             Base::Starting => Health::Starting,

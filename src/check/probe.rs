@@ -1,0 +1,155 @@
+//! The kinds of probe and their settings: one struct a kind, already validated. No I/O, no clock.
+
+use std::fmt;
+use std::ops::RangeInclusive;
+use std::sync::Arc;
+
+/// How to tell whether a check is well.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Probe {
+    /// An HTTP or HTTPS request.
+    Http(Arc<HttpProbe>),
+    /// A TCP connection, with an optional exchange.
+    Tcp(Arc<TcpProbe>),
+    /// The unit's own state is the check.
+    Unit,
+}
+
+impl Probe {
+    /// What is probed, for status and mails: `http GET http://127.0.0.1:9001/`.
+    #[must_use]
+    pub fn describe(&self) -> String {
+        match self {
+            Self::Http(http) => format!("http {} {}", http.method, http.url),
+            Self::Tcp(tcp) => format!("tcp {}", tcp.address),
+            Self::Unit => "unit state".to_owned(),
+        }
+    }
+}
+
+/// An HTTP request and what is expected of its answer.
+#[derive(Clone, Debug, PartialEq)]
+pub struct HttpProbe {
+    /// Absolute, scheme `http` or `https`.
+    pub url: http::Uri,
+    /// `GET` unless told otherwise.
+    pub method: http::Method,
+    /// Sent besides `Host`, `User-Agent` and `Accept`, which they override.
+    pub headers: Vec<(http::HeaderName, http::HeaderValue)>,
+    /// Statuses that pass.
+    pub status: StatusSet,
+    /// The body must contain this text.
+    pub body_contains: Option<String>,
+    /// The body must match this regular expression.
+    pub body_matches: Option<Pattern>,
+    /// Follow up to 10 redirects, and judge the last answer.
+    pub follow_redirects: bool,
+    /// Verify the certificate's chain and name.
+    pub verify_tls: bool,
+}
+
+/// A set of HTTP statuses: `200`, `200-299`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct StatusSet(pub Vec<RangeInclusive<u16>>);
+
+impl StatusSet {
+    /// Whether `status` is in the set.
+    #[must_use]
+    pub fn contains(&self, status: u16) -> bool {
+        self.0.iter().any(|range| range.contains(&status))
+    }
+}
+
+impl Default for StatusSet {
+    /// 200 to 299: success by RFC 9110, section 15.3.
+    fn default() -> Self {
+        Self(vec![200..=299])
+    }
+}
+
+impl fmt::Display for StatusSet {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for (i, range) in self.0.iter().enumerate() {
+            let separator = if i > 0 { ", " } else { "" };
+            if range.start() == range.end() {
+                write!(f, "{separator}{}", range.start())?;
+            } else {
+                write!(f, "{separator}{}-{}", range.start(), range.end())?;
+            }
+        }
+        Ok(())
+    }
+}
+
+/// A regular expression that compares by its text.
+#[derive(Clone, Debug)]
+pub struct Pattern(pub regex_lite::Regex);
+
+impl PartialEq for Pattern {
+    fn eq(&self, other: &Self) -> bool {
+        self.0.as_str() == other.0.as_str()
+    }
+}
+
+/// A TCP connection, and what is exchanged on it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct TcpProbe {
+    /// Where to connect.
+    pub address: HostPort,
+    /// Sent once connected.
+    pub send: Option<String>,
+    /// What comes back must contain this text.
+    pub expect: Option<String>,
+}
+
+/// `host:port`, `127.0.0.1:22`, `[::1]:22`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct HostPort {
+    /// A name or an address, without brackets.
+    pub host: String,
+    /// 1 to 65535.
+    pub port: u16,
+}
+
+impl fmt::Display for HostPort {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if self.host.contains(':') {
+            write!(f, "[{}]:{}", self.host, self.port)
+        } else {
+            write!(f, "{}:{}", self.host, self.port)
+        }
+    }
+}
+
+impl HostPort {
+    /// # Errors
+    /// A sentence that says what was expected.
+    pub fn parse(text: &str) -> Result<Self, String> {
+        let expected =
+            || format!("expected HOST:PORT, such as `127.0.0.1:9001` or `[::1]:9001`, not `{text}`");
+        let (host, port) = text.rsplit_once(':').ok_or_else(expected)?;
+        let bare = host.strip_prefix('[').and_then(|h| h.strip_suffix(']'));
+        let host = bare.unwrap_or(host);
+        if host.is_empty() || (bare.is_none() && host.contains(':')) || host.contains(char::is_whitespace) {
+            return Err(expected());
+        }
+        match port.parse::<u16>() {
+            Ok(port) if port > 0 => Ok(Self { host: host.to_owned(), port }),
+            _ => Err(format!("`{port}` is not a port: 1 to 65535")),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn addresses_name_a_host_and_a_port() {
+        assert_eq!(HostPort::parse("[::1]:22").unwrap().to_string(), "[::1]:22");
+        assert_eq!(HostPort::parse("lf-proxy:443").unwrap().port, 443);
+        for bad in ["", "host", "host:", "host:0", "host:70000", "::1:22", ":22", "a b:1"] {
+            assert!(HostPort::parse(bad).is_err(), "{bad}");
+        }
+    }
+}

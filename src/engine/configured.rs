@@ -1,0 +1,91 @@
+//! Another configuration takes the place of the one in force.
+//!
+//! In: the new checks. Out: what is known of a check under its name is kept, what is no longer configured is let go. All
+//! or nothing is decided elsewhere: what comes here is valid.
+
+use std::sync::Arc;
+
+use super::event::{Action, What};
+use super::state::{Base, CheckState};
+use super::watch::UnitWatch;
+use super::{Engine, changed, schedule};
+use crate::check::{Check, CheckName};
+use crate::time::Now;
+
+impl Engine {
+    pub(super) fn configured(&mut self, now: Now, checks: Vec<Check>, out: &mut Vec<Action>) {
+        let mut old = std::mem::take(&mut self.checks);
+        let mut old_units = std::mem::take(&mut self.units);
+        for check in checks {
+            let name = check.name.clone();
+            if let Some(unit) = &check.unit {
+                let watch = self.units.entry(unit.clone()).or_insert_with(|| {
+                    let mut watch = old_units.remove(unit).unwrap_or_else(UnitWatch::new);
+                    watch.checks.clear();
+                    watch
+                });
+                watch.checks.push(name.clone());
+            }
+            let previous = old.remove(&name);
+            let kept = previous.as_ref().is_some_and(|previous| previous.check.unit == check.unit);
+            if let Some(previous) = previous.as_ref().filter(|_| !kept) {
+                forgotten(previous, out);
+            }
+            let state = adopt(now, check, previous);
+            self.checks.insert(name, state);
+        }
+        for (name, state) in old {
+            self.wakeups.set(&name, None);
+            forgotten(&state, out);
+        }
+        for watch in self.units.values_mut() {
+            watch.checks.sort();
+            // A check that asked for an attempt and is gone now can no longer judge it; any that is left can.
+            if let Some(attempt) = &mut watch.attempt
+                && !watch.checks.contains(&attempt.by)
+                && let Some(heir) = watch.checks.first()
+            {
+                attempt.by = heir.clone();
+            }
+        }
+        let names: Vec<CheckName> = self.checks.keys().cloned().collect();
+        for name in &names {
+            self.settle(now, name, out);
+        }
+    }
+}
+
+/// The state of a newly configured check: what is known of it under this name is kept; counters only where it is the
+/// same check still.
+fn adopt(now: Now, check: Check, old: Option<CheckState>) -> CheckState {
+    let check = Arc::new(check);
+    let first = schedule::first(&check.name, check.schedule.every, now.mono);
+    match old {
+        None => CheckState::new(check, now, first),
+        Some(old) if *old.check == *check => old,
+        Some(old) => {
+            let same_unit = old.check.unit == check.unit;
+            let mut state = CheckState::new(check, now, first);
+            state.pause = old.pause;
+            state.history = old.history;
+            state.last_incident = old.last_incident;
+            state.shown = old.shown;
+            state.since = old.since;
+            if same_unit && old.incident.is_some() {
+                state.incident = old.incident;
+                state.base = Base::Down;
+                state.climbed = old.climbed;
+                state.tries = old.tries;
+            }
+            state
+        }
+    }
+}
+
+/// A check is no longer configured, or speaks for another unit now: its incident ends with it.
+fn forgotten(state: &CheckState, out: &mut Vec<Action>) {
+    if let Some(incident) = &state.incident {
+        let what = What::IncidentClosed { since: incident.since, attempts: incident.attempts_total };
+        out.push(changed(Some(&state.check.name), state.check.unit.as_ref(), Some(&incident.id), what));
+    }
+}

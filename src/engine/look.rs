@@ -1,0 +1,132 @@
+//! What a reading of a unit means for the checks that speak for it.
+//!
+//! In: a unit's condition, and what it was before. Out: checks that go down by systemd's word, and the observations of
+//! checks whose probe is the unit's state. What an observation counts for is decided in `health`.
+
+use super::Engine;
+use super::event::Action;
+use super::state::{Base, CheckState};
+use super::watch::{Condition, UnitWatch};
+use crate::check::{CheckName, Probe};
+use crate::time::{Now, human};
+use crate::unit::UnitName;
+use crate::verdict::Observation;
+
+impl Engine {
+    /// The unit was read: what that means for its checks.
+    pub(super) fn condition_changed(
+        &mut self,
+        now: Now,
+        unit: &UnitName,
+        was: &Condition,
+        out: &mut Vec<Action>,
+    ) {
+        let Some(watch) = self.units.get(unit) else { return };
+        let condition = watch.condition.clone();
+        let job_running = watch.attempt.as_ref().is_some_and(|attempt| attempt.ended.is_none());
+        let entered = condition != *was;
+        let names = watch.checks.clone();
+        if let (Some(reason), true) = (condition.down(), entered)
+            && !job_running
+        {
+            self.judge_failed_now(now, unit, reason.to_owned(), out);
+        }
+        for name in &names {
+            let Some(state) = self.checks.get(name) else { continue };
+            let left_alone = state.aside(now, self.units.get(unit)).is_some();
+            if state.paused() {
+                continue;
+            }
+            match condition.down() {
+                // A job of ours is on it: its end will tell more.
+                Some(_) if job_running || left_alone => {}
+                Some(reason) => self.go_down(now, name, reason.to_owned(), out),
+                None => self.unit_not_down(now, name, &condition, entered, out),
+            }
+        }
+        self.tell_crash_loop(now, unit, out);
+    }
+
+    fn unit_not_down(
+        &mut self,
+        now: Now,
+        name: &CheckName,
+        condition: &Condition,
+        entered: bool,
+        out: &mut Vec<Action>,
+    ) {
+        let Some(state) = self.checks.get_mut(name) else { return };
+        match condition {
+            Condition::Stopped => state.failures = 0,
+            Condition::Up if entered && state.base != Base::Passing => state.next_probe = now.mono,
+            _ => {}
+        }
+        if entered && state.check.probe == Probe::Unit {
+            self.look_at_unit(now, name, out);
+        }
+        self.overdue(now, name, out);
+    }
+
+    /// The unit is down, and the check is not, or no longer, left alone for it: a stop by somebody has lasted longer than
+    /// `after_stop` (DESIGN: rule 12), or the unit went down while the check was set aside.
+    pub(super) fn overdue(&mut self, now: Now, name: &CheckName, out: &mut Vec<Action>) {
+        let Some(state) = self.checks.get(name) else { return };
+        let Some(watch) = state.check.unit.as_ref().and_then(|unit| self.units.get(unit)) else { return };
+        let job_running = watch.attempt.as_ref().is_some_and(|attempt| attempt.ended.is_none());
+        if job_running || state.incident.is_some() || state.aside(now, Some(watch)).is_some() {
+            return;
+        }
+        let reason = match &watch.condition {
+            Condition::Stopped => {
+                let since = watch.stopped.map_or(now.mono, |(since, _)| since);
+                let lasting = human(now.mono.since(since));
+                format!("unit was stopped {lasting} ago and has not been started again (after_stop is over)")
+            }
+            condition => match condition.down() {
+                Some(reason) => reason.to_owned(),
+                None => return,
+            },
+        };
+        self.go_down(now, name, reason, out);
+    }
+
+    /// One look at the unit, for a check whose probe is the unit's state.
+    pub(super) fn look_at_unit(&mut self, now: Now, name: &CheckName, out: &mut Vec<Action>) {
+        let Some(state) = self.checks.get_mut(name) else { return };
+        let Some(watch) = state.check.unit.as_ref().and_then(|unit| self.units.get(unit)) else { return };
+        let Some(observation) = unit_observation(now, state, watch) else {
+            self.plan_next(now, name);
+            return;
+        };
+        state.record(now, observation.clone());
+        match observation {
+            Observation::Passing { .. } => self.pass(now, name, out),
+            Observation::Failing { reason } => self.fail(now, name, reason, out),
+            Observation::Unknown { .. } => self.plan_next(now, name),
+        }
+    }
+}
+
+/// What a unit's condition says of a check whose probe is the unit's state; `None`: nothing yet.
+fn unit_observation(now: Now, state: &CheckState, watch: &UnitWatch) -> Option<Observation> {
+    let described = || watch.state.as_ref().map_or_else(String::new, crate::unit::UnitState::describe);
+    let failing = |reason: String| Some(Observation::Failing { reason });
+    match &watch.condition {
+        Condition::Up | Condition::Resting => {
+            Some(Observation::Passing { detail: described(), latency: std::time::Duration::ZERO })
+        }
+        Condition::Ended(reason) | Condition::Failed(reason) => failing(reason.clone()),
+        Condition::Missing(what) => failing(format!("unit is {what}")),
+        Condition::AutoRestart => failing(format!("unit is {}", described())),
+        Condition::Starting | Condition::Stopping => {
+            if state.excused(now.mono, Some(watch)) || watch.settling.is_none() {
+                return None;
+            }
+            failing(format!("unit is still {}", described()))
+        }
+        Condition::Stopped if state.aside(now, Some(watch)).is_none() => {
+            failing("unit was stopped and has not been started again".to_owned())
+        }
+        Condition::Unread | Condition::Stopped => None,
+    }
+}

@@ -1,0 +1,101 @@
+//! What is due: probes, the ends of pauses and stops, notices, attempts; and when the next thing will be.
+//!
+//! In: the moment. Out: wishes for probes, and a wake-up for each check. What a probe saw is judged in `health`.
+
+use std::time::Duration;
+
+use super::event::{Action, RunId};
+use super::state::Run;
+use super::{Engine, outlook, schedule};
+use crate::check::{CheckName, Probe};
+use crate::time::{Mono, Now};
+
+/// A probe that was not heard of this long after its deadline is lost: whoever runs it broke its promise.
+const LOST_AFTER: Duration = Duration::from_secs(5);
+
+impl Engine {
+    /// Sets the check's wake-up: the earliest of everything that may become due for it.
+    pub(super) fn wake(&mut self, now: Now, name: &CheckName) {
+        let Some(state) = self.checks.get(name) else { return };
+        let watch = state.check.unit.as_ref().and_then(|unit| self.units.get(unit));
+        let later = |at: &Mono| *at > now.mono;
+        let aside = state.aside(now, watch);
+        let at = if state.paused() {
+            aside.and_then(|aside| aside.ends())
+        } else {
+            let probe = state.running.map_or(state.next_probe, |run| run.lost_at);
+            let tell = match &state.incident {
+                Some(incident) if aside.is_none() => {
+                    incident.next_due(&state.check, outlook::pending(state, watch)).filter(later)
+                }
+                _ => None,
+            };
+            let attempt = watch.and_then(|watch| outlook::next_look(state, watch)).filter(later);
+            let aside_ends = aside.and_then(|aside| aside.ends());
+            [Some(probe), aside_ends, tell, attempt].into_iter().flatten().min()
+        };
+        self.wakeups.set(name, at);
+    }
+
+    /// Does what is due for the checks whose moment has come.
+    pub(super) fn run_due(&mut self, now: Now, out: &mut Vec<Action>) {
+        // Each check is looked at once: whatever it wants next is at a later moment.
+        for _ in 0..self.checks.len() {
+            let Some(name) = self.wakeups.pop(now.mono) else { break };
+            self.due(now, &name, out);
+        }
+    }
+
+    fn due(&mut self, now: Now, name: &CheckName, out: &mut Vec<Action>) {
+        let Some(state) = self.checks.get_mut(name) else { return };
+        if let Some((until, _)) = state.pause
+            && until <= now.mono
+        {
+            state.pause = None;
+            state.failures = 0;
+            state.next_probe = now.mono;
+        }
+        if state.running.is_some_and(|run| run.lost_at <= now.mono) {
+            state.running = None;
+            state.next_probe = now.mono;
+            let reason = "the probe was not heard of again".to_owned();
+            state.record(now, crate::verdict::Observation::Unknown { reason });
+        }
+        if !state.paused() && state.running.is_none() && state.next_probe <= now.mono {
+            let late = now.mono.since(state.next_probe);
+            if late > schedule::MISSED_AFTER && !state.put_off {
+                state.put_off = true;
+                state.next_probe = schedule::first(name, state.check.schedule.every, now.mono);
+            } else {
+                self.start_probe(now, name, false, out);
+            }
+        }
+        self.overdue(now, name, out);
+        self.settle(now, name, out);
+    }
+
+    /// Starts a check's probe, or looks at its unit where that is the check. `by_hand`: an operator asked for it, so a
+    /// unit is read afresh.
+    pub(super) fn start_probe(&mut self, now: Now, name: &CheckName, by_hand: bool, out: &mut Vec<Action>) {
+        let Some(state) = self.checks.get_mut(name) else { return };
+        state.put_off = false;
+        state.probed = now.mono;
+        if state.check.probe == Probe::Unit && !by_hand {
+            state.next_probe = state.next_on_grid(now.mono);
+            self.look_at_unit(now, name, out);
+            return;
+        }
+        let run = RunId(self.next_run);
+        self.next_run += 1;
+        let timeout = state.check.schedule.timeout;
+        state.running =
+            Some(Run { id: run, started: now.mono, lost_at: now.mono.after(timeout).after(LOST_AFTER) });
+        out.push(Action::Probe {
+            check: name.clone(),
+            run,
+            probe: state.check.probe.clone(),
+            unit: state.check.unit.clone(),
+            timeout,
+        });
+    }
+}
