@@ -7,19 +7,18 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
+use stealthcheck::check::Rung;
 use stealthcheck::config::{Config, load};
 
 fn checkout() -> &'static Path {
     Path::new(env!("CARGO_MANIFEST_DIR"))
 }
 
-/// The sample configurations beside the default one: each is a drop-in.
+/// The sample configurations of the fleet, one for each machine: each is a drop-in.
 fn drop_ins() -> Vec<PathBuf> {
-    let all = fs::read_dir(checkout().join("config")).unwrap();
+    let all = fs::read_dir(checkout().join("config/iobio")).unwrap();
     let mut files: Vec<PathBuf> = all.map(|entry| entry.unwrap().path()).collect();
-    files.retain(|path| {
-        path.extension().is_some_and(|extension| extension == "yaml") && !path.ends_with("stealthcheck.yaml")
-    });
+    assert!(files.iter().all(|path| path.extension().is_some_and(|extension| extension == "yaml")), "{files:?}");
     files.sort();
     files
 }
@@ -99,12 +98,20 @@ fn the_units_that_samples_name_are_shipped() {
     for check in
         loads("", &drop_ins(), &["there is no `mail:` section: nobody will be told of a failure"]).checks
     {
-        let unit = check.unit.expect("a sample's check speaks for a unit");
-        assert!(checkout().join("units").join(unit.as_str()).exists(), "{unit} is no sample");
+        let started = check.recovery.ladder.iter().filter_map(|rung| match rung {
+            Rung::StartUnit(unit) => Some(unit),
+            _ => None,
+        });
+        for unit in check.unit.iter().chain(started) {
+            assert!(checkout().join("units").join(unit.as_str()).exists(), "{unit} is no sample");
+        }
     }
-    for directory in ["config", "units"] {
-        for entry in fs::read_dir(checkout().join(directory)).unwrap() {
-            let name = entry.unwrap().file_name().into_string().unwrap();
+    for directory in ["config", "config/iobio", "units"] {
+        for entry in fs::read_dir(checkout().join(directory)).unwrap().map(Result::unwrap) {
+            if entry.path().is_dir() {
+                continue;
+            }
+            let name = entry.file_name().into_string().unwrap();
             let shipped = format!("[\"{directory}/{name}\", \"");
             assert!(manifest.contains(&shipped), "{directory}/{name} is not in the package");
         }

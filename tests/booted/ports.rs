@@ -70,7 +70,7 @@ fn redirects_are_back_after_a_reboot_and_fibridge_is_guarded() {
     assert!(!machine.outside(HTTP).success(), "port 80 is open on a fresh machine");
     machine.install_deb();
     install_samples(&machine);
-    let sample = std::fs::read_to_string(checkout().join("config/fibridge.yaml")).unwrap();
+    let sample = std::fs::read_to_string(checkout().join("config/iobio/lf-proxy.yaml")).unwrap();
     // But for the time between two attempts: the test has more than one.
     let unit = "    unit: fibridge-ports.service\n";
     let quicker = sample.replace(unit, &format!("{unit}    backoff: {{ initial: 1s }}\n"));

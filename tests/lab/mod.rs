@@ -186,6 +186,11 @@ impl Machine {
             .unwrap_or_else(|error| panic!("stealthctl status --json is no JSON: {error}\n{output}"))
     }
 
+    /// Whether the guest has powered itself off: nothing runs in it any more, and nobody made it end.
+    pub fn powered_off(&self) -> bool {
+        !self.control("exec", &["true"], None).success() && self.control("status", &[], None).stdout == "ended 0\n"
+    }
+
     /// Calls `attempt` until it returns something, which is returned. At the deadline panics with what was
     /// awaited, and with the last command that ran in the guest, which is mostly the one in `attempt`.
     pub fn wait_for<T>(&self, what: &str, deadline: Duration, mut attempt: impl FnMut() -> Option<T>) -> T {
