@@ -18,7 +18,10 @@ fn checkout() -> &'static Path {
 fn drop_ins() -> Vec<PathBuf> {
     let all = fs::read_dir(checkout().join("config/iobio")).unwrap();
     let mut files: Vec<PathBuf> = all.map(|entry| entry.unwrap().path()).collect();
-    assert!(files.iter().all(|path| path.extension().is_some_and(|extension| extension == "yaml")), "{files:?}");
+    assert!(
+        files.iter().all(|path| path.extension().is_some_and(|extension| extension == "yaml")),
+        "{files:?}"
+    );
     files.sort();
     files
 }

@@ -188,7 +188,8 @@ impl Machine {
 
     /// Whether the guest has powered itself off: nothing runs in it any more, and nobody made it end.
     pub fn powered_off(&self) -> bool {
-        !self.control("exec", &["true"], None).success() && self.control("status", &[], None).stdout == "ended 0\n"
+        !self.control("exec", &["true"], None).success()
+            && self.control("status", &[], None).stdout == "ended 0\n"
     }
 
     /// Calls `attempt` until it returns something, which is returned. At the deadline panics with what was

@@ -51,7 +51,9 @@ fn served(machine: &Machine) -> String {
     machine.wait_for("fibridge on port 443, outside", MINUTE, || {
         (machine.outside(ask).stdout == "fibridge\n").then_some(())
     });
-    machine.sh_ok("openssl s_client -connect 127.0.0.1:9002 </dev/null 2>/dev/null | openssl x509 -noout -enddate")
+    machine.sh_ok(
+        "openssl s_client -connect 127.0.0.1:9002 </dev/null 2>/dev/null | openssl x509 -noout -enddate",
+    )
 }
 
 fn certbot(machine: &Machine, seconds: u32, outcome: &str) {

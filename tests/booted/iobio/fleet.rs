@@ -40,7 +40,12 @@ fn what_the_world_sees_of_gru_is_watched_and_mailed() {
     machine.sh_ok("systemctl start gru unbound nginx");
     machine.guard_by(
         "gru-fleet.yaml",
-        &[("every: 5m", "every: 1s"), ("every: 12h\n    retry: 1m", "every: 1s"), ("every: 1m", "every: 1s"), ("after: 3m", "after: 1s")],
+        &[
+            ("every: 5m", "every: 1s"),
+            ("every: 12h\n    retry: 1m", "every: 1s"),
+            ("every: 1m", "every: 1s"),
+            ("after: 3m", "after: 1s"),
+        ],
     );
     let all = ["gru-dns", "gru-certificate", "gru-load-balancer"];
     for check in all {
@@ -61,7 +66,10 @@ fn what_the_world_sees_of_gru_is_watched_and_mailed() {
     machine.sh_ok("systemctl reload nginx");
     machine.becomes("gru-certificate", "passing");
 
-    machine.write("/etc/unbound/unbound.conf.d/lab.conf", &ZONE.replace("gru.example.org. 60", "other.example.org. 60"));
+    machine.write(
+        "/etc/unbound/unbound.conf.d/lab.conf",
+        &ZONE.replace("gru.example.org. 60", "other.example.org. 60"),
+    );
     machine.sh_ok("systemctl restart unbound");
     let mails = machine.wait_mails("gru-dns", 1);
     assert_has(&mails[0].body, &["Route 53"]);

@@ -9,7 +9,10 @@ fn worker(name: &str) -> Machine {
     machine.stand_in("gru.py", "/opt/gru/index.js");
     machine.sample_units(&["gru.service", "gru-terminate.service"]);
     machine.sh_ok("systemctl enable --now gru");
-    machine.guard_by("gru-worker.yaml", &[("every: 10s", "every: 1s"), ("over: 30m", "over: 6s }, every: 1s, backoff: { initial: 1s")]);
+    machine.guard_by(
+        "gru-worker.yaml",
+        &[("every: 10s", "every: 1s"), ("over: 30m", "over: 6s }, every: 1s, backoff: { initial: 1s")],
+    );
     machine.becomes("gru", "passing");
     machine
 }
