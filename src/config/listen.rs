@@ -77,7 +77,7 @@ fn parse(text: &str) -> Result<SocketAddr, String> {
         Ok(HostPort { host, port }) if host == "localhost" => {
             Err(format!("expected an address, not a name: `127.0.0.1:{port}`"))
         }
-        Ok(HostPort { host, port }) if !host.contains(|c: char| c == '/' || c == '@') => {
+        Ok(HostPort { host, port }) if !host.contains(['/', '@']) => {
             Err(format!("expected an address, not the name `{host}`: such as `127.0.0.1:{port}`"))
         }
         _ => Err(format!("expected {EXPECTED}, not `{text}`")),

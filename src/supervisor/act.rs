@@ -112,6 +112,7 @@ impl Supervisor {
 
     fn changed(&mut self, change: &Change) {
         journal::log_change(change);
+        self.counters.changed(change);
         if let (Some(check), What::Health { to, .. }) = (&change.check, &change.what) {
             let signal =
                 Signal { check: check.clone(), health: to.clone(), incident: change.incident.clone() };
@@ -159,6 +160,8 @@ impl Supervisor {
         let engine = &self.engine;
         self.waiting.retain(|(name, _)| engine.knows(name));
         self.units.send_replace(self.engine.units().cloned().collect());
+        self.listen.send_replace(config.listen.clone());
+        self.counters.retain(|name| engine.knows(name));
         journal::log_configuration_loaded(config.checks.len(), &self.configuration.files);
         for warning in warnings {
             journal::log_trouble(warning);

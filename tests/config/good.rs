@@ -165,7 +165,8 @@ fn warnings_name_what_is_probably_not_meant() {
 
 #[test]
 fn listening_beyond_this_machine_is_warned_about() {
-    let config = text("listen: ['0.0.0.0:8484', '[::]:8485', '192.0.2.1:80', '[::ffff:127.0.0.1]:1', 8484]\n");
+    let config =
+        text("listen: ['0.0.0.0:8484', '[::]:8485', '192.0.2.1:80', '[::ffff:127.0.0.1]:1', 8484]\n");
     assert_eq!(config.listen.len(), 5);
     let sentence = "not only this machine: whoever reaches this address can read the status";
     let expected: Vec<String> = (0..3).map(|n| format!("1:listen[{n}]: {sentence}")).collect();
