@@ -33,6 +33,9 @@ mod guard_stops;
 #[path = "guard_units.rs"]
 mod guard_units;
 
+mod mutual;
 mod package;
+mod pe;
 mod ports;
 mod rights;
+mod users;
