@@ -93,20 +93,52 @@ fn every_sample_is_valid_by_itself_and_all_are_together() {
     loads("", &samples, &[nobody]);
 }
 
+/// The whole configuration of one of our own machines, by its name in config/iobio.
+fn whole(name: &str) -> Config {
+    let main = fs::read_to_string(checkout().join("config/iobio").join(name)).unwrap();
+    loads(&main, &[], &[])
+}
+
+#[test]
+fn the_configurations_of_our_machines_are_valid() {
+    for entry in fs::read_dir(checkout().join("config/iobio")).unwrap() {
+        let name = entry.unwrap().file_name().into_string().unwrap();
+        let config = whole(&name);
+        assert!(!config.checks.is_empty() && config.mail.is_some(), "{name}");
+    }
+}
+
 #[test]
 fn the_units_that_samples_name_are_shipped() {
-    let manifest = fs::read_to_string(checkout().join("Cargo.toml")).unwrap();
-    for check in
-        loads("", &drop_ins(), &["there is no `mail:` section: nobody will be told of a failure"]).checks
-    {
-        let unit = check.unit.expect("a sample's check speaks for a unit");
-        assert!(checkout().join("units").join(unit.as_str()).exists(), "{unit} is no sample");
+    let nobody = "there is no `mail:` section: nobody will be told of a failure";
+    let users = whole("pe.yaml").checks.into_iter().map(|check| ("units/user", check));
+    let systems = loads("", &drop_ins(), &[nobody]).checks.into_iter().map(|check| ("units", check));
+    for (directory, check) in systems.chain(users) {
+        let Some(unit) = check.unit else { continue };
+        assert!(checkout().join(directory).join(unit.as_str()).exists(), "{unit} is no sample");
     }
-    for directory in ["config", "units"] {
+    let manifest = fs::read_to_string(checkout().join("Cargo.toml")).unwrap();
+    for directory in ["config", "config/iobio", "units", "units/user"] {
         for entry in fs::read_dir(checkout().join(directory)).unwrap() {
-            let name = entry.unwrap().file_name().into_string().unwrap();
+            let entry = entry.unwrap();
+            let name = entry.file_name().into_string().unwrap();
             let shipped = format!("[\"{directory}/{name}\", \"");
-            assert!(manifest.contains(&shipped), "{directory}/{name} is not in the package");
+            let listed = entry.path().is_dir() || manifest.contains(&shipped);
+            assert!(listed, "{directory}/{name} is not in the package");
         }
+    }
+}
+
+/// Two samples that name each other's port, one for either side.
+#[test]
+fn the_two_that_watch_each_other_do() {
+    let nobody = "there is no `mail:` section: nobody will be told of a failure";
+    let one = loads("", &[checkout().join("config/mutual.yaml")], &[nobody]);
+    let other = whole("pe.yaml");
+    for (watcher, watched) in [(&one, &other), (&other, &one)] {
+        let check = watcher.checks.iter().find(|check| check.name.as_str() == "other-stealthcheck").unwrap();
+        let looks_at = check.probe.describe();
+        let expected = format!("http GET http://{}/healthz", watched.listen[0]);
+        assert_eq!(looks_at, expected);
     }
 }

@@ -33,6 +33,7 @@ mod guard_stops;
 #[path = "guard_units.rs"]
 mod guard_units;
 
+mod config_backup;
 mod mutual;
 mod package;
 mod pe;
