@@ -42,7 +42,7 @@ fn loads(main: &str, drop_ins: &[PathBuf], expected: &[&str]) -> Config {
 /// The default configuration with its examples switched on, as it tells one to: without the `# ` before the lines
 /// that are YAML.
 fn switched_on(default: &str) -> String {
-    let mut sections = ["mail:", "defaults:", "checks:"].into_iter();
+    let mut sections = ["mail:", "listen: 8484", "defaults:", "checks:"].into_iter();
     let mut next = sections.next();
     let mut on = false;
     let mut yaml = String::new();
@@ -71,6 +71,7 @@ fn the_examples_in_the_default_configuration_are_valid() {
     let default = fs::read_to_string(checkout().join("config/stealthcheck.yaml")).unwrap();
     let config = loads(&switched_on(&default), &[], &[]);
     assert!(config.mail.is_some());
+    assert_eq!(config.listen.len(), 1);
     let names: Vec<&str> = config.checks.iter().map(|check| check.name.as_str()).collect();
     assert_eq!(names, ["cron", "database", "web"]);
     // "These are the built-in values", it says.

@@ -174,10 +174,11 @@ impl Supervisor {
         let again = self.configuration.refused.as_ref().is_some_and(|(_, known)| known == problems);
         self.configuration.refused = Some((clock::now().wall, problems.to_vec()));
         if !again {
+            let user = if self.options.user { " --user" } else { "" };
             let body = format!(
                 "A reload was asked for, but the new configuration has problems. The one in force stays, \
-                 and the checks go on as they were.\n\n{}\n\nMend the file, then run:\n\n    stealthctl validate\n    \
-                 systemctl reload stealthcheck\n",
+                 and the checks go on as they were.\n\n{}\n\nMend the file, then run:\n\n    stealthctl{user} validate\n    \
+                 systemctl{user} reload stealthcheck\n",
                 problems.join("\n")
             );
             self.mailer.submit_host("the new configuration is refused, the old one stays in force", body);
