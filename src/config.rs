@@ -10,6 +10,7 @@
 //! ```
 
 use std::fmt;
+use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 
 use self::checks::Common;
@@ -24,6 +25,7 @@ mod defaults;
 mod duration;
 mod field;
 mod input;
+mod listen;
 mod mail;
 mod near;
 mod permit;
@@ -40,6 +42,8 @@ pub struct Config {
     pub mail: Option<MailSettings>,
     /// In name order.
     pub checks: Vec<Check>,
+    /// Where the daemon answers HTTP; empty: nowhere.
+    pub listen: Vec<SocketAddr>,
     /// The files that were read, in order.
     pub files: Vec<PathBuf>,
     /// What is allowed but probably not meant.
@@ -118,9 +122,21 @@ pub fn default_path(user: bool) -> Option<PathBuf> {
     if !user {
         return Some(Path::new("/etc").join(NAME));
     }
+    base("XDG_CONFIG_HOME", ".config").map(|base| base.join(NAME))
+}
+
+/// Where a user's daemon keeps its state when nobody says otherwise: in `$XDG_STATE_HOME` (by the XDG Base Directory
+/// Specification `~/.local/state` where that is unset or relative). `None`: a user without a home.
+#[must_use]
+pub fn default_state_dir() -> Option<PathBuf> {
+    base("XDG_STATE_HOME", ".local/state").map(|base| base.join("stealthcheck"))
+}
+
+/// The base directory that `variable` names, or what it stands for below the user's home where it names none.
+fn base(variable: &str, otherwise: &str) -> Option<PathBuf> {
     let set = |name| std::env::var_os(name).filter(|value| !value.is_empty()).map(PathBuf::from);
-    let base = set("XDG_CONFIG_HOME").filter(|path| path.is_absolute());
-    base.or_else(|| set("HOME").map(|home| home.join(".config"))).map(|base| base.join(NAME))
+    let named = set(variable).filter(|path| path.is_absolute());
+    named.or_else(|| set("HOME").map(|home| home.join(otherwise)))
 }
 
 /// Reads `main` and the `conf.d/*.yaml` beside it.
@@ -132,13 +148,14 @@ pub fn load(main: &Path) -> Result<Config, Vec<Problem>> {
     let documents = source::read(main, &mut report);
     let input = input::merge(&documents, &mut report);
     let (mail, checks) = settle(&input, &mut report);
+    let listen = input.listen.as_ref().map(|section| listen::addresses(section, &mut report));
     let (errors, warnings) = report.finish(&documents);
     if !errors.is_empty() {
         return Err(errors);
     }
     let files =
         documents.into_iter().filter(|document| document.root.is_some()).map(|document| document.path);
-    Ok(Config { mail, checks, files: files.collect(), warnings })
+    Ok(Config { mail, checks, listen: listen.unwrap_or_default(), files: files.collect(), warnings })
 }
 
 /// From the merged input to checked settings. What is missing in them has left an error in the report.

@@ -18,6 +18,7 @@ mod authorize;
 mod commands;
 pub mod detail;
 mod exit;
+pub mod page;
 mod reload;
 pub mod render;
 pub mod style;

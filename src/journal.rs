@@ -114,9 +114,10 @@ pub fn log_change(change: &Change) {
 
 /// The daemon guards `checks` checks, which `files` say.
 pub fn log_started(checks: usize, files: &[String]) {
+    let user = if USER.get() == Some(&true) { " --user" } else { "" };
     let advice = match checks {
-        0 => "; nothing is guarded yet: write checks and run `systemctl reload stealthcheck`",
-        _ => "",
+        0 => format!("; nothing is guarded yet: write checks and run `systemctl{user} reload stealthcheck`"),
+        _ => String::new(),
     };
     let version = env!("CARGO_PKG_VERSION");
     let message = format!("stealthcheck {version} guards {}{advice}", from(checks, files));

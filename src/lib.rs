@@ -4,11 +4,11 @@
 //! A functional core in an imperative shell; one crate, a library and two thin binaries.
 //!
 //! ```text
-//!   targets       systemd        operators        the service manager
-//!      │ answers     │ states,       │ stealthctl      │ SIGHUP, SIGTERM
-//!      ▼             ▼ jobs          ▼                 ▼
-//!   probe         systemd          bus            (signals, time)
-//!      └──────┬──────┴───────┬───────┴─────────────────┘
+//!   targets       systemd        operators        readers        the service manager
+//!      │ answers     │ states,       │ stealthctl     │ HTTP          │ SIGHUP, SIGTERM
+//!      ▼             ▼ jobs          ▼                ▼               ▼
+//!   probe         systemd          bus             listen         (signals, time)
+//!      └──────┬──────┴───────┬───────┴────────────────┴───────────────┘
 //!             ▼ Event        │
 //!        ┌─────────── supervisor: the only loop ───────────┐
 //!        │   engine.handle(now, event) -> Vec<Action>      │◄── config (checked once, replaced whole)
@@ -25,7 +25,7 @@
 //! # Layers
 //!
 //! ```text
-//! bin -> supervisor, ctl -> probe, systemd, mail, bus, journal, service_manager -> engine, config
+//! bin -> supervisor, ctl -> probe, systemd, mail, bus, listen, journal, service_manager -> engine, config
 //!                                                       -> check, unit, verdict, notice, status, text, time
 //! ```
 //!
@@ -64,6 +64,7 @@ pub mod bus;
 pub mod config;
 pub mod ctl;
 pub mod journal;
+pub mod listen;
 pub mod mail;
 pub mod probe;
 pub mod service_manager;

@@ -11,11 +11,13 @@
 //! | systemd client | the bus | its channels close |
 //! | mailer (two tasks) | notices, the mail server | [`Mailer::stop`] |
 //! | publisher | calls on our own interface | its channels close |
+//! | HTTP listener | connections where `listen:` says | its channels close |
 //! | one for each probe | the target | the probe's deadline |
 //! | state writer | states to write | its channel closes |
 
 mod act;
 mod clock;
+mod listener;
 mod publish;
 mod requests;
 mod sample;
@@ -24,6 +26,7 @@ mod state_file;
 
 use std::collections::BTreeSet;
 use std::fmt;
+use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
@@ -41,7 +44,7 @@ use crate::status::{CheckStatus, ConfigurationStatus};
 use crate::systemd::{self, Ask, Happening};
 use crate::time::Wall;
 use crate::unit::{ManagerState, UnitName};
-use crate::{bus, journal, service_manager};
+use crate::{bus, journal, listen, service_manager};
 use act::Internal;
 use publish::{Place, Signal, Waiting};
 use start::Inputs;
@@ -56,6 +59,8 @@ pub struct Options {
     pub state_dir: Option<PathBuf>,
     /// Guard the units of a user manager.
     pub user: bool,
+    /// Draws the status for the HTTP listener.
+    pub draw: listen::Draw,
 }
 
 /// Why the daemon ended other than by order.
@@ -123,6 +128,9 @@ struct Supervisor {
     units: watch::Sender<BTreeSet<UnitName>>,
     internal: mpsc::Sender<Internal>,
     signals: mpsc::Sender<Signal>,
+    /// Where the HTTP listener shall listen.
+    listen: watch::Sender<Vec<SocketAddr>>,
+    counters: listen::Counters,
     /// Callers of `Check`, until the observation comes.
     waiting: Vec<(CheckName, Waiting<CheckStatus>)>,
     /// Wishes of the engine that are not yet done.
@@ -145,6 +153,7 @@ struct Alerts {
     bus: Option<String>,
     state: Option<String>,
     mail: Option<String>,
+    listen: Vec<String>,
 }
 
 /// Runs the daemon until it is told to stop.
@@ -156,7 +165,7 @@ pub async fn run(options: Options) -> Result<(), Fatal> {
     let mut terminate = signal(SignalKind::terminate()).map_err(Fatal::Signals)?;
     let mut interrupt = signal(SignalKind::interrupt()).map_err(Fatal::Signals)?;
     let config = config::load(&options.config).map_err(Fatal::Configuration)?;
-    let user = options.user;
+    let (user, draw) = (options.user, options.draw);
     let (mut supervisor, mut inputs, asked) = Supervisor::new(options, config);
 
     let systemd_bus = if user { systemd::Bus::Session } else { systemd::Bus::System };
@@ -164,6 +173,8 @@ pub async fn run(options: Options) -> Result<(), Fatal> {
     let mut client = tokio::spawn(systemd::run(systemd_bus, units, asked.asks, happenings));
     let our_bus = if user { bus::Bus::User } else { bus::Bus::System };
     let mut publisher = tokio::spawn(publish::run(our_bus, asked.requests, asked.signals, asked.places));
+    let (addresses, limits) = (supervisor.listen.subscribe(), listen::Limits::default());
+    let mut listener = tokio::spawn(listen::run(addresses, asked.questions, asked.unheard, draw, limits));
     if let Some(place) = publish::first_word(&mut inputs.places).await {
         supervisor.place(place)?;
     }
@@ -183,6 +194,8 @@ pub async fn run(options: Options) -> Result<(), Fatal> {
             Some(event) = inputs.mail.recv() => supervisor.mail_event(event),
             Some(request) = inputs.requests.recv() => supervisor.request(request),
             Some(place) = inputs.places.recv() => supervisor.place(place)?,
+            Some(question) = inputs.questions.recv() => supervisor.question(question),
+            Some(troubles) = inputs.unheard.recv() => supervisor.unheard(troubles),
             _ = hangup.recv() => supervisor.reload(None),
             _ = terminate.recv() => break,
             _ = interrupt.recv() => break,
@@ -196,6 +209,7 @@ pub async fn run(options: Options) -> Result<(), Fatal> {
             }
             _ = &mut client => return Err(Fatal::TaskEnded("systemd client")),
             _ = &mut publisher => return Err(Fatal::TaskEnded("publisher of the bus interface")),
+            _ = &mut listener => return Err(Fatal::TaskEnded("HTTP listener")),
         }
         supervisor.drain(&mut inputs);
         supervisor.settle().await;
@@ -268,6 +282,7 @@ impl Supervisor {
             }
             MailEvent::Delivered(id) => {
                 journal::log_mail_delivered(&id);
+                self.counters.mail_delivered();
                 self.alerts.mail = None;
                 self.tell(Event::NoticeDelivered(id));
             }

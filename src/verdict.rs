@@ -111,6 +111,9 @@ pub enum Health {
 }
 
 impl Health {
+    /// All words that [`Health::word`] can say.
+    pub const WORDS: &[&str] = &["starting", "passing", "failing", "down", "paused", "stopped"];
+
     /// The state as one word, the same as in JSON.
     #[must_use]
     pub fn word(&self) -> &'static str {

@@ -14,16 +14,20 @@ fn checkout() -> &'static Path {
     Path::new(env!("CARGO_MANIFEST_DIR"))
 }
 
-/// The sample configurations of the fleet, one for each machine: each is a drop-in.
-fn drop_ins() -> Vec<PathBuf> {
+/// The sample configurations of the fleet: drop-ins, and whole ones, which have a `mail:` section of their own.
+fn samples() -> (Vec<PathBuf>, Vec<PathBuf>) {
     let all = fs::read_dir(checkout().join("config/iobio")).unwrap();
     let mut files: Vec<PathBuf> = all.map(|entry| entry.unwrap().path()).collect();
-    assert!(
-        files.iter().all(|path| path.extension().is_some_and(|extension| extension == "yaml")),
-        "{files:?}"
-    );
     files.sort();
-    files
+    files.into_iter().partition(|path| {
+        assert!(path.extension().is_some_and(|extension| extension == "yaml"), "{}", path.display());
+        !fs::read_to_string(path).unwrap().contains("\nmail:\n")
+    })
+}
+
+/// The drop-ins.
+fn drop_ins() -> Vec<PathBuf> {
+    samples().0
 }
 
 /// Loads `main` with `drop_ins` in its conf.d. No problem and no warning, but for those in `expected`.
@@ -44,7 +48,7 @@ fn loads(main: &str, drop_ins: &[PathBuf], expected: &[&str]) -> Config {
 /// The default configuration with its examples switched on, as it tells one to: without the `# ` before the lines
 /// that are YAML.
 fn switched_on(default: &str) -> String {
-    let mut sections = ["mail:", "defaults:", "checks:"].into_iter();
+    let mut sections = ["mail:", "listen: 8484", "defaults:", "checks:"].into_iter();
     let mut next = sections.next();
     let mut on = false;
     let mut yaml = String::new();
@@ -73,6 +77,7 @@ fn the_examples_in_the_default_configuration_are_valid() {
     let default = fs::read_to_string(checkout().join("config/stealthcheck.yaml")).unwrap();
     let config = loads(&switched_on(&default), &[], &[]);
     assert!(config.mail.is_some());
+    assert_eq!(config.listen.len(), 1);
     let names: Vec<&str> = config.checks.iter().map(|check| check.name.as_str()).collect();
     assert_eq!(names, ["cron", "database", "web"]);
     // "These are the built-in values", it says.
@@ -95,28 +100,58 @@ fn every_sample_is_valid_by_itself_and_all_are_together() {
     loads("", &samples, &[nobody]);
 }
 
+/// The whole configuration of one of our own machines, by its name in config/iobio.
+fn whole(name: &str) -> Config {
+    let main = fs::read_to_string(checkout().join("config/iobio").join(name)).unwrap();
+    loads(&main, &[], &[])
+}
+
+#[test]
+fn the_whole_configurations_are_valid() {
+    let (_, wholes) = samples();
+    assert!(!wholes.is_empty());
+    for file in wholes {
+        let config = whole(&file.file_name().unwrap().to_string_lossy());
+        assert!(!config.checks.is_empty() && config.mail.is_some(), "{}", file.display());
+    }
+}
+
 #[test]
 fn the_units_that_samples_name_are_shipped() {
-    let manifest = fs::read_to_string(checkout().join("Cargo.toml")).unwrap();
-    for check in
-        loads("", &drop_ins(), &["there is no `mail:` section: nobody will be told of a failure"]).checks
-    {
+    let nobody = "there is no `mail:` section: nobody will be told of a failure";
+    let users = whole("pe.yaml").checks.into_iter().map(|check| ("units/user", check));
+    let systems = loads("", &drop_ins(), &[nobody]).checks.into_iter().map(|check| ("units", check));
+    for (directory, check) in systems.chain(users) {
         let started = check.recovery.ladder.iter().filter_map(|rung| match rung {
             Rung::StartUnit(unit) => Some(unit),
             _ => None,
         });
         for unit in check.unit.iter().chain(started) {
-            assert!(checkout().join("units").join(unit.as_str()).exists(), "{unit} is no sample");
+            assert!(checkout().join(directory).join(unit.as_str()).exists(), "{unit} is no sample");
         }
     }
-    for directory in ["config", "config/iobio", "units"] {
-        for entry in fs::read_dir(checkout().join(directory)).unwrap().map(Result::unwrap) {
-            if entry.path().is_dir() {
-                continue;
-            }
+    let manifest = fs::read_to_string(checkout().join("Cargo.toml")).unwrap();
+    for directory in ["config", "config/iobio", "units", "units/user"] {
+        for entry in fs::read_dir(checkout().join(directory)).unwrap() {
+            let entry = entry.unwrap();
             let name = entry.file_name().into_string().unwrap();
             let shipped = format!("[\"{directory}/{name}\", \"");
-            assert!(manifest.contains(&shipped), "{directory}/{name} is not in the package");
+            let listed = entry.path().is_dir() || manifest.contains(&shipped);
+            assert!(listed, "{directory}/{name} is not in the package");
         }
+    }
+}
+
+/// Two samples that name each other's port, one for either side.
+#[test]
+fn the_two_that_watch_each_other_do() {
+    let nobody = "there is no `mail:` section: nobody will be told of a failure";
+    let one = loads("", &[checkout().join("config/iobio/mutual.yaml")], &[nobody]);
+    let other = whole("pe.yaml");
+    for (watcher, watched) in [(&one, &other), (&other, &one)] {
+        let check = watcher.checks.iter().find(|check| check.name.as_str() == "other-stealthcheck").unwrap();
+        let looks_at = check.probe.describe();
+        let expected = format!("http GET http://{}/healthz", watched.listen[0]);
+        assert_eq!(looks_at, expected);
     }
 }

@@ -1,11 +1,12 @@
 //! The daemon: arguments in, [`stealthcheck::supervisor::run`], exit status out.
 
+use std::os::unix::fs::DirBuilderExt as _;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::Parser;
 use stealthcheck::supervisor::{self, Fatal, Options};
-use stealthcheck::{config, journal};
+use stealthcheck::{config, ctl, journal, listen};
 
 /// sysexits.h: something is wrong with the configuration.
 const EX_CONFIG: u8 = 78;
@@ -24,7 +25,9 @@ struct Arguments {
     #[arg(long, value_name = "FILE")]
     config: Option<PathBuf>,
 
-    /// Where incidents and undelivered mails survive a restart [default: $STATE_DIRECTORY]
+    /// Where incidents and undelivered mails survive a restart
+    ///
+    /// [default: $STATE_DIRECTORY; with --user $XDG_STATE_HOME/stealthcheck]
     #[arg(long, value_name = "DIR")]
     state_dir: Option<PathBuf>,
 }
@@ -37,8 +40,12 @@ fn main() -> ExitCode {
         journal::log_fatal("neither XDG_CONFIG_HOME nor HOME is set: name the file with --config");
         return ExitCode::from(EX_CONFIG);
     };
-    let options =
-        Options { config, state_dir: arguments.state_dir.or_else(state_directory), user: arguments.user };
+    let options = Options {
+        config,
+        state_dir: arguments.state_dir.or_else(state_directory).or_else(|| users_state(arguments.user)),
+        user: arguments.user,
+        draw: listen::Draw { text: ctl::page::text, json: ctl::page::json },
+    };
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         // Name look-ups, certificate stores, the journal, the state file: never many at once.
@@ -75,4 +82,17 @@ fn main() -> ExitCode {
 fn state_directory() -> Option<PathBuf> {
     let directories = std::env::var("STATE_DIRECTORY").ok()?;
     directories.split(':').next().filter(|first| !first.is_empty()).map(PathBuf::from)
+}
+
+/// A user's own state directory, which nobody makes for them: systemd's `StateDirectory=` is `$XDG_CONFIG_HOME` in a
+/// user manager before systemd 254, where the configuration is.
+fn users_state(user: bool) -> Option<PathBuf> {
+    let directory = config::default_state_dir().filter(|_| user)?;
+    match std::fs::DirBuilder::new().recursive(true).mode(0o700).create(&directory) {
+        Ok(()) => Some(directory),
+        Err(error) => {
+            journal::log_trouble(&format!("{} cannot be made: {error}", directory.display()));
+            None
+        }
+    }
 }

@@ -10,7 +10,7 @@ use super::report::{At, Report};
 use super::source::Document;
 
 /// The keys of a file.
-const SECTIONS: &[&str] = &["mail", "defaults", "checks"];
+const SECTIONS: &[&str] = &["mail", "defaults", "checks", "listen"];
 
 /// The sections of all files, merged.
 #[derive(Debug, Default)]
@@ -18,6 +18,7 @@ pub(super) struct Input<'t> {
     pub mail: Option<Field<'t>>,
     pub defaults: Option<Field<'t>>,
     pub checks: Vec<(&'t str, Field<'t>)>,
+    pub listen: Option<Field<'t>>,
 }
 
 /// Merges the documents, in their order.
@@ -29,6 +30,7 @@ pub(super) fn merge<'t>(documents: &'t [Document], report: &mut Report) -> Input
         let Some(sections) = sections(&root, report) else { continue };
         once(&mut input.mail, sections.get("mail"), report);
         once(&mut input.defaults, sections.get("defaults"), report);
+        once(&mut input.listen, sections.get("listen"), report);
         let Some(checks) = sections.get("checks").filter(|checks| !checks.is_null()) else { continue };
         let Some(checks) = checks.open_table("a mapping from names to checks", report) else { continue };
         for (name, field) in checks.into_fields() {

@@ -57,6 +57,8 @@ const OTHER_WORDS: &[(&str, &str)] = &[
     ("window", "over"),
     ("notes", "runbook"),
     ("documentation", "runbook"),
+    ("bind", "listen"),
+    ("http_port", "listen"),
 ];
 
 /// The sentence for the unknown key `written` where only `known` can stand.

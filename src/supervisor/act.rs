@@ -132,6 +132,7 @@ impl Supervisor {
 
     fn changed(&mut self, change: &Change) {
         journal::log_change(change);
+        self.counters.changed(change);
         if let (Some(check), What::Health { to, .. }) = (&change.check, &change.what) {
             let signal =
                 Signal { check: check.clone(), health: to.clone(), incident: change.incident.clone() };
@@ -179,6 +180,8 @@ impl Supervisor {
         let engine = &self.engine;
         self.waiting.retain(|(name, _)| engine.knows(name));
         self.units.send_replace(self.engine.units().cloned().collect());
+        self.listen.send_replace(config.listen.clone());
+        self.counters.retain(|name| engine.knows(name));
         journal::log_configuration_loaded(config.checks.len(), &self.configuration.files);
         for warning in warnings {
             journal::log_trouble(warning);
@@ -191,10 +194,11 @@ impl Supervisor {
         let again = self.configuration.refused.as_ref().is_some_and(|(_, known)| known == problems);
         self.configuration.refused = Some((clock::now().wall, problems.to_vec()));
         if !again {
+            let user = if self.options.user { " --user" } else { "" };
             let body = format!(
                 "A reload was asked for, but the new configuration has problems. The one in force stays, \
-                 and the checks go on as they were.\n\n{}\n\nMend the file, then run:\n\n    stealthctl validate\n    \
-                 systemctl reload stealthcheck\n",
+                 and the checks go on as they were.\n\n{}\n\nMend the file, then run:\n\n    stealthctl{user} validate\n    \
+                 systemctl{user} reload stealthcheck\n",
                 problems.join("\n")
             );
             self.mailer.submit_host("the new configuration is refused, the old one stays in force", body);

@@ -68,7 +68,7 @@ impl Supervisor {
         self.engine.status(clock::now(), std::slice::from_ref(check), true).pop()
     }
 
-    fn snapshot(&self, names: &[String], detail: bool) -> Result<Snapshot, Refusal> {
+    pub(super) fn snapshot(&self, names: &[String], detail: bool) -> Result<Snapshot, Refusal> {
         let names = names.iter().map(|name| self.resolve(name)).collect::<Result<Vec<_>, _>>()?;
         let now = clock::now();
         let checks = self.engine.status(now, &names, detail);
@@ -85,7 +85,7 @@ impl Supervisor {
 
     fn alerts(&self, checks: &[CheckStatus]) -> Vec<String> {
         let own = [&self.alerts.systemd, &self.alerts.bus, &self.alerts.state];
-        let mut alerts: Vec<String> = own.into_iter().flatten().cloned().collect();
+        let mut alerts: Vec<String> = own.into_iter().flatten().chain(&self.alerts.listen).cloned().collect();
         for check in checks {
             let (Some(unit), Some(state)) = (&check.unit, &check.unit_state) else { continue };
             if state.load == LoadState::NotFound {

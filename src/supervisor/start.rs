@@ -11,6 +11,7 @@ use super::state_file::{self, Found, StateFile};
 use super::{Alerts, Options, Supervisor, clock, loaded};
 use crate::config::Config;
 use crate::engine::{Engine, Event};
+use crate::listen::{self, Counters};
 use crate::mail::{MailEvent, Mailer, Surroundings};
 use crate::notice::NoticeId;
 use crate::probe::Prober;
@@ -27,6 +28,9 @@ pub(super) struct Inputs {
     pub mail: mpsc::Receiver<MailEvent>,
     pub requests: mpsc::Receiver<bus::Request>,
     pub places: mpsc::Receiver<Place>,
+    pub questions: mpsc::Receiver<listen::Question>,
+    /// What keeps the HTTP listener from listening.
+    pub unheard: mpsc::Receiver<Vec<String>>,
 }
 
 /// The sending ends that tasks are given.
@@ -36,6 +40,8 @@ pub(super) struct Asked {
     pub requests: mpsc::Sender<bus::Request>,
     pub signals: mpsc::Receiver<Signal>,
     pub places: mpsc::Sender<Place>,
+    pub questions: mpsc::Sender<listen::Question>,
+    pub unheard: mpsc::Sender<Vec<String>>,
 }
 
 impl Supervisor {
@@ -49,6 +55,8 @@ impl Supervisor {
         let (requests, requests_seen) = mpsc::channel(CHANNEL);
         let (signals, signals_seen) = mpsc::channel(CHANNEL);
         let (places, places_seen) = mpsc::channel(4);
+        let (questions, questions_seen) = mpsc::channel(CHANNEL);
+        let (unheard, unheard_seen) = mpsc::channel(4);
         let mut alerts = Alerts::default();
         let found = match &options.state_dir {
             Some(dir) => state_file::load(dir, &now.wall.0.to_string()),
@@ -80,6 +88,7 @@ impl Supervisor {
         let pending: Vec<NoticeId> = engine.pending_notices().map(|notice| notice.id.clone()).collect();
         mailer.release_all_except(&pending);
         let (units, _) = watch::channel(engine.units().cloned().collect());
+        let (listen, _) = watch::channel(config.listen.clone());
         let configuration = loaded(&config, now.wall);
         let supervisor = Self {
             state: options.state_dir.as_deref().map(StateFile::new),
@@ -93,6 +102,8 @@ impl Supervisor {
             units,
             internal,
             signals,
+            listen,
+            counters: Counters::default(),
             waiting: Vec::new(),
             actions,
             spooled: Vec::new(),
@@ -108,8 +119,18 @@ impl Supervisor {
             mail: mail_seen,
             requests: requests_seen,
             places: places_seen,
+            questions: questions_seen,
+            unheard: unheard_seen,
         };
-        let asked = Asked { asks: asks_seen, happenings, requests, signals: signals_seen, places };
+        let asked = Asked {
+            asks: asks_seen,
+            happenings,
+            requests,
+            signals: signals_seen,
+            places,
+            questions,
+            unheard,
+        };
         (supervisor, inputs, asked)
     }
 }

@@ -37,7 +37,11 @@ mod guard_units;
 #[path = "guard_usage.rs"]
 mod guard_usage;
 
+mod config_backup;
 mod iobio;
+mod mutual;
 mod package;
+mod pe;
 mod ports;
 mod rights;
+mod users;

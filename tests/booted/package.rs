@@ -99,14 +99,15 @@ fn it_has_no_privileges(machine: &Machine) {
 fn units_are_what_systemd_expects(machine: &Machine) {
     // The samples from where the package has them, to where they say they belong.
     machine.sh_ok(
-        "cp /usr/share/doc/stealthcheck/examples/*.service /etc/systemd/system/
+        "cd /usr/share/doc/stealthcheck/examples && cp *.service *.path *.timer /etc/systemd/system/
          for program in /usr/local/bin/fibridge-proxy-rs /usr/local/bin/quarantest /usr/bin/node /usr/bin/certbot; do
              [ -e $program ] || ln -s /bin/true $program
          done",
     );
     // (There are no manual pages in the guest but ours, and no man.)
     let output = machine.sh(
-        "cd /usr/share/doc/stealthcheck/examples && systemd-analyze verify --man=no stealthcheck.service *.service 2>&1",
+        "cd /etc/systemd/system && samples=$(cd /usr/share/doc/stealthcheck/examples && ls *.service *.path *.timer) &&
+         systemd-analyze verify --man=no stealthcheck.service $samples 2>&1",
     );
     assert_eq!((output.code, output.stdout.as_str()), (0, ""), "systemd-analyze verify");
     // A word that systemd does not know is told where the unit is loaded.

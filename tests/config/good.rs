@@ -103,6 +103,9 @@ fn every_key_arrives() {
     assert_eq!((full.alert.after, full.alert.remind), (10 * MINUTE, None));
     assert_eq!(full.runbook.as_deref(), Some("ssh ubuntu@example.org\nevery: this is no key\n"));
 
+    let listen: Vec<String> = config.listen.iter().map(ToString::to_string).collect();
+    assert_eq!(listen, ["127.0.0.1:8484", "[::1]:8485"], "a port alone is loopback's, and each counts once");
+
     let mail = config.mail.as_ref().unwrap();
     assert_eq!(mail.to, ["ops@example.org", "Second <second@example.org>"]);
     assert_eq!((mail.smtp.port, mail.smtp.tls), (587, SmtpTls::Starttls));
@@ -138,8 +141,8 @@ fn warnings_name_what_is_probably_not_meant() {
     assert_eq!(
         warnings(&good("full.yaml")),
         [
-            "29:checks.full.http.verify_tls: whoever answers is believed: the certificate is not verified",
-            "47:checks.device: nothing is done when dev-sda.device fails, mail apart: systemd has no such job for it",
+            "31:checks.full.http.verify_tls: whoever answers is believed: the certificate is not verified",
+            "49:checks.device: nothing is done when dev-sda.device fails, mail apart: systemd has no such job for it",
         ]
     );
     let config = text(
@@ -161,6 +164,17 @@ fn warnings_name_what_is_probably_not_meant() {
         warnings(&text(&mail.replace("HOST", "mail.example.org"))),
         ["1:mail.smtp.username: with `tls: none` the password crosses the network in the clear"]
     );
+}
+
+#[test]
+fn listening_beyond_this_machine_is_warned_about() {
+    let config =
+        text("listen: ['0.0.0.0:8484', '[::]:8485', '192.0.2.1:80', '[::ffff:127.0.0.1]:1', 8484]\n");
+    assert_eq!(config.listen.len(), 5);
+    let sentence = "not only this machine: whoever reaches this address can read the status";
+    let expected: Vec<String> = (0..3).map(|n| format!("1:listen[{n}]: {sentence}")).collect();
+    assert_eq!(warnings(&config), expected);
+    assert!(text("checks:\n").listen.is_empty());
 }
 
 #[test]

@@ -1,0 +1,167 @@
+//! The HTTP listener: what stands at `listen:`. Read-only, for people, Prometheus and other instances.
+//!
+//! In: the addresses to listen on, and requests from whoever reaches them. Out: questions to the supervisor's loop, and
+//! its answers as pages; what keeps an address from being had, as sentences. It decides nothing, changes nothing, and
+//! asks nobody for a password: the status has no secrets in it.
+//!
+//! The status is never kept for those who might ask. Every answer is fetched from the loop, so that a 200 proves that
+//! the engine turns over; where the loop does not answer in time the page is a 503 that says so. Two instances watch
+//! each other by this.
+//!
+//! | path | page |
+//! |---|---|
+//! | `/` | what `stealthctl status` shows |
+//! | `/status.json` | the same as JSON |
+//! | `/metrics` | Prometheus' text format 0.0.4 |
+//! | `/healthz`, and any other | `ok` |
+//!
+//! Bounds, as anybody may come: so many connections ([`Limits::connections`]; one more ends the oldest, so that slow
+//! clients starve nobody), one request each, 8 KiB of it, a deadline for each step, and at most two looks at the status
+//! within a second, however many ask for it.
+//!
+//! Why no HTTP server from a crate: hyper's would bring connection reuse, bodies, upgrades and timers of its own, to be
+//! switched off one by one. Here a connection is one request's head, read with `httparse` (which hyper's client brings
+//! along anyway), one answer, and the end.
+
+mod connection;
+mod counters;
+mod metrics;
+mod pages;
+mod response;
+mod sockets;
+
+use std::collections::VecDeque;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::sync::{mpsc, oneshot, watch};
+use tokio::task::{AbortHandle, JoinSet};
+use tokio::time::{Instant, sleep, sleep_until};
+
+pub use counters::Counters;
+
+use crate::status::Snapshot;
+use pages::Pages;
+use sockets::Sockets;
+
+/// What the loop is asked. An asker that has given up has dropped its end; that is no error.
+#[derive(Debug)]
+pub enum Question {
+    /// Does it turn over? The answer is the proof.
+    Alive(oneshot::Sender<()>),
+    /// How is everything?
+    Report(oneshot::Sender<Report>),
+}
+
+/// Everything that pages are made of.
+#[derive(Clone, Debug)]
+pub struct Report {
+    /// The status, without details.
+    pub status: Snapshot,
+    /// What has happened since the daemon's start.
+    pub counters: Counters,
+}
+
+/// What bounds the listener.
+#[derive(Clone, Copy, Debug)]
+pub struct Limits {
+    /// Connections at once. One more ends the oldest.
+    pub connections: usize,
+    /// Within this time a client must have sent its request.
+    pub request: Duration,
+    /// Within this time the loop must answer, or it counts as standing still.
+    pub answer: Duration,
+    /// Within this time a client must have taken the answer.
+    pub delivery: Duration,
+    /// From one attempt to get an address to the next.
+    pub retry: Duration,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self {
+            connections: 64,
+            request: Duration::from_secs(5),
+            // Shorter than the default `timeout` of a check: the other instance shall see the 503 and not a silence.
+            answer: Duration::from_secs(2),
+            delivery: Duration::from_secs(5),
+            retry: Duration::from_secs(5),
+        }
+    }
+}
+
+/// Who draws a status. (`stealthctl` does, and both shall look the same; but the command stands above this layer.)
+#[derive(Clone, Copy, Debug)]
+pub struct Draw {
+    /// As a person reads it.
+    pub text: fn(&Snapshot) -> String,
+    /// As JSON.
+    pub json: fn(&Snapshot) -> String,
+}
+
+/// Listens where `addresses` says, until its sender is gone.
+///
+/// An address that cannot be had is tried again; meanwhile those that are no longer wanted stay open, so that a reload
+/// never leaves the daemon unheard. `troubles` gets all sentences of that kind whenever they change; none: all is well.
+pub async fn run(
+    mut addresses: watch::Receiver<Vec<SocketAddr>>,
+    questions: mpsc::Sender<Question>,
+    troubles: mpsc::Sender<Vec<String>>,
+    draw: Draw,
+    limits: Limits,
+) {
+    let pages = Arc::new(Pages::new(questions, draw, limits.answer));
+    let mut crowd = Crowd::default();
+    let mut sockets = Sockets::default();
+    let mut told = Vec::new();
+    loop {
+        sockets.settle(&addresses.borrow_and_update());
+        let found = sockets.troubles(limits.retry);
+        if found != told {
+            told.clone_from(&found);
+            // Nobody listens any more: the daemon is on its way out.
+            let _ = troubles.send(found).await;
+        }
+        let retry_at = Instant::now() + limits.retry;
+        loop {
+            tokio::select! {
+                changed = addresses.changed() => match changed {
+                    Ok(()) => break,
+                    Err(_) => return,
+                },
+                () = sleep_until(retry_at), if !told.is_empty() => break,
+                accepted = sockets.accept() => match accepted {
+                    Ok(stream) => {
+                        let pages = Arc::clone(&pages);
+                        crowd.admit(limits.connections, connection::serve(stream, pages, limits));
+                    }
+                    // No file descriptor is free, or the client has gone already: neither is better at once.
+                    Err(_) => sleep(Duration::from_millis(100)).await,
+                },
+            }
+        }
+    }
+}
+
+/// The connections that are open, the oldest first. They end with this value.
+#[derive(Default)]
+struct Crowd {
+    tasks: JoinSet<()>,
+    open: VecDeque<AbortHandle>,
+}
+
+impl Crowd {
+    /// Starts one more. Where there are `limit` already the oldest ends: whoever sends its request at once is done long
+    /// before it is the oldest, so those that dawdle only drive out each other.
+    fn admit(&mut self, limit: usize, connection: impl Future<Output = ()> + Send + 'static) {
+        while self.tasks.try_join_next().is_some() {}
+        self.open.retain(|task| !task.is_finished());
+        if self.open.len() >= limit
+            && let Some(oldest) = self.open.pop_front()
+        {
+            oldest.abort();
+        }
+        self.open.push_back(self.tasks.spawn(connection));
+    }
+}

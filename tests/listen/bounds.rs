@@ -1,0 +1,124 @@
+//! What a client may send, how slowly, and how many may come.
+
+use std::time::Instant;
+
+use super::*;
+
+#[tokio::test(flavor = "current_thread")]
+async fn only_reading_is_allowed_and_nothing_but_http_is_understood() {
+    let (_rig, address) = Rig::on_loopback(limits()).await;
+    for method in ["POST", "PUT", "DELETE", "OPTIONS", "CONNECT", "FROBNICATE"] {
+        let request = format!("{method} / HTTP/1.1\r\nHost: x\r\nContent-Length: 4\r\n\r\nbody");
+        let answer = exchange(address, request.as_bytes()).await;
+        assert_eq!(status(&answer), "405", "{method}: {answer}");
+        assert_eq!(field(&answer, "Allow"), "GET, HEAD");
+    }
+    for nonsense in [
+        "hello\r\n\r\n",
+        "GET\r\n\r\n",
+        "GET /\r\n\r\n",
+        "GET / HTTP/7.0\r\n\r\n",
+        "PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n",
+        "GET / HTTP/1.1\r\n: none\r\n\r\n",
+        "GET / HTTP/1.1\r\nA\0B: c\r\n\r\n",
+        "\u{16}\u{3}\u{1}\n\n",
+    ] {
+        let answer = exchange(address, nonsense.as_bytes()).await;
+        assert_eq!(status(&answer), "400", "{nonsense:?}: {answer}");
+        assert_eq!(body(&answer), "Bad Request\n");
+    }
+    assert_eq!(status(&get(address, "/").await), "200");
+}
+
+#[tokio::test(flavor = "current_thread")]
+async fn a_head_has_an_end() {
+    let (_rig, address) = Rig::on_loopback(limits()).await;
+    let with = |field: &str| format!("GET / HTTP/1.1\r\n{field}\r\n\r\n");
+    // 8 KiB, and a byte more.
+    let room = 8192 - with("X: ").len();
+    assert_eq!(status(&exchange(address, with(&format!("X: {}", "x".repeat(room))).as_bytes()).await), "200");
+    let long = with(&format!("X: {}", "x".repeat(room + 1)));
+    assert_eq!(status(&exchange(address, long.as_bytes()).await), "431");
+    let many: Vec<String> = (0..100).map(|n| format!("X{n}: y")).collect();
+    assert_eq!(status(&exchange(address, with(&many.join("\r\n")).as_bytes()).await), "431");
+    assert_eq!(status(&exchange(address, &[b'x'; 8192]).await), "431");
+    // An answer arrives though more than was wanted is still coming in.
+    let body = "x".repeat(40_000);
+    let post = format!("POST / HTTP/1.1\r\nContent-Length: {}\r\n\r\n{body}", body.len());
+    assert_eq!(status(&exchange(address, post.as_bytes()).await), "405");
+}
+
+#[tokio::test(flavor = "current_thread")]
+async fn a_request_may_come_byte_by_byte_but_not_for_ever() {
+    let (_patient, address) = Rig::on_loopback(Limits { request: MINUTE, ..limits() }).await;
+    let mut stream = TcpStream::connect(address).await.unwrap();
+    stream.set_nodelay(true).unwrap();
+    for byte in b"GET /healthz HTTP/1.1\r\nHost: x\r\n\r\n" {
+        stream.write_all(&[*byte]).await.unwrap();
+        tokio::task::yield_now().await;
+    }
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).await.unwrap();
+    assert_eq!((status(&answer), body(&answer)), ("200", "ok\n"));
+
+    // Who hangs up before the end is told, who only looked whether the port is open is not.
+    for (sent, expected) in [(&b"GET / HT"[..], "400"), (b"", "")] {
+        let mut stream = TcpStream::connect(address).await.unwrap();
+        stream.write_all(sent).await.unwrap();
+        stream.shutdown().await.unwrap();
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer).await.unwrap();
+        assert_eq!(status(&answer), expected, "{answer}");
+    }
+
+    let hurried = Limits { request: Duration::from_millis(100), ..limits() };
+    let (_rig, address) = Rig::on_loopback(hurried).await;
+    let answer = exchange(address, b"GET / HTTP/1.1\r\nHost: ").await;
+    assert_eq!(status(&answer), "408", "{answer}");
+}
+
+/// As many as there is room for say nothing; each of the others is served all the same.
+#[tokio::test(flavor = "current_thread")]
+async fn slow_clients_starve_nobody() {
+    let limits = Limits { connections: 8, request: MINUTE * 10, ..limits() };
+    let (_rig, address) = Rig::on_loopback(limits).await;
+    let mut slow = Vec::new();
+    for _ in 0..20 {
+        let mut stream = TcpStream::connect(address).await.unwrap();
+        stream.write_all(b"GET / HTTP/1.1\r\n").await.unwrap();
+        slow.push(stream);
+        assert_eq!(status(&get(address, "/healthz").await), "200");
+    }
+    // No more than there is room for are open: the oldest have been shown out.
+    let mut open = 0;
+    for mut stream in slow {
+        let read = tokio::time::timeout(Duration::from_millis(50), stream.read_u8()).await;
+        open += usize::from(read.is_err());
+    }
+    assert!(open <= 8, "{open} are open");
+}
+
+/// A client that does not take what it asked for holds nothing but its own connection, and that not for ever.
+#[tokio::test(flavor = "current_thread")]
+async fn who_does_not_read_is_left_behind() {
+    let limits = Limits { delivery: Duration::from_millis(500), ..limits() };
+    let address = free().await;
+    let (_addresses, seen) = watch::channel(vec![address]);
+    let (questions, asked) = mpsc::channel(16);
+    let (troubles, _told) = mpsc::channel(1);
+    tokio::spawn(answer(asked, Arc::default(), Arc::default()));
+    let draw = Draw { text: |_| "x".repeat(64 << 20), json: |_| String::new() };
+    tokio::spawn(listen::run(seen, questions, troubles, draw, limits));
+    get(address, "/ready").await;
+
+    let mut lazy = TcpStream::connect(address).await.unwrap();
+    lazy.write_all(b"GET / HTTP/1.1\r\n\r\n").await.unwrap();
+    let start = Instant::now();
+    while start.elapsed() < Duration::from_secs(1) {
+        assert_eq!(status(&get(address, "/healthz").await), "200");
+    }
+    // What it finds, when it looks at last, is not the whole of it.
+    let mut taken = Vec::new();
+    let _ = tokio::time::timeout(MINUTE, lazy.read_to_end(&mut taken)).await.expect("an end");
+    assert!(taken.len() < 64 << 20, "{}", taken.len());
+}
