@@ -2,10 +2,14 @@
 //!
 //! The systemd client fills these from D-Bus properties; the core reads them. Nothing here performs I/O.
 
+mod relations;
+
 use std::fmt;
 use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
+
+pub use relations::Relations;
 
 /// The name of a systemd unit with its suffix, such as `fibridge.service`.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -223,6 +227,9 @@ pub struct UnitState {
     pub state_change_usec: u64,
     /// The unit's own description.
     pub description: String,
+    /// What it has to do with other units; `None` where it has nothing. Shared, as one reading is like the one before.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub relations: Option<Arc<Relations>>,
 }
 
 impl Default for UnitState {
@@ -245,6 +252,7 @@ impl Default for UnitState {
             active_enter_usec: 0,
             state_change_usec: 0,
             description: String::new(),
+            relations: None,
         }
     }
 }

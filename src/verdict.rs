@@ -6,6 +6,7 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 
 use crate::time::Wall;
+use crate::unit::UnitName;
 
 /// What one run of a probe saw.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -88,6 +89,20 @@ pub enum Health {
         /// Then it counts as down; `None`: never.
         until: Option<Wall>,
     },
+    /// Its unit is down because one that it conflicts with is up, or was a moment ago.
+    Displaced {
+        /// The other unit.
+        by: UnitName,
+        /// Then it counts as down; `None`: never.
+        until: Option<Wall>,
+    },
+    /// Its unit requires one that has an incident, or that is down and left alone.
+    Blocked {
+        /// That unit.
+        by: UnitName,
+        /// That unit is well again; then this check counts as down. `None`: for as long as it takes.
+        until: Option<Wall>,
+    },
 }
 
 impl Health {
@@ -101,6 +116,8 @@ impl Health {
             Self::Down => "down",
             Self::Paused { .. } => "paused",
             Self::Stopped { .. } => "stopped",
+            Self::Displaced { .. } => "displaced",
+            Self::Blocked { .. } => "blocked",
         }
     }
 }

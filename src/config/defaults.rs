@@ -11,8 +11,18 @@ use super::recover;
 use super::report::Report;
 use crate::check::{AfterStop, Recovery, Rung, Schedule};
 
-const KEYS: &[&str] =
-    &["every", "timeout", "retry", "fail_after", "pass_after", "grace", "after_stop", "remind", "recover"];
+const KEYS: &[&str] = &[
+    "every",
+    "timeout",
+    "retry",
+    "fail_after",
+    "pass_after",
+    "grace",
+    "after_stop",
+    "after_displaced",
+    "remind",
+    "recover",
+];
 /// More results than this in a row are waited for by mistake.
 const MOST_RESULTS: u32 = 1000;
 /// The shortest interval (DESIGN §4).
@@ -28,6 +38,7 @@ pub(super) struct Defaults {
     pub schedule: Schedule,
     pub grace: Duration,
     pub after_stop: AfterStop,
+    pub after_displaced: AfterStop,
     pub remind: Option<Duration>,
     /// `None`: by the kind of the unit.
     pub recover: Option<Vec<Rung>>,
@@ -35,8 +46,9 @@ pub(super) struct Defaults {
 
 impl Default for Defaults {
     fn default() -> Self {
-        let Recovery { grace, after_stop, .. } = Recovery::default();
-        Self { schedule: Schedule::default(), grace, after_stop, remind: Some(REMIND), recover: None }
+        let Recovery { grace, after_stop, after_displaced, .. } = Recovery::default();
+        let schedule = Schedule::default();
+        Self { schedule, grace, after_stop, after_displaced, remind: Some(REMIND), recover: None }
     }
 }
 
@@ -47,7 +59,8 @@ pub(super) fn defaults(section: &Field<'_>, report: &mut Report) -> Defaults {
     Defaults {
         schedule: schedule(&table, &otherwise.schedule, report),
         grace: duration(&table, "grace", Duration::ZERO, report).unwrap_or(otherwise.grace),
-        after_stop: after_stop(&table, report).unwrap_or(otherwise.after_stop),
+        after_stop: respected(&table, "after_stop", report).unwrap_or(otherwise.after_stop),
+        after_displaced: respected(&table, "after_displaced", report).unwrap_or(otherwise.after_displaced),
         remind: remind(&table, report).unwrap_or(otherwise.remind),
         recover: table.get("recover").and_then(|field| recover::ladder(field, report)),
     }
@@ -91,9 +104,9 @@ pub(super) fn duration(
     table.get(key).and_then(|field| field.duration(AtLeast(least), report))
 }
 
-/// `after_stop`: a duration, 0, or `never`.
-pub(super) fn after_stop(table: &Table<'_>, report: &mut Report) -> Option<AfterStop> {
-    let field = table.get("after_stop")?;
+/// `after_stop` or `after_displaced`: a duration, 0, or `never`.
+pub(super) fn respected(table: &Table<'_>, key: &str, report: &mut Report) -> Option<AfterStop> {
+    let field = table.get(key)?;
     if field.as_text() == Some("never") {
         return Some(AfterStop::Never);
     }

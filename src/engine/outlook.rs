@@ -23,11 +23,14 @@ pub(super) fn pending(state: &CheckState, watch: Option<&UnitWatch>) -> bool {
 
 /// The moment at which recovery must be looked at again though nothing happened.
 pub(super) fn next_look(state: &CheckState, watch: &UnitWatch) -> Option<Mono> {
-    state.incident.as_ref()?;
+    let act_from = state.incident.as_ref()?.act_from;
     match &watch.attempt {
         Some(attempt) if attempt.ended.is_none() => Some(attempt.asked.after(JOB_OVERDUE)),
         Some(_) => None,
-        None => Some(watch.next_attempt.max(come_up_by(state, watch).unwrap_or_default())),
+        None => {
+            let come_up_by = come_up_by(state, watch).unwrap_or_default();
+            Some(watch.next_attempt.max(come_up_by).max(act_from))
+        }
     }
 }
 

@@ -9,6 +9,8 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
+use super::blocked::Blocked;
+use super::displaced::Displaced;
 use super::incident::Incident;
 use super::state::{Base, CheckState};
 use super::watch::UnitWatch;
@@ -71,6 +73,8 @@ pub struct SavedIncident {
     told_down: bool,
     told_needs_you: bool,
     last_told: Wall,
+    #[serde(default)]
+    hushed: bool,
 }
 
 /// One unit.
@@ -84,6 +88,33 @@ pub struct SavedUnit {
     stopped: Option<(Wall, u64)>,
     /// An attempt was under way.
     attempt_open: bool,
+    /// It was displaced.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    displaced: Option<SavedDisplaced>,
+    /// What it needs was not well.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    blocked: Option<SavedBlocked>,
+    /// It had gone down together with something that it needs.
+    #[serde(default)]
+    taken_down: bool,
+}
+
+/// A unit that it conflicts with is up in its place, or was.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+struct SavedDisplaced {
+    by: UnitName,
+    since: Wall,
+    over: Option<Wall>,
+    stopped_before: bool,
+}
+
+/// What a unit needs is not well, or was not.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+struct SavedBlocked {
+    by: UnitName,
+    incident: bool,
+    silent: bool,
+    over: Option<Wall>,
 }
 
 impl Engine {
@@ -178,6 +209,7 @@ fn save_incident(now: Now, incident: &Incident) -> SavedIncident {
         told_down: incident.told_down,
         told_needs_you: incident.told_needs_you,
         last_told: now.wall_of(incident.last_told),
+        hushed: incident.hushed,
     }
 }
 
@@ -193,6 +225,19 @@ fn save_unit(now: Now, watch: &UnitWatch) -> SavedUnit {
             _ => watch.restored_stop.map(|(since, usec)| (now.wall_of(since), usec)),
         },
         attempt_open: watch.attempt.is_some(),
+        displaced: watch.displaced.as_ref().map(|mark| SavedDisplaced {
+            by: mark.by.clone(),
+            since: now.wall_of(mark.since.0),
+            over: mark.over.map(|(over, _)| now.wall_of(over)),
+            stopped_before: mark.stopped_before,
+        }),
+        blocked: watch.blocked.as_ref().map(|mark| SavedBlocked {
+            by: mark.by.clone(),
+            incident: mark.incident,
+            silent: mark.silent,
+            over: mark.over.map(|(over, _)| now.wall_of(over)),
+        }),
+        taken_down: watch.taken_down,
     }
 }
 
@@ -227,6 +272,9 @@ fn restore_check(now: Now, then: Now, state: &mut CheckState, saved: SavedCheck)
             told_down: saved.told_down,
             told_needs_you: saved.told_needs_you,
             last_told: then.mono_of(saved.last_told).min(now.mono),
+            act_from: now.mono,
+            hushed: saved.hushed,
+            takes_down: Vec::new(),
         });
     }
     state.shown = state.health(now, None);
@@ -238,6 +286,24 @@ fn restore_unit(now: Now, then: Now, watch: &mut UnitWatch, saved: &SavedUnit) {
     watch.healthy = saved.healthy_since.map(|since| then.mono_of(since).min(now.mono));
     watch.stopped_by_us = saved.stopped_by_us;
     watch.restored_stop = saved.stopped.map(|(since, usec)| (then.mono_of(since).min(now.mono), usec));
+    let moment = |wall: Wall| {
+        let mono = then.mono_of(wall).min(now.mono);
+        (mono, now.wall_of(mono))
+    };
+    watch.down_displaced = saved.displaced.is_some();
+    watch.displaced = saved.displaced.as_ref().map(|mark| Displaced {
+        by: mark.by.clone(),
+        since: moment(mark.since),
+        over: mark.over.map(moment),
+        stopped_before: mark.stopped_before,
+    });
+    watch.blocked = saved.blocked.as_ref().map(|mark| Blocked {
+        by: mark.by.clone(),
+        incident: mark.incident,
+        silent: mark.silent,
+        over: mark.over.map(moment),
+    });
+    watch.taken_down = saved.taken_down;
     if saved.attempt_open {
         // Its job may have ended a moment ago: the unit still has its grace.
         watch.settling = Some(now.mono);

@@ -32,7 +32,8 @@ impl Engine {
             };
             let attempt = watch.and_then(|watch| outlook::next_look(state, watch)).filter(later);
             let aside_ends = aside.and_then(|aside| aside.ends());
-            [Some(probe), aside_ends, tell, attempt].into_iter().flatten().min()
+            let placed = watch.and_then(|watch| watch.placed_by());
+            [Some(probe), aside_ends, tell, attempt, placed].into_iter().flatten().min()
         };
         self.wakeups.set(name, at);
     }
@@ -55,6 +56,11 @@ impl Engine {
             state.failures = 0;
             state.next_probe = now.mono;
         }
+        let unit = state.check.unit.clone();
+        if let Some(unit) = &unit {
+            self.place_reading(now, unit, out);
+        }
+        let Some(state) = self.checks.get_mut(name) else { return };
         if state.running.is_some_and(|run| run.lost_at <= now.mono) {
             state.running = None;
             state.next_probe = now.mono;

@@ -158,7 +158,6 @@ impl Supervisor {
         self.tell(Event::Configured(config.checks.clone()));
         let engine = &self.engine;
         self.waiting.retain(|(name, _)| engine.knows(name));
-        self.units.send_replace(self.engine.units().cloned().collect());
         journal::log_configuration_loaded(config.checks.len(), &self.configuration.files);
         for warning in warnings {
             journal::log_trouble(warning);

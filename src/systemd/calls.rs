@@ -226,7 +226,7 @@ impl Systemd {
             Some((id, job)) if *id != 0 => self.job_kind(job).await,
             _ => JobKind::Other,
         };
-        Ok(Reading { state: read.into_state(unit.as_str().ends_with(".service"), kind), at })
+        Ok(Reading { state: read.into_state(unit, kind), at })
     }
 
     /// The kind of a job; [`JobKind::Other`] where it is gone already.

@@ -8,7 +8,8 @@ use serde::{Deserialize, Deserializer};
 use zbus::as_variant;
 use zbus::wire::{Signature, Type};
 
-use crate::unit::{ActiveState, Job, JobKind, JobResult, LoadState, ManagerState, UnitState};
+use super::edges::Edges;
+use crate::unit::{ActiveState, Job, JobKind, JobResult, LoadState, ManagerState, UnitName, UnitState};
 
 /// The properties that matter, of a unit's some three hundred. The others are passed over without being kept.
 #[derive(Debug, Default)]
@@ -30,6 +31,7 @@ pub(super) struct Properties {
     active_enter: Option<u64>,
     state_change: Option<u64>,
     description: Option<String>,
+    pub edges: Edges,
 }
 
 impl Type for Properties {
@@ -83,6 +85,13 @@ impl<'de> Visitor<'de> for PropertiesVisitor {
                 "ActiveEnterTimestamp" => read.active_enter = value(&mut map)?,
                 "StateChangeTimestamp" => read.state_change = value(&mut map)?,
                 "Description" => read.description = value(&mut map)?,
+                "Id" => read.edges.id = value(&mut map)?,
+                "Requires" | "BindsTo" | "Requisite" => {
+                    read.edges.requires.extend(value::<Vec<String>, A>(&mut map)?.unwrap_or_default());
+                }
+                "Conflicts" | "ConflictedBy" => {
+                    read.edges.conflicts.extend(value::<Vec<String>, A>(&mut map)?.unwrap_or_default());
+                }
                 _ => {
                     map.next_value::<IgnoredAny>()?;
                 }
@@ -103,9 +112,10 @@ impl Properties {
         hex(self.invocation_id.as_deref().unwrap_or_default())
     }
 
-    /// The state of a unit; `service` says whether its name ends so, `kind` is what is known of its job.
+    /// The state of the unit that is watched by this name; `kind` is what is known of its job.
     /// `stopped_by` is left open: only the signals tell it.
-    pub fn into_state(self, service: bool, kind: JobKind) -> UnitState {
+    pub fn into_state(self, name: &UnitName, kind: JobKind) -> UnitState {
+        let service = name.as_str().ends_with(".service");
         UnitState {
             load: self.load.as_deref().map_or(LoadState::Other, load_state),
             active: self.active.as_deref().map_or(ActiveState::Maintenance, active_state),
@@ -124,6 +134,7 @@ impl Properties {
             active_enter_usec: self.active_enter.unwrap_or(0),
             state_change_usec: self.state_change.unwrap_or(0),
             description: self.description.unwrap_or_default(),
+            relations: self.edges.relations(name),
         }
     }
 }
@@ -251,7 +262,8 @@ mod tests {
         all.insert("Job", (4_u32, zbus::ObjectPath::try_from("/org/x").unwrap()).into());
         let bytes = to_bytes(Context::new(LE, 0), &all).unwrap();
         let (read, _): (Properties, _) = bytes.deserialize().unwrap();
-        let state = read.into_state(true, JobKind::Stop);
+        let web = UnitName::new("web.service").unwrap();
+        let state = read.into_state(&web, JobKind::Stop);
         assert_eq!(state.active, ActiveState::Failed);
         assert_eq!(state.job, Some(Job { id: 4, kind: JobKind::Stop }));
         assert_eq!(state.invocation_id, "ab".repeat(16));
@@ -261,7 +273,7 @@ mod tests {
         let bytes = to_bytes(Context::new(LE, 0), &all).unwrap();
         let (read, _): (Properties, _) = bytes.deserialize().unwrap();
         assert!(
-            !read.into_state(true, JobKind::Stop).oneshot,
+            !read.into_state(&web, JobKind::Stop).oneshot,
             "one that remains is not at rest when inactive"
         );
     }
