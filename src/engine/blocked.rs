@@ -203,6 +203,22 @@ impl Engine {
         checks.into_iter().find(failing).cloned()
     }
 
+    /// A check has failed: what its unit needs is probed now, since it may be what fails.
+    pub(super) fn look_at_required(&mut self, now: Now, name: &CheckName) {
+        let Some(unit) = self.checks.get(name).and_then(|state| state.check.unit.clone()) else { return };
+        let required = self.graph.required(&unit);
+        let checks = required.iter().filter_map(|name| self.units.get(name)).flat_map(|watch| &watch.checks);
+        for name in checks.cloned().collect::<Vec<_>>() {
+            let Some(state) = self.checks.get_mut(&name) else { continue };
+            let at_rest = state.failures == 0 && state.incident.is_none() && state.running.is_none();
+            if at_rest && !state.paused() {
+                state.next_probe = state.next_probe.min(now.mono);
+                // In the next turn: this one is in the midst of another check.
+                self.wakeups.set(&name, Some(now.mono));
+            }
+        }
+    }
+
     /// Settles the units whose surroundings have changed in this event, and those that this changes in turn.
     pub(super) fn settle_stirred(&mut self, now: Now, out: &mut Vec<super::Action>) {
         // A root settles in one round and what it blocks in the next; each unit has its turn, whatever the graph.

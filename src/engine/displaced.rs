@@ -128,7 +128,13 @@ impl CheckState {
     pub(super) fn displacement(&self, now: Now, watch: &UnitWatch) -> Option<Aside> {
         let mark = watch.displaced_now()?;
         let recovery = &self.check.recovery;
+        let bound = match recovery.after_displaced {
+            AfterStop::After(lasting) => Some(mark.since.0.after(lasting)),
+            AfterStop::Never => None,
+        };
         let ((since, wall), lasting) = match (mark.over, recovery.after_displaced) {
+            // It has counted as down already.
+            (Some((over, _)), _) if bound.is_some_and(|bound| over >= bound) => return None,
             (Some(over), _) => (over, recovery.grace),
             (None, AfterStop::After(lasting)) => (mark.since, lasting),
             (None, AfterStop::Never) => {

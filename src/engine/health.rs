@@ -124,6 +124,7 @@ impl Engine {
         let on_its_way = watch.is_some_and(|watch| watch.condition == Condition::Up);
         let suspect = self.suspect(name);
         let Some(state) = self.checks.get_mut(name) else { return };
+        let first = state.failures == 0;
         state.successes = 0;
         state.failures = state.failures.saturating_add(1);
         let fail_after = state.check.schedule.fail_after;
@@ -146,6 +147,9 @@ impl Engine {
         } else {
             state.base = Base::Failing;
         }
+        if first {
+            self.look_at_required(now, name);
+        }
     }
 
     /// The next probe: on the grid while all is well, after `retry` while it is not.
@@ -158,7 +162,7 @@ impl Engine {
         let uneasy = state.incident.is_some() || state.failures > 0 || failed_last;
         let left_alone = state.aside(now, watch).is_some_and(|aside| !aside.is_ending());
         state.next_probe = if uneasy && !left_alone {
-            now.mono.after(state.retry(now.mono, watch).min(state.check.schedule.every))
+            now.mono.after(state.retry(now, watch).min(state.check.schedule.every))
         } else {
             grid
         };
@@ -232,7 +236,7 @@ impl Engine {
                     && aside.explains_incidents()
                     && !incident.told_down
                 {
-                    incident.hushed = true;
+                    incident.hushed = Some((now.mono, now.wall));
                 }
                 return;
             }

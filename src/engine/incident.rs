@@ -57,9 +57,9 @@ pub(super) struct Incident {
     pub last_told: Mono,
     /// Nothing is done before: what is known of the unit may be older than what a probe saw.
     pub act_from: Mono,
-    /// Something else explains it, and that is told elsewhere: it is told only if it outlasts that and a recovery does
-    /// not help.
-    pub hushed: bool,
+    /// Something else explained it until then, and that is told elsewhere or is nobody's news: it is told only if it
+    /// outlasts that and a recovery does not help.
+    pub hushed: Option<(Mono, Wall)>,
     /// The checks that it takes down with it, as of the last notice.
     pub takes_down: Vec<TakenDown>,
 }
@@ -83,7 +83,7 @@ impl Incident {
             told_needs_you: false,
             last_told: now.mono,
             act_from: now.mono,
-            hushed: false,
+            hushed: None,
             takes_down: Vec::new(),
         }
     }
@@ -119,9 +119,14 @@ impl Incident {
     /// When the opening notice is due. `pending`: a first recovery is about to be asked for or its job runs.
     fn down_due(&self, check: &Check, pending: bool) -> Mono {
         let due = self.opened.after(check.alert.after).max(self.act_from);
-        if self.hushed && !check.recovery.ladder.is_empty() {
-            let helped_not = |attempt: &Attempt| matches!(attempt.verdict, Some(Proof::DidNotHelp(_)));
-            return if self.attempts.iter().any(helped_not) { due } else { due.max(self.opened.after(HUSHED)) };
+        if let Some((until, wall)) = self.hushed {
+            let grace = check.recovery.grace;
+            let patience = if check.recovery.ladder.is_empty() { grace } else { grace.max(HUSHED) };
+            let no_use = |attempt: &Attempt| {
+                attempt.asked >= wall && matches!(attempt.verdict, Some(Proof::DidNotHelp(_)))
+            };
+            let tried = self.attempts.iter().any(no_use);
+            return if tried { due } else { due.max(until.after(patience)) };
         }
         if pending && self.attempts_total <= 1 { due.max(self.opened.after(TELL_WITHIN)) } else { due }
     }
@@ -159,7 +164,7 @@ impl Incident {
             return notices;
         }
         let long_enough = now.mono.since(self.opened) >= check.alert.after;
-        if !self.told_down && long_enough && !self.hushed {
+        if !self.told_down && long_enough && self.hushed.is_none() {
             self.told_down = true;
             notices.push(self.notice(now, NoticeKind::Down, check, watch, "It passes again.".to_owned()));
         }

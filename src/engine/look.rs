@@ -91,9 +91,11 @@ impl Engine {
             },
         };
         self.go_down(now, name, reason, out);
-        if let Some(incident) = self.checks.get_mut(name).and_then(|state| state.incident.as_mut()) {
+        if let Some(incident) = self.checks.get_mut(name).and_then(|state| state.incident.as_mut())
+            && left_behind
+        {
             // What the root's notices have named is brought back with it, and told only if that does not help.
-            incident.hushed = left_behind;
+            incident.hushed = Some((now.mono, now.wall));
         }
     }
 

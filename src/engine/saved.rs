@@ -74,7 +74,7 @@ pub struct SavedIncident {
     told_needs_you: bool,
     last_told: Wall,
     #[serde(default)]
-    hushed: bool,
+    hushed: Option<Wall>,
 }
 
 /// One unit.
@@ -209,7 +209,7 @@ fn save_incident(now: Now, incident: &Incident) -> SavedIncident {
         told_down: incident.told_down,
         told_needs_you: incident.told_needs_you,
         last_told: now.wall_of(incident.last_told),
-        hushed: incident.hushed,
+        hushed: incident.hushed.map(|(until, _)| now.wall_of(until)),
     }
 }
 
@@ -273,7 +273,10 @@ fn restore_check(now: Now, then: Now, state: &mut CheckState, saved: SavedCheck)
             told_needs_you: saved.told_needs_you,
             last_told: then.mono_of(saved.last_told).min(now.mono),
             act_from: now.mono,
-            hushed: saved.hushed,
+            hushed: saved.hushed.map(|until| {
+                let until = then.mono_of(until).min(now.mono);
+                (until, now.wall_of(until))
+            }),
             takes_down: Vec::new(),
         });
     }

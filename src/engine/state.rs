@@ -242,10 +242,11 @@ impl CheckState {
 
     /// From now to the next probe when something is not as it should be. While a unit comes up it is looked at more
     /// often than `retry` says, so that a recovery ends as soon as it has worked.
-    pub(super) fn retry(&self, now: Mono, watch: Option<&UnitWatch>) -> Duration {
+    pub(super) fn retry(&self, now: Now, watch: Option<&UnitWatch>) -> Duration {
         const WHILE_SETTLING: Duration = Duration::from_secs(1);
         let retry = self.check.schedule.retry;
-        if self.excused(now, watch) { retry.min(WHILE_SETTLING) } else { retry }
+        let expected = self.aside(now, watch).is_some_and(|aside| aside.is_ending());
+        if expected || self.excused(now.mono, watch) { retry.min(WHILE_SETTLING) } else { retry }
     }
 }
 

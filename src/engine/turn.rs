@@ -40,8 +40,9 @@ impl Engine {
 
     /// Does what is due for the checks whose moment has come.
     pub(super) fn run_due(&mut self, now: Now, out: &mut Vec<Action>) {
-        // Each check is looked at once: whatever it wants next is at a later moment.
-        for _ in 0..self.checks.len() {
+        // Each check is looked at once: whatever it wants next is at a later moment. And once more, where the failure of
+        // another one calls for it.
+        for _ in 0..2 * self.checks.len() {
             let Some(name) = self.wakeups.pop(now.mono) else { break };
             self.due(now, &name, out);
         }

@@ -2,7 +2,10 @@
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
+mod blocked;
+mod displaced;
 mod edges;
 mod random;
 mod rules;
+mod stage;
 mod world;
