@@ -23,6 +23,8 @@
 //! | `outlook` | what comes next, for the schedule and for people |
 //! | `incident` | which notices are due |
 //! | `snapshot` | the status that people see |
+//! | `trail` | what was decided about each check |
+//! | `why` | why a check is as it is now |
 //! | `saved` | what survives a restart of the daemon |
 
 mod blocked;
@@ -40,8 +42,10 @@ pub mod saved;
 mod schedule;
 mod snapshot;
 mod state;
+mod trail;
 mod turn;
 mod watch;
+mod why;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
@@ -104,6 +108,7 @@ impl Engine {
         self.settle_stirred(now, &mut out);
         self.run_due(now, &mut out);
         self.settle_stirred(now, &mut out);
+        self.remember(now, &out);
         out
     }
 

@@ -2,6 +2,8 @@
 //!
 //! Both sides use these types, so the two binaries cannot disagree. Values only; no I/O, no clock.
 
+mod why;
+
 use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
@@ -11,6 +13,8 @@ use crate::notice::{Attempt, IncidentId, TakenDown};
 use crate::time::Wall;
 use crate::unit::{UnitName, UnitState};
 use crate::verdict::{Health, Seen};
+
+pub use why::{Decision, Explanation, Reason, Topic};
 
 /// Everything that `stealthctl status --json` prints.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]

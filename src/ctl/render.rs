@@ -73,12 +73,13 @@ pub(super) fn observed(observation: &Observation) -> String {
 fn headline(snapshot: &Snapshot, style: &Style) -> String {
     let count = |word: &str| snapshot.checks.iter().filter(|check| check.health.word() == word).count();
     let total = snapshot.checks.len();
-    let parts: Vec<String> = ["down", "failing", "blocked", "stopped", "displaced", "paused", "starting", "passing"]
-        .into_iter()
-        .map(|word| (count(word), word))
-        .filter(|(n, _)| *n > 0)
-        .map(|(n, word)| format!("{n} {word}"))
-        .collect();
+    let parts: Vec<String> =
+        ["down", "failing", "blocked", "stopped", "displaced", "paused", "starting", "passing"]
+            .into_iter()
+            .map(|word| (count(word), word))
+            .filter(|(n, _)| *n > 0)
+            .map(|(n, word)| format!("{n} {word}"))
+            .collect();
     let noun = if total == 1 { "check" } else { "checks" };
     let text = match parts.as_slice() {
         [] => "No check is configured".to_owned(),

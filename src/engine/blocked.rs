@@ -94,8 +94,10 @@ impl CheckState {
 
     /// Nothing is amiss with the check and its unit, as far as is known.
     pub(super) fn is_well(&self, watch: &UnitWatch) -> bool {
-        let up =
-            matches!(watch.condition, Condition::Unread | Condition::Up | Condition::Resting | Condition::Starting);
+        let up = matches!(
+            watch.condition,
+            Condition::Unread | Condition::Up | Condition::Resting | Condition::Starting
+        );
         let passed = self.history.last().is_none_or(|seen| !failed(&seen.observation));
         up && passed && self.failures == 0 && self.incident.is_none()
     }

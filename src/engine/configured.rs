@@ -81,6 +81,7 @@ fn adopt(now: Now, check: Check, old: Option<CheckState>) -> CheckState {
             state.last_incident = old.last_incident;
             state.shown = old.shown;
             state.since = old.since;
+            state.trail = old.trail;
             if same_unit && old.incident.is_some() {
                 state.incident = old.incident;
                 state.base = Base::Down;

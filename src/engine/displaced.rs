@@ -32,12 +32,7 @@ pub(super) struct Displaced {
 
 impl UnitWatch {
     /// Takes what stands in the way of the unit's start (and since when), and when the unit began to go down.
-    pub(super) fn displace(
-        &mut self,
-        now: Now,
-        in_the_way: Option<(UnitName, Mono)>,
-        fell: Option<Mono>,
-    ) {
+    pub(super) fn displace(&mut self, now: Now, in_the_way: Option<(UnitName, Mono)>, fell: Option<Mono>) {
         let moment = (now.mono, now.wall);
         let may_be = self.may_be_displaced();
         match (in_the_way, &mut self.displaced) {
@@ -87,7 +82,9 @@ impl UnitWatch {
             | Condition::Ended(_)
             | Condition::Failed(_) => true,
             Condition::Up => self.attempt.is_none() && stopping(),
-            Condition::Missing(_) | Condition::Resting | Condition::Starting | Condition::AutoRestart => false,
+            Condition::Missing(_) | Condition::Resting | Condition::Starting | Condition::AutoRestart => {
+                false
+            }
         }
     }
 

@@ -13,6 +13,7 @@ use super::watch::Condition;
 use super::{Engine, changed, outlook};
 use crate::check::{CheckName, Probe};
 use crate::notice::{IncidentId, Notice, Proof, TakenDown};
+use crate::status::Topic;
 use crate::time::Now;
 use crate::unit::UnitName;
 use crate::verdict::Observation;
@@ -59,6 +60,7 @@ impl Engine {
         state.record(now, observation.clone());
         if stale {
             // It saw the run of the unit before this one: look again.
+            state.trail.note(now, Topic::Seen, "an answer of the unit's run before did not count".to_owned());
             state.next_probe = now.mono;
             self.start_probe(now, name, false, out);
             self.wake(now, name);
@@ -94,6 +96,10 @@ impl Engine {
             watch.condition.down().is_some()
                 || watch.attempt.as_ref().is_some_and(|attempt| attempt.ended.is_none())
         });
+        if impostor && state.incident.is_some() {
+            let text = "a pass did not count: the unit is down, or its job is under way".to_owned();
+            state.trail.note(now, Topic::Seen, text);
+        }
         if impostor || state.aside(now, watch).is_some_and(|aside| aside.answered_by_others()) {
             return;
         }
@@ -117,7 +123,11 @@ impl Engine {
     fn fail_counts(&mut self, now: Now, name: &CheckName, reason: String, out: &mut Vec<Action>) {
         let Some(state) = self.checks.get_mut(name) else { return };
         let watch = state.check.unit.as_ref().and_then(|unit| self.units.get(unit));
-        if state.excused(now.mono, watch) || state.aside(now, watch).is_some() {
+        if state.aside(now, watch).is_some() {
+            return;
+        }
+        if let Some((why, _)) = state.excuse(now.mono, watch) {
+            self.note(now, name, Topic::Seen, format!("a failure did not count ({reason}): {why}"));
             return;
         }
         // It did not happen by systemd's word, so a word that explains it may be under way.

@@ -13,10 +13,12 @@ use super::blocked::Blocked;
 use super::displaced::Displaced;
 use super::incident::Incident;
 use super::state::{Base, CheckState};
+use super::trail::Trail;
 use super::watch::UnitWatch;
 use super::{Action, Engine, Event};
 use crate::check::{Check, CheckName};
 use crate::notice::{Attempt, IncidentId, Notice};
+use crate::status::Decision;
 use crate::time::{Mono, Now, Wall};
 use crate::unit::UnitName;
 
@@ -55,6 +57,9 @@ pub struct SavedCheck {
     climbed: u32,
     tries: u32,
     last_incident: i64,
+    /// The latest of what was decided about it.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    trail: Vec<Decision>,
 }
 
 /// An open incident.
@@ -191,6 +196,7 @@ fn save_check(now: Now, state: &CheckState) -> SavedCheck {
         climbed: state.climbed,
         tries: state.tries,
         last_incident: state.last_incident,
+        trail: state.trail.latest(),
     }
 }
 
@@ -247,6 +253,7 @@ fn restore_check(now: Now, then: Now, state: &mut CheckState, saved: SavedCheck)
     state.climbed = saved.climbed;
     state.tries = saved.tries;
     state.last_incident = saved.last_incident;
+    state.trail = Trail::restore(saved.trail);
     state.pause = saved.paused.and_then(|(until, left)| {
         let left = then.mono_of(until).since(now.mono).min(Duration::from_millis(left));
         (!left.is_zero()).then(|| (now.mono.after(left), now.wall.after(left)))

@@ -56,7 +56,12 @@ impl Engine {
                     _ => None,
                 },
                 notices: (incident.asked, incident.delivered),
-                takes_down: state.check.unit.as_ref().map(|unit| self.taken_down_by(unit)).unwrap_or_default(),
+                takes_down: state
+                    .check
+                    .unit
+                    .as_ref()
+                    .map(|unit| self.taken_down_by(unit))
+                    .unwrap_or_default(),
             }),
             unit_state: watch.and_then(|watch| watch.state.clone()),
             history: if detail { state.history.clone() } else { Vec::new() },

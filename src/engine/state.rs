@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::incident::Incident;
+use super::trail::Trail;
 use super::watch::{Condition, UnitWatch};
 use super::{RunId, schedule};
 use crate::check::{AfterStop, Check};
@@ -121,6 +122,8 @@ pub(super) struct CheckState {
     pub shown: Health,
     /// Since when it is so.
     pub since: Wall,
+    /// What was decided about it.
+    pub trail: Trail,
 }
 
 impl CheckState {
@@ -142,6 +145,7 @@ impl CheckState {
             last_incident: 0,
             shown: Health::Starting,
             since: now.wall,
+            trail: Trail::default(),
         }
     }
 

@@ -301,8 +301,7 @@ fn units_that_need_each_other_do_not_wait_for_each_other() {
 #[test]
 fn the_deepest_trouble_is_the_root() {
     let chain: Graph = &[("app", &["db"], &[]), ("db", &["disk"], &[]), ("disk", &[], &[])];
-    let checks =
-        vec![check("app", "app.service"), check("db", "db.service"), check("disk", "disk.service")];
+    let checks = vec![check("app", "app.service"), check("db", "db.service"), check("disk", "disk.service")];
     let mut stage = Stage::new(checks, chain);
     for name in ["app", "db"] {
         stage.fails(name, true);

@@ -171,11 +171,9 @@ fn after_an_hour_it_counts_as_down_and_comes_back() {
 
 #[test]
 fn the_hour_may_be_another_time_or_for_ever_or_nothing() {
-    for (after, jobs) in [
-        (AfterStop::After(secs(120)), 1),
-        (AfterStop::Never, 0),
-        (AfterStop::After(Duration::ZERO), 1),
-    ] {
+    for (after, jobs) in
+        [(AfterStop::After(secs(120)), 1), (AfterStop::Never, 0), (AfterStop::After(Duration::ZERO), 1)]
+    {
         let mut check = check("web", "web.service");
         check.recovery.after_displaced = after;
         let mut stage = begin(check);

@@ -8,4 +8,5 @@ mod edges;
 mod random;
 mod rules;
 mod stage;
+mod why;
 mod world;

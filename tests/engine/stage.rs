@@ -278,7 +278,13 @@ pub fn to_be_stopped(state: UnitState) -> UnitState {
 /// On its way down by a stop job.
 pub fn stopping(state: UnitState) -> UnitState {
     let by = job(JobKind::Stop);
-    UnitState { active: ActiveState::Deactivating, sub: "stop-sigterm".into(), job: by, stopped_by: by, ..state }
+    UnitState {
+        active: ActiveState::Deactivating,
+        sub: "stop-sigterm".into(),
+        job: by,
+        stopped_by: by,
+        ..state
+    }
 }
 
 /// Down by a stop job.
@@ -296,7 +302,13 @@ pub fn stopped(state: UnitState) -> UnitState {
 
 /// Its process was killed.
 pub fn killed(state: UnitState) -> UnitState {
-    UnitState { active: ActiveState::Failed, sub: "failed".into(), result: "signal".into(), stopped_by: None, ..stopped(state) }
+    UnitState {
+        active: ActiveState::Failed,
+        sub: "failed".into(),
+        result: "signal".into(),
+        stopped_by: None,
+        ..stopped(state)
+    }
 }
 
 /// Down, as systemd says of a unit that nobody saw going down.
