@@ -14,7 +14,7 @@ use zbus::object_server::SignalEmitter;
 
 use crate::check::CheckName;
 use crate::notice::IncidentId;
-use crate::status::{CheckStatus, Snapshot};
+use crate::status::{CheckStatus, Explanation, Snapshot};
 use crate::verdict::Health;
 
 pub mod authority;
@@ -68,6 +68,13 @@ pub enum Request {
         detail: bool,
         /// The answer.
         reply: Reply<Snapshot>,
+    },
+    /// Why a check is as it is.
+    Why {
+        /// The check.
+        name: String,
+        /// The answer.
+        reply: Reply<Explanation>,
     },
     /// Probe now; the answer comes after the observation.
     Check {

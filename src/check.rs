@@ -114,7 +114,7 @@ impl Default for Schedule {
     }
 }
 
-/// What is done about a failure (DESIGN: rules 4 to 6 and 12).
+/// What is done about a failure (DESIGN: rules 4 to 6, 8 and 12).
 #[derive(Clone, Debug, PartialEq)]
 pub struct Recovery {
     /// The steps in order; each that did not help moves one up, the last is repeated. Empty: nothing is done.
@@ -127,6 +127,8 @@ pub struct Recovery {
     pub grace: Duration,
     /// How long a stop that somebody asked for is respected.
     pub after_stop: AfterStop,
+    /// How long the unit may be displaced by one that it conflicts with.
+    pub after_displaced: AfterStop,
 }
 
 impl Default for Recovery {
@@ -137,6 +139,7 @@ impl Default for Recovery {
             backoff: Backoff::default(),
             grace: Duration::from_secs(30),
             after_stop: AfterStop::After(Duration::from_secs(300)),
+            after_displaced: AfterStop::After(Duration::from_secs(3600)),
         }
     }
 }
@@ -216,7 +219,8 @@ impl Rung {
     }
 }
 
-/// How long a stop by somebody else is respected (DESIGN: rule 12).
+/// How long it is respected that a unit is down because somebody stopped it, or because another unit took its place
+/// (DESIGN: rules 12 and 8).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum AfterStop {
     /// Then the unit counts as down. Zero: at once.

@@ -25,6 +25,7 @@ pub mod style;
 mod table;
 pub mod text;
 mod validate;
+pub mod why;
 
 #[cfg(test)]
 mod tests;
@@ -64,6 +65,19 @@ enum Command {
     #[command(after_help = "Exit code: 0 all is well, 3 something is down, 4 stealthcheck is not running.\n\
         Checks that fail but are not down yet, are paused, stopped or starting do not count as down.")]
     Status(Status),
+    /// Say why a check is as it is, and what was done about it or not
+    ///
+    /// For each check: what holds now, a line for each rule that applies, and what was decided before, oldest first.
+    Why {
+        /// Checks to explain
+        #[arg(value_name = "NAME", required = true)]
+        names: Vec<String>,
+        /// Print a list of everything as JSON
+        #[arg(long)]
+        json: bool,
+        #[command(flatten)]
+        colour: ColourOption,
+    },
     /// Probe now, and say what was seen
     #[command(after_help = "Exit code: 0 every check passed, 3 one did not.")]
     Check {
@@ -178,6 +192,7 @@ fn run(cli: Cli) -> Result<Exit, Failure> {
     runtime.block_on(async {
         match command {
             Command::Status(status) => commands::status(bus, &status).await,
+            Command::Why { names, json, colour } => why::why(bus, &names, json, colour.when).await,
             Command::Check { names, colour } => commands::check(bus, &names, colour.when).await,
             Command::Pause { names, for_ } => commands::pause(bus, &names, for_).await,
             Command::Resume { names } => commands::resume(bus, &names).await,

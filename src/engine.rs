@@ -13,6 +13,9 @@
 //! | `schedule` | when a check is probed |
 //! | `state` | what is remembered of a check |
 //! | `watch` | what a unit's state means, and the attempt under way on it |
+//! | `graph` | who needs whom and who displaces whom, by systemd's word |
+//! | `displaced` | a unit that is down because another is up |
+//! | `blocked` | a unit that needs one with an incident |
 //! | `look` | what a reading of a unit means for its checks |
 //! | `usage` | a row of samples becomes an observation |
 //! | `ran` | when a job last ran well |
@@ -22,11 +25,16 @@
 //! | `outlook` | what comes next, for the schedule and for people |
 //! | `incident` | which notices are due |
 //! | `snapshot` | the status that people see |
+//! | `trail` | what was decided about each check |
+//! | `why` | why a check is as it is now |
 //! | `saved` | what survives a restart of the daemon |
 
+mod blocked;
 mod configured;
 mod crash_loop;
+mod displaced;
 mod event;
+mod graph;
 mod health;
 mod incident;
 mod look;
@@ -37,22 +45,25 @@ pub mod saved;
 mod schedule;
 mod snapshot;
 mod state;
+mod trail;
 mod turn;
 mod usage;
 mod watch;
+mod why;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 pub use event::{Action, AttemptId, Change, Command, Event, RunId, What};
+use graph::Graph;
 use schedule::Wakeups;
 use state::{Base, CheckState};
-use watch::UnitWatch;
+use watch::{Condition, UnitWatch};
 
 use crate::check::CheckName;
 use crate::notice::{Notice, NoticeId};
 use crate::time::{Mono, Now};
-use crate::unit::{LoadState, ManagerState, UnitName, UnitState};
+use crate::unit::{ActiveState, LoadState, ManagerState, UnitName, UnitState};
 use crate::verdict::Health;
 
 /// The core's whole state.
@@ -60,6 +71,9 @@ use crate::verdict::Health;
 pub struct Engine {
     checks: BTreeMap<CheckName, CheckState>,
     units: BTreeMap<UnitName, UnitWatch>,
+    graph: Graph,
+    /// Guarded units whose surroundings have changed in this event.
+    stirred: BTreeSet<UnitName>,
     manager: ManagerState,
     wakeups: Wakeups,
     /// Notices that are not known to be in the spool yet.
@@ -98,7 +112,10 @@ impl Engine {
             }
             Event::NoticeDelivered(id) => self.notice_delivered(&id),
         }
+        self.settle_stirred(now, &mut out);
         self.run_due(now, &mut out);
+        self.settle_stirred(now, &mut out);
+        self.remember(now, &out);
         out
     }
 
@@ -113,10 +130,16 @@ impl Engine {
         self.pending.values()
     }
 
-    /// The units that any check speaks for, and those that timers among them trigger; some may come twice.
+    /// The units whose readings are wanted: those that checks speak for, what these require, directly or not, what
+    /// conflicts with any of these, and what timers among them trigger. Some may come twice.
     pub fn units(&self) -> impl Iterator<Item = &UnitName> {
         let triggered = self.units.values().filter_map(|watch| watch.triggered.as_ref());
-        self.units.keys().chain(triggered.map(|triggered| &triggered.name))
+        self.graph.wanted().chain(triggered.map(|triggered| &triggered.name))
+    }
+
+    /// The same, if they are others than when this was last called.
+    pub fn take_wanted_units(&mut self) -> Option<BTreeSet<UnitName>> {
+        self.graph.take_changed().then(|| self.units().cloned().collect())
     }
 
     /// How many checks there are, and the names of those that are down.
@@ -157,6 +180,9 @@ impl Engine {
             }
         }
         self.settle(now, &name, out);
+        if let Some(unit) = self.checks.get(&name).and_then(|state| state.check.unit.clone()) {
+            self.stir(now, &unit);
+        }
     }
 
     fn notice_delivered(&mut self, id: &NoticeId) {
@@ -171,7 +197,25 @@ impl Engine {
 
     fn unit_changed(&mut self, now: Now, unit: &UnitName, state: UnitState, out: &mut Vec<Action>) {
         self.triggered_changed(now, unit, &state, out);
+        let matters = self.graph.read(now, unit, &state);
+        if self.must_wait_for_its_place(now, unit, &state) {
+            if let Some(watch) = self.units.get_mut(unit) {
+                let since = watch.unplaced.take().map_or(now.mono, |unplaced| unplaced.1);
+                watch.unplaced = Some(Box::new((state, since)));
+            }
+            self.settle_unit(now, unit, out);
+        } else {
+            self.unit_read(now, unit, state, out);
+        }
+        if matters {
+            self.stir(now, unit);
+        }
+    }
+
+    /// Takes a reading of a guarded unit whose surroundings are known.
+    fn unit_read(&mut self, now: Now, unit: &UnitName, state: UnitState, out: &mut Vec<Action>) {
         let Some(watch) = self.units.get_mut(unit) else { return };
+        watch.unplaced = None;
         let was = watch.condition.clone();
         let expected_up = watch.checks.iter().any(|name| {
             self.checks.get(name).is_some_and(|check| check.incident.is_some() && check.base == Base::Down)
@@ -182,9 +226,29 @@ impl Engine {
             watch.unknown_told = unknown;
             out.push(changed(None, Some(unit), None, What::UnitUnknown(unknown)));
         }
-        self.follow_timer(unit, out);
+        self.follow_timer(unit);
+        self.look_around(now, unit);
         self.condition_changed(now, unit, &was, out);
         self.settle_unit(now, unit, out);
+    }
+
+    /// A unit that is found down at the first look may be so because of another one, which is not read yet: what is
+    /// around a unit is known only from its first reading.
+    fn must_wait_for_its_place(&self, now: Now, unit: &UnitName, state: &UnitState) -> bool {
+        let Some(watch) = self.units.get(unit) else { return false };
+        let down = matches!(state.active, ActiveState::Inactive | ActiveState::Failed);
+        let patient = watch.placed_by().is_none_or(|by| now.mono < by);
+        watch.condition == Condition::Unread && down && patient && !self.graph.is_known(unit)
+    }
+
+    /// Takes the first reading of a unit that waited for those of what is around it, once they are there.
+    fn place_reading(&mut self, now: Now, unit: &UnitName, out: &mut Vec<Action>) {
+        let waiting = self.units.get(unit).and_then(|watch| watch.unplaced.as_ref());
+        let Some(state) = waiting.map(|unplaced| unplaced.0.clone()) else { return };
+        if !self.must_wait_for_its_place(now, unit, &state) {
+            self.unit_read(now, unit, state, out);
+            self.stir(now, unit);
+        }
     }
 
     /// Everything that follows from what changed about a unit.

@@ -120,4 +120,18 @@ pub struct Notice {
     pub failed_invocation: String,
     /// What the administrator wants the reader to know.
     pub runbook: Option<Arc<str>>,
+    /// The checks of units that require this one, which have no incident and no notices of their own for it.
+    #[serde(default)]
+    pub takes_down: Vec<TakenDown>,
+}
+
+/// A check whose unit requires one that has an incident.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct TakenDown {
+    /// The check.
+    pub check: CheckName,
+    /// Its unit.
+    pub unit: UnitName,
+    /// It does well all the same, so far.
+    pub well: bool,
 }

@@ -2,15 +2,19 @@
 //!
 //! Both sides use these types, so the two binaries cannot disagree. Values only; no I/O, no clock.
 
+mod why;
+
 use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
 use crate::check::CheckName;
-use crate::notice::{Attempt, IncidentId};
+use crate::notice::{Attempt, IncidentId, TakenDown};
 use crate::time::Wall;
 use crate::unit::{UnitName, UnitState};
 use crate::verdict::{Health, Seen};
+
+pub use why::{Decision, Explanation, Reason, Topic};
 
 /// Everything that `stealthctl status --json` prints.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -107,4 +111,7 @@ pub struct IncidentStatus {
     pub holding_back: Option<String>,
     /// Mails asked for, and how many of them the server has accepted.
     pub notices: (u32, u32),
+    /// The checks of units that require this one.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub takes_down: Vec<TakenDown>,
 }

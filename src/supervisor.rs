@@ -327,6 +327,9 @@ impl Supervisor {
         for id in std::mem::take(&mut self.spooled) {
             self.mailer.release(&id);
         }
+        if let Some(units) = self.engine.take_wanted_units() {
+            self.units.send_replace(units);
+        }
         self.say_status();
     }
 

@@ -10,12 +10,14 @@
 //! ```text
 //! calls.rs    questions and orders on the bus        track.rs   one unit: what it is in, what took it down
 //! state.rs    systemd's words into UnitState         jobs.rs    orders until they are answered; refusals
+//! edges.rs    systemd's graph into Relations
 //! session.rs  the loop on one connection             outbox.rs  what is still to be told
 //! signals.rs, answers.rs: its two inputs from the bus    watched.rs  what outlives a connection
 //! ```
 
 mod answers;
 mod calls;
+mod edges;
 mod jobs;
 mod outbox;
 mod session;

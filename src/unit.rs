@@ -2,6 +2,7 @@
 //!
 //! The systemd client fills these from D-Bus properties; the core reads them. Nothing here performs I/O.
 
+mod relations;
 mod usage;
 
 use std::fmt;
@@ -9,6 +10,7 @@ use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
+pub use relations::Relations;
 pub use usage::UnitUsage;
 
 /// The name of a systemd unit with its suffix, such as `fibridge.service`.
@@ -246,6 +248,9 @@ pub struct UnitState {
     pub last_trigger_usec: u64,
     /// The unit's own description.
     pub description: String,
+    /// What it has to do with other units; `None` where it has nothing. Shared, as one reading is like the one before.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub relations: Option<Arc<Relations>>,
 }
 
 impl Default for UnitState {
@@ -272,6 +277,7 @@ impl Default for UnitState {
             triggers: None,
             last_trigger_usec: 0,
             description: String::new(),
+            relations: None,
         }
     }
 }

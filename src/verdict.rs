@@ -6,6 +6,7 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 
 use crate::time::Wall;
+use crate::unit::UnitName;
 
 /// What one run of a probe saw.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -108,11 +109,26 @@ pub enum Health {
         /// Then it counts as down; `None`: never.
         until: Option<Wall>,
     },
+    /// Its unit is down because one that it conflicts with is up, or was a moment ago.
+    Displaced {
+        /// The other unit.
+        by: UnitName,
+        /// Then it counts as down; `None`: never.
+        until: Option<Wall>,
+    },
+    /// Its unit requires one that has an incident, or that is down and left alone.
+    Blocked {
+        /// That unit.
+        by: UnitName,
+        /// That unit is well again; then this check counts as down. `None`: for as long as it takes.
+        until: Option<Wall>,
+    },
 }
 
 impl Health {
     /// All words that [`Health::word`] can say.
-    pub const WORDS: &[&str] = &["starting", "passing", "failing", "down", "paused", "stopped"];
+    pub const WORDS: &[&str] =
+        &["starting", "passing", "failing", "down", "paused", "stopped", "displaced", "blocked"];
 
     /// The state as one word, the same as in JSON.
     #[must_use]
@@ -124,6 +140,8 @@ impl Health {
             Self::Down => "down",
             Self::Paused { .. } => "paused",
             Self::Stopped { .. } => "stopped",
+            Self::Displaced { .. } => "displaced",
+            Self::Blocked { .. } => "blocked",
         }
     }
 }

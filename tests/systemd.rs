@@ -307,3 +307,30 @@ async fn where_there_is_no_bus_the_reason_is_told_once() {
     tokio::time::sleep(Duration::from_millis(700)).await;
     client.quiet().await;
 }
+
+#[tokio::test]
+async fn what_a_unit_has_to_do_with_others_is_told_with_it_and_what_every_unit_has_is_not() {
+    let app = Unit { requires: &["db.service"], conflicted_by: &["renew.service"], ..up() };
+    let fake = fake_with(&[("app.service", app.clone()), ("plain.service", up())]).await;
+    let mut client = Client::start(fake.address(), &["app.service", "plain.service"]);
+    let mut relations = Vec::new();
+    while relations.len() < 2 {
+        if let Happening::Unit { unit, state } = client.next().await {
+            relations.push((unit.to_string(), state.relations));
+        }
+    }
+    relations.sort_by(|a, b| a.0.cmp(&b.0));
+    let read = relations[0].1.as_ref().expect("the app has relations");
+    assert_eq!(
+        (&read.requires[..], &read.conflicts[..]),
+        (&[name("db.service")][..], &[name("renew.service")][..])
+    );
+    assert_eq!(relations[1].1, None);
+
+    // They are others after a change of its file, which no signal of the unit tells.
+    while client.next().await != Happening::Manager(ManagerState::Running) {}
+    fake.world.lock().unwrap().units.insert("app.service".into(), up());
+    fake.reloaded().await;
+    let state = client.unit("app.service", |state| state.relations.is_none()).await;
+    assert_eq!(state.active, ActiveState::Active);
+}

@@ -10,7 +10,7 @@ use std::time::Duration;
 use zbus::{connection, fdo};
 
 use super::{Bus, Refusal};
-use crate::status::{CheckStatus, Snapshot};
+use crate::status::{CheckStatus, Explanation, Snapshot};
 
 /// How long the daemon has for an answer that it knows.
 const ANSWER: Duration = Duration::from_secs(10);
@@ -25,6 +25,8 @@ const PATIENCE: Duration = Duration::from_secs(420);
 trait Manager {
     #[zbus(no_autostart)]
     fn get_status(&self, names: &[&str], detail: bool) -> zbus::Result<String>;
+    #[zbus(no_autostart)]
+    fn why(&self, name: &str) -> zbus::Result<String>;
     #[zbus(no_autostart, allow_interactive_auth)]
     fn check(&self, name: &str) -> zbus::Result<String>;
     #[zbus(no_autostart, allow_interactive_auth)]
@@ -144,6 +146,14 @@ impl Client {
     /// [`CallError`].
     pub async fn status(&self, names: &[&str], detail: bool) -> Result<Snapshot, CallError> {
         read(&within(ANSWER, self.manager.get_status(names, detail)).await?)
+    }
+
+    /// Why a check is as it is.
+    ///
+    /// # Errors
+    /// [`CallError`].
+    pub async fn why(&self, name: &str) -> Result<Explanation, CallError> {
+        read(&within(ANSWER, self.manager.why(name)).await?)
     }
 
     /// Probes now, and tells how the check is then.

@@ -55,6 +55,12 @@ impl Manager {
         json(&snapshot)
     }
 
+    /// Why a check is as it is, and what was decided about it: JSON. Reading, so open to everybody.
+    #[zbus(out_args("explanation"))]
+    async fn why(&self, name: String) -> Result<String, Refusal> {
+        json(&self.ask(|reply| Request::Why { name, reply }).await?)
+    }
+
     /// Probes now. Answers, after the observation, how the check is: JSON, as one of the checks in `GetStatus`.
     #[zbus(out_args("check"))]
     async fn check(

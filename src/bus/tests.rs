@@ -17,7 +17,7 @@ use super::client::{CallError, Client};
 use super::{Bus, NAME, PATH, Refusal, Request, Served, resolve, serve};
 use crate::check::CheckName;
 use crate::notice::IncidentId;
-use crate::status::{CheckStatus, Snapshot};
+use crate::status::{CheckStatus, Explanation, Reason, Snapshot, Topic};
 use crate::time::Wall;
 use crate::verdict::Health;
 
@@ -142,6 +142,16 @@ async fn supervise(mut inbox: mpsc::Receiver<Request>) {
                     checks: found.into_iter().map(|name| check(name.as_str())).collect(),
                 }));
             }
+            Request::Why { name, reply } => {
+                let _ = reply.send(resolve(&name, &names).map(|name| Explanation {
+                    name: name.clone(),
+                    unit: None,
+                    at: Wall(1_000),
+                    health: Health::Passing,
+                    now: vec![Reason { topic: Topic::Seen, text: "it passed".into() }],
+                    trail: Vec::new(),
+                }));
+            }
             Request::Check { name, reply } => {
                 let _ = reply.send(resolve(&name, &names).map(|name| check(name.as_str())));
             }
@@ -202,6 +212,10 @@ async fn reading_needs_no_permission_and_an_unknown_check_names_the_near_miss() 
     let error = client.status(&["fibrigde"], false).await.unwrap_err();
     assert!(matches!(error, CallError::Refused(Refusal::NoSuchCheck(_))), "{error:?}");
     assert_eq!(error.to_string(), "no check is named `fibrigde`: did you mean `fibridge`?");
+    let why = client.why("gru").await.unwrap();
+    assert_eq!((why.name.as_str(), why.now[0].text.as_str()), ("gru", "it passed"));
+    let error = client.why("grru").await.unwrap_err();
+    assert!(matches!(error, CallError::Refused(Refusal::NoSuchCheck(_))), "{error:?}");
     assert!(scene.asked.lock().unwrap().is_empty());
 }
 

@@ -31,6 +31,7 @@ const KEYS: &[&str] = &[
     "backoff",
     "grace",
     "after_stop",
+    "after_displaced",
     "alert",
     "runbook",
 ];

@@ -11,8 +11,18 @@ use super::recover;
 use super::report::Report;
 use crate::check::{AfterStop, Recovery, Rung, Schedule};
 
-const KEYS: &[&str] =
-    &["every", "timeout", "retry", "fail_after", "pass_after", "grace", "after_stop", "remind", "recover"];
+const KEYS: &[&str] = &[
+    "every",
+    "timeout",
+    "retry",
+    "fail_after",
+    "pass_after",
+    "grace",
+    "after_stop",
+    "after_displaced",
+    "remind",
+    "recover",
+];
 /// More results than this in a row are waited for by mistake.
 const MOST_RESULTS: u32 = 1000;
 /// The shortest interval (DESIGN §4).
@@ -30,6 +40,7 @@ pub(super) struct Defaults {
     pub fail_after_written: bool,
     pub grace: Duration,
     pub after_stop: AfterStop,
+    pub after_displaced: AfterStop,
     pub remind: Option<Duration>,
     /// `None`: by the kind of the unit.
     pub recover: Option<Vec<Rung>>,
@@ -37,12 +48,13 @@ pub(super) struct Defaults {
 
 impl Default for Defaults {
     fn default() -> Self {
-        let Recovery { grace, after_stop, .. } = Recovery::default();
+        let Recovery { grace, after_stop, after_displaced, .. } = Recovery::default();
         Self {
             schedule: Schedule::default(),
             fail_after_written: false,
             grace,
             after_stop,
+            after_displaced,
             remind: Some(REMIND),
             recover: None,
         }
@@ -57,7 +69,8 @@ pub(super) fn defaults(section: &Field<'_>, report: &mut Report) -> Defaults {
         schedule: schedule(&table, &otherwise.schedule, report),
         fail_after_written: table.get("fail_after").is_some(),
         grace: duration(&table, "grace", Duration::ZERO, report).unwrap_or(otherwise.grace),
-        after_stop: after_stop(&table, report).unwrap_or(otherwise.after_stop),
+        after_stop: respected(&table, "after_stop", report).unwrap_or(otherwise.after_stop),
+        after_displaced: respected(&table, "after_displaced", report).unwrap_or(otherwise.after_displaced),
         remind: remind(&table, report).unwrap_or(otherwise.remind),
         recover: table.get("recover").and_then(|field| recover::ladder(field, report)),
     }
@@ -101,9 +114,9 @@ pub(super) fn duration(
     table.get(key).and_then(|field| field.duration(AtLeast(least), report))
 }
 
-/// `after_stop`: a duration, 0, or `never`.
-pub(super) fn after_stop(table: &Table<'_>, report: &mut Report) -> Option<AfterStop> {
-    let field = table.get("after_stop")?;
+/// `after_stop` or `after_displaced`: a duration, 0, or `never`.
+pub(super) fn respected(table: &Table<'_>, key: &str, report: &mut Report) -> Option<AfterStop> {
+    let field = table.get(key)?;
     if field.as_text() == Some("never") {
         return Some(AfterStop::Never);
     }

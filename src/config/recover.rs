@@ -18,7 +18,7 @@ pub(super) const UNIT: &str = "a unit name such as `fibridge.service`";
 const MOST_ATTEMPTS: u32 = 1000;
 const SHORTEST_BACKOFF: Duration = Duration::from_secs(1);
 /// Keys that mean nothing where there is nothing to recover.
-const NEEDS_UNIT: [&str; 4] = ["limit", "backoff", "grace", "after_stop"];
+const NEEDS_UNIT: [&str; 5] = ["limit", "backoff", "grace", "after_stop", "after_displaced"];
 
 /// Checks what a check says of its recovery.
 pub(super) fn recovery(
@@ -58,7 +58,9 @@ pub(super) fn recovery(
         limit: check.get("limit").and_then(|field| limit(field, report)),
         backoff: check.get("backoff").and_then(|field| backoff(field, report)).unwrap_or(standard.backoff),
         grace: defaults::duration(check, "grace", Duration::ZERO, report).unwrap_or(defaults.grace),
-        after_stop: defaults::after_stop(check, report).unwrap_or(defaults.after_stop),
+        after_stop: defaults::respected(check, "after_stop", report).unwrap_or(defaults.after_stop),
+        after_displaced: defaults::respected(check, "after_displaced", report)
+            .unwrap_or(defaults.after_displaced),
     }
 }
 

@@ -117,7 +117,7 @@ pub(super) async fn test_mail(bus: Bus, to: &[String]) -> Result<Exit, Failure> 
 }
 
 /// Of several failures in one command the first is the exit code, and each has its line.
-fn keep(failure: &mut Option<Failure>, error: &CallError, bus: Bus) {
+pub(super) fn keep(failure: &mut Option<Failure>, error: &CallError, bus: Bus) {
     let next = Failure::of_call(error, bus);
     match failure {
         None => *failure = Some(next),

@@ -67,6 +67,15 @@ fn since(check: &CheckStatus, now: Wall, style: &Style) -> String {
             due(until.since(now))
         ),
         Health::Stopped { until: None } => format!("{lasting}, by somebody; left so for as long as it lasts"),
+        Health::Displaced { by, until: Some(until) } => format!(
+            "{lasting}, by {by}; left so until {} ({} left)",
+            style.clock(*until, now),
+            due(until.since(now))
+        ),
+        Health::Displaced { by, until: None } => {
+            format!("{lasting}, by {by}; left so for as long as it lasts")
+        }
+        Health::Blocked { by, .. } => format!("{lasting}, by {by}, which its unit requires"),
         _ => lasting,
     }
 }
@@ -140,6 +149,16 @@ impl Page<'_> {
         if incident.needs_you {
             let text = paint("yes: this does not end by itself", Paint::Bad, self.style.colour);
             self.line("Needs you", &text);
+        }
+        let taken = |well| incident.takes_down.iter().filter(move |taken| taken.well == well);
+        let names = |taken: Vec<String>| taken.join(", ");
+        let down = names(taken(false).map(|taken| format!("{} ({})", taken.check, taken.unit)).collect());
+        let well = names(taken(true).map(|taken| format!("{} ({})", taken.check, taken.unit)).collect());
+        if !down.is_empty() {
+            self.text("Takes down", &down);
+        }
+        if !well.is_empty() {
+            self.text("Needed by", &format!("{well}: well so far"));
         }
         let (asked, accepted) = incident.notices;
         let mails = match (asked, asked.saturating_sub(accepted)) {

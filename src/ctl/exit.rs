@@ -51,6 +51,8 @@ fn is_down(check: &CheckStatus) -> bool {
     match check.health {
         Health::Down => true,
         Health::Paused { .. } | Health::Stopped { .. } => false,
+        // Of what blocks it there is an incident of its own.
+        Health::Displaced { .. } | Health::Blocked { .. } => false,
         Health::Starting | Health::Passing | Health::Failing { .. } => {
             check.incident.as_ref().is_some_and(|incident| incident.needs_you)
         }

@@ -47,7 +47,9 @@ pub(super) fn mark(health: &Health, unicode: bool) -> (&'static str, Paint, u8) 
     let (pretty, plain, paint, rank) = match health {
         Health::Down => ("✖", "x", Paint::Bad, 0),
         Health::Failing { .. } => ("●", "!", Paint::Warn, 1),
+        Health::Blocked { .. } => ("⊘", "#", Paint::Warn, 1),
         Health::Stopped { .. } => ("○", "o", Paint::Aside, 2),
+        Health::Displaced { .. } => ("◇", "%", Paint::Aside, 2),
         Health::Paused { .. } => ("‖", "=", Paint::Aside, 3),
         Health::Starting => ("…", ".", Paint::Faint, 4),
         Health::Passing => ("✔", "+", Paint::Good, 5),
@@ -71,12 +73,13 @@ pub(super) fn observed(observation: &Observation) -> String {
 fn headline(snapshot: &Snapshot, style: &Style) -> String {
     let count = |word: &str| snapshot.checks.iter().filter(|check| check.health.word() == word).count();
     let total = snapshot.checks.len();
-    let parts: Vec<String> = ["down", "failing", "stopped", "paused", "starting", "passing"]
-        .into_iter()
-        .map(|word| (count(word), word))
-        .filter(|(n, _)| *n > 0)
-        .map(|(n, word)| format!("{n} {word}"))
-        .collect();
+    let parts: Vec<String> =
+        ["down", "failing", "blocked", "stopped", "displaced", "paused", "starting", "passing"]
+            .into_iter()
+            .map(|word| (count(word), word))
+            .filter(|(n, _)| *n > 0)
+            .map(|(n, word)| format!("{n} {word}"))
+            .collect();
     let noun = if total == 1 { "check" } else { "checks" };
     let text = match parts.as_slice() {
         [] => "No check is configured".to_owned(),

@@ -77,6 +77,7 @@ fn incident(cause: &str, attempts: u32, needs_you: bool) -> IncidentStatus {
         needs_you,
         holding_back: None,
         notices: (2, 1),
+        takes_down: Vec::new(),
     }
 }
 

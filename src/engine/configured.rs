@@ -11,6 +11,7 @@ use super::watch::UnitWatch;
 use super::{Engine, changed, schedule};
 use crate::check::{Check, CheckName};
 use crate::time::Now;
+use crate::unit::UnitName;
 
 impl Engine {
     pub(super) fn configured(&mut self, now: Now, checks: Vec<Check>, out: &mut Vec<Action>) {
@@ -53,6 +54,15 @@ impl Engine {
                 attempt.by = heir.clone();
             }
         }
+        self.graph.guard(self.units.keys().cloned());
+        let units: Vec<UnitName> = self.units.keys().cloned().collect();
+        for unit in &units {
+            // What was a neighbour of a guarded unit until now has been read, and is not told again.
+            match self.graph.take_reading(unit) {
+                Some(reading) => self.unit_changed(now, unit, reading, out),
+                None => self.look_around(now, unit),
+            }
+        }
         let names: Vec<CheckName> = self.checks.keys().cloned().collect();
         for name in &names {
             self.settle(now, name, out);
@@ -84,6 +94,7 @@ fn adopt(now: Now, check: Check, old: Option<CheckState>) -> CheckState {
                 state.usage = old.usage;
             }
             state.since = old.since;
+            state.trail = old.trail;
             if same_unit && old.incident.is_some() {
                 state.incident = old.incident;
                 state.base = Base::Down;

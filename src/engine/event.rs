@@ -112,8 +112,6 @@ pub enum Action {
     Notify(Box<Notice>),
     /// Something happened that belongs into the journal, onto the bus and into the state file.
     Changed(Change),
-    /// Other units are to be watched now: [`super::Engine::units`].
-    WatchUnits,
     /// Something was learned that must survive a restart of the daemon, and nothing else follows from it.
     Remember,
 }

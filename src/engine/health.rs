@@ -4,16 +4,23 @@
 //! about an incident is decided in `recovery`.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use super::event::{Action, RunId, What};
 use super::incident::Incident;
 use super::state::Base;
+use super::watch::Condition;
 use super::{Engine, changed, outlook};
 use crate::check::CheckName;
-use crate::notice::{IncidentId, Notice, Proof};
+use crate::notice::{IncidentId, Notice, Proof, TakenDown};
+use crate::status::Topic;
 use crate::time::Now;
 use crate::unit::UnitName;
 use crate::verdict::Observation;
+
+/// What a probe saw may be the consequence of what systemd tells only now: its signal and the reading that follows take
+/// some milliseconds, on a busy machine more. So long nothing is done about an incident that a probe has opened.
+const SIGNALS_COME_WITHIN: Duration = Duration::from_millis(200);
 
 impl Engine {
     /// Takes the observation of the run that is under way; any other is late and means nothing any more.
@@ -53,6 +60,7 @@ impl Engine {
         state.record(now, observation.clone());
         if stale {
             // It saw the run of the unit before this one: look again.
+            state.trail.note(now, Topic::Seen, "an answer of the unit's run before did not count".to_owned());
             state.next_probe = now.mono;
             self.start_probe(now, name, false, out);
             self.wake(now, name);
@@ -88,6 +96,10 @@ impl Engine {
             watch.condition.down().is_some()
                 || watch.attempt.as_ref().is_some_and(|attempt| attempt.ended.is_none())
         });
+        if impostor && state.incident.is_some() {
+            let text = "a pass did not count: the unit is down, or its job is under way".to_owned();
+            state.trail.note(now, Topic::Seen, text);
+        }
         if impostor || state.aside(now, watch).is_some_and(|aside| aside.answered_by_others()) {
             return;
         }
@@ -111,19 +123,42 @@ impl Engine {
     fn fail_counts(&mut self, now: Now, name: &CheckName, reason: String, out: &mut Vec<Action>) {
         let Some(state) = self.checks.get_mut(name) else { return };
         let watch = state.check.unit.as_ref().and_then(|unit| self.units.get(unit));
-        if state.excused(now.mono, watch) || state.aside(now, watch).is_some() {
+        if state.aside(now, watch).is_some() {
             return;
         }
+        if let Some((why, _)) = state.excuse(now.mono, watch) {
+            self.note(now, name, Topic::Seen, format!("a failure did not count ({reason}): {why}"));
+            return;
+        }
+        // It did not happen by systemd's word, so a word that explains it may be under way.
+        let on_its_way = watch.is_some_and(|watch| watch.condition == Condition::Up);
+        let suspect = self.suspect(name);
+        let Some(state) = self.checks.get_mut(name) else { return };
+        let first = state.failures == 0;
         state.successes = 0;
         state.failures = state.failures.saturating_add(1);
+        let fail_after = state.check.schedule.fail_after;
+        let enough = match suspect {
+            // What it needs fails as well: whose trouble it is will be known when that one's failures are enough.
+            Some(_) => fail_after.saturating_mul(2),
+            None => fail_after,
+        };
         if state.incident.is_some() {
             if let Some(unit) = state.check.unit.clone() {
                 self.judge_failed(now, &unit, name, reason, out);
             }
-        } else if state.failures >= state.check.schedule.fail_after {
+        } else if state.failures >= enough {
             self.go_down(now, name, reason, out);
+            if let Some(incident) = self.checks.get_mut(name).and_then(|state| state.incident.as_mut())
+                && on_its_way
+            {
+                incident.act_from = now.mono.after(SIGNALS_COME_WITHIN);
+            }
         } else {
             state.base = Base::Failing;
+        }
+        if first {
+            self.look_at_required(now, name);
         }
     }
 
@@ -135,9 +170,9 @@ impl Engine {
         let failed_last =
             state.history.last().is_some_and(|seen| !matches!(seen.observation, Observation::Passing { .. }));
         let uneasy = state.incident.is_some() || state.failures > 0 || failed_last;
-        let aside = state.aside(now, watch).is_some();
-        state.next_probe = if uneasy && !aside {
-            now.mono.after(state.retry(now.mono, watch).min(state.check.schedule.every))
+        let left_alone = state.aside(now, watch).is_some_and(|aside| !aside.is_ending());
+        state.next_probe = if uneasy && !left_alone {
+            now.mono.after(state.retry(now, watch).min(state.check.schedule.every))
         } else {
             grid
         };
@@ -170,6 +205,7 @@ impl Engine {
         state.next_probe = state.next_probe.min(now.mono.after(state.check.schedule.retry));
         if let Some(unit) = unit {
             self.begin_trouble(now, &unit, name);
+            self.stir(now, &unit);
         }
     }
 
@@ -184,6 +220,8 @@ impl Engine {
         state.failures = 0;
         state.successes = 0;
         let Some(mut incident) = state.incident.take() else { return };
+        incident.takes_down = unit.as_ref().map(|unit| self.taken_down_by(unit)).unwrap_or_default();
+        let Some(state) = self.checks.get_mut(name) else { return };
         let what = What::IncidentClosed { since: incident.since, attempts: incident.attempts_total };
         out.push(changed(Some(name), unit.as_ref(), Some(&incident.id), what));
         let watch = unit.as_ref().and_then(|unit| self.units.get(unit));
@@ -193,20 +231,29 @@ impl Engine {
         }
         if let Some(unit) = &unit {
             self.end_trouble(now, unit);
+            self.stir(now, unit);
         }
     }
 
     /// Asks for the notices of a check that are due.
     pub(super) fn tell(&mut self, now: Now, name: &CheckName, out: &mut Vec<Action>) {
         let mut notices = Vec::new();
+        let takes_down = self.takes_down(name);
         if let Some(state) = self.checks.get_mut(name) {
             let watch = state.check.unit.as_ref().and_then(|unit| self.units.get(unit));
-            if state.aside(now, watch).is_some() {
+            if let Some(aside) = state.aside(now, watch) {
+                if let Some(incident) = &mut state.incident
+                    && aside.explains_incidents()
+                    && !incident.told_down
+                {
+                    incident.hushed = Some((now.mono, now.wall));
+                }
                 return;
             }
             let pending = outlook::pending(state, watch);
             let next = outlook::next_sentence(now, state, watch);
             let Some(incident) = &mut state.incident else { return };
+            incident.takes_down = takes_down;
             while let Some(notice) = incident.take_due(now, &state.check, watch, pending, |_| next.clone()) {
                 notices.push(notice);
             }
@@ -214,6 +261,13 @@ impl Engine {
         for notice in notices {
             self.notify(notice, out);
         }
+    }
+
+    /// The checks that an open incident of this one takes down with it.
+    fn takes_down(&self, name: &CheckName) -> Vec<TakenDown> {
+        let in_trouble = self.checks.get(name).filter(|state| state.incident.is_some());
+        let unit = in_trouble.and_then(|state| state.check.unit.as_ref());
+        unit.map(|unit| self.taken_down_by(unit)).unwrap_or_default()
     }
 
     fn notify(&mut self, notice: Notice, out: &mut Vec<Action>) {

@@ -7,11 +7,15 @@ use std::time::Duration;
 
 use super::watch::UnitWatch;
 use crate::check::Check;
-use crate::notice::{Attempt, IncidentId, Notice, NoticeId, NoticeKind};
+use crate::notice::{Attempt, IncidentId, Notice, NoticeId, NoticeKind, Proof, TakenDown};
 use crate::time::{Mono, Now, Wall};
 
 /// The opening mail waits this long for the first recovery's result, so that it can tell of it.
 pub(super) const TELL_WITHIN: Duration = Duration::from_secs(10);
+
+/// An incident that is only the end of another one has this long to be over before anybody is told: the longest job that
+/// systemd waits for by itself (90 s), and a little more for the unit to answer.
+const HUSHED: Duration = Duration::from_secs(120);
 
 /// So many attempts are kept to be told: the first and the latest.
 const ATTEMPTS_KEPT: usize = 6;
@@ -51,6 +55,13 @@ pub(super) struct Incident {
     pub told_needs_you: bool,
     /// When the last notice was asked for.
     pub last_told: Mono,
+    /// Nothing is done before: what is known of the unit may be older than what a probe saw.
+    pub act_from: Mono,
+    /// Something else explained it until then, and that is told elsewhere or is nobody's news: it is told only if it
+    /// outlasts that and a recovery does not help.
+    pub hushed: Option<(Mono, Wall)>,
+    /// The checks that it takes down with it, as of the last notice.
+    pub takes_down: Vec<TakenDown>,
 }
 
 impl Incident {
@@ -71,6 +82,9 @@ impl Incident {
             told_down: false,
             told_needs_you: false,
             last_told: now.mono,
+            act_from: now.mono,
+            hushed: None,
+            takes_down: Vec::new(),
         }
     }
 
@@ -104,7 +118,16 @@ impl Incident {
 
     /// When the opening notice is due. `pending`: a first recovery is about to be asked for or its job runs.
     fn down_due(&self, check: &Check, pending: bool) -> Mono {
-        let due = self.opened.after(check.alert.after);
+        let due = self.opened.after(check.alert.after).max(self.act_from);
+        if let Some((until, wall)) = self.hushed {
+            let grace = check.recovery.grace;
+            let patience = if check.recovery.ladder.is_empty() { grace } else { grace.max(HUSHED) };
+            let no_use = |attempt: &Attempt| {
+                attempt.asked >= wall && matches!(attempt.verdict, Some(Proof::DidNotHelp(_)))
+            };
+            let tried = self.attempts.iter().any(no_use);
+            return if tried { due } else { due.max(until.after(patience)) };
+        }
         if pending && self.attempts_total <= 1 { due.max(self.opened.after(TELL_WITHIN)) } else { due }
     }
 
@@ -140,7 +163,8 @@ impl Incident {
         if silent(check) {
             return notices;
         }
-        if !self.told_down && now.mono.since(self.opened) >= check.alert.after {
+        let long_enough = now.mono.since(self.opened) >= check.alert.after;
+        if !self.told_down && long_enough && self.hushed.is_none() {
             self.told_down = true;
             notices.push(self.notice(now, NoticeKind::Down, check, watch, "It passes again.".to_owned()));
         }
@@ -182,11 +206,12 @@ impl Incident {
             state: watch.and_then(UnitWatch::subject).cloned(),
             failed_invocation: invocation,
             runbook: check.runbook.as_ref().map(Arc::clone),
+            takes_down: self.takes_down.clone(),
         }
     }
 }
 
 /// Nobody is to hear of this check.
-fn silent(check: &Check) -> bool {
+pub(super) fn silent(check: &Check) -> bool {
     check.alert.off || check.alert.to.is_empty()
 }

@@ -77,18 +77,27 @@ impl Engine {
         if job_running || state.incident.is_some() || state.aside(now, Some(watch)).is_some() {
             return;
         }
+        let other = watch.displaced_too_long(now).or_else(|| watch.blocked_too_long(now));
+        let left_behind = watch.left_behind();
         let reason = match &watch.condition {
+            Condition::Stopped if other.is_some() => other.unwrap_or_default(),
             Condition::Stopped => {
                 let since = watch.stopped.map_or(now.mono, |(since, _)| since);
                 let lasting = human(now.mono.since(since));
                 format!("unit was stopped {lasting} ago and has not been started again (after_stop is over)")
             }
             condition => match condition.down() {
-                Some(reason) => reason.to_owned(),
+                Some(reason) => other.unwrap_or_else(|| reason.to_owned()),
                 None => return,
             },
         };
         self.go_down(now, name, reason, out);
+        if let Some(incident) = self.checks.get_mut(name).and_then(|state| state.incident.as_mut())
+            && left_behind
+        {
+            // What the root's notices have named is brought back with it, and told only if that does not help.
+            incident.hushed = Some((now.mono, now.wall));
+        }
     }
 
     /// One look at the unit, for a check whose probe is the unit's state.

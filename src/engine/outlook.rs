@@ -23,7 +23,7 @@ pub(super) fn pending(state: &CheckState, watch: Option<&UnitWatch>) -> bool {
 
 /// The moment at which recovery must be looked at again though nothing happened.
 pub(super) fn next_look(state: &CheckState, watch: &UnitWatch) -> Option<Mono> {
-    state.incident.as_ref()?;
+    let act_from = state.incident.as_ref()?.act_from;
     match &watch.attempt {
         Some(attempt) if attempt.ended.is_none() => Some(attempt.asked.after(overdue(Some(watch)))),
         // A check that it does not serve may ask for another while it waits.
@@ -31,7 +31,10 @@ pub(super) fn next_look(state: &CheckState, watch: &UnitWatch) -> Option<Mono> {
             Some(watch.next_attempt.max(attempt.grace_until))
         }
         Some(_) => None,
-        None => Some(watch.next_attempt.max(come_up_by(state, watch).unwrap_or_default())),
+        None => {
+            let come_up_by = come_up_by(state, watch).unwrap_or_default();
+            Some(watch.next_attempt.max(come_up_by).max(act_from))
+        }
     }
 }
 

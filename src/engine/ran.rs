@@ -169,7 +169,7 @@ impl Engine {
     }
 
     /// A timer was read: the unit that it triggers is to be watched as well.
-    pub(super) fn follow_timer(&mut self, unit: &UnitName, out: &mut Vec<Action>) {
+    pub(super) fn follow_timer(&mut self, unit: &UnitName) {
         let Some(watch) = self.units.get(unit).filter(|watch| watch.times_job) else { return };
         let Some(triggers) = watch.state.as_ref().and_then(|state| state.triggers.clone()) else { return };
         if watch.triggered.as_ref().is_some_and(|known| known.name == triggers) {
@@ -178,7 +178,7 @@ impl Engine {
         let state = self.units.get(&triggers).and_then(|watch| watch.state.clone());
         if let Some(watch) = self.units.get_mut(unit) {
             watch.triggered = Some(Triggered { name: triggers, state });
-            out.push(Action::WatchUnits);
+            self.graph.set_changed();
         }
     }
 

@@ -148,6 +148,10 @@ impl Engine {
         let done = result == JobResult::Done;
         watch.stopped_by_us |= done && flight.rung == Rung::Stop;
         let was = watch.condition.clone();
+        if let Some(state) = &state {
+            self.graph.read(now, unit, state);
+        }
+        let Some(watch) = self.units.get_mut(unit) else { return };
         if let Some(state) = state {
             // Read while the attempt is still open: what its job did to the unit is nobody else's stop.
             watch.read(now, state, true);
@@ -176,12 +180,14 @@ impl Engine {
             }
             None => self.look_now(now, unit),
         }
+        self.look_around(now, unit);
         self.condition_changed(now, unit, &was, out);
         self.settle_unit(now, unit, out);
+        self.stir(now, unit);
     }
 
     /// All checks of the unit are to be probed at once.
-    fn look_now(&mut self, now: Now, unit: &UnitName) {
+    pub(super) fn look_now(&mut self, now: Now, unit: &UnitName) {
         let Some(watch) = self.units.get(unit) else { return };
         for name in &watch.checks {
             if let Some(state) = self.checks.get_mut(name) {
@@ -274,7 +280,8 @@ fn permitted(
 ) -> Result<Rung, Hold> {
     let not = |why: &str| Err(Hold::Not(why.to_owned()));
     let in_the_way = |attempt: &InFlight| !awaits_usage || attempt.serves(&state.check.name);
-    if watch.attempt.as_ref().is_some_and(in_the_way) {
+    let not_yet = state.incident.as_ref().is_some_and(|incident| now.mono < incident.act_from);
+    if not_yet || watch.attempt.as_ref().is_some_and(in_the_way) {
         return Err(Hold::Waiting);
     }
     if state.usage.too_soon() && watch.condition.down().is_none() {
@@ -302,6 +309,12 @@ fn permitted(
     }
     if let Some(why) = watch.not_ours() {
         return Err(Hold::Not(why));
+    }
+    if let Some(why) = watch.needs_first() {
+        return Err(Hold::Not(why));
+    }
+    if let Some(other) = watch.job_would_stop() {
+        return Err(Hold::Not(format!("a job would stop {other}, which is up and conflicts with the unit")));
     }
     if come_up_by(state, watch).is_some_and(|until| now.mono < until) {
         return not("the unit has only just been started");

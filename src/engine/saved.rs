@@ -9,14 +9,18 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
+use super::blocked::Blocked;
+use super::displaced::Displaced;
 use super::incident::Incident;
 use super::ran::Runs;
 use super::state::{Base, CheckState};
+use super::trail::Trail;
 use super::usage::{Reading, Usage};
 use super::watch::UnitWatch;
 use super::{Action, Engine, Event};
 use crate::check::{Check, CheckName};
 use crate::notice::{Attempt, IncidentId, Notice};
+use crate::status::Decision;
 use crate::time::{Mono, Now, Wall};
 use crate::unit::UnitName;
 
@@ -59,6 +63,9 @@ pub struct SavedCheck {
     usage: Option<SavedUsage>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     runs: Option<SavedRuns>,
+    /// The latest of what was decided about it.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    trail: Vec<Decision>,
 }
 
 /// What a check's unit, or the machine, used within the window.
@@ -97,6 +104,8 @@ pub struct SavedIncident {
     told_down: bool,
     told_needs_you: bool,
     last_told: Wall,
+    #[serde(default)]
+    hushed: Option<Wall>,
 }
 
 /// One unit.
@@ -110,6 +119,33 @@ pub struct SavedUnit {
     stopped: Option<(Wall, u64)>,
     /// An attempt was under way.
     attempt_open: bool,
+    /// It was displaced.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    displaced: Option<SavedDisplaced>,
+    /// What it needs was not well.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    blocked: Option<SavedBlocked>,
+    /// It had gone down together with something that it needs.
+    #[serde(default)]
+    taken_down: bool,
+}
+
+/// A unit that it conflicts with is up in its place, or was.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+struct SavedDisplaced {
+    by: UnitName,
+    since: Wall,
+    over: Option<Wall>,
+    stopped_before: bool,
+}
+
+/// What a unit needs is not well, or was not.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+struct SavedBlocked {
+    by: UnitName,
+    incident: bool,
+    silent: bool,
+    over: Option<Wall>,
 }
 
 impl Engine {
@@ -197,6 +233,7 @@ fn save_check(now: Now, state: &CheckState) -> SavedCheck {
             since: now.wall_of(runs.since),
             well: runs.well.map(|(at, usec)| (now.wall_of(at), usec)),
         }),
+        trail: state.trail.latest(),
     }
 }
 
@@ -215,6 +252,7 @@ fn save_incident(now: Now, incident: &Incident) -> SavedIncident {
         told_down: incident.told_down,
         told_needs_you: incident.told_needs_you,
         last_told: now.wall_of(incident.last_told),
+        hushed: incident.hushed.map(|(until, _)| now.wall_of(until)),
     }
 }
 
@@ -230,6 +268,19 @@ fn save_unit(now: Now, watch: &UnitWatch) -> SavedUnit {
             _ => watch.restored_stop.map(|(since, usec)| (now.wall_of(since), usec)),
         },
         attempt_open: watch.attempt.is_some(),
+        displaced: watch.displaced.as_ref().map(|mark| SavedDisplaced {
+            by: mark.by.clone(),
+            since: now.wall_of(mark.since.0),
+            over: mark.over.map(|(over, _)| now.wall_of(over)),
+            stopped_before: mark.stopped_before,
+        }),
+        blocked: watch.blocked.as_ref().map(|mark| SavedBlocked {
+            by: mark.by.clone(),
+            incident: mark.incident,
+            silent: mark.silent,
+            over: mark.over.map(|(over, _)| now.wall_of(over)),
+        }),
+        taken_down: watch.taken_down,
     }
 }
 
@@ -239,6 +290,7 @@ fn restore_check(now: Now, then: Now, state: &mut CheckState, saved: SavedCheck)
     state.climbed = saved.climbed;
     state.tries = saved.tries;
     state.last_incident = saved.last_incident;
+    state.trail = Trail::restore(saved.trail);
     state.pause = saved.paused.and_then(|(until, left)| {
         let left = then.mono_of(until).since(now.mono).min(Duration::from_millis(left));
         (!left.is_zero()).then(|| (now.mono.after(left), now.wall.after(left)))
@@ -276,6 +328,12 @@ fn restore_check(now: Now, then: Now, state: &mut CheckState, saved: SavedCheck)
             told_down: saved.told_down,
             told_needs_you: saved.told_needs_you,
             last_told: then.mono_of(saved.last_told).min(now.mono),
+            act_from: now.mono,
+            hushed: saved.hushed.map(|until| {
+                let until = then.mono_of(until).min(now.mono);
+                (until, now.wall_of(until))
+            }),
+            takes_down: Vec::new(),
         });
     }
     state.shown = state.health(now, None);
@@ -297,6 +355,24 @@ fn restore_unit(now: Now, then: Now, watch: &mut UnitWatch, saved: &SavedUnit) {
     watch.healthy = saved.healthy_since.map(|since| then.mono_of(since).min(now.mono));
     watch.stopped_by_us = saved.stopped_by_us;
     watch.restored_stop = saved.stopped.map(|(since, usec)| (then.mono_of(since).min(now.mono), usec));
+    let moment = |wall: Wall| {
+        let mono = then.mono_of(wall).min(now.mono);
+        (mono, now.wall_of(mono))
+    };
+    watch.down_displaced = saved.displaced.is_some();
+    watch.displaced = saved.displaced.as_ref().map(|mark| Displaced {
+        by: mark.by.clone(),
+        since: moment(mark.since),
+        over: mark.over.map(moment),
+        stopped_before: mark.stopped_before,
+    });
+    watch.blocked = saved.blocked.as_ref().map(|mark| Blocked {
+        by: mark.by.clone(),
+        incident: mark.incident,
+        silent: mark.silent,
+        over: mark.over.map(moment),
+    });
+    watch.taken_down = saved.taken_down;
     if saved.attempt_open {
         // Its job may have ended a moment ago: the unit still has its grace.
         watch.settling = Some(now.mono);

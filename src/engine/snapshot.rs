@@ -7,7 +7,8 @@ use super::watch::UnitWatch;
 use super::{Engine, human_until};
 use crate::check::CheckName;
 use crate::status::{CheckStatus, IncidentStatus};
-use crate::time::Now;
+use crate::time::{Now, Wall};
+use crate::unit::UnitName;
 use crate::verdict::Health;
 
 impl Engine {
@@ -55,11 +56,28 @@ impl Engine {
                     _ => None,
                 },
                 notices: (incident.asked, incident.delivered),
+                takes_down: state
+                    .check
+                    .unit
+                    .as_ref()
+                    .map(|unit| self.taken_down_by(unit))
+                    .unwrap_or_default(),
             }),
             unit_state: watch.and_then(|watch| watch.state.clone()),
             history: if detail { state.history.clone() } else { Vec::new() },
             runbook: if detail { state.check.runbook.clone() } else { None },
         }
+    }
+}
+
+fn displaced(now: Now, watch: Option<&UnitWatch>, by: &UnitName, until: Option<Wall>) -> String {
+    let over = watch.and_then(|watch| watch.displaced.as_ref()).is_some_and(|mark| mark.over.is_some());
+    let Some(until) = until else { return format!("left alone until {by} has ended") };
+    let left = human_until(now.mono, now.mono_of(until));
+    if over {
+        format!("{by} has ended; counts as down in {left} unless it comes back")
+    } else {
+        format!("left alone while {by} is up; counts as down in {left}")
     }
 }
 
@@ -78,6 +96,12 @@ fn next(now: Now, state: &CheckState, watch: Option<&UnitWatch>, health: &Health
             format!("stopped by somebody; counts as down in {}", human_until(now.mono, now.mono_of(*until)))
         }
         Health::Stopped { until: None } => "stopped by somebody; left alone until it is started".to_owned(),
+        Health::Displaced { by, until } => displaced(now, watch, by, *until),
+        Health::Blocked { by, until: None } => format!("waits for {by}, which it requires"),
+        Health::Blocked { by, until: Some(until) } => {
+            let left = human_until(now.mono, now.mono_of(*until));
+            format!("{by} is well again; counts as down in {left} unless it comes back")
+        }
         Health::Down => {
             let clause = outlook::next_clause(now, state, watch);
             if state.check.recovery.ladder.is_empty() { probe() } else { clause }

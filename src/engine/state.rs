@@ -7,11 +7,13 @@ use std::time::Duration;
 
 use super::incident::Incident;
 use super::ran::Runs;
+use super::trail::Trail;
 use super::usage::Usage;
 use super::watch::{Condition, UnitWatch};
 use super::{RunId, schedule};
 use crate::check::{AfterStop, Check};
 use crate::time::{Mono, Now, Wall};
+use crate::unit::UnitName;
 use crate::verdict::{Health, Observation, Seen};
 
 /// Entries of a check's history. Successes leave it before failures do.
@@ -43,6 +45,10 @@ pub(super) enum Aside {
     Paused { at: Mono, until: Wall },
     /// Somebody stopped its unit; `None`: that is respected for ever.
     Stopped { until: Option<(Mono, Wall)> },
+    /// Its unit is down because `by` is up; `over`: because it was up a moment ago.
+    Displaced { by: UnitName, until: Option<(Mono, Wall)>, over: bool },
+    /// Its unit needs `by`, which is not well; with an end: which is well again.
+    Blocked { by: UnitName, until: Option<(Mono, Wall)> },
 }
 
 impl Aside {
@@ -50,14 +56,28 @@ impl Aside {
     pub(super) fn ends(&self) -> Option<Mono> {
         match self {
             Self::Paused { at, .. } => Some(*at),
-            Self::Stopped { until } => until.map(|(at, _)| at),
+            Self::Stopped { until } | Self::Displaced { until, .. } | Self::Blocked { until, .. } => {
+                until.map(|(at, _)| at)
+            }
         }
+    }
+
+    /// The unit is expected back any moment: it is looked at as often as one that comes up.
+    pub(super) fn is_ending(&self) -> bool {
+        matches!(self, Self::Displaced { over: true, .. } | Self::Blocked { until: Some(_), .. })
+    }
+
+    /// An incident that began shortly before, and of which nobody has heard, was the beginning of this.
+    pub(super) fn explains_incidents(&self) -> bool {
+        matches!(self, Self::Displaced { .. } | Self::Blocked { .. })
     }
 
     /// Whoever answers a probe now is not the unit.
     pub(super) fn answered_by_others(&self) -> bool {
         match self {
-            Self::Paused { .. } | Self::Stopped { .. } => true,
+            Self::Paused { .. } | Self::Stopped { .. } | Self::Displaced { .. } => true,
+            // Its own unit may run all the same.
+            Self::Blocked { .. } => false,
         }
     }
 
@@ -66,6 +86,12 @@ impl Aside {
         match self {
             Self::Paused { until, .. } => Health::Paused { until: *until },
             Self::Stopped { until } => Health::Stopped { until: until.map(|(_, until)| until) },
+            Self::Displaced { by, until, .. } => {
+                Health::Displaced { by: by.clone(), until: until.map(|(_, until)| until) }
+            }
+            Self::Blocked { by, until } => {
+                Health::Blocked { by: by.clone(), until: until.map(|(_, until)| until) }
+            }
         }
     }
 }
@@ -102,6 +128,8 @@ pub(super) struct CheckState {
     pub shown: Health,
     /// Since when it is so.
     pub since: Wall,
+    /// What was decided about it.
+    pub trail: Trail,
 }
 
 impl CheckState {
@@ -125,6 +153,7 @@ impl CheckState {
             last_incident: 0,
             shown: Health::Starting,
             since: now.wall,
+            trail: Trail::default(),
         }
     }
 
@@ -150,12 +179,18 @@ impl CheckState {
         self.history.push(Seen { observation, first: now.wall, last: now.wall, count: 1 });
     }
 
-    /// Why the check is left alone now, if it is. An operator's order comes before what is seen of the unit.
+    /// Why the check is left alone now, if it is. An operator's order comes before what is seen of the unit, and an
+    /// operator's stop before what else may keep the unit down.
     pub(super) fn aside(&self, now: Now, watch: Option<&UnitWatch>) -> Option<Aside> {
         if let Some((at, until)) = self.pause {
             return Some(Aside::Paused { at, until });
         }
-        self.stop_respected(now, watch?)
+        let watch = watch?;
+        let stop = || self.stop_respected(now, watch);
+        let somebodys = stop().filter(|_| !watch.stopped_for_another() && !watch.taken_down);
+        let around = || self.displacement(now, watch).or_else(|| self.blockade(now, watch));
+        let its_own = || stop().filter(|_| !watch.stopped_for_another() && !watch.left_behind());
+        somebodys.or_else(around).or_else(its_own)
     }
 
     /// Somebody's stop, unless it has lasted too long (DESIGN: rule 12).
@@ -168,6 +203,7 @@ impl CheckState {
         match self.check.recovery.after_stop {
             AfterStop::Never => Some(Aside::Stopped { until: None }),
             AfterStop::After(lasting) => {
+                let lasting = lasting.max(watch.reason_may_follow());
                 let (at, until) = (since.after(lasting), since_wall.after(lasting));
                 (now.mono < at).then_some(Aside::Stopped { until: Some((at, until)) })
             }
@@ -200,7 +236,11 @@ impl CheckState {
         match self.base {
             Base::Starting => Health::Starting,
             Base::Passing => Health::Passing,
-            Base::Failing => Health::Failing { n: self.failures, m: self.check.schedule.fail_after },
+            Base::Failing => {
+                let m = self.check.schedule.fail_after;
+                // More than that are waited for where something that the unit needs fails as well.
+                Health::Failing { n: self.failures.min(m), m }
+            }
             Base::Down => Health::Down,
         }
     }
@@ -221,14 +261,15 @@ impl CheckState {
 
     /// From now to the next probe when something is not as it should be. While a unit comes up it is looked at more
     /// often than `retry` says, so that a recovery ends as soon as it has worked.
-    pub(super) fn retry(&self, now: Mono, watch: Option<&UnitWatch>) -> Duration {
+    pub(super) fn retry(&self, now: Now, watch: Option<&UnitWatch>) -> Duration {
         const WHILE_SETTLING: Duration = Duration::from_secs(1);
         if self.check.probe.usage().is_some() {
             // The time between two samples is what is measured: a short one would say something else.
             return self.check.schedule.every;
         }
         let retry = self.check.schedule.retry;
-        if self.excused(now, watch) { retry.min(WHILE_SETTLING) } else { retry }
+        let expected = self.aside(now, watch).is_some_and(|aside| aside.is_ending());
+        if expected || self.excused(now.mono, watch) { retry.min(WHILE_SETTLING) } else { retry }
     }
 }
 

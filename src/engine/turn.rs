@@ -32,15 +32,17 @@ impl Engine {
             };
             let attempt = watch.and_then(|watch| outlook::next_look(state, watch)).filter(later);
             let aside_ends = aside.and_then(|aside| aside.ends());
-            [Some(probe), aside_ends, tell, attempt].into_iter().flatten().min()
+            let placed = watch.and_then(|watch| watch.placed_by());
+            [Some(probe), aside_ends, tell, attempt, placed].into_iter().flatten().min()
         };
         self.wakeups.set(name, at);
     }
 
     /// Does what is due for the checks whose moment has come.
     pub(super) fn run_due(&mut self, now: Now, out: &mut Vec<Action>) {
-        // Each check is looked at once: whatever it wants next is at a later moment.
-        for _ in 0..self.checks.len() {
+        // Each check is looked at once: whatever it wants next is at a later moment. And once more, where the failure of
+        // another one calls for it.
+        for _ in 0..2 * self.checks.len() {
             let Some(name) = self.wakeups.pop(now.mono) else { break };
             self.due(now, &name, out);
         }
@@ -55,6 +57,11 @@ impl Engine {
             state.failures = 0;
             state.next_probe = now.mono;
         }
+        let unit = state.check.unit.clone();
+        if let Some(unit) = &unit {
+            self.place_reading(now, unit, out);
+        }
+        let Some(state) = self.checks.get_mut(name) else { return };
         if state.running.is_some_and(|run| run.lost_at <= now.mono) {
             state.running = None;
             state.next_probe = now.mono;

@@ -6,6 +6,8 @@ use std::collections::VecDeque;
 use std::time::Duration;
 
 use super::AttemptId;
+use super::blocked::Blocked;
+use super::displaced::Displaced;
 use super::ran::{self, Triggered};
 use crate::check::{CheckName, Rung};
 use crate::time::{Mono, Now, Wall};
@@ -20,6 +22,10 @@ pub(super) const CRASH_WINDOW: Duration = Duration::from_secs(600);
 
 /// A crash loop is over when systemd has not restarted the service for this long.
 pub(super) const CRASH_QUIET: Duration = Duration::from_secs(120);
+
+/// A first reading waits so long for those of the units around. They come within milliseconds; a systemd that is busy
+/// with a reload of its files takes seconds, and after 25 s (libdbus's own patience) it is given up.
+const PLACED_WITHIN: Duration = Duration::from_secs(30);
 
 /// What the state of a unit means here.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -118,6 +124,16 @@ pub(super) struct UnitWatch {
     /// From before a restart of the daemon: since when a stop was respected, and the unit's `InactiveEnterTimestamp` (0
     /// where systemd has forgotten it).
     pub restored_stop: Option<(Mono, u64)>,
+    /// A unit that it conflicts with is up in its place, or was.
+    pub displaced: Option<Displaced>,
+    /// It was down, as far as is known, when `displaced` was last brought up to date.
+    pub down_displaced: bool,
+    /// What it needs is not well, or was not a moment ago.
+    pub blocked: Option<Blocked>,
+    /// It went down together with something that it needs.
+    pub taken_down: bool,
+    /// Its first reading, down, and since when that waits for the readings of what is around it.
+    pub unplaced: Option<Box<(UnitState, Mono)>>,
     /// It has been seen up. systemd itself forgets that, with the unit, where it has ended and nothing refers to it.
     pub seen_up: bool,
     /// The unit is a job, at rest when it is inactive: how long a run may take.
@@ -145,6 +161,11 @@ impl UnitWatch {
             unknown_told: false,
             falling: None,
             restored_stop: None,
+            displaced: None,
+            down_displaced: false,
+            blocked: None,
+            taken_down: false,
+            unplaced: None,
             seen_up: false,
             job: None,
             times_job: false,
@@ -192,11 +213,32 @@ impl UnitWatch {
             self.stopped_by_us = false;
             self.seen_up = true;
             self.restored_stop = None;
+            self.taken_down = false;
+        }
+        if rising && entered && self.blocked.as_ref().is_some_and(|mark| mark.over.is_some()) {
+            // From here on it has the grace of any unit that comes up.
+            self.blocked = None;
         }
         let falls = condition == Condition::Stopping && state.stopped_by.is_some();
         self.falling = falls.then(|| self.falling.unwrap_or(now.mono));
         self.condition = condition;
         self.state = Some(state);
+    }
+
+    /// When a first reading no longer waits for those of the units around this one.
+    pub(super) fn placed_by(&self) -> Option<Mono> {
+        self.unplaced.as_ref().map(|unplaced| unplaced.1.after(PLACED_WITHIN))
+    }
+
+    /// On its way up, or up.
+    pub(super) fn is_rising(&self) -> bool {
+        matches!(self.condition, Condition::Up | Condition::Starting)
+    }
+
+    /// How long at least a stop is respected, so that what it made room for can be seen.
+    pub(super) fn reason_may_follow(&self) -> Duration {
+        let related = self.state.as_ref().is_some_and(|state| state.relations.is_some());
+        if related { Duration::from_secs(2) } else { Duration::ZERO }
     }
 
     fn judge(&self, state: &UnitState, expected_up: bool) -> Condition {

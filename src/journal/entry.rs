@@ -187,6 +187,26 @@ fn of_health(name: &str, unit: &str, from: &Health, to: &Health, because: &str) 
             let message = format!("{name}: somebody stopped {unit}; that is respected {how_long}");
             (Priority::Notice, ids::STOPPED_BY_SOMEBODY, message, until)
         }
+        (Health::Displaced { .. }, Health::Displaced { until, .. }) => {
+            let message = format!("{name}: what displaced {unit} has ended or is another");
+            (Priority::Debug, ids::DISPLACED, message, until.map(at))
+        }
+        (_, Health::Displaced { by, until }) => {
+            let (how_long, until) = match until.map(at) {
+                Some(until) => (format!("until {until}"), Some(until)),
+                None => ("for as long as it lasts".to_owned(), None),
+            };
+            let message = format!("{name}: {unit} made room for {by}; it is left alone {how_long}");
+            (Priority::Notice, ids::DISPLACED, message, until)
+        }
+        (Health::Blocked { by: before, .. }, Health::Blocked { by, until }) if before == by => {
+            let message = format!("{name}: {by}, which {unit} requires, is well again or no longer");
+            (Priority::Debug, ids::BLOCKED, message, until.map(at))
+        }
+        (_, Health::Blocked { by, until }) => {
+            let message = format!("{name} is blocked: {unit} requires {by}, which is not well");
+            (Priority::Notice, ids::BLOCKED, message, until.map(at))
+        }
         (_, Health::Failing { n, m }) => {
             let priority = if *n <= 1 { Priority::Info } else { Priority::Debug };
             (priority, ids::HEALTH, format!("{name} fails ({n}/{m}): {because}"), None)

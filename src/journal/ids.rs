@@ -37,6 +37,10 @@ pub const RECOVERY_JUDGED: &str = "8a57885666ad4fb184e1b95088ffac83";
 pub const CRASH_LOOP: &str = "c6434a2a11734c87b61c5e7cdaafcf2f";
 /// Somebody stopped a unit, which is respected for a while.
 pub const STOPPED_BY_SOMEBODY: &str = "6ee59da564af4a64ba44ed4a4ba2c61e";
+/// A unit is down because one that it conflicts with is up.
+pub const DISPLACED: &str = "e1126226617f4a389b52e6c221116b47";
+/// A unit requires one that is not well.
+pub const BLOCKED: &str = "b2d8ed9f935c44b68a5aaf37a7868ecb";
 /// A check's health is another, and none of the above says so.
 pub const HEALTH: &str = "f69518efd231405c9eaff51028a12111";
 /// systemd knows a unit that it did not know before.

@@ -40,6 +40,7 @@ fn incident(needs_you: bool) -> IncidentStatus {
         needs_you,
         holding_back: None,
         notices: (1, 1),
+        takes_down: Vec::new(),
     }
 }
 
@@ -180,6 +181,7 @@ fn a_check_that_is_gone_is_no_longer_counted() {
 #[test]
 fn every_health_has_its_word_among_the_words() {
     let at = Wall(0);
+    let by = UnitName::new("other.service").unwrap();
     let all = [
         Health::Starting,
         Health::Passing,
@@ -187,6 +189,8 @@ fn every_health_has_its_word_among_the_words() {
         Health::Down,
         Health::Paused { until: at },
         Health::Stopped { until: None },
+        Health::Displaced { by: by.clone(), until: None },
+        Health::Blocked { by, until: None },
     ];
     let words: Vec<&str> = all.iter().map(Health::word).collect();
     assert_eq!(words, Health::WORDS);
@@ -195,6 +199,7 @@ fn every_health_has_its_word_among_the_words() {
         match health {
             Health::Starting | Health::Passing | Health::Failing { .. } => {}
             Health::Down | Health::Paused { .. } | Health::Stopped { .. } => {}
+            Health::Displaced { .. } | Health::Blocked { .. } => {}
         }
     }
 }

@@ -14,7 +14,7 @@ use serde::{Deserialize, Serialize};
 
 use super::text;
 use crate::check::CheckName;
-use crate::notice::{Attempt, IncidentId, Notice, NoticeId, NoticeKind, Proof};
+use crate::notice::{Attempt, IncidentId, Notice, NoticeId, NoticeKind, Proof, TakenDown};
 use crate::time::{Wall, human};
 use crate::unit::UnitName;
 
@@ -207,6 +207,7 @@ fn body(notice: &Notice, journal: Option<&Result<Vec<String>, String>>, place: &
             }
         }
     }
+    lines.extend(takes_down(notice));
     // What is over needs no runbook.
     if let Some(runbook) = notice.runbook.as_ref().filter(|_| notice.kind != NoticeKind::Recovered) {
         section(&mut lines, "RUNBOOK");
@@ -220,6 +221,31 @@ fn body(notice: &Notice, journal: Option<&Result<Vec<String>, String>>, place: &
         out.push_str(&shown(journal, unit, BODY_MAX.saturating_sub(out.len())));
     }
     out
+}
+
+/// What goes down with the unit: nobody is told of these by mails of their own.
+fn takes_down(notice: &Notice) -> Vec<String> {
+    /// The rest is a command away.
+    const NAMED: usize = 20;
+    if notice.takes_down.is_empty() {
+        return Vec::new();
+    }
+    let over = notice.kind == NoticeKind::Recovered;
+    let title = if over { "TOOK DOWN WITH IT" } else { "TAKES DOWN WITH IT" };
+    let mut lines = vec![String::new(), title.to_owned()];
+    for TakenDown { check, unit, well } in notice.takes_down.iter().take(NAMED) {
+        let how = match (over, well) {
+            (true, true) => "well",
+            (true, false) => "not back yet",
+            (false, true) => "well so far",
+            (false, false) => "blocked",
+        };
+        lines.push(format!("{check} ({unit}): {how}"));
+    }
+    if let Some(more) = notice.takes_down.len().checked_sub(NAMED).filter(|more| *more > 0) {
+        lines.push(format!("… {more} more"));
+    }
+    lines
 }
 
 /// What failed, since when: the lines that a phone shows.

@@ -43,6 +43,7 @@ fn notice(kind: NoticeKind, number: u32) -> Notice {
         }),
         failed_invocation: "aef2bed8a0ae49ad920c192572abd113".to_owned(),
         runbook: Some("Local file support. Not the end of the world.\nssh ubuntu@lf-proxy".into()),
+        takes_down: Vec::new(),
     }
 }
 

@@ -75,9 +75,6 @@ impl Supervisor {
             }
             Action::Notify(notice) => self.mailer.submit(*notice),
             Action::Changed(change) => self.changed(&change),
-            Action::WatchUnits => {
-                self.units.send_replace(self.engine.units().cloned().collect());
-            }
             // To want anything at all has the state saved.
             Action::Remember => {}
         }
@@ -179,7 +176,6 @@ impl Supervisor {
         self.tell(Event::Configured(config.checks.clone()));
         let engine = &self.engine;
         self.waiting.retain(|(name, _)| engine.knows(name));
-        self.units.send_replace(self.engine.units().cloned().collect());
         self.listen.send_replace(config.listen.clone());
         self.counters.retain(|name| engine.knows(name));
         journal::log_configuration_loaded(config.checks.len(), &self.configuration.files);

@@ -14,6 +14,14 @@ impl Supervisor {
             Request::Status { names, detail, reply } => {
                 let _ = reply.send(self.snapshot(&names, detail));
             }
+            Request::Why { name, reply } => {
+                let known = self.resolve(&name);
+                let explained = known.and_then(|name| {
+                    let gone = || Refusal::Failed(format!("{name} is gone"));
+                    self.engine.why(clock::now(), &name).ok_or_else(gone)
+                });
+                let _ = reply.send(explained);
+            }
             Request::Check { name, reply } => match self.resolve(&name) {
                 Ok(name) => {
                     self.waiting.push((name.clone(), reply));

@@ -223,12 +223,12 @@ impl Systemd {
             Some((id, job)) if *id != 0 => self.job_kind(job).await,
             _ => JobKind::Other,
         };
-        Ok(Reading { state: read.into_state(unit.as_str().ends_with(".service"), kind), at })
+        Ok(Reading { state: read.into_state(unit, kind), at })
     }
 
     /// What a unit uses now. systemd reads the cgroup for the answer.
-    pub async fn usage(&self, path: &str) -> Result<UnitUsage, Failure> {
-        self.properties(path).await.map(|(read, _)| read.into_usage())
+    pub async fn usage(&self, path: &str, name: &UnitName) -> Result<UnitUsage, Failure> {
+        self.properties(path).await.map(|(read, _)| read.into_usage(name))
     }
 
     async fn properties(&self, path: &str) -> Result<(Properties, Sequence), Failure> {

@@ -361,7 +361,7 @@ impl Session<'_> {
                 let systemd = self.systemd.clone();
                 let path = self.client.watched.path(&unit);
                 self.answers.push(Box::pin(async move {
-                    let answer = systemd.usage(&path).await;
+                    let answer = systemd.usage(&path, &unit).await;
                     Done::Usage { unit, reply, answer }
                 }));
             }

@@ -8,6 +8,7 @@ use serde::{Deserialize, Deserializer};
 use zbus::as_variant;
 use zbus::wire::{Signature, Type};
 
+use super::edges::Edges;
 use crate::unit::{
     ActiveState, Job, JobKind, JobResult, LoadState, ManagerState, UnitName, UnitState, UnitUsage,
 };
@@ -39,6 +40,7 @@ pub(super) struct Properties {
     memory_current: Option<u64>,
     memory_max: Option<u64>,
     description: Option<String>,
+    pub edges: Edges,
 }
 
 impl Type for Properties {
@@ -98,6 +100,13 @@ impl<'de> Visitor<'de> for PropertiesVisitor {
                 "MemoryCurrent" => read.memory_current = value(&mut map)?,
                 "MemoryMax" => read.memory_max = value(&mut map)?,
                 "Description" => read.description = value(&mut map)?,
+                "Id" => read.edges.id = value(&mut map)?,
+                "Requires" | "BindsTo" | "Requisite" => {
+                    read.edges.requires.extend(value::<Vec<String>, A>(&mut map)?.unwrap_or_default());
+                }
+                "Conflicts" | "ConflictedBy" => {
+                    read.edges.conflicts.extend(value::<Vec<String>, A>(&mut map)?.unwrap_or_default());
+                }
                 _ => {
                     map.next_value::<IgnoredAny>()?;
                 }
@@ -118,9 +127,10 @@ impl Properties {
         hex(self.invocation_id.as_deref().unwrap_or_default())
     }
 
-    /// The state of a unit; `service` says whether its name ends so, `kind` is what is known of its job.
+    /// The state of the unit that is watched by this name; `kind` is what is known of its job.
     /// `stopped_by` and `seen_ended_usec` are left open: only the signals tell them.
-    pub fn into_state(self, service: bool, kind: JobKind) -> UnitState {
+    pub fn into_state(self, name: &UnitName, kind: JobKind) -> UnitState {
+        let service = name.as_str().ends_with(".service");
         UnitState {
             load: self.load.as_deref().map_or(LoadState::Other, load_state),
             active: self.active.as_deref().map_or(ActiveState::Maintenance, active_state),
@@ -143,15 +153,16 @@ impl Properties {
             triggers: self.triggers.and_then(|name| UnitName::new(&name).ok()),
             last_trigger_usec: self.last_trigger.unwrap_or(0),
             description: self.description.unwrap_or_default(),
+            relations: self.edges.relations(name),
         }
     }
 
     /// What the unit uses. systemd says the largest number where it counts nothing, and where there is no limit.
-    pub fn into_usage(self) -> UnitUsage {
+    pub fn into_usage(self, name: &UnitName) -> UnitUsage {
         let counted = |number: Option<u64>| number.filter(|number| *number != u64::MAX);
         let (cpu_nsec, memory) = (counted(self.cpu_usage), counted(self.memory_current));
         let memory_max = counted(self.memory_max);
-        let state = self.into_state(true, JobKind::Other);
+        let state = self.into_state(name, JobKind::Other);
         UnitUsage {
             state: state.describe(),
             running: !state.is_down() && !state.auto_restart(),
@@ -286,7 +297,8 @@ mod tests {
         all.insert("Job", (4_u32, zbus::ObjectPath::try_from("/org/x").unwrap()).into());
         let bytes = to_bytes(Context::new(LE, 0), &all).unwrap();
         let (read, _): (Properties, _) = bytes.deserialize().unwrap();
-        let state = read.into_state(true, JobKind::Stop);
+        let web = UnitName::new("web.service").unwrap();
+        let state = read.into_state(&web, JobKind::Stop);
         assert_eq!(state.active, ActiveState::Failed);
         assert_eq!(state.job, Some(Job { id: 4, kind: JobKind::Stop }));
         assert_eq!(state.invocation_id, "ab".repeat(16));
@@ -296,7 +308,7 @@ mod tests {
         let bytes = to_bytes(Context::new(LE, 0), &all).unwrap();
         let (read, _): (Properties, _) = bytes.deserialize().unwrap();
         assert!(
-            !read.into_state(true, JobKind::Stop).oneshot,
+            !read.into_state(&web, JobKind::Stop).oneshot,
             "one that remains is not at rest when inactive"
         );
     }
@@ -314,7 +326,7 @@ mod tests {
         let usage = |all: &HashMap<&str, Variant<'_>>| {
             let bytes = to_bytes(Context::new(LE, 0), all).unwrap();
             let (read, _): (Properties, _) = bytes.deserialize().unwrap();
-            read.into_usage()
+            read.into_usage(&UnitName::new("web.service").unwrap())
         };
         let expected = UnitUsage {
             state: "active (running)".into(),

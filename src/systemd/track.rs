@@ -220,6 +220,10 @@ impl Track {
         {
             self.down = None;
         }
+        if let Some(before) = self.reading.as_ref().filter(|before| before.relations == state.relations) {
+            // Shared with what was told before: the same edges are in memory once.
+            state.relations.clone_from(&before.relations);
+        }
         let verdict = self.down.as_ref().map_or(Ok(None), Down::verdict);
         self.open = verdict.err();
         state.stopped_by = verdict.unwrap_or_default();

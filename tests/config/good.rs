@@ -63,6 +63,7 @@ fn a_check_of_two_words_has_every_default() {
     assert_eq!(web.recovery.backoff, Backoff { initial: 10 * SECOND, max: 5 * MINUTE });
     assert_eq!(web.recovery.grace, 30 * SECOND);
     assert_eq!(web.recovery.after_stop, AfterStop::After(5 * MINUTE));
+    assert_eq!(web.recovery.after_displaced, AfterStop::After(60 * MINUTE));
     assert_eq!(web.alert.remind, Some(240 * MINUTE));
     assert_eq!((web.alert.after, web.alert.off, web.alert.to.len()), (Duration::ZERO, false, 0));
     assert_eq!(warnings(&config), ["0:: there is no `mail:` section: nobody will be told of a failure"]);
@@ -99,6 +100,7 @@ fn every_key_arrives() {
     assert_eq!(full.recovery.backoff, Backoff { initial: 2 * SECOND, max: 60 * MINUTE });
     assert_eq!(full.recovery.grace, Duration::ZERO);
     assert_eq!(full.recovery.after_stop, AfterStop::After(Duration::ZERO));
+    assert_eq!(full.recovery.after_displaced, AfterStop::Never);
     assert_eq!(full.alert.to.iter().map(|to| &**to).collect::<Vec<_>>(), ["owner@example.org"]);
     assert_eq!((full.alert.after, full.alert.remind), (10 * MINUTE, None));
     assert_eq!(full.runbook.as_deref(), Some("ssh ubuntu@example.org\nevery: this is no key\n"));
@@ -121,6 +123,7 @@ fn defaults_are_inherited_and_give_way_to_a_short_interval() {
     assert_eq!(inherits.schedule, schedule);
     assert_eq!(inherits.recovery.ladder, [Rung::Reload, Rung::Restart]);
     assert_eq!((inherits.recovery.grace, inherits.recovery.after_stop), (90 * SECOND, AfterStop::Never));
+    assert_eq!(inherits.recovery.after_displaced, AfterStop::After(120 * MINUTE));
     assert_eq!(inherits.alert.remind, Some(720 * MINUTE));
     assert_eq!(inherits.alert.to.len(), 2);
     let short = check(&config, "short-interval");

@@ -8,7 +8,9 @@ use std::time::Duration;
 
 use stealthcheck::bus::{Bus, PATH, Request, resolve, serve};
 use stealthcheck::check::CheckName;
-use stealthcheck::status::{CheckStatus, ConfigurationStatus, MailStatus, Snapshot};
+use stealthcheck::status::{
+    CheckStatus, ConfigurationStatus, Decision, Explanation, MailStatus, Reason, Snapshot, Topic,
+};
 use stealthcheck::time::Wall;
 use stealthcheck::verdict::{Health, Observation, Seen};
 use tokio::sync::mpsc;
@@ -156,6 +158,19 @@ fn check(name: &str, health: Health, observation: Observation) -> CheckStatus {
     }
 }
 
+fn explanation(name: CheckName) -> Explanation {
+    let at = NOW.before(Duration::from_secs(60));
+    let text = "no recovery: the unit is masked".to_owned();
+    Explanation {
+        name,
+        unit: None,
+        at: NOW,
+        health: Health::Down,
+        now: vec![Reason { topic: Topic::Unit, text: "gru.service is masked".into() }],
+        trail: vec![Decision { topic: Topic::Recovery, text, first: at, last: at, count: 1 }],
+    }
+}
+
 async fn supervise(mut inbox: mpsc::Receiver<Request>, refused: &AtomicBool) {
     let checks = [
         check("gru", Health::Down, Observation::Failing { reason: "connection refused".into() }),
@@ -166,7 +181,15 @@ async fn supervise(mut inbox: mpsc::Receiver<Request>, refused: &AtomicBool) {
         ),
     ];
     while let Some(request) = inbox.recv().await {
-        let Request::Status { names, reply, .. } = request else { continue };
+        let (names, reply) = match request {
+            Request::Status { names, reply, .. } => (names, reply),
+            Request::Why { name, reply } => {
+                let known = resolve(&name, checks.iter().map(|check| &check.name));
+                let _ = reply.send(known.map(|name| explanation(name.clone())));
+                continue;
+            }
+            _ => continue,
+        };
         let asked: Result<Vec<&CheckName>, _> =
             names.iter().map(|name| resolve(name, checks.iter().map(|check| &check.name))).collect();
         let problem = || (NOW, vec!["a.yaml:3: checks.gru: wrong".to_owned()]);

@@ -94,6 +94,7 @@ impl Bench {
 
     fn tell(&mut self, event: Event) {
         let actions = self.engine.handle(self.now, event);
+        self.watches += u32::from(self.engine.take_wanted_units().is_some());
         self.take(actions);
     }
 
@@ -105,7 +106,6 @@ impl Bench {
                     self.tell(Event::NoticeSpooled(notice.id));
                 }
                 Action::StartJob { attempt, rung, .. } => self.started.push((attempt, rung)),
-                Action::WatchUnits => self.watches += 1,
                 Action::Probe { .. } => panic!("nothing is asked for a job: its unit is looked at"),
                 Action::Changed(_) | Action::Remember => {}
             }

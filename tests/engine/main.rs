@@ -2,9 +2,13 @@
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
+mod blocked;
+mod displaced;
 mod edges;
 mod jobs;
 mod random;
 mod rules;
+mod stage;
 mod usage;
+mod why;
 mod world;

@@ -154,7 +154,7 @@ impl World {
                 Action::Probe { check, run, probe, .. } => self.probe(check, run, &probe),
                 Action::StartJob { unit, attempt, rung, .. } => self.start_job(unit, attempt, &rung),
                 Action::Notify(notice) => self.notify(*notice),
-                Action::Changed(_) | Action::WatchUnits | Action::Remember => {}
+                Action::Changed(_) | Action::Remember => {}
             }
         }
     }

@@ -69,6 +69,7 @@ pub fn notice(incident: &str, number: u32, to: &[&str]) -> Notice {
         state: None,
         failed_invocation: String::new(),
         runbook: None,
+        takes_down: Vec::new(),
     }
 }
 

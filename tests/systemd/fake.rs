@@ -31,10 +31,12 @@ pub struct Unit {
     pub sub: &'static str,
     pub job: u32,
     pub invocation: u8,
+    pub requires: &'static [&'static str],
+    pub conflicted_by: &'static [&'static str],
 }
 
 pub fn unit(active: &'static str, sub: &'static str, job: u32, invocation: u8) -> Unit {
-    Unit { load: "loaded", active, sub, job, invocation }
+    Unit { load: "loaded", active, sub, job, invocation, requires: &[], conflicted_by: &[] }
 }
 
 #[derive(Default)]
@@ -206,6 +208,7 @@ impl Fake {
     fn properties(&self, object: &str) -> HashMap<&'static str, Variant<'static>> {
         let world = self.world.lock().unwrap();
         let found = world.units.iter().find(|(name, _)| unit_path(name) == object);
+        let id = found.map_or_else(String::new, |(name, _)| name.clone());
         let unit = found.map_or(Unit { load: "not-found", ..unit_down() }, |(_, unit)| unit.clone());
         HashMap::from([
             ("LoadState", unit.load.into()),
@@ -215,6 +218,11 @@ impl Fake {
             ("Job", (unit.job, path(&job_path(unit.job))).into()),
             ("InvocationID", vec![unit.invocation; 16].into()),
             ("MemoryCurrent", 7_u64.into()),
+            ("Id", id.into()),
+            ("Requires", names(&[&["sysinit.target", "system.slice"], unit.requires].concat())),
+            ("BindsTo", names(&[])),
+            ("Conflicts", names(&["shutdown.target"])),
+            ("ConflictedBy", names(unit.conflicted_by)),
         ])
     }
 
@@ -259,6 +267,10 @@ impl Fake {
         let message = Message::signal(object, interface, member).sender(sender);
         connection.send(&message.build(body).unwrap()).await.unwrap();
     }
+}
+
+fn names(names: &[&str]) -> Variant<'static> {
+    names.iter().map(|name| (*name).to_owned()).collect::<Vec<String>>().into()
 }
 
 fn unit_down() -> Unit {

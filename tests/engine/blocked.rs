@@ -1,0 +1,442 @@
+//! Rule 9: what a unit needs is mended first, and whoever needs it waits in silence.
+
+use std::time::Duration;
+
+use stealthcheck::check::{AfterStop, Check};
+use stealthcheck::engine::{Command, Event};
+use stealthcheck::notice::NoticeKind::{Down, Recovered};
+use stealthcheck::unit::JobResult;
+use stealthcheck::verdict::Health;
+
+use super::rules::check;
+use super::stage::{Stage, activating, found_down, killed, secs, stopped, stopping, up};
+
+type Graph = &'static [(&'static str, &'static [&'static str], &'static [&'static str])];
+
+const TWO: Graph = &[("app", &["db"], &[]), ("db", &[], &[])];
+/// Through a unit that nobody guards.
+const MIDDLE: Graph = &[("app", &["pool"], &[]), ("db", &[], &[]), ("pool", &["db"], &[])];
+
+fn two() -> Vec<Check> {
+    vec![check("app", "app.service"), check("db", "db.service")]
+}
+
+fn blocked_by(stage: &Stage, check: &str, root: &str) {
+    let health = stage.health(check);
+    assert!(
+        matches!(&health, Health::Blocked { by, .. } if *by == super::stage::unit(root)),
+        "{check}: {health:?}\n{}",
+        stage.timeline()
+    );
+}
+
+/// The database dies and does not come back at the first attempt; what needs it fails.
+fn broken(graph: Graph) -> Stage {
+    let mut stage = Stage::new(two(), graph);
+    stage.fails("app", true);
+    stage.fails("db", true);
+    stage.reads("db", killed);
+    stage.job_ends(JobResult::Failed, killed);
+    stage.play(secs(60));
+    stage
+}
+
+#[test]
+fn the_root_has_the_recovery_and_the_notice_and_names_the_rest() {
+    for graph in [TWO, MIDDLE] {
+        let mut stage = broken(graph);
+        blocked_by(&stage, "app", "db");
+        stage.play(secs(3600));
+        blocked_by(&stage, "app", "db");
+        assert!(stage.jobs.iter().all(|(job, _)| job == "restart db.service"), "{:?}", stage.jobs);
+        assert_eq!(stage.told("app"), []);
+        assert_eq!(stage.told("db")[0], Down);
+        let named = stage.notices.last().unwrap();
+        let named: Vec<_> = named.takes_down.iter().map(|taken| (taken.check.as_str(), taken.well)).collect();
+        assert_eq!(named, [("app", false)]);
+
+        stage.job_ends(JobResult::Done, up);
+        stage.fails("db", false);
+        stage.play(secs(20));
+        assert_eq!(stage.health("db"), Health::Passing);
+        blocked_by(&stage, "app", "db");
+        stage.fails("app", false);
+        stage.play(secs(2));
+        assert_eq!(stage.health("app"), Health::Passing, "it is looked at often now");
+        stage.play(secs(600));
+        assert_eq!((stage.told("app"), *stage.told("db").last().unwrap()), (vec![], Recovered));
+    }
+}
+
+#[test]
+fn what_does_well_all_the_same_is_shown_so_and_named_so() {
+    let mut stage = Stage::new(two(), TWO);
+    stage.reads("db", killed);
+    stage.job_ends(JobResult::Failed, killed);
+    stage.fails("db", true);
+    stage.play(secs(120));
+    assert_eq!(stage.health("app"), Health::Passing);
+    assert!(stage.notices[0].takes_down[0].well);
+    stage.fails("app", true);
+    stage.play(secs(31));
+    blocked_by(&stage, "app", "db");
+}
+
+#[test]
+fn whoever_comes_first_the_dependent_keeps_silent() {
+    // It dies a moment before what it needs; both readings come in either order.
+    for app_first in [true, false] {
+        let mut stage = Stage::new(two(), TWO);
+        stage.fails("app", true);
+        stage.fails("db", true);
+        for name in if app_first { ["app", "db"] } else { ["db", "app"] } {
+            stage.reads(name, killed);
+            stage.play(Duration::from_millis(50));
+        }
+        assert_eq!(stage.jobs.len(), if app_first { 2 } else { 1 }, "at once, as nothing else was known");
+        blocked_by(&stage, "app", "db");
+        stage.play(secs(200));
+        assert_eq!(stage.told("app"), [], "{}", stage.timeline());
+        // Both are back by the job on what it needs.
+        if app_first {
+            stage.job_ends(JobResult::Done, up);
+        }
+        stage.job_ends(JobResult::Done, up);
+        if !app_first {
+            stage.reads("app", up);
+        }
+        stage.fails("app", false);
+        stage.fails("db", false);
+        stage.play(secs(120));
+        assert_eq!((stage.health("app"), stage.told("app")), (Health::Passing, vec![]));
+        assert_eq!(stage.told("db"), [Down, Recovered]);
+    }
+}
+
+#[test]
+fn an_incident_that_was_told_goes_silent_and_ends_or_goes_on_after() {
+    for ends in [true, false] {
+        let mut stage = Stage::new(two(), TWO);
+        stage.fails("app", true);
+        stage.reads("app", killed);
+        stage.job_ends(JobResult::Failed, killed);
+        stage.play(secs(5));
+        assert_eq!((stage.told("app"), stage.jobs.len()), (vec![Down], 1));
+        stage.fails("db", true);
+        stage.reads("db", killed);
+        stage.play(secs(3600));
+        blocked_by(&stage, "app", "db");
+        assert_eq!(stage.told("app"), [Down], "no reminder and no call for a person");
+        assert_eq!(stage.jobs.iter().filter(|(job, _)| job == "restart app.service").count(), 1);
+        stage.job_ends(JobResult::Done, up);
+        stage.fails("db", false);
+        if ends {
+            stage.reads("app", up);
+            stage.fails("app", false);
+        }
+        stage.play(secs(29));
+        let jobs = stage.jobs.iter().filter(|(job, _)| job == "restart app.service").count();
+        assert_eq!(jobs, 1, "{}", stage.timeline());
+        stage.play(secs(5));
+        if ends {
+            assert_eq!((stage.health("app"), stage.told("app")), (Health::Passing, vec![Down, Recovered]));
+        } else {
+            let jobs = stage.jobs.iter().filter(|(job, _)| job == "restart app.service").count();
+            assert_eq!((stage.health("app"), jobs), (Health::Down, 2), "{}", stage.timeline());
+        }
+    }
+}
+
+/// What is bound to the database is stopped by systemd with it, in this order of readings or the other.
+fn bound(app_first: bool) -> Stage {
+    let mut stage = Stage::new(two(), TWO);
+    stage.fails("app", true);
+    stage.fails("db", true);
+    if app_first {
+        stage.reads("app", stopping);
+        stage.reads("app", stopped);
+        stage.play(Duration::from_millis(100));
+    }
+    stage.reads("db", killed);
+    if !app_first {
+        stage.play(Duration::from_millis(100));
+        stage.reads("app", stopping);
+        stage.reads("app", stopped);
+    }
+    stage.play(secs(1));
+    blocked_by(&stage, "app", "db");
+    stage
+}
+
+#[test]
+fn what_systemd_stopped_with_it_is_brought_back_after_it_in_silence() {
+    for app_first in [true, false] {
+        for after_stop in [AfterStop::Never, AfterStop::After(Duration::ZERO), AfterStop::After(secs(300))] {
+            let mut stage = bound(app_first);
+            let mut checks = two();
+            checks[0].recovery.after_stop = after_stop;
+            stage.tell(Event::Configured(checks));
+            stage.play(secs(4));
+            stage.job_ends(JobResult::Done, up);
+            stage.fails("db", false);
+            stage.play(secs(29));
+            assert_eq!(stage.jobs.len(), 1);
+            stage.play(secs(3));
+            assert_eq!(stage.jobs.last().unwrap().0, "restart app.service", "{}", stage.timeline());
+            stage.job_ends(JobResult::Done, up);
+            stage.fails("app", false);
+            stage.play(secs(60));
+            assert_eq!((stage.health("app"), stage.told("app")), (Health::Passing, vec![]));
+            assert_eq!(stage.told("db"), [Down, Recovered]);
+        }
+    }
+}
+
+#[test]
+fn what_cannot_be_brought_back_after_it_is_told() {
+    let mut stage = bound(true);
+    stage.job_ends(JobResult::Done, up);
+    stage.fails("db", false);
+    stage.play(secs(40));
+    assert_eq!(stage.jobs.len(), 2);
+    assert_eq!(stage.told("app"), []);
+    stage.job_ends(JobResult::Failed, killed);
+    stage.play(secs(1));
+    assert_eq!(stage.told("app"), [Down]);
+    let cause = &stage.notices.last().unwrap().cause;
+    assert_eq!(cause, "unit went down with db.service, which has been well for 30s, and has not come back");
+
+    // Also where the job does not end.
+    let mut stage = bound(true);
+    stage.job_ends(JobResult::Done, up);
+    stage.fails("db", false);
+    stage.play(secs(180));
+    assert_eq!(stage.told("app"), [Down], "{}", stage.timeline());
+}
+
+#[test]
+fn what_somebody_stopped_meanwhile_stays_stopped() {
+    let mut stage = Stage::new(two(), TWO);
+    stage.fails("db", true);
+    stage.reads("db", killed);
+    stage.play(secs(60));
+    stage.fails("app", true);
+    stage.reads("app", stopping);
+    stage.reads("app", stopped);
+    stage.play(secs(10));
+    assert!(matches!(stage.health("app"), Health::Stopped { .. }), "{:?}", stage.health("app"));
+    stage.job_ends(JobResult::Done, up);
+    stage.fails("db", false);
+    stage.play(secs(120));
+    assert!(matches!(stage.health("app"), Health::Stopped { .. }), "{:?}", stage.health("app"));
+    assert_eq!(stage.jobs.len(), 1);
+}
+
+#[test]
+fn a_restart_would_start_what_somebody_stopped_so_there_is_none() {
+    let mut checks = two();
+    checks[1].recovery.after_stop = AfterStop::Never;
+    let mut stage = Stage::new(checks, TWO);
+    stage.fails("app", true);
+    stage.fails("db", true);
+    stage.reads("app", stopping);
+    stage.reads("db", stopping);
+    stage.reads("app", stopped);
+    stage.reads("db", stopped);
+    stage.play(secs(86_400));
+    blocked_by(&stage, "app", "db");
+    assert!(matches!(stage.health("db"), Health::Stopped { until: None }));
+    stage.assert_quiet();
+    // It is started again, and nobody starts the other.
+    stage.reads("db", up);
+    stage.fails("db", false);
+    stage.play(secs(29));
+    stage.assert_quiet();
+    stage.play(secs(5));
+    assert_eq!(stage.jobs.len(), 1, "its own after_stop was over long ago");
+}
+
+#[test]
+fn units_that_need_each_other_do_not_wait_for_each_other() {
+    let circle: Graph = &[("a", &["b"], &[]), ("b", &["c"], &[]), ("c", &["a"], &[])];
+    let checks = || vec![check("a", "a.service"), check("b", "b.service"), check("c", "c.service")];
+    for first in ["a", "b", "c"] {
+        let others: Vec<&str> = ["a", "b", "c"].into_iter().filter(|name| *name != first).collect();
+        let mut stage = Stage::new(checks(), circle);
+        for name in [first, others[0], others[1]] {
+            stage.fails(name, true);
+            stage.reads(name, killed);
+            stage.play(Duration::from_millis(10));
+        }
+        stage.play(secs(60));
+        assert_eq!(stage.health(first), Health::Down);
+        for other in &others {
+            blocked_by(&stage, other, first);
+        }
+        assert_eq!(stage.jobs.len(), 1);
+        assert_eq!(stage.told(first), [Down]);
+        stage.job_ends(JobResult::Done, up);
+        stage.fails(first, false);
+        for other in &others {
+            stage.reads(other, up);
+            stage.fails(other, false);
+        }
+        stage.play(secs(60));
+        for name in ["a", "b", "c"] {
+            assert_eq!(stage.health(name), Health::Passing);
+        }
+        assert_eq!(stage.notices.len(), 2, "{}", stage.timeline());
+    }
+    // Down together from the beginning, without anybody's incident: one of them begins.
+    let mut stage = Stage::before(checks(), circle);
+    for name in ["a", "b", "c"] {
+        stage.becomes(name, |state| killed(found_down(state)));
+        stage.fails(name, true);
+    }
+    stage.tell_all();
+    stage.play(secs(60));
+    assert_eq!(stage.jobs.len(), 1, "{}", stage.timeline());
+}
+
+#[test]
+fn the_deepest_trouble_is_the_root() {
+    let chain: Graph = &[("app", &["db"], &[]), ("db", &["disk"], &[]), ("disk", &[], &[])];
+    let checks = vec![check("app", "app.service"), check("db", "db.service"), check("disk", "disk.service")];
+    let mut stage = Stage::new(checks, chain);
+    for name in ["app", "db"] {
+        stage.fails(name, true);
+    }
+    stage.reads("db", killed);
+    stage.play(secs(40));
+    blocked_by(&stage, "app", "db");
+    stage.fails("disk", true);
+    stage.reads("disk", killed);
+    stage.play(secs(1));
+    blocked_by(&stage, "app", "disk");
+    blocked_by(&stage, "db", "disk");
+    // The one is mended, the next is the root.
+    stage.fails("disk", false);
+    stage.play(secs(1));
+    assert_eq!(stage.told("disk"), [], "its job runs");
+    stage.job_ends(JobResult::Failed, killed);
+    stage.job_ends(JobResult::Done, up);
+    stage.play(secs(50));
+    assert_eq!(stage.health("db"), Health::Down);
+    blocked_by(&stage, "app", "db");
+}
+
+#[test]
+fn of_a_root_that_nobody_hears_of_the_dependents_tell_but_do_nothing() {
+    let mut checks = two();
+    checks[1].alert.off = true;
+    let mut stage = Stage::new(checks, TWO);
+    stage.fails("app", true);
+    stage.fails("db", true);
+    stage.reads("db", killed);
+    stage.play(secs(120));
+    assert_eq!((stage.health("app"), stage.told("app")), (Health::Down, vec![Down]));
+    assert_eq!(stage.jobs.len(), 1, "{:?}", stage.jobs);
+    let next = &stage.notices[0].next;
+    assert!(next.contains("db.service, which the unit requires, has an incident of its own"), "{next}");
+
+    // One that is paused is as silent.
+    let mut stage = Stage::new(two(), TWO);
+    let pause = |name: &str| {
+        let name = stealthcheck::check::CheckName::new(name).unwrap();
+        Event::Command(Command::Pause(name, secs(3600)))
+    };
+    stage.tell(pause("db"));
+    stage.fails("app", true);
+    stage.reads("db", killed);
+    stage.play(secs(120));
+    assert_eq!((stage.told("app"), stage.jobs.len()), (vec![Down], 0), "{}", stage.timeline());
+    let next = &stage.notices[0].next;
+    assert!(next.contains("db.service, which the unit requires, is down and left alone"), "{next}");
+}
+
+#[test]
+fn what_is_needed_has_the_time_to_fail_as_often_as_it_must() {
+    // Both fail at once, and the one that depends is probed more often.
+    let mut checks = two();
+    checks[0].schedule.every = secs(5);
+    checks[0].schedule.fail_after = 5;
+    let mut stage = Stage::new(checks, TWO);
+    stage.fails("app", true);
+    stage.fails("db", true);
+    stage.play(secs(120));
+    assert!(stage.jobs.iter().all(|(job, _)| job == "restart db.service"), "{}", stage.timeline());
+    assert_eq!(stage.told("app"), []);
+    // It is not waited for without end.
+    let mut checks = two();
+    checks[0].schedule.every = secs(5);
+    checks[1].schedule.fail_after = 1000;
+    let mut stage = Stage::new(checks, TWO);
+    stage.fails("db", true);
+    stage.play(secs(40));
+    stage.fails("app", true);
+    stage.play(secs(22));
+    assert_eq!(stage.health("app"), Health::Failing { n: 3, m: 3 });
+    stage.play(secs(15));
+    assert_eq!(stage.health("app"), Health::Down, "{}", stage.timeline());
+}
+
+#[test]
+fn the_daemons_next_life_keeps_the_silence() {
+    for graph in [TWO, MIDDLE] {
+        let mut stage = broken(graph);
+        let jobs = stage.jobs.len();
+        stage.becomes("app", |state| killed(found_down(state)));
+        stage.daemon_dies(secs(2));
+        stage.tell_all();
+        stage.play(Duration::from_millis(100));
+        blocked_by(&stage, "app", "db");
+        stage.play(secs(3600));
+        assert_eq!(stage.told("app"), []);
+        assert!(stage.jobs[jobs..].iter().all(|(job, _)| job == "restart db.service"), "{:?}", stage.jobs);
+    }
+    // What went down with it is still known to have done so.
+    let mut stage = bound(true);
+    stage.becomes("app", found_down);
+    stage.becomes("db", up);
+    stage.daemon_dies(secs(2));
+    stage.fails("db", false);
+    stage.tell_all();
+    stage.play(secs(100));
+    assert_eq!(stage.jobs.last().unwrap().0, "restart app.service", "{}", stage.timeline());
+    assert_eq!(stage.told("app"), []);
+}
+
+#[test]
+fn a_unit_that_is_guarded_only_now_is_known_already() {
+    let mut stage = Stage::new(vec![check("app", "app.service")], TWO);
+    stage.reads("db", killed);
+    stage.fails("db", true);
+    stage.tell(Event::Configured(two()));
+    stage.play(secs(1));
+    assert_eq!(stage.health("db"), Health::Down, "it is not told again");
+    assert_eq!(stage.jobs.len(), 1);
+    // And forgotten when it is guarded no more.
+    stage.tell(Event::Configured(vec![check("app", "app.service")]));
+    stage.fails("app", true);
+    stage.play(secs(120));
+    assert_eq!(stage.health("app"), Health::Down);
+}
+
+#[test]
+fn somebodys_restart_of_the_root_is_nobodys_incident() {
+    let mut stage = Stage::new(two(), TWO);
+    stage.fails("app", true);
+    stage.fails("db", true);
+    stage.reads("app", stopping);
+    stage.reads("db", stopping);
+    stage.play(secs(10));
+    for name in ["db", "app"] {
+        stage.reads(name, activating);
+        stage.play(secs(3));
+        stage.reads(name, up);
+        stage.fails(name, false);
+    }
+    stage.play(secs(60));
+    assert_eq!(stage.health("app"), Health::Passing);
+    stage.assert_quiet();
+}

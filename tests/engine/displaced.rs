@@ -1,0 +1,367 @@
+//! Rule 8: a unit that is down because another one is up is left alone, for a while.
+
+use std::time::Duration;
+
+use stealthcheck::check::{AfterStop, Check, Rung};
+use stealthcheck::notice::NoticeKind::{Down, Recovered};
+use stealthcheck::unit::JobResult;
+use stealthcheck::verdict::Health;
+
+use super::rules::check;
+use super::stage::{
+    Stage, activating, ended, found_down, killed, secs, stopped, stopping, to_be_started, to_be_stopped, up,
+};
+
+const GRAPH: &[(&str, &[&str], &[&str])] = &[("web", &[], &["renew"]), ("renew", &[], &[])];
+
+/// The hardest settings: one failure is enough, and a stop is respected by nobody.
+fn touchy() -> Check {
+    let mut check = check("web", "web.service");
+    check.schedule.fail_after = 1;
+    check.schedule.retry = Duration::from_millis(100);
+    check.recovery.after_stop = AfterStop::After(Duration::ZERO);
+    check
+}
+
+fn begin(check: Check) -> Stage {
+    let mut stage = Stage::before(vec![check], GRAPH);
+    stage.becomes("renew", ended);
+    stage.tell_all();
+    stage.play(secs(60));
+    assert_eq!(stage.health("web"), Health::Passing);
+    stage
+}
+
+/// The renewal runs, and the service has made room.
+fn displaced(check: Check) -> Stage {
+    let mut stage = begin(check);
+    stage.reads("renew", to_be_started);
+    stage.fails("web", true);
+    stage.reads("web", stopping);
+    stage.reads("web", stopped);
+    stage.reads("renew", activating);
+    stage.play(secs(10));
+    assert_displaced(&stage);
+    stage
+}
+
+fn assert_displaced(stage: &Stage) {
+    let health = stage.health("web");
+    assert!(
+        matches!(&health, Health::Displaced { by, .. } if by.as_str() == "renew.service"),
+        "{health:?}\n{}",
+        stage.timeline()
+    );
+}
+
+type Step = fn(&mut Stage);
+
+/// Every order in which two stories can be told together.
+fn interleaved(one: &[Step], other: &[Step]) -> Vec<Vec<Step>> {
+    match (one, other) {
+        ([], rest) | (rest, []) => vec![rest.to_vec()],
+        ([a, one_rest @ ..], [b, other_rest @ ..]) => {
+            let with = |first: &Step, rest: Vec<Vec<Step>>| {
+                rest.into_iter().map(|steps| [vec![*first], steps].concat()).collect::<Vec<_>>()
+            };
+            [with(a, interleaved(one_rest, other)), with(b, interleaved(one, other_rest))].concat()
+        }
+    }
+}
+
+#[test]
+fn no_order_of_readings_lets_a_restart_or_a_mail_slip_through() {
+    let web: &[Step] = &[
+        |stage| stage.reads("web", to_be_stopped),
+        |stage| stage.reads("web", stopping),
+        |stage| stage.reads("web", stopped),
+    ];
+    let renew: &[Step] =
+        &[|stage| stage.reads("renew", to_be_started), |stage| stage.reads("renew", activating)];
+    let orders = interleaved(web, renew);
+    assert_eq!(orders.len(), 10);
+    for (n, order) in orders.iter().enumerate() {
+        // The port closes after so many readings have come, and every probe sees it.
+        for closes_after in 0..=order.len() {
+            for ladder in [vec![Rung::Restart], vec![]] {
+                let mut check = touchy();
+                check.recovery.ladder = ladder;
+                let mut stage = begin(check);
+                for (i, step) in order.iter().enumerate() {
+                    if i == closes_after {
+                        stage.fails("web", true);
+                    }
+                    stage.probe("web");
+                    stage.play(Duration::from_millis(30));
+                    step(&mut stage);
+                }
+                stage.fails("web", true);
+                stage.play(secs(1800));
+                assert_displaced(&stage);
+                stage.assert_quiet();
+                comes_back(&mut stage, n % 2 == 0);
+                assert!(stage.notices.is_empty(), "{n} {closes_after}\n{}", stage.timeline());
+            }
+        }
+    }
+}
+
+/// The renewal ends and the service is started again, told in this order or the other.
+fn comes_back(stage: &mut Stage, renew_first: bool) {
+    if renew_first {
+        stage.reads("renew", ended);
+    }
+    stage.play(Duration::from_millis(40));
+    stage.reads("web", to_be_started);
+    stage.reads("web", up);
+    stage.play(Duration::from_millis(40));
+    if !renew_first {
+        stage.reads("renew", ended);
+    }
+    stage.play(secs(5));
+    stage.fails("web", false);
+    stage.play(secs(60));
+    assert_eq!(stage.health("web"), Health::Passing, "{}", stage.timeline());
+    stage.assert_quiet();
+}
+
+#[test]
+fn whoever_answers_meanwhile_is_not_the_unit() {
+    let mut stage = begin(touchy());
+    stage.reads("renew", to_be_started);
+    stage.unanswered = true;
+    stage.probe("web");
+    stage.reads("web", stopping);
+    stage.reads("web", stopped);
+    stage.reads("renew", activating);
+    stage.unanswered = false;
+    stage.play(secs(120));
+    assert_displaced(&stage);
+    // One that began while the other had the port, and is heard of when it has no more.
+    stage.unanswered = true;
+    stage.play(secs(35));
+    stage.reads("renew", ended);
+    stage.reads("web", up);
+    stage.fails("web", true);
+    stage.unanswered = false;
+    stage.play(secs(2));
+    stage.fails("web", false);
+    stage.play(secs(60));
+    assert_eq!(stage.health("web"), Health::Passing);
+    stage.assert_quiet();
+}
+
+#[test]
+fn after_an_hour_it_counts_as_down_and_comes_back() {
+    let mut stage = displaced(check("web", "web.service"));
+    stage.play(secs(3600 - 15));
+    assert_displaced(&stage);
+    stage.assert_quiet();
+    stage.play(secs(10));
+    assert_eq!(stage.health("web"), Health::Down);
+    assert_eq!(stage.jobs.len(), 1, "the administrator said that an hour is enough");
+    stage.reads("renew", ended);
+    stage.job_ends(JobResult::Done, up);
+    stage.fails("web", false);
+    stage.play(secs(5));
+    assert_eq!(stage.told("web"), [Down, Recovered]);
+    let cause = &stage.notices[0].cause;
+    assert_eq!(cause, "unit has been displaced by renew.service for 1h (after_displaced is over)");
+}
+
+#[test]
+fn the_hour_may_be_another_time_or_for_ever_or_nothing() {
+    for (after, jobs) in
+        [(AfterStop::After(secs(120)), 1), (AfterStop::Never, 0), (AfterStop::After(Duration::ZERO), 1)]
+    {
+        let mut check = check("web", "web.service");
+        check.recovery.after_displaced = after;
+        let mut stage = begin(check);
+        stage.fails("web", true);
+        stage.reads("renew", to_be_started);
+        stage.reads("web", stopping);
+        stage.reads("web", stopped);
+        stage.reads("renew", activating);
+        stage.play(secs(119));
+        let early = usize::from(after == AfterStop::After(Duration::ZERO));
+        assert_eq!(stage.jobs.len(), early, "{after:?}\n{}", stage.timeline());
+        stage.play(secs(86_400));
+        assert_eq!(stage.jobs.len(), jobs, "{after:?}");
+    }
+}
+
+#[test]
+fn what_does_not_come_back_within_its_grace_is_down() {
+    let mut stage = displaced(check("web", "web.service"));
+    stage.play(secs(600));
+    stage.reads("renew", ended);
+    stage.play(secs(29));
+    assert_displaced(&stage);
+    stage.assert_quiet();
+    stage.play(secs(2));
+    assert_eq!(stage.health("web"), Health::Down);
+    assert_eq!(stage.jobs.len(), 1, "not after five minutes more");
+    stage.job_ends(JobResult::Done, up);
+    stage.fails("web", false);
+    stage.play(secs(60));
+    assert_eq!(stage.told("web"), [Down, Recovered]);
+    let cause = &stage.notices[0].cause;
+    assert_eq!(cause, "unit was displaced by renew.service, which ended 30s ago, and has not come back");
+    // The next time is another time.
+    stage.reads("renew", to_be_started);
+    stage.reads("web", stopped);
+    stage.fails("web", true);
+    stage.play(secs(3000));
+    assert_displaced(&stage);
+    assert_eq!(stage.jobs.len(), 1);
+}
+
+#[test]
+fn a_start_that_fails_after_it_is_a_failure_at_once() {
+    let mut stage = displaced(check("web", "web.service"));
+    stage.reads("renew", ended);
+    stage.reads("web", |state| activating(found_down(state)));
+    stage.play(secs(1));
+    stage.reads("web", killed);
+    assert_eq!((stage.health("web"), stage.jobs.len()), (Health::Down, 1), "{}", stage.timeline());
+}
+
+#[test]
+fn what_somebody_had_stopped_before_stays_stopped_by_somebody() {
+    let mut stage = begin(check("web", "web.service"));
+    stage.reads("web", stopping);
+    stage.reads("web", stopped);
+    stage.fails("web", true);
+    stage.play(secs(60));
+    stage.reads("renew", to_be_started);
+    stage.reads("renew", activating);
+    stage.play(secs(20));
+    assert!(matches!(stage.health("web"), Health::Stopped { .. }), "{:?}", stage.health("web"));
+    stage.reads("renew", ended);
+    stage.play(secs(200));
+    assert!(matches!(stage.health("web"), Health::Stopped { .. }), "{:?}", stage.health("web"));
+    stage.assert_quiet();
+    // And when that is no longer respected, it is still no moment for a restart while the other one is up.
+    stage.reads("renew", activating);
+    stage.play(secs(300));
+    assert_displaced(&stage);
+    stage.assert_quiet();
+    stage.reads("renew", ended);
+    stage.play(secs(31));
+    assert_eq!(stage.jobs.len(), 1);
+}
+
+#[test]
+fn a_unit_that_was_down_already_is_not_restarted_into_the_others_work() {
+    let mut check = check("web", "web.service");
+    check.alert.after = secs(600);
+    let mut stage = begin(check);
+    stage.fails("web", true);
+    stage.reads("web", killed);
+    stage.job_ends(JobResult::Failed, killed);
+    assert_eq!(stage.jobs.len(), 1);
+    stage.reads("renew", to_be_started);
+    stage.reads("renew", activating);
+    stage.play(secs(1200));
+    assert_displaced(&stage);
+    assert_eq!(stage.jobs.len(), 1);
+    stage.reads("renew", ended);
+    stage.reads("web", up);
+    stage.fails("web", false);
+    stage.play(secs(60));
+    assert_eq!((stage.health("web"), stage.told("web")), (Health::Passing, vec![]));
+}
+
+#[test]
+fn no_job_stops_what_is_up_beside_a_unit() {
+    // Both run: somebody has started them past their dependencies.
+    let mut stage = begin(check("web", "web.service"));
+    stage.reads("renew", activating);
+    stage.play(secs(86_400));
+    assert_eq!(stage.health("web"), Health::Passing);
+    stage.fails("web", true);
+    stage.play(secs(300));
+    assert_eq!((stage.health("web"), stage.jobs.len(), stage.told("web")), (Health::Down, 0, vec![Down]));
+    assert!(stage.notices[0].next.contains("would stop renew.service"), "{}", stage.notices[0].next);
+    // It ends, and the hour begins only now.
+    stage.reads("web", killed);
+    stage.play(secs(1800));
+    assert_displaced(&stage);
+    assert_eq!(stage.jobs.len(), 0);
+    stage.reads("renew", ended);
+    stage.play(secs(31));
+    assert_eq!(stage.jobs.len(), 1);
+}
+
+#[test]
+fn what_is_needed_may_be_displaced_as_well() {
+    let graph: &[(&str, &[&str], &[&str])] =
+        &[("web", &["base"], &[]), ("base", &[], &["rival"]), ("rival", &[], &[])];
+    let mut stage = Stage::before(vec![check("web", "web.service")], graph);
+    stage.becomes("rival", ended);
+    stage.tell_all();
+    stage.play(secs(60));
+    stage.reads("rival", to_be_started);
+    stage.fails("web", true);
+    stage.reads("web", stopped);
+    stage.reads("base", stopped);
+    stage.reads("rival", activating);
+    stage.play(secs(1800));
+    stage.assert_quiet();
+    let health = stage.health("web");
+    assert!(matches!(&health, Health::Displaced { by, .. } if by.as_str() == "rival.service"), "{health:?}");
+}
+
+#[test]
+fn the_daemons_next_life_knows_it_and_since_when() {
+    let mut stage = displaced(check("web", "web.service"));
+    stage.play(secs(1800));
+    stage.becomes("web", found_down);
+    stage.daemon_dies(secs(5));
+    stage.play(secs(1));
+    stage.tell_all();
+    stage.play(secs(60));
+    assert_displaced(&stage);
+    stage.assert_quiet();
+    stage.play(secs(1800));
+    assert_eq!(stage.jobs.len(), 1, "an hour after it began\n{}", stage.timeline());
+
+    // It ends while the daemon is away.
+    let mut stage = displaced(check("web", "web.service"));
+    stage.becomes("web", found_down);
+    stage.becomes("renew", ended);
+    stage.daemon_dies(secs(600));
+    stage.tell_all();
+    stage.play(secs(25));
+    assert_displaced(&stage);
+    stage.assert_quiet();
+    stage.play(secs(10));
+    assert_eq!(stage.jobs.len(), 1);
+}
+
+#[test]
+fn a_unit_found_down_waits_for_the_readings_around_it() {
+    for settings in [touchy(), check("web", "web.service")] {
+        let mut stage = Stage::before(vec![settings.clone()], GRAPH);
+        stage.becomes("web", found_down);
+        stage.becomes("renew", activating);
+        stage.now.wall = stage.now.wall.after(secs(86_400));
+        stage.fails("web", true);
+        stage.read("web");
+        stage.play(Duration::from_millis(100));
+        stage.assert_quiet();
+        stage.read("renew");
+        stage.play(secs(1800));
+        assert_displaced(&stage);
+        stage.assert_quiet();
+
+        // But not for ever, where the other cannot be read.
+        let mut stage = Stage::before(vec![settings], GRAPH);
+        stage.becomes("web", found_down);
+        stage.now.wall = stage.now.wall.after(secs(86_400));
+        stage.fails("web", true);
+        stage.read("web");
+        stage.play(secs(32));
+        assert_eq!(stage.jobs.len(), 1, "{}", stage.timeline());
+    }
+}

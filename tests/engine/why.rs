@@ -1,0 +1,187 @@
+//! Rule 16: what was decided is explained, and why.
+
+use std::time::Duration;
+
+use stealthcheck::check::{Check, CheckName};
+use stealthcheck::engine::Event;
+use stealthcheck::status::{Explanation, Topic};
+use stealthcheck::unit::{JobResult, LoadState, UnitState};
+
+use super::rules::check;
+use super::stage::{Stage, activating, ended, killed, secs, stopped, stopping, to_be_started, up};
+
+const ONE: &[(&str, &[&str], &[&str])] = &[("web", &[], &["renew"]), ("renew", &[], &[])];
+
+fn stage(check: Check) -> Stage {
+    let mut stage = Stage::before(vec![check], ONE);
+    stage.becomes("renew", ended);
+    stage.tell_all();
+    stage.play(secs(60));
+    stage
+}
+
+fn why(stage: &Stage) -> Explanation {
+    stage.engine.why(stage.now, &CheckName::new("web").unwrap()).unwrap()
+}
+
+/// What holds now, a line each.
+fn now(stage: &Stage) -> Vec<String> {
+    why(stage).now.into_iter().map(|reason| format!("{}: {}", reason.topic, reason.text)).collect()
+}
+
+/// What was decided, a line each.
+fn trail(stage: &Stage) -> Vec<String> {
+    let line = |decision: stealthcheck::status::Decision| match decision.count {
+        1 => format!("{}: {}", decision.topic, decision.text),
+        n => format!("{n} × {}: {}", decision.topic, decision.text),
+    };
+    why(stage).trail.into_iter().map(line).collect()
+}
+
+fn holds(stage: &Stage, sentence: &str) {
+    let now = now(stage);
+    assert!(now.iter().any(|line| line.contains(sentence)), "{sentence}: {now:#?}\n{}", stage.timeline());
+}
+
+#[test]
+fn where_nothing_happens_nothing_is_kept() {
+    let mut stage = stage(check("web", "web.service"));
+    stage.play(secs(86_400));
+    assert_eq!(trail(&stage), Vec::<String>::new());
+    let now = now(&stage);
+    assert_eq!(now.len(), 4, "{now:#?}");
+    assert!(now[0].starts_with("seen: it passed ") && now[0].ends_with(" in a row: 200 OK"), "{}", now[0]);
+    assert_eq!(now[1], "unit: web.service is active (running)");
+    assert_eq!(now[2], "recovery: if it went down, systemd would be asked for a restart");
+    assert_eq!(now[3], "notice: mails would go to ops@example.org");
+    assert!(stage.engine.why(stage.now, &CheckName::new("none").unwrap()).is_none());
+}
+
+#[test]
+fn an_incident_is_told_from_its_first_failure_to_its_end() {
+    let mut stage = stage(check("web", "web.service"));
+    stage.fails("web", true);
+    stage.play(secs(18));
+    holds(&stage, "failures in a row count, 3 make it down (fail_after)");
+    stage.play(secs(10));
+    holds(&stage, "a failure does not count: the restart job is under way");
+    stage.job_ends(JobResult::Done, up);
+    stage.play(secs(10));
+    holds(&stage, "a failure does not count for 20s more: the unit may come up after the restart (grace)");
+    stage.play(secs(25));
+    let second = stage.jobs.len();
+    assert_eq!(second, 2, "{}", stage.timeline());
+    stage.job_ends(JobResult::Failed, killed);
+    holds(&stage, "next: restart in 20s (attempt 3); attempts keep their distance (backoff)");
+    stage.reads("web", up);
+    stage.fails("web", false);
+    stage.play(secs(5));
+    let trail = trail(&stage);
+    let expected = [
+        "2 × seen: a failure: connection refused",
+        "incident: down: connection refused",
+        "recovery: asked systemd for a restart of web.service (attempt 1)",
+        "seen: a failure did not count (connection refused): the restart job is under way",
+        "recovery: the restart job (attempt 1) ended: done",
+        "seen: a failure did not count (connection refused): the unit may come up after the restart (grace)",
+        "notice: mail `down` to ops@example.org",
+        "recovery: attempt 1 did not help: connection refused",
+        "recovery: asked systemd for a restart of web.service (attempt 2)",
+        "recovery: the restart job (attempt 2) ended: failed",
+        "recovery: attempt 2 did not help: the job ended as failed",
+        "incident: well again, after 2 recovery attempts",
+        "notice: mail `recovered` to ops@example.org",
+    ];
+    let mut at = trail.iter();
+    for line in expected {
+        let line_without_count = line.trim_start_matches("2 × ");
+        assert!(at.any(|told| told.ends_with(line_without_count)), "{line}: {trail:#?}");
+    }
+    assert!(trail.len() <= 24);
+}
+
+#[test]
+fn what_is_not_done_has_its_reason() {
+    let mut stage = stage(check("web", "web.service"));
+    stage.fails("web", true);
+    stage.reads("web", |state| UnitState { load: LoadState::Masked, ..state });
+    stage.play(secs(60));
+    holds(&stage, "no recovery: the unit is masked");
+    assert!(
+        trail(&stage).contains(&"recovery: no recovery: the unit is masked".to_owned()),
+        "{:#?}",
+        trail(&stage)
+    );
+
+    let mut stage = self::stage(check("web", "web.service"));
+    stage.reads("web", stopping);
+    stage.reads("web", stopped);
+    stage.play(secs(100));
+    holds(&stage, "left alone for 3m 20s more: somebody stopped the unit (after_stop)");
+    assert_eq!(trail(&stage), ["aside: somebody stopped web.service: respected for 5m"]);
+
+    let mut stage = self::stage(check("web", "web.service"));
+    stage.reads("renew", to_be_started);
+    stage.reads("web", stopping);
+    stage.reads("web", stopped);
+    stage.reads("renew", activating);
+    stage.play(secs(60));
+    holds(
+        &stage,
+        "renew.service, which the unit conflicts with, is up; a restart would stop it (after_displaced)",
+    );
+    assert_eq!(trail(&stage), ["aside: web.service made room for renew.service: left alone for 1h"]);
+
+    let mut silent = check("web", "web.service");
+    silent.alert.off = true;
+    silent.recovery.ladder.clear();
+    let mut stage = self::stage(silent);
+    stage.reads("web", killed);
+    holds(&stage, "nothing is done: no recovery is configured");
+    holds(&stage, "nobody is told (alert.off)");
+
+    let mut late = check("web", "web.service");
+    late.alert.after = secs(600);
+    let mut stage = self::stage(late);
+    stage.reads("web", killed);
+    holds(&stage, "nobody was told yet; a mail goes to ops@example.org in 10m");
+}
+
+#[test]
+fn what_is_done_to_a_unit_is_in_the_trail_of_all_its_checks() {
+    let checks = vec![check("page", "web.service"), check("web", "web.service")];
+    let mut stage = Stage::before(checks, ONE);
+    stage.becomes("renew", ended);
+    stage.tell_all();
+    stage.play(secs(60));
+    stage.reads("web", killed);
+    assert!(
+        trail(&stage).contains(
+            &"recovery: asked systemd for a restart of web.service (attempt 1), for page".to_owned()
+        ),
+        "{:#?}",
+        trail(&stage)
+    );
+}
+
+#[test]
+fn it_is_bounded_and_outlives_the_daemon_and_a_new_configuration() {
+    let mut stage = stage(check("web", "web.service"));
+    stage.fails("web", true);
+    stage.reads("web", killed);
+    for _ in 0..100 {
+        stage.play(secs(301));
+        stage.job_ends(JobResult::Failed, killed);
+    }
+    let before = trail(&stage);
+    assert_eq!(before.len(), 24);
+    stage.daemon_dies(Duration::from_secs(1));
+    let after = trail(&stage);
+    assert!(after.len() >= 12, "{after:#?}");
+    assert_eq!(after[..12], before[12..]);
+    let mut changed = check("web", "web.service");
+    changed.schedule.every = secs(10);
+    stage.tell(Event::Configured(vec![changed]));
+    assert_eq!(trail(&stage)[..12], before[12..]);
+    assert!(why(&stage).trail.iter().any(|decision| decision.topic == Topic::Recovery));
+}
