@@ -8,6 +8,7 @@ mod edges;
 mod jobs;
 mod random;
 mod rules;
+mod samples;
 mod stage;
 mod usage;
 mod why;
