@@ -8,5 +8,6 @@ mod edges;
 mod random;
 mod rules;
 mod stage;
+mod taken_down;
 mod why;
 mod world;
