@@ -66,7 +66,7 @@ use crate::check::CheckName;
 use crate::notice::{Notice, NoticeId};
 use crate::time::{Mono, Now};
 use crate::unit::{ActiveState, LoadState, ManagerState, UnitName, UnitState};
-use crate::verdict::Health;
+use crate::verdict::{Health, Observation, Seen};
 
 /// The core's whole state.
 #[derive(Debug, Default)]
@@ -114,9 +114,14 @@ impl Engine {
             }
             Event::NoticeDelivered(id) => self.notice_delivered(&id),
         }
-        self.settle_stirred(now, &mut out);
-        self.run_due(now, &mut out);
-        self.settle_stirred(now, &mut out);
+        // What is due may stir up what needs it, which is then due itself, along the longest way through the graph.
+        for _ in 0..=self.units.len() {
+            self.settle_stirred(now, &mut out);
+            self.run_due(now, &mut out);
+            if self.stirred.is_empty() && self.wakeups.earliest().is_none_or(|at| at > now.mono) {
+                break;
+            }
+        }
         self.remember(now, &out);
         out
     }
@@ -282,15 +287,23 @@ impl Engine {
         let Some(state) = self.checks.get_mut(name) else { return };
         let watch = state.check.unit.as_ref().and_then(|unit| self.units.get(unit));
         let health = state.health(now, watch);
-        if health == state.shown {
+        if health == state.shown
+            || watch.and_then(|watch| watch.stop_shown_from()).is_some_and(|at| now.mono < at)
+        {
             return;
         }
         if health.word() != state.shown.word() {
             state.since = now.wall;
         }
         let from = std::mem::replace(&mut state.shown, health.clone());
-        let because =
-            state.history.last().map_or_else(String::new, |seen| seen.observation.text().to_owned());
+        let passes = |seen: &Seen| matches!(seen.observation, Observation::Passing { .. });
+        let because = match state.history.last() {
+            // What was seen while it was left alone does not count.
+            last if health == Health::Passing && !last.is_some_and(passes) => {
+                "no failure counts against it".to_owned()
+            }
+            last => last.map_or_else(String::new, |seen| seen.observation.text().to_owned()),
+        };
         let incident = state.incident.as_ref().map(|incident| &incident.id);
         let what = What::Health { from, to: health, because };
         out.push(changed(Some(name), state.check.unit.as_ref(), incident, what));

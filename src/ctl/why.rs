@@ -135,8 +135,8 @@ mod tests {
             \x20 10:59:30 – 10:59:40  seen      a failure: refused (3 times)\n\
             \x20 10:59:51             incident  down: refused\n";
         assert_eq!(told, expected);
-        let narrow = text(&explanation, &style(Some(40)));
-        assert!(narrow.lines().all(|line| width(line) <= 45), "{narrow}");
+        let narrow = text(&explanation, &style(Some(60)));
+        assert!(narrow.lines().all(|line| width(line) <= 60), "{narrow}");
         explanation.trail.clear();
         assert!(text(&explanation, &style(None)).ends_with("since it is watched.\n"));
     }

@@ -33,7 +33,8 @@ impl Engine {
             let attempt = watch.and_then(|watch| outlook::next_look(state, watch)).filter(later);
             let aside_ends = aside.and_then(|aside| aside.ends());
             let placed = watch.and_then(|watch| watch.placed_by());
-            [Some(probe), aside_ends, tell, attempt, placed].into_iter().flatten().min()
+            let shown = watch.and_then(|watch| watch.stop_shown_from()).filter(later);
+            [Some(probe), aside_ends, tell, attempt, placed, shown].into_iter().flatten().min()
         };
         self.wakeups.set(name, at);
     }

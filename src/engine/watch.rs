@@ -27,6 +27,9 @@ pub(super) const CRASH_QUIET: Duration = Duration::from_secs(120);
 /// with a reload of its files takes seconds, and after 25 s (libdbus's own patience) it is given up.
 const PLACED_WITHIN: Duration = Duration::from_secs(30);
 
+/// See [`UnitWatch::stop_shown_from`]: many times what a bus needs, and short for a person.
+const STOP_TOLD_AFTER: Duration = Duration::from_millis(500);
+
 /// What the state of a unit means here.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Condition {
@@ -239,6 +242,14 @@ impl UnitWatch {
     pub(super) fn reason_may_follow(&self) -> Duration {
         let related = self.state.as_ref().is_some_and(|state| state.relations.is_some());
         if related { Duration::from_secs(2) } else { Duration::ZERO }
+    }
+
+    /// A stop is told as somebody's wish only then: the unit may have made room for another, or gone down with one, and
+    /// that one's reading is under way.
+    pub(super) fn stop_shown_from(&self) -> Option<Mono> {
+        let (since, _) = self.stopped.filter(|_| self.condition == Condition::Stopped)?;
+        let unexplained = self.displaced.is_none() && self.blocked.is_none();
+        (unexplained && !self.reason_may_follow().is_zero()).then(|| since.after(STOP_TOLD_AFTER))
     }
 
     fn judge(&self, state: &UnitState, expected_up: bool) -> Condition {

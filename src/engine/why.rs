@@ -198,7 +198,12 @@ fn notices(now: Now, state: &CheckState, watch: Option<&UnitWatch>) -> String {
             }
             _ => String::new(),
         };
-        return format!("{} mails to {to}, {waiting} of them not delivered yet{next}", incident.asked);
+        let mails = match incident.asked {
+            1 => "1 mail".to_owned(),
+            n => format!("{n} mails"),
+        };
+        let late = if waiting > 0 { format!(", {waiting} not delivered yet") } else { String::new() };
+        return format!("{mails} to {to}{late}{next}");
     }
     if state.aside(now, watch).is_some() {
         return "nobody is told while it is left alone".to_owned();

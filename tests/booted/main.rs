@@ -22,6 +22,8 @@ mod guard;
 mod guard_ctl;
 #[path = "guard_daemon.rs"]
 mod guard_daemon;
+#[path = "guard_graph.rs"]
+mod guard_graph;
 #[path = "guard_jobs.rs"]
 mod guard_jobs;
 #[path = "guard_mail.rs"]

@@ -11,17 +11,17 @@ use stealthcheck::verdict::Health;
 use super::rules::check;
 use super::stage::{Stage, activating, found_down, killed, secs, stopped, stopping, up};
 
-type Graph = &'static [(&'static str, &'static [&'static str], &'static [&'static str])];
+pub type Graph = &'static [(&'static str, &'static [&'static str], &'static [&'static str])];
 
-const TWO: Graph = &[("app", &["db"], &[]), ("db", &[], &[])];
+pub const TWO: Graph = &[("app", &["db"], &[]), ("db", &[], &[])];
 /// Through a unit that nobody guards.
 const MIDDLE: Graph = &[("app", &["pool"], &[]), ("db", &[], &[]), ("pool", &["db"], &[])];
 
-fn two() -> Vec<Check> {
+pub fn two() -> Vec<Check> {
     vec![check("app", "app.service"), check("db", "db.service")]
 }
 
-fn blocked_by(stage: &Stage, check: &str, root: &str) {
+pub fn blocked_by(stage: &Stage, check: &str, root: &str) {
     let health = stage.health(check);
     assert!(
         matches!(&health, Health::Blocked { by, .. } if *by == super::stage::unit(root)),
@@ -145,73 +145,6 @@ fn an_incident_that_was_told_goes_silent_and_ends_or_goes_on_after() {
             assert_eq!((stage.health("app"), jobs), (Health::Down, 2), "{}", stage.timeline());
         }
     }
-}
-
-/// What is bound to the database is stopped by systemd with it, in this order of readings or the other.
-fn bound(app_first: bool) -> Stage {
-    let mut stage = Stage::new(two(), TWO);
-    stage.fails("app", true);
-    stage.fails("db", true);
-    if app_first {
-        stage.reads("app", stopping);
-        stage.reads("app", stopped);
-        stage.play(Duration::from_millis(100));
-    }
-    stage.reads("db", killed);
-    if !app_first {
-        stage.play(Duration::from_millis(100));
-        stage.reads("app", stopping);
-        stage.reads("app", stopped);
-    }
-    stage.play(secs(1));
-    blocked_by(&stage, "app", "db");
-    stage
-}
-
-#[test]
-fn what_systemd_stopped_with_it_is_brought_back_after_it_in_silence() {
-    for app_first in [true, false] {
-        for after_stop in [AfterStop::Never, AfterStop::After(Duration::ZERO), AfterStop::After(secs(300))] {
-            let mut stage = bound(app_first);
-            let mut checks = two();
-            checks[0].recovery.after_stop = after_stop;
-            stage.tell(Event::Configured(checks));
-            stage.play(secs(4));
-            stage.job_ends(JobResult::Done, up);
-            stage.fails("db", false);
-            stage.play(secs(29));
-            assert_eq!(stage.jobs.len(), 1);
-            stage.play(secs(3));
-            assert_eq!(stage.jobs.last().unwrap().0, "restart app.service", "{}", stage.timeline());
-            stage.job_ends(JobResult::Done, up);
-            stage.fails("app", false);
-            stage.play(secs(60));
-            assert_eq!((stage.health("app"), stage.told("app")), (Health::Passing, vec![]));
-            assert_eq!(stage.told("db"), [Down, Recovered]);
-        }
-    }
-}
-
-#[test]
-fn what_cannot_be_brought_back_after_it_is_told() {
-    let mut stage = bound(true);
-    stage.job_ends(JobResult::Done, up);
-    stage.fails("db", false);
-    stage.play(secs(40));
-    assert_eq!(stage.jobs.len(), 2);
-    assert_eq!(stage.told("app"), []);
-    stage.job_ends(JobResult::Failed, killed);
-    stage.play(secs(1));
-    assert_eq!(stage.told("app"), [Down]);
-    let cause = &stage.notices.last().unwrap().cause;
-    assert_eq!(cause, "unit went down with db.service, which has been well for 30s, and has not come back");
-
-    // Also where the job does not end.
-    let mut stage = bound(true);
-    stage.job_ends(JobResult::Done, up);
-    stage.fails("db", false);
-    stage.play(secs(180));
-    assert_eq!(stage.told("app"), [Down], "{}", stage.timeline());
 }
 
 #[test]
@@ -394,16 +327,6 @@ fn the_daemons_next_life_keeps_the_silence() {
         assert_eq!(stage.told("app"), []);
         assert!(stage.jobs[jobs..].iter().all(|(job, _)| job == "restart db.service"), "{:?}", stage.jobs);
     }
-    // What went down with it is still known to have done so.
-    let mut stage = bound(true);
-    stage.becomes("app", found_down);
-    stage.becomes("db", up);
-    stage.daemon_dies(secs(2));
-    stage.fails("db", false);
-    stage.tell_all();
-    stage.play(secs(100));
-    assert_eq!(stage.jobs.last().unwrap().0, "restart app.service", "{}", stage.timeline());
-    assert_eq!(stage.told("app"), []);
 }
 
 #[test]

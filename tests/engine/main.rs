@@ -10,6 +10,7 @@ mod random;
 mod rules;
 mod samples;
 mod stage;
+mod taken_down;
 mod usage;
 mod why;
 mod world;

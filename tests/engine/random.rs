@@ -32,6 +32,7 @@ enum Fault {
     Reconfigure,
     SlowJobs(u64),
     Burn(usize, u64),
+    Displace { unit: usize, seconds: u64, comes_back: bool, rival_first: bool },
 }
 
 fn service() -> impl Strategy<Value = Service> {
@@ -45,6 +46,9 @@ fn fault() -> impl Strategy<Value = Fault> {
         4 => (unit.clone(), any::<bool>()).prop_map(|(u, f)| Fault::End(u, f)),
         2 => unit.clone().prop_map(Fault::OperatorStop),
         2 => unit.clone().prop_map(Fault::OperatorStart),
+        2 => (unit.clone(), 1..6000_u64, any::<bool>(), any::<bool>()).prop_map(
+            |(unit, seconds, comes_back, rival_first)| Fault::Displace { unit, seconds, comes_back, rival_first }
+        ),
         1 => (unit.clone(), 1..7200_u64).prop_map(|(u, s)| Fault::Pause(u, s)),
         1 => unit.prop_map(Fault::Resume),
         1 => prop_oneof![
@@ -91,6 +95,9 @@ fn apply(world: &mut World, fault: &Fault) {
                 world.burn(&unit(*n), *percent);
             }
         }
+        Fault::Displace { unit: n, seconds, comes_back, rival_first } => {
+            world.displace(&unit(*n), Duration::from_secs(*seconds), *comes_back, *rival_first);
+        }
         Fault::SlowJobs(seconds) => world.job_takes = Duration::from_secs(*seconds),
     }
 }
@@ -102,6 +109,7 @@ proptest! {
     fn every_promise_holds_and_all_is_well_in_the_end(
         script in prop::collection::vec((1..900_000_u64, fault()), 1..40),
         shared in any::<bool>(),
+        circle in any::<bool>(),
     ) {
         // With `shared`, two checks speak for one unit.
         let last = if shared { "u2.service" } else { "u3.service" };
@@ -118,7 +126,13 @@ proptest! {
         checks[1].recovery.ladder = vec![Rung::Restart, Rung::Start];
         checks[1].schedule.pass_after = 3;
         checks[2].alert.after = Duration::from_secs(60);
-        let mut world = World::new(checks);
+        let unit = |n: usize| UnitName::new(&format!("u{n}.service")).unwrap();
+        // The first needs the second, or they need each other.
+        let mut needs = vec![(unit(0), unit(1))];
+        if circle {
+            needs.push((unit(1), unit(0)));
+        }
+        let mut world = World::with_needs(checks, needs);
         for (millis, fault) in &script {
             world.play(Duration::from_millis(*millis));
             apply(&mut world, fault);

@@ -72,7 +72,7 @@ fn an_incident_is_told_from_its_first_failure_to_its_end() {
     let second = stage.jobs.len();
     assert_eq!(second, 2, "{}", stage.timeline());
     stage.job_ends(JobResult::Failed, killed);
-    holds(&stage, "next: restart in 20s (attempt 3); attempts keep their distance (backoff)");
+    holds(&stage, "next: restart in 15s (attempt 3); attempts keep their distance (backoff)");
     stage.reads("web", up);
     stage.fails("web", false);
     stage.play(secs(5));
@@ -83,8 +83,8 @@ fn an_incident_is_told_from_its_first_failure_to_its_end() {
         "recovery: asked systemd for a restart of web.service (attempt 1)",
         "seen: a failure did not count (connection refused): the restart job is under way",
         "recovery: the restart job (attempt 1) ended: done",
-        "seen: a failure did not count (connection refused): the unit may come up after the restart (grace)",
         "notice: mail `down` to ops@example.org",
+        "seen: a failure did not count (connection refused): the unit may come up after the restart (grace)",
         "recovery: attempt 1 did not help: connection refused",
         "recovery: asked systemd for a restart of web.service (attempt 2)",
         "recovery: the restart job (attempt 2) ended: failed",

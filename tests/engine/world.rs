@@ -5,9 +5,11 @@
 
 mod faults;
 mod load;
+mod rivals;
 
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, BinaryHeap};
+use std::sync::Arc;
 use std::time::Duration;
 
 use stealthcheck::check::{Check, CheckName, Probe, Rung};
@@ -15,9 +17,11 @@ use stealthcheck::engine::{Action, AttemptId, Engine, Event, RunId};
 use stealthcheck::notice::{IncidentId, Notice, NoticeKind};
 use stealthcheck::time::{Mono, Now, Wall};
 use stealthcheck::unit::{
-    ActiveState, Job, JobKind, JobResult, LoadState, ManagerState, UnitName, UnitState,
+    ActiveState, Job, JobKind, JobResult, LoadState, ManagerState, Relations, UnitName, UnitState,
 };
 use stealthcheck::verdict::{Health, Observation};
+
+use rivals::{Rival, rival_of};
 
 /// How a simulated service behaves.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -52,6 +56,7 @@ enum Coming {
     Observed { check: CheckName, run: u64 },
     JobEnds { unit: UnitName, attempt: u64, restart: bool },
     OperatorJobEnds { unit: UnitName, up: bool },
+    RivalEnds { unit: UnitName, comes_back: bool },
     Spooled(stealthcheck::notice::NoticeId),
     Delivered(stealthcheck::notice::NoticeId),
 }
@@ -62,6 +67,10 @@ pub struct World {
     pub now: Now,
     pub checks: Vec<Check>,
     pub units: BTreeMap<UnitName, Unit>,
+    /// What conflicts with them.
+    pub rivals: BTreeMap<UnitName, Rival>,
+    /// Which of them needs which.
+    pub needs: Vec<(UnitName, UnitName)>,
     pub manager: ManagerState,
     pub notices: Vec<Notice>,
     pub log: Vec<String>,
@@ -82,7 +91,13 @@ pub const START: Duration = Duration::from_secs(1_000_000);
 
 impl World {
     pub fn new(checks: Vec<Check>) -> Self {
+        Self::with_needs(checks, vec![])
+    }
+
+    /// Each unit of the first kind needs that of the second; every unit has a rival.
+    pub fn with_needs(checks: Vec<Check>, needs: Vec<(UnitName, UnitName)>) -> Self {
         let mut units = BTreeMap::new();
+        let mut rivals = BTreeMap::new();
         for (n, unit) in checks.iter().filter_map(|check| check.unit.clone()).enumerate() {
             let state = UnitState {
                 load: LoadState::Loaded,
@@ -91,8 +106,14 @@ impl World {
                 result: "success".into(),
                 invocation_id: format!("{n:032x}"),
                 active_enter_usec: 1,
+                relations: Some(Arc::new(Relations {
+                    id: None,
+                    requires: needs.iter().filter(|(a, _)| *a == unit).map(|(_, b)| b.clone()).collect(),
+                    conflicts: vec![rival_of(&unit)],
+                })),
                 ..UnitState::default()
             };
+            rivals.insert(rival_of(&unit), Rival::new());
             let unit_ = Unit {
                 service: Service::Healthy,
                 state,
@@ -108,6 +129,8 @@ impl World {
             now: Now { mono: Mono(START), wall: Wall(1_795_000_000_000) },
             checks: checks.clone(),
             units,
+            rivals,
+            needs,
             manager: ManagerState::Running,
             notices: Vec::new(),
             log: Vec::new(),
@@ -145,7 +168,9 @@ impl World {
         self.log.iter().rev().take(120).rev().cloned().collect::<Vec<_>>().join("\n")
     }
 
-    fn perform(&mut self, actions: Vec<Action>) {
+    fn perform(&mut self, mut actions: Vec<Action>) {
+        // A job changes its unit at once, which is told from within here: what was wanted before that comes first.
+        actions.sort_by_key(|action| !matches!(action, Action::Probe { .. }));
         for action in actions {
             if !matches!(action, Action::Probe { .. } | Action::Remember) {
                 self.note(format!("{action:?}"));
@@ -188,6 +213,8 @@ impl World {
     fn start_job(&mut self, unit: UnitName, attempt: AttemptId, rung: &Rung) {
         let timeline = self.timeline();
         let takes = self.job_takes;
+        self.assert_the_graph_allows_a_job_on(&unit);
+        self.later(Duration::from_millis(1), Coming::RivalEnds { unit: unit.clone(), comes_back: false });
         let Some(target) = self.units.get_mut(&unit) else { panic!("a job on an unknown unit\n{timeline}") };
         assert!(target.our_job.is_none(), "two jobs of ours on {unit}\n{timeline}");
         assert!(target.state.job.is_none(), "a job on {unit}, on which there is one already\n{timeline}");
@@ -282,6 +309,7 @@ impl World {
             }
             Coming::JobEnds { unit, attempt, restart } => self.job_ends(&unit, AttemptId(attempt), restart),
             Coming::OperatorJobEnds { unit, up } => self.operator_job_ends(&unit, up),
+            Coming::RivalEnds { unit, comes_back } => self.rival_ends(&unit, comes_back),
             Coming::Spooled(id) => self.tell(Event::NoticeSpooled(id)),
             Coming::Delivered(id) => self.tell(Event::NoticeDelivered(id)),
         }
@@ -363,6 +391,7 @@ impl World {
     pub fn tell_all_units(&mut self) {
         for unit in self.units.keys().cloned().collect::<Vec<_>>() {
             self.tell_unit(&unit);
+            self.tell_rival(&unit);
         }
     }
 

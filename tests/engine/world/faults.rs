@@ -32,8 +32,15 @@ impl World {
     /// `systemctl stop`, `systemctl start`.
     pub fn operator(&mut self, unit: &UnitName, start: bool) {
         let usec = u64::try_from(self.now.wall.0).unwrap() * 1000;
+        let busy = |target: &super::Unit| target.our_job.is_some() || target.state.job.is_some();
+        if self.units.get(unit).is_none_or(busy) {
+            return;
+        }
+        if start {
+            self.rival_ends(unit, false);
+        }
         let Some(target) = self.units.get_mut(unit) else { return };
-        if target.our_job.is_some() || target.state.job.is_some() {
+        if busy(target) {
             return;
         }
         let kind = if start { JobKind::Start } else { JobKind::Stop };

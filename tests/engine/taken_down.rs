@@ -1,0 +1,93 @@
+//! Rule 9: what systemd stopped together with its root comes back with it.
+
+use std::time::Duration;
+
+use stealthcheck::check::AfterStop;
+use stealthcheck::engine::Event;
+use stealthcheck::notice::NoticeKind::{Down, Recovered};
+use stealthcheck::unit::JobResult;
+use stealthcheck::verdict::Health;
+
+use super::blocked::{TWO, blocked_by, two};
+use super::stage::{Stage, found_down, killed, secs, stopped, stopping, up};
+
+/// What is bound to the database is stopped by systemd with it, in this order of readings or the other.
+fn bound(app_first: bool) -> Stage {
+    let mut stage = Stage::new(two(), TWO);
+    stage.fails("app", true);
+    stage.fails("db", true);
+    if app_first {
+        stage.reads("app", stopping);
+        stage.reads("app", stopped);
+        stage.play(Duration::from_millis(100));
+    }
+    stage.reads("db", killed);
+    if !app_first {
+        stage.play(Duration::from_millis(100));
+        stage.reads("app", stopping);
+        stage.reads("app", stopped);
+    }
+    stage.play(secs(1));
+    blocked_by(&stage, "app", "db");
+    stage
+}
+
+#[test]
+fn what_systemd_stopped_with_it_is_brought_back_after_it_in_silence() {
+    for app_first in [true, false] {
+        for after_stop in [AfterStop::Never, AfterStop::After(Duration::ZERO), AfterStop::After(secs(300))] {
+            let mut stage = bound(app_first);
+            let mut checks = two();
+            checks[0].recovery.after_stop = after_stop;
+            stage.tell(Event::Configured(checks));
+            stage.play(secs(4));
+            stage.job_ends(JobResult::Done, up);
+            stage.fails("db", false);
+            stage.play(secs(29));
+            assert_eq!(stage.jobs.len(), 1);
+            stage.play(secs(3));
+            assert_eq!(stage.jobs.last().unwrap().0, "restart app.service", "{}", stage.timeline());
+            stage.job_ends(JobResult::Done, up);
+            stage.fails("app", false);
+            stage.play(secs(60));
+            assert_eq!((stage.health("app"), stage.told("app")), (Health::Passing, vec![]));
+            assert_eq!(stage.told("db"), [Down, Recovered]);
+        }
+    }
+}
+
+#[test]
+fn what_cannot_be_brought_back_after_it_is_told() {
+    let mut stage = bound(true);
+    stage.job_ends(JobResult::Done, up);
+    stage.fails("db", false);
+    stage.play(secs(40));
+    assert_eq!(stage.jobs.len(), 2);
+    assert_eq!(stage.told("app"), []);
+    stage.job_ends(JobResult::Failed, killed);
+    stage.play(secs(1));
+    assert_eq!(stage.told("app"), [Down]);
+    let cause = &stage.notices.last().unwrap().cause;
+    assert_eq!(cause, "unit went down with db.service, which has been well for 30s, and has not come back");
+
+    // Also where the job does not end.
+    let mut stage = bound(true);
+    stage.job_ends(JobResult::Done, up);
+    stage.fails("db", false);
+    stage.play(secs(180));
+    assert_eq!(stage.told("app"), [Down], "{}", stage.timeline());
+}
+
+#[test]
+fn the_daemons_next_life_knows_what_went_down_with_it() {
+    // What went down with it is still known to have done so.
+    let mut stage = bound(true);
+    stage.becomes("app", found_down);
+    stage.becomes("db", up);
+    stage.daemon_dies(secs(2));
+    stage.fails("db", false);
+    stage.tell_all();
+    stage.play(secs(100));
+    assert_eq!(stage.jobs.last().unwrap().0, "restart app.service", "{}", stage.timeline());
+    assert_eq!(stage.told("app"), []);
+}
