@@ -12,12 +12,15 @@
 //! state.rs    systemd's words into UnitState         jobs.rs    orders until they are answered; refusals
 //! session.rs  the loop on one connection             outbox.rs  what is still to be told
 //! signals.rs, answers.rs: its two inputs from the bus    watched.rs  what outlives a connection
+//! runs.rs     commands, from order to verdict        judge.rs   what the end of a run means
 //! ```
 
 mod answers;
 mod calls;
 mod jobs;
+mod judge;
 mod outbox;
+mod runs;
 mod session;
 mod signals;
 mod state;
@@ -33,6 +36,8 @@ use tokio::sync::{mpsc, oneshot, watch};
 use crate::check::Rung;
 use crate::engine::AttemptId;
 use crate::unit::{JobResult, ManagerState, UnitName, UnitState};
+use crate::verdict::Observation;
+use calls::Failure;
 use outbox::Outbox;
 use session::Ended;
 use watched::Watched;
@@ -79,6 +84,15 @@ pub enum Ask {
         unit: UnitName,
         /// Where the answer goes; a sentence where there is none.
         reply: oneshot::Sender<Result<UnitState, String>>,
+    },
+    /// Run the command of a unit of ours once ([`UnitName::of_probe`]).
+    Run {
+        /// The unit; it need not be watched.
+        unit: UnitName,
+        /// Its deadline, at which all its processes are killed.
+        timeout: Duration,
+        /// Where the verdict goes, a little after the deadline at the latest; dropped where the bus is lost meanwhile.
+        reply: oneshot::Sender<Observation>,
     },
 }
 
@@ -154,6 +168,9 @@ pub async fn run(
     }
 }
 
+/// The answer to a call.
+type Call<T> = Result<T, Failure>;
+
 /// What outlives a connection.
 struct Client {
     units: watch::Receiver<BTreeSet<UnitName>>,
@@ -197,6 +214,7 @@ impl Client {
             }
             // Whoever asked may have gone; then nobody misses the answer.
             Ask::Read { reply, .. } => drop(reply.send(Err(sentence))),
+            Ask::Run { reply, .. } => drop(reply.send(Observation::Unknown { reason: sentence })),
         }
     }
 

@@ -66,6 +66,10 @@ impl Session<'_> {
                 drop(reply.send(answer));
                 return Ok(());
             }
+            Done::Ran { unit } => {
+                self.runs.over(&unit);
+                return Ok(());
+            }
             Done::Listed { names, all, answer } => self.listed(names, all, answer),
             Done::Read { unit, answer } => self.read(unit, answer),
             Done::Kind { unit, id, kind } => {

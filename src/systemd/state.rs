@@ -30,6 +30,8 @@ pub(super) struct Properties {
     active_enter: Option<u64>,
     state_change: Option<u64>,
     description: Option<String>,
+    /// A service's own line of status, by sd_notify(3).
+    pub status_text: Option<String>,
 }
 
 impl Type for Properties {
@@ -82,6 +84,7 @@ impl<'de> Visitor<'de> for PropertiesVisitor {
                 "InactiveEnterTimestamp" => read.inactive_enter = value(&mut map)?,
                 "ActiveEnterTimestamp" => read.active_enter = value(&mut map)?,
                 "StateChangeTimestamp" => read.state_change = value(&mut map)?,
+                "StatusText" => read.status_text = value(&mut map)?,
                 "Description" => read.description = value(&mut map)?,
                 _ => {
                     map.next_value::<IgnoredAny>()?;
