@@ -64,13 +64,15 @@ impl Prober {
 
     /// Makes one attempt that ends within `timeout`. Dropping the future abandons it and closes what it opened.
     ///
-    /// Needs a tokio runtime with I/O and time. [`Probe::Unit`] is not for here: systemd's word comes over D-Bus.
+    /// Needs a tokio runtime with I/O and time. [`Probe::Unit`] and
+    /// [`Probe::Command`] are not for here: systemd's word comes over D-Bus, and it is systemd that runs commands.
     pub async fn run(&self, probe: &Probe, timeout: Duration) -> Observation {
         let attempt = Attempt::start(&self.tools, timeout);
         let work = async {
             match probe {
                 Probe::Http(probe) => http::run(probe, &attempt).await,
                 Probe::Tcp(probe) => tcp::run(probe, &attempt).await,
+                Probe::Command(_) => Err(Trouble::ours("a command is for systemd to run, not for a probe")),
                 Probe::Unit => Err(Trouble::ours("a unit's state is for systemd to tell, not for a probe")),
             }
         };

@@ -16,6 +16,7 @@
 
 mod act;
 mod clock;
+mod command;
 mod publish;
 mod requests;
 mod start;

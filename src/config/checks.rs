@@ -17,6 +17,7 @@ const KEYS: &[&str] = &[
     "unit",
     "http",
     "tcp",
+    "command",
     "every",
     "timeout",
     "retry",
@@ -57,6 +58,9 @@ pub(super) fn check(
     let unit = table.get("unit").and_then(|field| field.parsed(recover::UNIT, report, UnitName::new));
     let probe = probes::probe(&table, report);
     let schedule = defaults::schedule(&table, &common.defaults.schedule, report);
+    if let Some(Probe::Command(_)) = probe {
+        probes::command::bound_timeout(&table, schedule.timeout, report);
+    }
     let recovery = recover::recovery(&table, unit.as_ref(), common.defaults, report);
     if let (Some(Probe::Unit), Some(unit), None) = (&probe, &unit, table.get("recover"))
         && recovery.ladder.is_empty()

@@ -3,8 +3,10 @@
 //! In: a check's table. Out: its [`Probe`]. How the settings of a kind are written is in the file of that kind; a new
 //! kind is a file here and a line in [`KINDS`].
 
+pub(super) mod command;
 mod http;
 mod tcp;
+mod words;
 
 use std::sync::Arc;
 
@@ -22,11 +24,12 @@ type Reader = fn(&Field<'_>, &mut Report) -> Option<Probe>;
 const KINDS: &[(&str, Reader)] = &[
     ("http", |field, report| http::probe(field, report).map(|probe| Probe::Http(Arc::new(probe)))),
     ("tcp", |field, report| tcp::probe(field, report).map(|probe| Probe::Tcp(Arc::new(probe)))),
+    ("command", |field, report| command::probe(field, report).map(|probe| Probe::Command(Arc::new(probe)))),
 ];
 
 /// What a check without a probe and without a unit is told.
 pub(super) const NOTHING_TO_CHECK: &str =
-    "nothing to check: a check has a `unit`, or a probe (`http` or `tcp`), or both";
+    "nothing to check: a check has a `unit`, or a probe (`http`, `tcp` or `command`), or both";
 
 /// The probe of a check; `None` where it has none that could be used, which is in the report.
 pub(super) fn probe(table: &Table<'_>, report: &mut Report) -> Option<Probe> {

@@ -76,6 +76,7 @@ impl Supervisor {
         let internal = self.internal.clone();
         match (probe, unit) {
             (Probe::Unit, Some(unit)) => self.read_unit(check, run, unit, timeout, internal),
+            (Probe::Command(_), _) => self.run_command(check, run, timeout),
             (probe, _) => {
                 let prober = Arc::clone(&self.prober);
                 tokio::spawn(async move {
