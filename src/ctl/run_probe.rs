@@ -19,6 +19,7 @@ use rustix::process::{Pid, PidfdFlags, pidfd_open};
 
 use super::text::inert;
 use crate::service_manager;
+use crate::text::to_status;
 use crate::unit::signal_name;
 use output::Output;
 
@@ -46,7 +47,7 @@ pub(super) fn run_probe() -> ExitCode {
         let _ = writeln!(io::stderr(), "{}", not_run.sentence);
         (not_run.status, not_run.sentence)
     });
-    service_manager::status(&line);
+    service_manager::status(&to_status(&line));
     ExitCode::from(status)
 }
 

@@ -9,7 +9,7 @@ use super::calls::Failure;
 use super::jobs::{Order, refusal};
 use crate::check::Rung;
 use crate::engine::AttemptId;
-use crate::text::inert;
+use crate::text::{from_status, inert};
 use crate::unit::{ActiveState, JobResult, UnitName, UnitState};
 use crate::verdict::Observation;
 
@@ -109,7 +109,7 @@ pub(super) fn ended(
 /// The main process has ended.
 fn exited(unit: &UnitName, reading: &Reading, latency: Duration, manager: Manager) -> Observation {
     let UnitState { exit_code, exit_status: status, .. } = reading.state;
-    let line = inert(reading.status_text.trim(), LINE);
+    let line = inert(from_status(&reading.status_text).trim(), LINE);
     if exit_code != EXITED {
         let how = reading.state.describe_exit().unwrap_or_else(|| "nothing was run".to_owned());
         return unknown(format!("there is no verdict: {how} ({unit})"));
