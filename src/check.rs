@@ -13,7 +13,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::unit::UnitName;
 
-pub use probe::{HostPort, HttpProbe, Pattern, Probe, RanWithin, StatusSet, TcpProbe};
+pub use probe::{CommandProbe, HostPort, HttpProbe, Pattern, Probe, RanWithin, StatusSet, TcpProbe};
 pub use usage::{Percent, Size, UsageLimit, UsageProbe, UsedBy};
 
 /// The name of a check: 1 to 64 of `A-Z a-z 0-9 . _ - @ :`. It stands in mails, metrics and file names.

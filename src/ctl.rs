@@ -1,7 +1,8 @@
 //! `stealthctl`: what an administrator asks of the daemon and tells it.
 //!
 //! In: the command line, and the daemon's answers over D-Bus ([`crate::bus::client`]). Out: text and an exit code.
-//! It keeps no state, never acts on a unit itself, and starts nothing but a reload, which systemd does.
+//! It keeps no state, never acts on a guarded unit itself, and starts nothing but a reload, which systemd does.
+//! (`run-probe` is another thing: the process in the unit of a `command` probe, started by systemd.)
 //! What is drawn is drawn by pure functions ([`render`], [`detail`]); every failure is one sentence for the person who
 //! must act.
 
@@ -19,8 +20,10 @@ mod commands;
 pub mod detail;
 mod exit;
 pub mod page;
+mod probe_files;
 mod reload;
 pub mod render;
+mod run_probe;
 pub mod style;
 mod table;
 pub mod text;
@@ -32,6 +35,7 @@ mod tests;
 
 pub use exit::{Exit, Failure};
 
+use authorize::Places;
 use style::Colour;
 
 const EXIT_CODES: &str = "\
@@ -136,7 +140,13 @@ enum Command {
         /// Where to write
         #[arg(long, value_name = "FILE", default_value = "/run/stealthcheck.authorized")]
         output: PathBuf,
+        /// Where the command lines of `command` probes go [default: where stealthcheck-probe@.service reads them]
+        #[arg(long, value_name = "DIR")]
+        probes: Option<PathBuf>,
     },
+    /// Run the command of a check: what stealthcheck-probe@.service executes
+    #[command(hide = true)]
+    RunProbe,
 }
 
 #[derive(Debug, Default, Args)]
@@ -170,6 +180,10 @@ pub fn main() -> ExitCode {
             return exit.into();
         }
     };
+    if let Some(Command::RunProbe) = cli.command {
+        // Its exit code is the command's.
+        return run_probe::run_probe();
+    }
     match run(cli) {
         Ok(exit) => exit.into(),
         Err(failure) => {
@@ -199,8 +213,10 @@ fn run(cli: Cli) -> Result<Exit, Failure> {
             Command::Reload { direct: true } => reload::direct(bus).await,
             Command::Reload { direct: false } => reload::through_systemd(bus).await,
             Command::TestMail { to } => commands::test_mail(bus, &to).await,
-            Command::Authorize { config, output } => authorize::authorize(config, &output, bus).await,
-            Command::Validate { .. } => Ok(Exit::Ok),
+            Command::Authorize { config, output, probes } => {
+                authorize::authorize(config, Places { output, probes }, bus).await
+            }
+            Command::Validate { .. } | Command::RunProbe => Ok(Exit::Ok),
         }
     })
 }

@@ -65,7 +65,8 @@ impl Prober {
 
     /// Makes one attempt that ends within `timeout`. Dropping the future abandons it and closes what it opened.
     ///
-    /// Needs a tokio runtime with I/O and time. [`Probe::Unit`] is not for here: systemd's word comes over D-Bus.
+    /// Needs a tokio runtime with I/O and time. [`Probe::Unit`] and
+    /// [`Probe::Command`] are not for here: systemd's word comes over D-Bus, and it is systemd that runs commands.
     pub async fn run(&self, probe: &Probe, timeout: Duration) -> Observation {
         let attempt = Attempt::start(&self.tools, timeout);
         let work = async {
@@ -78,6 +79,7 @@ impl Prober {
                 Probe::Usage(_) => {
                     Err(Trouble::ours("what is used is seen in a row of samples, not by a probe"))
                 }
+                Probe::Command(_) => Err(Trouble::ours("a command is for systemd to run, not for a probe")),
             }
         };
         match timeout_at(attempt.deadline, work).await {

@@ -17,6 +17,7 @@
 
 mod act;
 mod clock;
+mod command;
 mod listener;
 mod publish;
 mod requests;

@@ -13,13 +13,16 @@
 //! edges.rs    systemd's graph into Relations
 //! session.rs  the loop on one connection             outbox.rs  what is still to be told
 //! signals.rs, answers.rs: its two inputs from the bus    watched.rs  what outlives a connection
+//! runs.rs     commands, from order to verdict        judge.rs   what the end of a run means
 //! ```
 
 mod answers;
 mod calls;
 mod edges;
 mod jobs;
+mod judge;
 mod outbox;
+mod runs;
 mod session;
 mod signals;
 mod state;
@@ -35,6 +38,8 @@ use tokio::sync::{mpsc, oneshot, watch};
 use crate::check::Rung;
 use crate::engine::AttemptId;
 use crate::unit::{JobResult, ManagerState, UnitName, UnitState, UnitUsage};
+use crate::verdict::Observation;
+use calls::Failure;
 use outbox::Outbox;
 use session::Ended;
 use watched::Watched;
@@ -88,6 +93,15 @@ pub enum Ask {
         unit: UnitName,
         /// Where the answer goes; a sentence where there is none.
         reply: oneshot::Sender<Result<UnitUsage, String>>,
+    },
+    /// Run the command of a unit of ours once ([`UnitName::of_probe`]).
+    Run {
+        /// The unit; it need not be watched.
+        unit: UnitName,
+        /// Its deadline, at which all its processes are killed.
+        timeout: Duration,
+        /// Where the verdict goes, a little after the deadline at the latest; dropped where the bus is lost meanwhile.
+        reply: oneshot::Sender<Observation>,
     },
 }
 
@@ -163,6 +177,9 @@ pub async fn run(
     }
 }
 
+/// The answer to a call.
+type Call<T> = Result<T, Failure>;
+
 /// What outlives a connection.
 struct Client {
     units: watch::Receiver<BTreeSet<UnitName>>,
@@ -207,6 +224,7 @@ impl Client {
             // Whoever asked may have gone; then nobody misses the answer.
             Ask::Read { reply, .. } => drop(reply.send(Err(sentence))),
             Ask::Usage { reply, .. } => drop(reply.send(Err(sentence))),
+            Ask::Run { reply, .. } => drop(reply.send(Observation::Unknown { reason: sentence })),
         }
     }
 

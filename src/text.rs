@@ -61,9 +61,32 @@ pub fn inert_bytes(bytes: &[u8], max: usize) -> String {
     inert(&String::from_utf8_lossy(&bytes[..enough]), max)
 }
 
+/// Stands for a backslash in a status text: U+FF3C FULLWIDTH REVERSE SOLIDUS.
+const STATUS_BACKSLASH: char = '＼';
+
+/// `text` for `STATUS=` of sd_notify(3). systemd takes a backslash there for the beginning of an escape, and drops it
+/// (`strv_split_newlines` in systemd's src/core/manager.c, seen with 252): another character stands for it.
+#[must_use]
+pub fn to_status(text: &str) -> String {
+    text.replace('\\', &STATUS_BACKSLASH.to_string())
+}
+
+/// What [`to_status`] was given, from a unit's `StatusText`.
+#[must_use]
+pub fn from_status(status: &str) -> String {
+    status.replace(STATUS_BACKSLASH, "\\")
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_status_text_has_no_backslash_and_gives_it_back() {
+        let text = inert("C:\\x \u{1b}[1m", 50);
+        assert!(!to_status(&text).contains('\\'), "{text}");
+        assert_eq!(from_status(&to_status(&text)), text);
+    }
 
     #[test]
     fn plain_text_stays_as_it_is() {

@@ -10,6 +10,8 @@ use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
+use crate::check::CheckName;
+
 pub use relations::Relations;
 pub use usage::UnitUsage;
 
@@ -65,6 +67,14 @@ impl UnitName {
             return Err(format!("`{name}` is a template; name an instance, such as `{stem}NAME.{suffix}`"));
         }
         Ok(Self(Arc::from(name)))
+    }
+
+    /// The unit that runs the `command` probe of a check: an instance of the package's template, named by the check.
+    /// Nothing is escaped, and so the unit file's `%i` is the check's name: all that can stand in that can stand in
+    /// an instance, and at its 64 characters the whole is short enough.
+    #[must_use]
+    pub fn of_probe(check: &CheckName) -> Self {
+        Self(Arc::from(format!("stealthcheck-probe@{check}.service")))
     }
 
     /// The name as text.
@@ -340,7 +350,8 @@ impl UnitState {
 }
 
 /// The usual name of a signal, ready to append: ` (KILL)`; empty for one that needs no name here.
-fn signal_name(signal: i32) -> &'static str {
+#[must_use]
+pub fn signal_name(signal: i32) -> &'static str {
     match signal {
         1 => " (HUP)",
         2 => " (INT)",
@@ -395,6 +406,16 @@ mod tests {
             assert!(error.contains(says), "{bad:?}: {error}");
         }
         assert!(UnitName::new(&format!("{}.service", "x".repeat(250))).is_err());
+    }
+
+    #[test]
+    fn every_check_has_a_unit_for_its_probe() {
+        let longest = format!("a@b:c.d_e-f{}", "x".repeat(53));
+        for name in ["disk", "A.b@c:d_e-f", "0", &longest] {
+            let unit = UnitName::of_probe(&CheckName::new(name).unwrap());
+            assert_eq!(unit.as_str(), format!("stealthcheck-probe@{name}.service"));
+            assert_eq!(UnitName::new(unit.as_str()), Ok(unit));
+        }
     }
 
     #[test]

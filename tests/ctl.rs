@@ -130,7 +130,10 @@ fn wrong_usage_has_the_code_of_sysexits() {
     {
         assert!(out.contains(word), "{word} is missing in {out}");
     }
-    assert!(!out.contains("authorize"), "what is for units only does not stand in the way of people");
+    assert!(
+        !out.contains("authorize") && !out.contains("run-probe"),
+        "what is for units only does not stand in the way of people"
+    );
 }
 
 #[test]
@@ -165,7 +168,9 @@ fn authorize_writes_what_is_permitted_and_leaves_it_when_the_configuration_is_re
     let output = directory.path().join("authorized");
     let target = output.to_str().unwrap();
     let authorize = |config: &str, output: &str| {
-        stealthctl(NOWHERE, &["authorize", "--config", config, "--output", output])
+        let probes = directory.path().join("probes");
+        let probes = probes.to_str().unwrap();
+        stealthctl(NOWHERE, &["authorize", "--config", config, "--output", output, "--probes", probes])
     };
     let good = write(directory.path(), "good.yaml", GOOD);
     ends(&authorize(&good, target), 0);
@@ -187,6 +192,80 @@ fn authorize_writes_what_is_permitted_and_leaves_it_when_the_configuration_is_re
     let nowhere = directory.path().join("no/such/directory");
     let (_, err) = ends(&authorize(&good, nowhere.to_str().unwrap()), 73);
     assert!(err.contains("cannot be written"), "{err}");
+}
+
+const COMMANDS: &str = "checks:\n  disk: { command: [check_disk, -w, 10%, \"it's\"] }\n  \
+                        \"a@b:c\": { command: \"true\" }\n  mosaic: { unit: mosaic.service }\n";
+
+#[test]
+fn authorize_hands_out_command_lines_to_their_units_only() {
+    let directory = tempfile::tempdir().unwrap();
+    let (list, probes) = (directory.path().join("authorized"), directory.path().join("probes"));
+    let authorize = |config: &str, more: &[&str]| {
+        let places = ["--output", list.to_str().unwrap(), "--probes", probes.to_str().unwrap()];
+        let arguments = [&["authorize", "--config", config], &places[..], more].concat();
+        stealthctl(NOWHERE, &arguments)
+    };
+    let mode = |path: &Path| std::fs::metadata(path).unwrap().permissions().mode() & 0o7777;
+    let files = || -> Vec<(String, String)> {
+        let entries = std::fs::read_dir(&probes).unwrap().map(|entry| entry.unwrap().path());
+        let mut files: Vec<_> = entries
+            .map(|path| {
+                assert_eq!(mode(&path), 0o600, "{}", path.display());
+                let name = path.file_name().unwrap().to_str().unwrap().to_owned();
+                (name, std::fs::read_to_string(&path).unwrap())
+            })
+            .collect();
+        files.sort();
+        files
+    };
+    let good = write(directory.path(), "good.yaml", COMMANDS);
+    let (out, err) = ends(&authorize(&good, &[]), 0);
+    assert!(out.is_empty() && err.is_empty(), "{out}{err}");
+    assert_eq!(mode(&probes), 0o700);
+    let own = |name: &str, words: &str| (name.to_owned(), words.to_owned());
+    let both = [own("a@b:c", "[\"true\"]"), own("disk", "[\"check_disk\",\"-w\",\"10%\",\"it's\"]")];
+    assert_eq!(files(), both);
+    let permitted = std::fs::read_to_string(&list).unwrap();
+    for line in ["restart stealthcheck-probe@disk.service\n", "stop stealthcheck-probe@a@b:c.service\n"] {
+        assert!(permitted.contains(line), "{permitted}");
+    }
+    assert!(!permitted.contains("probe@mosaic"), "{permitted}");
+
+    // A refused configuration changes nothing, and one that anybody may look into is closed again.
+    std::fs::set_permissions(&probes, std::fs::Permissions::from_mode(0o755)).unwrap();
+    let bad = write(directory.path(), "bad.yaml", "checks:\n  disk: { command: \"a | b\" }\n");
+    ends(&authorize(&bad, &[]), 78);
+    assert_eq!(files(), both);
+
+    // What is not configured any more goes, and what a killed writer left; in a user manager there is no list.
+    write(&probes, ".disk.4711", "half a fi");
+    std::fs::remove_file(&list).unwrap();
+    let less = write(directory.path(), "less.yaml", "checks:\n  disk: { command: \"other \" }\n");
+    ends(&authorize(&less, &["--user"]), 0);
+    assert_eq!(files(), [own("disk", "[\"other\"]")]);
+    assert_eq!(mode(&probes), 0o700);
+    assert!(!list.exists());
+    let none = write(directory.path(), "none.yaml", GOOD);
+    ends(&authorize(&none, &[]), 0);
+    assert!(files().is_empty());
+}
+
+#[test]
+fn a_users_command_lines_are_in_the_users_runtime_directory() {
+    let directory = tempfile::tempdir().unwrap();
+    let config = write(directory.path(), "stealthcheck.yaml", COMMANDS);
+    let authorize = |runtime: Option<&Path>| {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_stealthctl"));
+        command.args(["--user", "authorize", "--config", &config]).env_clear();
+        command.env("DBUS_SESSION_BUS_ADDRESS", NOWHERE);
+        runtime.map(|runtime| command.env("XDG_RUNTIME_DIR", runtime));
+        command.output().unwrap()
+    };
+    ends(&authorize(Some(directory.path())), 0);
+    assert!(directory.path().join("stealthcheck.probes/disk").is_file());
+    let (_, err) = ends(&authorize(None), 64);
+    assert!(err.contains("XDG_RUNTIME_DIR is not set"), "{err}");
 }
 
 #[test]

@@ -18,6 +18,8 @@ use tokio::sync::{mpsc, oneshot, watch};
 #[path = "systemd/fake.rs"]
 mod fake;
 use fake::{Fake, Script, Unit, unit};
+#[path = "systemd/runs.rs"]
+mod runs;
 
 fn name(text: &str) -> UnitName {
     UnitName::new(text).unwrap()

@@ -15,6 +15,8 @@ pub enum Probe {
     Http(Arc<HttpProbe>),
     /// A TCP connection, with an optional exchange.
     Tcp(Arc<TcpProbe>),
+    /// A command, run by systemd.
+    Command(Arc<CommandProbe>),
     /// The unit's own state is the check.
     Unit,
     /// What the unit or the machine uses of CPU time or memory.
@@ -30,6 +32,7 @@ impl Probe {
         match self {
             Self::Http(http) => format!("http {} {}", http.method, http.url),
             Self::Tcp(tcp) => format!("tcp {}", tcp.address),
+            Self::Command(command) => format!("command {}", command.name()),
             Self::Unit => "unit state".to_owned(),
             Self::Usage(usage) => usage.describe(),
             Self::RanWithin(job) => format!("ran within {}", human(job.within)),
@@ -183,9 +186,49 @@ impl HostPort {
     }
 }
 
+/// A command whose exit status is the verdict. systemd runs it, as a unit of its own (DESIGN §7).
+#[derive(Clone, PartialEq, Eq)]
+pub struct CommandProbe {
+    /// An absolute path, or a name that is looked for in the `PATH` of the unit.
+    pub program: String,
+    /// What it is given. May hold secrets: shown nowhere.
+    pub arguments: Vec<String>,
+}
+
+impl CommandProbe {
+    /// The program without its directory, which is all of the command line that is ever shown.
+    #[must_use]
+    pub fn name(&self) -> &str {
+        self.program.rsplit('/').next().unwrap_or(&self.program)
+    }
+
+    /// The program and its arguments, as they are handed to the kernel.
+    pub fn argv(&self) -> impl Iterator<Item = &str> {
+        std::iter::once(&self.program).chain(&self.arguments).map(String::as_str)
+    }
+}
+
+impl fmt::Debug for CommandProbe {
+    /// Without the arguments: what is printed for a developer ends in logs as well.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("CommandProbe").field("program", &self.program).finish_non_exhaustive()
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn of_a_command_only_the_programs_name_is_shown() {
+        let probe = CommandProbe {
+            program: "/usr/lib/nagios/plugins/check_http".to_owned(),
+            arguments: vec!["--password=s3cret".to_owned()],
+        };
+        assert_eq!(probe.argv().collect::<Vec<_>>(), [&probe.program, "--password=s3cret"]);
+        assert!(!format!("{probe:?}").contains("s3cret"));
+        assert_eq!(Probe::Command(Arc::new(probe)).describe(), "command check_http");
+    }
 
     #[test]
     fn addresses_name_a_host_and_a_port() {

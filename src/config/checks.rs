@@ -17,6 +17,7 @@ const KEYS: &[&str] = &[
     "unit",
     "http",
     "tcp",
+    "command",
     "cpu",
     "memory",
     "ran_within",
@@ -55,13 +56,16 @@ pub(super) fn check(
 ) -> Option<Check> {
     let name = CheckName::new(name).map_err(|message| report.error(&entry.at, message)).ok();
     if entry.is_null() {
-        report.error(&entry.at, probes::NOTHING_TO_CHECK);
+        report.error(&entry.at, probes::nothing_to_check());
         return None;
     }
     let table = entry.table(KEYS, report)?;
     let unit = table.get("unit").and_then(|field| field.parsed(recover::UNIT, report, UnitName::new));
     let probe = probes::probe(&table, report);
     let schedule = probes::schedule(probe.as_ref(), &table, common.defaults, report);
+    if let Some(Probe::Command(_)) = probe {
+        probes::command::bound_timeout(&table, schedule.timeout, report);
+    }
     let mut recovery = recover::recovery(&table, unit.as_ref(), common.defaults, report);
     if let (Some(Probe::Unit), Some(unit), None) = (&probe, &unit, table.get("recover"))
         && recovery.ladder.is_empty()

@@ -40,6 +40,11 @@ impl<'t> Field<'t> {
         matches!(self.node.value, Value::Map(_))
     }
 
+    /// It is a list.
+    pub fn is_list(&self) -> bool {
+        matches!(self.node.value, Value::List(_))
+    }
+
     /// It is a whole number.
     pub fn is_integer(&self) -> bool {
         matches!(self.node.value, Value::Integer(_))

@@ -5,7 +5,7 @@
 use std::collections::BTreeSet;
 
 use super::Config;
-use crate::check::Rung;
+use crate::check::{Probe, Rung};
 use crate::unit::UnitName;
 
 /// Every pair of a systemd verb (as polkit's rule sees it: `restart`, `start`, `stop`, `reload`, `reset-failed`) and a
@@ -14,6 +14,10 @@ use crate::unit::UnitName;
 pub fn permitted(config: &Config) -> BTreeSet<(&'static str, UnitName)> {
     let mut pairs = BTreeSet::new();
     for check in &config.checks {
+        if let Probe::Command(_) = check.probe {
+            let probe = UnitName::of_probe(&check.name);
+            pairs.extend([("restart", probe.clone()), ("stop", probe)]);
+        }
         let Some(unit) = &check.unit else { continue };
         for rung in &check.recovery.ladder {
             pairs.insert(match rung {

@@ -3,10 +3,12 @@
 //! In: a check's table. Out: its [`Probe`]. How the settings of a kind are written is in the file of that kind; a new
 //! kind is a file here and a line in [`KINDS`].
 
+pub(super) mod command;
 mod http;
 mod ran_within;
 mod tcp;
 mod usage;
+mod words;
 
 use std::sync::Arc;
 
@@ -25,14 +27,17 @@ type Reader = fn(&Field<'_>, &mut Report) -> Option<Probe>;
 const KINDS: &[(&str, Reader)] = &[
     ("http", |field, report| http::probe(field, report).map(|probe| Probe::Http(Arc::new(probe)))),
     ("tcp", |field, report| tcp::probe(field, report).map(|probe| Probe::Tcp(Arc::new(probe)))),
+    ("command", |field, report| command::probe(field, report).map(|probe| Probe::Command(Arc::new(probe)))),
     ("cpu", |field, report| usage::cpu(field, report).map(|probe| Probe::Usage(Arc::new(probe)))),
     ("memory", |field, report| usage::memory(field, report).map(|probe| Probe::Usage(Arc::new(probe)))),
     ("ran_within", |field, report| ran_within::probe(field, report).map(Probe::RanWithin)),
 ];
 
 /// What a check without a probe and without a unit is told.
-pub(super) const NOTHING_TO_CHECK: &str =
-    "nothing to check: a check has a `unit`, or a probe (`http`, `tcp`, `cpu`, `memory`), or both";
+pub(super) fn nothing_to_check() -> String {
+    let kinds: Vec<String> = KINDS.iter().map(|(key, _)| format!("`{key}`")).collect();
+    format!("nothing to check: a check has a `unit`, or a probe ({}), or both", kinds.join(", "))
+}
 
 /// The probe of a check; `None` where it has none that could be used, which is in the report.
 pub(super) fn probe(table: &Table<'_>, report: &mut Report) -> Option<Probe> {
@@ -41,7 +46,7 @@ pub(super) fn probe(table: &Table<'_>, report: &mut Report) -> Option<Probe> {
         if table.get("unit").is_some() {
             return Some(Probe::Unit);
         }
-        report.error(&table.at, NOTHING_TO_CHECK);
+        report.error(&table.at, nothing_to_check());
         return None;
     };
     for (second, _) in written {

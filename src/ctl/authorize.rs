@@ -2,7 +2,10 @@
 //!
 //! In: the configuration, which root owns, and from systemd the names behind aliases, for by those it asks polkit. Out: a
 //! file of lines `VERB UNIT` that polkit's rule for the daemon looks into, replaced in one rename: a question that polkit
-//! is asked meanwhile sees the old list or the new, never half of one. A configuration that is refused changes nothing.
+//! is asked meanwhile sees the old list or the new, never half of one; and before it the command lines of `command`
+//! probes (`probe_files.rs`). A configuration that is refused changes nothing.
+//!
+//! In a user manager nobody asks polkit: there it is only about the command lines.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs::{File, OpenOptions, Permissions};
@@ -15,10 +18,11 @@ use futures_util::future::join_all;
 use zbus::OwnedObjectPath;
 
 use super::exit::{Exit, Failure};
-
+use super::probe_files;
 use super::text::inert;
 use super::validate::default_file;
 use crate::bus::Bus;
+use crate::check::CheckName;
 use crate::config;
 use crate::unit::UnitName;
 
@@ -35,9 +39,21 @@ type Listed = (String, String, String, String, String, String, OwnedObjectPath, 
 )]
 trait Systemd {
     fn list_units_by_names(&self, names: &[&str]) -> zbus::Result<Vec<Listed>>;
+    fn stop_unit(&self, name: &str, mode: &str) -> zbus::Result<OwnedObjectPath>;
+    fn reset_failed_unit(&self, name: &str) -> zbus::Result<()>;
 }
 
-pub(super) async fn authorize(config: Option<PathBuf>, output: &Path, bus: Bus) -> Result<Exit, Failure> {
+/// Where it is written.
+#[derive(Debug)]
+pub(super) struct Places {
+    /// The list for polkit.
+    pub output: PathBuf,
+    /// The directory of command lines; where the units look unless told otherwise.
+    pub probes: Option<PathBuf>,
+}
+
+pub(super) async fn authorize(config: Option<PathBuf>, places: Places, bus: Bus) -> Result<Exit, Failure> {
+    let Places { output, probes } = places;
     let file = config.map_or_else(|| default_file(bus), Ok)?;
     let config = config::load(&file).map_err(|problems| {
         let first = problems.first().map(ToString::to_string).unwrap_or_default();
@@ -48,6 +64,15 @@ pub(super) async fn authorize(config: Option<PathBuf>, output: &Path, bus: Bus) 
         let (output, first) = (output.display(), inert(&first));
         Failure::new(Exit::Config, format!("{output} stays as it is: {first}{more}"))
     })?;
+    let probes = probes.map_or_else(|| probe_files::directory(bus), Ok)?;
+    let gone = probe_files::write(&probes, &config).map_err(|error| unwritten(&probes, &error))?;
+    if !gone.is_empty() {
+        // What they run is nobody's any more, and the daemon will not be permitted to end it.
+        let _ = tokio::time::timeout(PATIENCE, stop(&gone, bus)).await;
+    }
+    if bus == Bus::User {
+        return Ok(Exit::Ok);
+    }
     let mut pairs = config::permitted(&config);
     let units: BTreeSet<UnitName> = pairs.iter().map(|(_, unit)| unit.clone()).collect();
     let behind = tokio::time::timeout(PATIENCE, behind(&units, bus)).await.unwrap_or_default();
@@ -55,25 +80,39 @@ pub(super) async fn authorize(config: Option<PathBuf>, output: &Path, bus: Bus) 
         pairs.iter().filter_map(|(verb, unit)| Some((*verb, behind.get(unit)?.clone()))).collect();
     pairs.extend(real);
     let list: String = pairs.iter().map(|(verb, unit)| format!("{verb} {unit}\n")).collect();
-    replace(output, list.as_bytes()).map_err(|error| {
-        let exit = match error.kind() {
-            io::ErrorKind::PermissionDenied => Exit::Denied,
-            _ => Exit::CannotCreate,
-        };
-        Failure::new(exit, format!("{} cannot be written: {error}", output.display()))
-    })?;
+    replace(&output, list.as_bytes(), 0o644).map_err(|error| unwritten(&output, &error))?;
     Ok(Exit::Ok)
+}
+
+fn unwritten(path: &Path, error: &io::Error) -> Failure {
+    let exit = match error.kind() {
+        io::ErrorKind::PermissionDenied => Exit::Denied,
+        _ => Exit::CannotCreate,
+    };
+    Failure::new(exit, format!("{} cannot be written: {error}", path.display()))
+}
+
+async fn connect(bus: Bus) -> zbus::Result<SystemdProxy<'static>> {
+    let connection = match bus {
+        Bus::System => zbus::Connection::system().await?,
+        Bus::User => zbus::Connection::session().await?,
+    };
+    SystemdProxy::new(&connection).await
+}
+
+/// Ends the runs of commands that are not configured any more. Where systemd does not, they end by themselves.
+async fn stop(checks: &[CheckName], bus: Bus) {
+    let Ok(systemd) = connect(bus).await else { return };
+    for unit in checks.iter().map(UnitName::of_probe) {
+        let _ = systemd.stop_unit(unit.as_str(), "replace").await;
+        let _ = systemd.reset_failed_unit(unit.as_str()).await;
+    }
 }
 
 /// The units that have another name than they were asked for by. None where systemd cannot be asked: without a systemd
 /// there is nobody to ask polkit either.
 async fn behind(units: &BTreeSet<UnitName>, bus: Bus) -> BTreeMap<UnitName, UnitName> {
-    let connection = match bus {
-        Bus::System => zbus::Connection::system().await,
-        Bus::User => zbus::Connection::session().await,
-    };
-    let Ok(connection) = connection else { return BTreeMap::new() };
-    let Ok(systemd) = SystemdProxy::new(&connection).await else { return BTreeMap::new() };
+    let Ok(systemd) = connect(bus).await else { return BTreeMap::new() };
     let names: Vec<&str> = units.iter().map(UnitName::as_str).collect();
     let listed = match systemd.list_units_by_names(&names).await {
         Ok(listed) if listed.len() == names.len() => listed.into_iter().map(Some).collect(),
@@ -90,21 +129,21 @@ async fn behind(units: &BTreeSet<UnitName>, bus: Bus) -> BTreeMap<UnitName, Unit
     named.collect()
 }
 
-/// Puts `content` in the place of the file at `path`, readable by all, whole or not at all.
-fn replace(path: &Path, content: &[u8]) -> io::Result<()> {
+/// Puts `content` in the place of the file at `path`, with this mode, whole or not at all.
+pub(super) fn replace(path: &Path, content: &[u8], mode: u32) -> io::Result<()> {
     let name = path.file_name().ok_or_else(|| io::Error::other("that is no file name"))?;
     let mut hidden = std::ffi::OsString::from(".");
     hidden.push(name);
     hidden.push(format!(".{}", std::process::id()));
     let temporary = path.with_file_name(hidden);
-    let written = write_new(&temporary, content).and_then(|()| std::fs::rename(&temporary, path));
+    let written = write_new(&temporary, content, mode).and_then(|()| std::fs::rename(&temporary, path));
     if written.is_err() {
         let _ = std::fs::remove_file(&temporary);
     }
     written
 }
 
-fn write_new(path: &Path, content: &[u8]) -> io::Result<()> {
+fn write_new(path: &Path, content: &[u8], mode: u32) -> io::Result<()> {
     // What a process of this number left behind when it was killed; `create_new` follows no link and takes no other's file.
     match std::fs::remove_file(path) {
         Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
@@ -113,6 +152,6 @@ fn write_new(path: &Path, content: &[u8]) -> io::Result<()> {
     let mut file: File = OpenOptions::new().write(true).create_new(true).mode(0o600).open(path)?;
     file.write_all(content)?;
     // Not at creation: the umask would have its say there.
-    file.set_permissions(Permissions::from_mode(0o644))?;
+    file.set_permissions(Permissions::from_mode(mode))?;
     file.sync_all()
 }

@@ -93,6 +93,7 @@ impl Supervisor {
                     let _ = internal.send(Internal::Sampled { check, run, sample }).await;
                 });
             }
+            (Probe::Command(_), _) => self.run_command(check, run, timeout),
             (probe, _) => {
                 let prober = Arc::clone(&self.prober);
                 tokio::spawn(async move {

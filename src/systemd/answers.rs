@@ -71,6 +71,10 @@ impl Session<'_> {
                 drop(reply.send(answer.map_err(sentence)));
                 return Ok(());
             }
+            Done::Ran { unit } => {
+                self.runs.over(&unit);
+                return Ok(());
+            }
             Done::Listed { names, all, answer } => self.listed(names, all, answer),
             Done::Read { unit, answer } => self.read(unit, answer),
             Done::Kind { unit, id, kind } => {

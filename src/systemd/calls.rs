@@ -13,9 +13,9 @@ use zbus::message::Sequence;
 use zbus::wire::{DynamicType, Type};
 use zbus::{Connection, MessageStream, OwnedObjectPath, as_variant, fdo};
 
-use super::Bus;
-use super::state::{Properties, UNIT_PATHS, active_state, job_kind, load_state};
+use super::state::{Properties, UNIT_PATHS, active_state, job_kind, load_state, unit_path};
 use super::track::Listed;
+use super::{Bus, judge};
 use crate::unit::{Job, JobKind, ManagerState, UnitName, UnitState, UnitUsage};
 
 pub(super) const SYSTEMD: &str = "org.freedesktop.systemd1";
@@ -235,6 +235,15 @@ impl Systemd {
         // The empty name stands for all interfaces of the object.
         let reply = self.0.call_method(Some(SYSTEMD), path, Some(PROPERTIES), "GetAll", &"").await?;
         Ok((reply.body().deserialize()?, reply.recv_position()))
+    }
+
+    /// The properties of a unit that runs a command, with its line of status.
+    pub async fn read_run(&self, unit: &UnitName) -> Result<judge::Reading, Failure> {
+        let path = unit_path(unit.as_str());
+        let reply = self.0.call_method(Some(SYSTEMD), path, Some(PROPERTIES), "GetAll", &"").await?;
+        let mut read: Properties = reply.body().deserialize()?;
+        let status_text = read.status_text.take().unwrap_or_default();
+        Ok(judge::Reading { state: read.into_state(unit, JobKind::Other), status_text })
     }
 
     /// The kind of a job; [`JobKind::Other`] where it is gone already.

@@ -11,11 +11,13 @@ use std::time::Duration;
 use futures_util::StreamExt as _;
 use futures_util::stream::FuturesUnordered;
 use tokio::sync::oneshot;
+use tokio::time::Instant;
 use zbus::MessageStream;
 use zbus::message::Sequence;
 
 use super::calls::{Failure, Reading, Systemd};
 use super::jobs::{Order, refusal};
+use super::runs::{Run, Runs};
 use super::track::{Listed, Read};
 use super::watched::Unit;
 use super::{Ask, Bus, Client};
@@ -92,6 +94,10 @@ pub(super) enum Done {
         reply: oneshot::Sender<Result<UnitUsage, String>>,
         answer: Result<UnitUsage, Failure>,
     },
+    /// A command's run is over, and answered.
+    Ran {
+        unit: UnitName,
+    },
 }
 
 /// The unique names behind the ones that are believed.
@@ -117,7 +123,8 @@ pub(super) struct Session<'a> {
     routine: VecDeque<UnitName>,
     /// How many questions of the two queues are under way.
     busy: usize,
-    answers: FuturesUnordered<Answer>,
+    pub answers: FuturesUnordered<Answer>,
+    pub runs: Runs,
     /// Every unit has been listed on this connection, by this systemd.
     pub listed: bool,
     pub system: Option<ManagerState>,
@@ -148,6 +155,7 @@ pub(super) async fn serve(
         routine: VecDeque::new(),
         busy: 0,
         answers: FuturesUnordered::new(),
+        runs: Runs::default(),
         listed: false,
         system: None,
         shutdown: false,
@@ -239,6 +247,7 @@ impl Session<'_> {
         for order in std::mem::take(&mut self.held) {
             self.queue(order);
         }
+        self.run_held();
     }
 
     fn reconcile(&mut self) {
@@ -253,6 +262,7 @@ impl Session<'_> {
         for (attempt, job) in self.client.watched.jobs.to_look_for() {
             self.urgent.push_back(Work::Look { attempt, job });
         }
+        self.runs.look();
     }
 
     /// Whether every unit that can be read has been, since [`Session::everything`].
@@ -364,6 +374,9 @@ impl Session<'_> {
                     let answer = systemd.usage(&path, &unit).await;
                     Done::Usage { unit, reply, answer }
                 }));
+            }
+            Ask::Run { unit, timeout, reply } => {
+                self.run(Run { unit, timeout, reply, asked: Instant::now() })
             }
         }
     }

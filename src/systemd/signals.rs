@@ -98,6 +98,7 @@ impl Session<'_> {
             self.tell(&name);
             self.hint(&name, Some(message.recv_position()));
         }
+        self.runs.job_removed(job.as_str(), &unit, &result);
         for (order, result) in self.client.watched.jobs.removed(job.as_str(), &result) {
             self.finish(order, result);
         }

@@ -41,6 +41,8 @@ pub(super) struct Properties {
     memory_max: Option<u64>,
     description: Option<String>,
     pub edges: Edges,
+    /// A service's own line of status, by sd_notify(3).
+    pub status_text: Option<String>,
 }
 
 impl Type for Properties {
@@ -99,6 +101,7 @@ impl<'de> Visitor<'de> for PropertiesVisitor {
                 "CPUUsageNSec" => read.cpu_usage = value(&mut map)?,
                 "MemoryCurrent" => read.memory_current = value(&mut map)?,
                 "MemoryMax" => read.memory_max = value(&mut map)?,
+                "StatusText" => read.status_text = value(&mut map)?,
                 "Description" => read.description = value(&mut map)?,
                 "Id" => read.edges.id = value(&mut map)?,
                 "Requires" | "BindsTo" | "Requisite" => {

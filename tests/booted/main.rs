@@ -18,6 +18,8 @@ mod guarding;
 
 #[path = "guard.rs"]
 mod guard;
+#[path = "guard_command.rs"]
+mod guard_command;
 #[path = "guard_ctl.rs"]
 mod guard_ctl;
 #[path = "guard_daemon.rs"]

@@ -336,9 +336,11 @@ fn removed_it_keeps_what_is_the_administrators_and_purged_nothing() {
     machine.victim("web", 9001);
     machine.install_deb();
     machine.configure(&format!("checks:\n{}", check("web", 9001, "")));
-    machine.write("/etc/stealthcheck/conf.d/mine.yaml", "checks: {}\n");
+    machine.write("/etc/stealthcheck/conf.d/mine.yaml", "checks: { disk: { command: \"true\" } }\n");
     machine.write("/etc/stealthcheck/credentials/smtp-password", "secret");
-    machine.sh_ok("systemctl enable --now stealthcheck && stealthctl pause web --for 2h");
+    machine.sh_ok(
+        "systemctl enable --now stealthcheck && stealthctl pause web --for 2h && stealthctl check disk",
+    );
 
     let apt = |what: &str| {
         machine.sh_ok(&format!("DEBIAN_FRONTEND=noninteractive apt-get {what} -y stealthcheck 2>&1"))

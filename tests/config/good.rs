@@ -80,6 +80,27 @@ fn short_forms_and_probe_defaults() {
 }
 
 #[test]
+fn a_command_is_words_or_one_text_that_a_shell_would_split_into_them() {
+    let config = text(
+        "checks:\n  a: { command: [/usr/lib/nagios/plugins/check_disk, -w, 10%, ''] }\n  \
+         b: { unit: b.service, command: \"check_disk -w '10% *'\", every: 2h, timeout: 1h }\n  \
+         c: { command: [sh, -c, 'df | grep -q \"$HOME\"'] }\n  d:\n    command: >\n      check_http -H example.org\n      -u /?q=1\n",
+    );
+    let argv = |name: &str| {
+        let Probe::Command(command) = &check(&config, name).probe else { panic!("{name}") };
+        command.argv().map(str::to_owned).collect::<Vec<_>>()
+    };
+    assert_eq!(argv("a"), ["/usr/lib/nagios/plugins/check_disk", "-w", "10%", ""]);
+    assert_eq!(argv("b"), ["check_disk", "-w", "10% *"]);
+    assert_eq!(argv("c"), ["sh", "-c", "df | grep -q \"$HOME\""]);
+    assert_eq!(argv("d"), ["check_http", "-H", "example.org", "-u", "/?q=1"]);
+    assert_eq!(check(&config, "a").probe.describe(), "command check_disk", "arguments may be secret");
+    assert_eq!(check(&config, "b").schedule.timeout, 60 * MINUTE);
+    assert_eq!(check(&config, "b").recovery.ladder, [Rung::Restart]);
+    assert!(check(&config, "a").recovery.ladder.is_empty());
+}
+
+#[test]
 fn every_key_arrives() {
     let config = good("full.yaml");
     let full = check(&config, "full");
@@ -184,7 +205,8 @@ fn listening_beyond_this_machine_is_warned_about() {
 fn only_what_the_ladders_can_lead_to_is_permitted() {
     let config = text(
         "checks:\n  a: { unit: a.service, recover: [reload, restart, { start: x.service }] }\n  b: { unit: a.service }\n  \
-         c: { unit: c.service, recover: none }\n  d: { unit: d.service, recover: [stop, start] }\n  e: { tcp: 'e:1' }\n",
+         c: { unit: c.service, recover: none }\n  d: { unit: d.service, recover: [stop, start] }\n  e: { tcp: 'e:1' }\n  \
+         f: { command: true-is-a-word }\n",
     );
     let pairs: Vec<String> = permitted(&config).iter().map(|(verb, unit)| format!("{verb} {unit}")).collect();
     let expected = [
@@ -192,9 +214,11 @@ fn only_what_the_ladders_can_lead_to_is_permitted() {
         "reset-failed a.service",
         "reset-failed d.service",
         "restart a.service",
+        "restart stealthcheck-probe@f.service",
         "start d.service",
         "start x.service",
         "stop d.service",
+        "stop stealthcheck-probe@f.service",
     ];
     assert_eq!(pairs, expected);
 }

@@ -39,6 +39,16 @@ pub fn unit(active: &'static str, sub: &'static str, job: u32, invocation: u8) -
     Unit { load: "loaded", active, sub, job, invocation, requires: &[], conflicted_by: &[] }
 }
 
+/// What a unit's main process is, or was.
+#[derive(Clone, Default)]
+pub struct Ran {
+    pub main_pid: u32,
+    /// How it ended: 1 by itself, 2 by a signal.
+    pub code: i32,
+    pub status: i32,
+    pub text: &'static str,
+}
+
 #[derive(Default)]
 pub struct World {
     pub units: BTreeMap<String, Unit>,
@@ -46,6 +56,8 @@ pub struct World {
     /// Kinds of the jobs there are.
     pub jobs: BTreeMap<u32, &'static str>,
     pub scripts: VecDeque<Script>,
+    /// What units have run, by name.
+    pub runs: BTreeMap<String, Ran>,
     pub system_state: &'static str,
     /// Methods in the order they were called.
     pub calls: Vec<String>,
@@ -210,7 +222,12 @@ impl Fake {
         let found = world.units.iter().find(|(name, _)| unit_path(name) == object);
         let id = found.map_or_else(String::new, |(name, _)| name.clone());
         let unit = found.map_or(Unit { load: "not-found", ..unit_down() }, |(_, unit)| unit.clone());
+        let ran = found.and_then(|(name, _)| world.runs.get(name)).cloned().unwrap_or_default();
         HashMap::from([
+            ("MainPID", ran.main_pid.into()),
+            ("ExecMainCode", ran.code.into()),
+            ("ExecMainStatus", ran.status.into()),
+            ("StatusText", ran.text.into()),
             ("LoadState", unit.load.into()),
             ("ActiveState", unit.active.into()),
             ("SubState", unit.sub.into()),
