@@ -15,6 +15,7 @@
 //! | `watch` | what a unit's state means, and the attempt under way on it |
 //! | `look` | what a reading of a unit means for its checks |
 //! | `crash_loop` | systemd restarting a unit again and again |
+//! | `hold` | units that somebody's command has, and their return |
 //! | `health` | observations become passing, failing, down |
 //! | `recovery` | which job may be asked for, when, and whether it helped |
 //! | `outlook` | what comes next, for the schedule and for people |
@@ -26,6 +27,7 @@ mod configured;
 mod crash_loop;
 mod event;
 mod health;
+pub mod hold;
 mod incident;
 mod look;
 mod outlook;
@@ -85,6 +87,7 @@ impl Engine {
             Event::ManagerChanged(manager) => self.manager_changed(now, manager, &mut out),
             Event::Tick => {}
             Event::Command(command) => self.command(now, command, &mut out),
+            Event::Hold(event) => self.hold_event(now, event, &mut out),
             Event::Configured(checks) => self.configured(now, checks, &mut out),
             Event::NoticeSpooled(id) => {
                 self.pending.remove(&id);
@@ -178,6 +181,7 @@ impl Engine {
 
     /// Everything that follows from what changed about a unit.
     fn settle_unit(&mut self, now: Now, unit: &UnitName, out: &mut Vec<Action>) {
+        self.bring_back(now, unit, out);
         self.consider_recovery(now, unit, out);
         let Some(watch) = self.units.get(unit) else { return };
         for name in watch.checks.clone() {

@@ -25,7 +25,7 @@
 //! # Layers
 //!
 //! ```text
-//! bin -> supervisor, ctl -> probe, systemd, mail, bus, journal, service_manager -> engine, config
+//! bin -> supervisor, ctl -> probe, systemd, mail, bus, journal, lease, service_manager -> engine, config
 //!                                                       -> check, unit, verdict, notice, status, text, time
 //! ```
 //!
@@ -64,6 +64,7 @@ pub mod bus;
 pub mod config;
 pub mod ctl;
 pub mod journal;
+pub mod lease;
 pub mod mail;
 pub mod probe;
 pub mod service_manager;

@@ -12,10 +12,12 @@
 //! | mailer (two tasks) | notices, the mail server | [`Mailer::stop`] |
 //! | publisher | calls on our own interface | its channels close |
 //! | one for each probe | the target | the probe's deadline |
+//! | one for each hold | its lease | the lease closes, or the hold is over |
 //! | state writer | states to write | its channel closes |
 
 mod act;
 mod clock;
+mod holds;
 mod publish;
 mod requests;
 mod start;
@@ -42,6 +44,7 @@ use crate::time::Wall;
 use crate::unit::{ManagerState, UnitName};
 use crate::{bus, journal, service_manager};
 use act::Internal;
+use holds::Holds;
 use publish::{Place, Signal, Waiting};
 use start::Inputs;
 use state_file::StateFile;
@@ -124,6 +127,7 @@ struct Supervisor {
     signals: mpsc::Sender<Signal>,
     /// Callers of `Check`, until the observation comes.
     waiting: Vec<(CheckName, Waiting<CheckStatus>)>,
+    holds: Holds,
     /// Wishes of the engine that are not yet done.
     actions: Vec<Action>,
     /// Notices that are spooled, to be released once the state says so.
@@ -158,6 +162,7 @@ pub async fn run(options: Options) -> Result<(), Fatal> {
     let user = options.user;
     let (mut supervisor, mut inputs, asked) = Supervisor::new(options, config);
 
+    supervisor.take_up_leases();
     let systemd_bus = if user { systemd::Bus::Session } else { systemd::Bus::System };
     let (units, happenings) = (supervisor.units.subscribe(), asked.happenings);
     let mut client = tokio::spawn(systemd::run(systemd_bus, units, asked.asks, happenings));

@@ -66,6 +66,13 @@ impl UnitName {
     pub fn as_str(&self) -> &str {
         &self.0
     }
+
+    /// Whether systemd has start jobs for this kind of unit: a device comes by itself, and a scope's processes are started
+    /// by others.
+    #[must_use]
+    pub fn can_be_started(&self) -> bool {
+        !self.0.ends_with(".device") && !self.0.ends_with(".scope")
+    }
 }
 
 impl fmt::Display for UnitName {

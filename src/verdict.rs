@@ -1,6 +1,7 @@
 //! What a probe saw and how a check is: observations and health. Values only; no I/O, no clock.
 
 use std::fmt;
+use std::sync::Arc;
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
@@ -83,6 +84,17 @@ pub enum Health {
         /// Until then.
         until: Wall,
     },
+    /// Somebody's command has its unit.
+    Held {
+        /// The hold's id, for `stealthctl release`.
+        id: Arc<str>,
+        /// Who has it.
+        who: Arc<str>,
+        /// What for.
+        why: Arc<str>,
+        /// Until when at the latest.
+        until: Wall,
+    },
     /// Somebody stopped its unit, and that is respected for a while.
     Stopped {
         /// Then it counts as down; `None`: never.
@@ -100,6 +112,7 @@ impl Health {
             Self::Failing { .. } => "failing",
             Self::Down => "down",
             Self::Paused { .. } => "paused",
+            Self::Held { .. } => "held",
             Self::Stopped { .. } => "stopped",
         }
     }

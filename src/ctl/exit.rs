@@ -50,7 +50,7 @@ pub(super) fn of_snapshot(snapshot: &Snapshot) -> Exit {
 fn is_down(check: &CheckStatus) -> bool {
     match check.health {
         Health::Down => true,
-        Health::Paused { .. } | Health::Stopped { .. } => false,
+        Health::Paused { .. } | Health::Held { .. } | Health::Stopped { .. } => false,
         Health::Starting | Health::Passing | Health::Failing { .. } => {
             check.incident.as_ref().is_some_and(|incident| incident.needs_you)
         }

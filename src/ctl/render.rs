@@ -49,6 +49,7 @@ pub(super) fn mark(health: &Health, unicode: bool) -> (&'static str, Paint, u8) 
         Health::Failing { .. } => ("●", "!", Paint::Warn, 1),
         Health::Stopped { .. } => ("○", "o", Paint::Aside, 2),
         Health::Paused { .. } => ("‖", "=", Paint::Aside, 3),
+        Health::Held { .. } => ("◇", "~", Paint::Aside, 3),
         Health::Starting => ("…", ".", Paint::Faint, 4),
         Health::Passing => ("✔", "+", Paint::Good, 5),
     };
@@ -71,7 +72,7 @@ pub(super) fn observed(observation: &Observation) -> String {
 fn headline(snapshot: &Snapshot, style: &Style) -> String {
     let count = |word: &str| snapshot.checks.iter().filter(|check| check.health.word() == word).count();
     let total = snapshot.checks.len();
-    let parts: Vec<String> = ["down", "failing", "stopped", "paused", "starting", "passing"]
+    let parts: Vec<String> = ["down", "failing", "stopped", "paused", "held", "starting", "passing"]
         .into_iter()
         .map(|word| (count(word), word))
         .filter(|(n, _)| *n > 0)

@@ -132,6 +132,9 @@ impl Engine {
         state: Option<UnitState>,
         out: &mut Vec<Action>,
     ) {
+        if self.start_ended(now, unit, attempt, &result, state.as_ref(), out) {
+            return;
+        }
         let Some(watch) = self.units.get_mut(unit) else { return };
         let Some(mut flight) = watch.attempt.clone().filter(|flight| flight.id == attempt) else {
             if let Some(state) = state {
@@ -178,7 +181,7 @@ impl Engine {
     }
 
     /// All checks of the unit are to be probed at once.
-    fn look_now(&mut self, now: Now, unit: &UnitName) {
+    pub(super) fn look_now(&mut self, now: Now, unit: &UnitName) {
         let Some(watch) = self.units.get(unit) else { return };
         for name in &watch.checks {
             if let Some(state) = self.checks.get_mut(name) {
@@ -309,7 +312,7 @@ pub(super) fn come_up_by(state: &CheckState, watch: &UnitWatch) -> Option<Mono> 
 /// A unit that has hit its start limit is not started again before `ResetFailed`. That it has is not always visible:
 /// `Result` may still be `exit-code`. It takes repeated starts, though, by systemd or by us; a unit that failed once has
 /// not, and is spared the time of another call.
-fn may_have_hit_its_start_limit(state: &UnitState, attempts: u32) -> bool {
+pub(super) fn may_have_hit_its_start_limit(state: &UnitState, attempts: u32) -> bool {
     state.active == ActiveState::Failed
         && (state.result == "start-limit-hit" || state.n_restarts > 0 || attempts > 1)
 }

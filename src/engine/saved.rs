@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
+use super::hold::SavedHold;
 use super::incident::Incident;
 use super::state::{Base, CheckState};
 use super::watch::UnitWatch;
@@ -84,6 +85,9 @@ pub struct SavedUnit {
     stopped: Option<(Wall, u64)>,
     /// An attempt was under way.
     attempt_open: bool,
+    /// Somebody's command has it.
+    #[serde(default)]
+    hold: Option<SavedHold>,
 }
 
 impl Engine {
@@ -129,6 +133,7 @@ impl Engine {
                 watch.next_attempt = watch.next_attempt.min(now.mono.after(max));
             }
         }
+        engine.show_held(now);
         for name in &names {
             engine.show(now, name, &mut out);
             engine.wake(now, name);
@@ -193,6 +198,7 @@ fn save_unit(now: Now, watch: &UnitWatch) -> SavedUnit {
             _ => watch.restored_stop.map(|(since, usec)| (now.wall_of(since), usec)),
         },
         attempt_open: watch.attempt.is_some(),
+        hold: watch.hold.as_ref().map(|hold| SavedHold::of(now, hold)),
     }
 }
 
@@ -237,6 +243,7 @@ fn restore_unit(now: Now, then: Now, watch: &mut UnitWatch, saved: &SavedUnit) {
     watch.next_attempt = then.mono_of(saved.next_attempt);
     watch.healthy = saved.healthy_since.map(|since| then.mono_of(since).min(now.mono));
     watch.stopped_by_us = saved.stopped_by_us;
+    watch.hold = saved.hold.as_ref().map(|hold| hold.restored(now, then));
     watch.restored_stop = saved.stopped.map(|(since, usec)| (then.mono_of(since).min(now.mono), usec));
     if saved.attempt_open {
         // Its job may have ended a moment ago: the unit still has its grace.

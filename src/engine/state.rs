@@ -5,6 +5,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use super::hold::{HoldId, Holder};
 use super::incident::Incident;
 use super::watch::{Condition, UnitWatch};
 use super::{RunId, schedule};
@@ -39,6 +40,9 @@ pub(super) struct Run {
 pub(super) enum Aside {
     /// An operator said so. It is not even probed.
     Paused { at: Mono, until: Wall },
+    /// Somebody's command has the unit, or the unit is on its way back from that. `others`: whoever answers now is not the
+    /// unit as the check knows it.
+    Held { id: HoldId, holder: Holder, ends: Option<Mono>, until: Wall, others: bool },
     /// Somebody stopped its unit; `None`: that is respected for ever.
     Stopped { until: Option<(Mono, Wall)> },
 }
@@ -48,6 +52,7 @@ impl Aside {
     pub(super) fn ends(&self) -> Option<Mono> {
         match self {
             Self::Paused { at, .. } => Some(*at),
+            Self::Held { ends, .. } => *ends,
             Self::Stopped { until } => until.map(|(at, _)| at),
         }
     }
@@ -56,6 +61,7 @@ impl Aside {
     pub(super) fn answered_by_others(&self) -> bool {
         match self {
             Self::Paused { .. } | Self::Stopped { .. } => true,
+            Self::Held { others, .. } => *others,
         }
     }
 
@@ -63,6 +69,12 @@ impl Aside {
     fn health(&self) -> Health {
         match self {
             Self::Paused { until, .. } => Health::Paused { until: *until },
+            Self::Held { id, holder, until, .. } => Health::Held {
+                id: Arc::clone(&id.0),
+                who: Arc::clone(&holder.who),
+                why: Arc::clone(&holder.why),
+                until: *until,
+            },
             Self::Stopped { until } => Health::Stopped { until: until.map(|(_, until)| until) },
         }
     }
@@ -147,7 +159,11 @@ impl CheckState {
         if let Some((at, until)) = self.pause {
             return Some(Aside::Paused { at, until });
         }
-        self.stop_respected(now, watch?)
+        let watch = watch?;
+        // What the command of a hold tries out ends no incident, and neither does what has the port in the unit's place.
+        let others = self.incident.is_some() || watch.condition != Condition::Up;
+        let held = watch.hold.as_ref().and_then(|hold| hold.aside(others));
+        held.or_else(|| self.stop_respected(now, watch))
     }
 
     /// Somebody's stop, unless it has lasted too long (DESIGN: rule 12).

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use tokio::sync::{mpsc, watch};
 
 use super::act::Internal;
+use super::holds::Holds;
 use super::publish::{Place, Signal};
 use super::state_file::{self, Found, StateFile};
 use super::{Alerts, Options, Supervisor, clock, loaded};
@@ -94,6 +95,7 @@ impl Supervisor {
             internal,
             signals,
             waiting: Vec::new(),
+            holds: Holds::default(),
             actions,
             spooled: Vec::new(),
             dirty: true,

@@ -161,10 +161,11 @@ fn warnings_name_what_is_probably_not_meant() {
 }
 
 #[test]
-fn only_what_the_ladders_can_lead_to_is_permitted() {
+fn only_what_the_ladders_and_holds_can_lead_to_is_permitted() {
     let config = text(
         "checks:\n  a: { unit: a.service, recover: [reload, restart, { start: x.service }] }\n  b: { unit: a.service }\n  \
-         c: { unit: c.service, recover: none }\n  d: { unit: d.service, recover: [stop, start] }\n  e: { tcp: 'e:1' }\n",
+         c: { unit: c.service, recover: none }\n  d: { unit: d.service, recover: [stop, start] }\n  e: { tcp: 'e:1' }\n  \
+         f: { unit: f.scope }\n",
     );
     let pairs: Vec<String> = permitted(&config).iter().map(|(verb, unit)| format!("{verb} {unit}")).collect();
     let expected = [
@@ -172,6 +173,9 @@ fn only_what_the_ladders_can_lead_to_is_permitted() {
         "reset-failed a.service",
         "reset-failed d.service",
         "restart a.service",
+        // Each may have to be started after a hold; a scope cannot be.
+        "start a.service",
+        "start c.service",
         "start d.service",
         "start x.service",
         "stop d.service",

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use proptest::prelude::*;
 use stealthcheck::check::{CheckName, Rung};
+use stealthcheck::engine::hold::{HoldEvent, HoldId, Holder, HowEnded};
 use stealthcheck::engine::{AttemptId, Command, Engine, Event, RunId};
 use stealthcheck::notice::{IncidentId, NoticeId};
 use stealthcheck::time::{Mono, Now, Wall};
@@ -30,6 +31,9 @@ enum Fault {
     RestartDaemon(u64),
     Reconfigure,
     SlowJobs(u64),
+    Hold(usize, u64),
+    EndHolds,
+    LoseLeases,
 }
 
 fn service() -> impl Strategy<Value = Service> {
@@ -55,6 +59,9 @@ fn fault() -> impl Strategy<Value = Fault> {
         2 => (0..600_u64).prop_map(Fault::RestartDaemon),
         1 => Just(Fault::Reconfigure),
         1 => (0..100_u64).prop_map(Fault::SlowJobs),
+        3 => (0..4_usize, 1..7200_u64).prop_map(|(u, s)| Fault::Hold(u, s)),
+        2 => Just(Fault::EndHolds),
+        1 => Just(Fault::LoseLeases),
     ]
 }
 
@@ -82,6 +89,16 @@ fn apply(world: &mut World, fault: &Fault) {
         Fault::Reconfigure => {
             let checks = world.checks.clone();
             world.tell(Event::Configured(checks));
+        }
+        Fault::Hold(n, seconds) => drop(world.hold(&unit(*n), Duration::from_secs(*seconds))),
+        Fault::EndHolds => {
+            while let Some(id) = world.holds.open.keys().next().cloned() {
+                world.end_hold(&id, HowEnded::Gone);
+            }
+        }
+        Fault::LoseLeases => {
+            world.holds.open.clear();
+            world.restart_daemon(Duration::from_secs(1));
         }
         Fault::SlowJobs(seconds) => world.job_takes = Duration::from_secs(*seconds),
     }
@@ -171,6 +188,7 @@ fn nonsense() -> impl Strategy<Value = Event> {
             .prop_map(|(n, s)| Event::Command(Command::Pause(n, Duration::from_secs(s)))),
         name.clone().prop_map(|n| Event::Command(Command::Resume(n))),
         name.prop_map(|n| Event::Command(Command::Check(n))),
+        hold_event().prop_map(Event::Hold),
         prop::collection::vec(0..3_u8, 0..3).prop_map(|ns| {
             let mut ns = ns;
             ns.sort_unstable();
@@ -179,6 +197,22 @@ fn nonsense() -> impl Strategy<Value = Event> {
         }),
         id.clone().prop_map(Event::NoticeSpooled),
         id.prop_map(Event::NoticeDelivered),
+    ]
+}
+
+fn hold_event() -> impl Strategy<Value = HoldEvent> {
+    let id = (0..4_u8).prop_map(|n| HoldId(n.to_string().into()));
+    let unit = (0..3_u8).prop_map(|n| UnitName::new(&format!("u{n}.service")).unwrap());
+    let holder = || Holder { who: "somebody".into(), why: "something".into() };
+    prop_oneof![
+        (id.clone(), unit, any::<u64>()).prop_map(move |(id, unit, seconds)| HoldEvent::Take {
+            id,
+            unit,
+            holder: holder(),
+            lasting: Duration::from_secs(seconds)
+        }),
+        id.clone().prop_map(|id| HoldEvent::End(id, HowEnded::Done)),
+        prop::collection::btree_set(id, 0..3).prop_map(HoldEvent::Kept),
     ]
 }
 

@@ -4,6 +4,7 @@
 //! promise panics with the timeline.
 
 mod faults;
+mod holds;
 
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, BinaryHeap};
@@ -63,6 +64,7 @@ pub struct World {
     pub notices: Vec<Notice>,
     pub log: Vec<String>,
     pub probes: u64,
+    pub holds: holds::Holds,
     running: BTreeMap<CheckName, u64>,
     coming: BinaryHeap<Reverse<(Mono, u64, Coming)>>,
     sequence: u64,
@@ -103,6 +105,7 @@ impl World {
             notices: Vec::new(),
             log: Vec::new(),
             probes: 0,
+            holds: holds::Holds::default(),
             running: BTreeMap::new(),
             coming: BinaryHeap::new(),
             sequence: 0,
@@ -137,6 +140,7 @@ impl World {
     }
 
     fn perform(&mut self, actions: Vec<Action>) {
+        self.note_returns(&actions);
         for action in actions {
             if !matches!(action, Action::Probe { .. }) {
                 self.note(format!("{action:?}"));
@@ -145,6 +149,7 @@ impl World {
                 Action::Probe { check, run, probe, .. } => self.probe(check, run, &probe),
                 Action::StartJob { unit, attempt, rung, .. } => self.start_job(unit, attempt, &rung),
                 Action::Notify(notice) => self.notify(*notice),
+                Action::Hold(answer) => self.hold_answer(answer),
                 Action::Changed(_) => {}
             }
         }
@@ -177,6 +182,10 @@ impl World {
     }
 
     fn start_job(&mut self, unit: UnitName, attempt: AttemptId, rung: &Rung) {
+        assert!(!self.is_held(&unit), "a job on {unit}, which is held\n{}", self.timeline());
+        if self.start_after_hold(&unit, attempt) {
+            return;
+        }
         let timeline = self.timeline();
         let takes = self.job_takes;
         let Some(target) = self.units.get_mut(&unit) else { panic!("a job on an unknown unit\n{timeline}") };
@@ -211,6 +220,9 @@ impl World {
 
     fn notify(&mut self, notice: Notice) {
         let timeline = self.timeline();
+        if let Some(unit) = &notice.unit {
+            assert!(!self.is_held(unit), "a notice of {unit}, which is held\n{timeline}");
+        }
         // The same notice asked for again (after a restart of the daemon) is one mail.
         if !self.notices.iter().any(|known| known.id == notice.id) {
             let of_incident: Vec<&Notice> =
