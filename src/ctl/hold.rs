@@ -85,17 +85,18 @@ pub(super) async fn hold(bus: Bus, asked: &Hold) -> Result<ExitCode, Failure> {
         say(&format!("{name} is held for {} at most", human(asked.for_)));
     }
     let revoked = || say(&format!("the hold on {name} is over; the command goes on without it"));
-    let status = child::run(&asked.command, &lease, revoked).await;
+    let ended = child::run(&asked.command, &lease, revoked).await;
     lease.done();
-    if !asked.no_wait {
+    let child::Ended { code, told_to_end, mut signals } = ended?;
+    // Whoever wants an end of this need not wait: the daemon does not.
+    if !asked.no_wait && !told_to_end {
         let outcome = tokio::select! {
             outcome = brought_back(bus, &client, &checks) => outcome,
-            // Whoever is in a hurry need not watch.
-            _ = tokio::signal::ctrl_c() => Outcome::Pending,
+            () = signals.end() => Outcome::Pending,
         };
         finish(bus, &client, &unit, asked.stop, outcome).await;
     }
-    status.map(ExitCode::from)
+    Ok(ExitCode::from(code))
 }
 
 /// Waits until it is known what became of the unit, but not for ever.
@@ -150,7 +151,10 @@ async fn finish(bus: Bus, client: &Client, unit: &str, stopped: bool, outcome: O
 fn who() -> String {
     let set = |name: &str| std::env::var(name).ok().filter(|value| !value.is_empty());
     let user = ["SUDO_USER", "LOGNAME", "USER"].into_iter().find_map(set);
-    let user = user.unwrap_or_else(|| format!("user {}", rustix::process::getuid().as_raw()));
+    let user = user.unwrap_or_else(|| match rustix::process::getuid().as_raw() {
+        0 => "root".to_owned(),
+        other => format!("user {other}"),
+    });
     format!("{user} (pid {})", std::process::id())
 }
 

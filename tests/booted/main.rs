@@ -22,6 +22,8 @@ mod guard;
 mod guard_ctl;
 #[path = "guard_daemon.rs"]
 mod guard_daemon;
+#[path = "guard_hold.rs"]
+mod guard_hold;
 #[path = "guard_mail.rs"]
 mod guard_mail;
 #[path = "guard_not_ours.rs"]

@@ -9,8 +9,9 @@ use std::io;
 use std::os::unix::process::{CommandExt as _, ExitStatusExt as _};
 use std::process::{Command, ExitCode, ExitStatus};
 
-use rustix::process::{Pid, Signal, getppid, kill_process, set_parent_process_death_signal};
-use tokio::signal::unix::{SignalKind, signal};
+use futures_util::FutureExt as _;
+use rustix::process::{Pid, getppid, kill_process, set_parent_process_death_signal};
+use tokio::signal::unix::{Signal, SignalKind, signal};
 
 use super::say;
 use crate::ctl::exit::{Exit, Failure};
@@ -21,25 +22,68 @@ use crate::lease::Held;
 const NOT_FOUND: u8 = 127;
 const NOT_EXECUTABLE: u8 = 126;
 
+/// The signals that this process gets. While there is this, none of those that may end it does.
+pub(super) struct Signals {
+    child: Signal,
+    interrupt: Signal,
+    quit: Signal,
+    terminate: Signal,
+    hangup: Signal,
+}
+
+impl Signals {
+    fn new() -> io::Result<Self> {
+        Ok(Self {
+            child: signal(SignalKind::child())?,
+            interrupt: signal(SignalKind::interrupt())?,
+            quit: signal(SignalKind::quit())?,
+            terminate: signal(SignalKind::terminate())?,
+            hangup: signal(SignalKind::hangup())?,
+        })
+    }
+
+    /// Waits until somebody wants an end of this process.
+    pub(super) async fn end(&mut self) {
+        tokio::select! {
+            _ = self.interrupt.recv() => {}
+            _ = self.quit.recv() => {}
+            _ = self.terminate.recv() => {}
+            _ = self.hangup.recv() => {}
+        }
+    }
+
+    /// Whether this process was told to end, and not only its command. What came from the terminal is forgotten: it was
+    /// meant for the command.
+    fn told_to_end(&mut self) -> bool {
+        while self.interrupt.recv().now_or_never().is_some() || self.quit.recv().now_or_never().is_some() {}
+        self.terminate.recv().now_or_never().is_some() || self.hangup.recv().now_or_never().is_some()
+    }
+}
+
+/// How it went.
+pub(super) struct Ended {
+    /// The exit status, as a shell has it: 128 and the number of the signal where one ended the command.
+    pub code: u8,
+    /// This process was told to end meanwhile: by a shutdown, or because its terminal is gone.
+    pub told_to_end: bool,
+    /// To be heeded from now on.
+    pub signals: Signals,
+}
+
 /// Runs the command to its end. `revoked` is called when the hold is over before that. Our own end is put off: Ctrl-C
-/// reaches the command from the terminal, SIGTERM and SIGHUP are passed on to it. Its exit status is that of a shell:
-/// 128 and the number of the signal where one ended it.
+/// reaches the command from the terminal, SIGTERM and SIGHUP are passed on to it.
 ///
 /// # Errors
 /// Where no process can be made.
-pub(super) async fn run(command: &[OsString], lease: &Held, revoked: impl Fn()) -> Result<u8, Failure> {
+pub(super) async fn run(command: &[OsString], lease: &Held, revoked: impl Fn()) -> Result<Ended, Failure> {
     drive(command, lease, revoked)
         .await
         .map_err(|error| Failure::new(Exit::Failed, format!("the command cannot be run: {error}")))
 }
 
-async fn drive(command: &[OsString], lease: &Held, revoked: impl Fn()) -> io::Result<u8> {
+async fn drive(command: &[OsString], lease: &Held, revoked: impl Fn()) -> io::Result<Ended> {
     // Before there is a child, so that none of its signals is missed.
-    let mut ended = signal(SignalKind::child())?;
-    let mut interrupt = signal(SignalKind::interrupt())?;
-    let mut quit = signal(SignalKind::quit())?;
-    let mut terminate = signal(SignalKind::terminate())?;
-    let mut hangup = signal(SignalKind::hangup())?;
+    let mut signals = Signals::new()?;
     // This very program, though its file may be replaced by an upgrade. The death signal comes when the thread ends that
     // made the child: this is the main thread, on which the runtime runs.
     let mut child = Command::new("/proc/self/exe")
@@ -48,25 +92,28 @@ async fn drive(command: &[OsString], lease: &Held, revoked: impl Fn()) -> io::Re
         .args(command)
         .spawn()?;
     let pid = Pid::from_child(&child);
-    let mut held = true;
+    let (mut held, mut told_to_end) = (true, false);
     loop {
         if let Some(status) = child.try_wait()? {
-            return Ok(code(status));
+            let told_to_end = signals.told_to_end() || told_to_end;
+            return Ok(Ended { code: code(status), told_to_end, signals });
         }
-        // Not waited for yet, so the number is still its own. That it may be gone is no error.
-        let pass_on = |signal| {
-            let _ = kill_process(pid, signal);
-        };
-        tokio::select! {
-            _ = ended.recv() => {}
-            _ = interrupt.recv() => {}
-            _ = quit.recv() => {}
-            _ = terminate.recv() => pass_on(Signal::TERM),
-            _ = hangup.recv() => pass_on(Signal::HUP),
+        let pass_on = tokio::select! {
+            _ = signals.child.recv() => None,
+            _ = signals.interrupt.recv() => None,
+            _ = signals.quit.recv() => None,
+            _ = signals.terminate.recv() => Some(rustix::process::Signal::TERM),
+            _ = signals.hangup.recv() => Some(rustix::process::Signal::HUP),
             () = lease.revoked(), if held => {
                 held = false;
                 revoked();
+                None
             }
+        };
+        if let Some(signal) = pass_on {
+            told_to_end = true;
+            // Not waited for yet, so the number is still its own. That it may be gone is no error.
+            let _ = kill_process(pid, signal);
         }
     }
 }
@@ -79,7 +126,7 @@ fn code(status: ExitStatus) -> u8 {
 /// In the child: ties its life to that of `parent`, and becomes the command.
 pub(in crate::ctl) fn exec(parent: u32, command: &[OsString]) -> ExitCode {
     let Some((program, arguments)) = command.split_first() else { return ExitCode::from(NOT_FOUND) };
-    if let Err(error) = set_parent_process_death_signal(Some(Signal::TERM)) {
+    if let Err(error) = set_parent_process_death_signal(Some(rustix::process::Signal::TERM)) {
         say(&format!("the command cannot be tied to this process: {error}"));
         return ExitCode::from(NOT_EXECUTABLE);
     }

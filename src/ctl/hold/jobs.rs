@@ -67,7 +67,11 @@ async fn order(connection: &Connection, unit: &str, verb: &str) -> Result<(), Fa
 async fn job(connection: &Connection, unit: &str, verb: &str) -> zbus::Result<String> {
     let systemd = SystemdProxy::new(connection).await?;
     let mut removed = systemd.receive_job_removed().await?;
-    systemd.subscribe().await?;
+    match systemd.subscribe().await {
+        // By the job before this one.
+        Err(zbus::Error::MethodError(name, ..)) if name.ends_with(".AlreadySubscribed") => {}
+        other => other?,
+    }
     let job = match verb {
         "stop" => systemd.stop_unit(unit, "replace").await?,
         _ => systemd.start_unit(unit, "replace").await?,
