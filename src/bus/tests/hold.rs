@@ -1,47 +1,48 @@
 //! Holds over the bus: the lease is a descriptor that arrives at the caller, and its end at the daemon.
 
+use std::io::Read as _;
+
+use rustix::pipe::{PipeFlags, pipe_with};
 use zbus::wire::OwnedFd;
 
 use super::*;
 use crate::bus::Grant;
-use crate::lease::{self, Closed, Held};
 
-/// Answers the one hold that is asked for, and returns how its lease ended.
-async fn grant(mut inbox: mpsc::Receiver<Request>) -> Closed {
+/// Answers the one hold that is asked for, and returns what was said until its lease was closed.
+async fn grant(mut inbox: mpsc::Receiver<Request>) -> String {
     let Some(Request::Hold { name, who, why, for_, reply }) = inbox.recv().await else {
         panic!("no hold was asked for")
     };
     assert_eq!((name.as_str(), why.as_str(), for_), ("gru", "certbot renew", Duration::from_secs(60)));
-    let lease = lease::new().unwrap();
+    let (kept, lease) = pipe_with(PipeFlags::CLOEXEC).unwrap();
     let checks = vec![CheckName::new("gru").unwrap(), CheckName::new("gru-port").unwrap()];
     let (id, unit) = (format!("id of {who}"), "gru.service".to_owned());
-    reply.send(Ok(Grant { lease: lease.given, id, unit, checks })).unwrap();
-    lease::closed(lease.kept).await.unwrap()
+    reply.send(Ok(Grant { lease, id, unit, checks })).unwrap();
+    let said = tokio::task::spawn_blocking(move || {
+        let mut said = String::new();
+        std::fs::File::from(kept).read_to_string(&mut said).map(|_| said)
+    });
+    said.await.unwrap().unwrap()
 }
 
 const ASKED: (&str, &str, &str, u64) = ("gru", "root", "certbot renew", 60);
 
 #[tokio::test]
 async fn the_lease_arrives_and_its_end_is_seen() {
-    for closed in [Closed::Silently, Closed::Done] {
-        let (scene, inbox) = stage(Bus::System, 0, Polkit::No).await;
-        let daemon = tokio::spawn(grant(inbox));
-        let reply = call(&scene, "Hold", Flags::empty(), &ASKED).await.unwrap();
-        let (lease, id, unit, checks): (OwnedFd, String, String, Vec<String>) =
-            reply.body().deserialize().unwrap();
-        // The message that it came with has a copy of its own.
-        drop(reply);
-        assert_eq!((id.as_str(), unit.as_str()), ("id of root", "gru.service"));
-        assert_eq!(checks, ["gru", "gru-port"]);
-        let held = Held::new(lease.into()).unwrap();
-        assert!(!daemon.is_finished());
-        match closed {
-            Closed::Silently => drop(held),
-            Closed::Done => held.done(),
-        }
-        let ended = tokio::time::timeout(Duration::from_secs(20), daemon).await;
-        assert_eq!(ended.expect("its end is not seen").unwrap(), closed);
-    }
+    let (scene, inbox) = stage(Bus::System, 0, Polkit::No).await;
+    let daemon = tokio::spawn(grant(inbox));
+    let reply = call(&scene, "Hold", Flags::empty(), &ASKED).await.unwrap();
+    let (lease, id, unit, checks): (OwnedFd, String, String, Vec<String>) =
+        reply.body().deserialize().unwrap();
+    // The message that it came with has a copy of its own.
+    drop(reply);
+    assert_eq!((id.as_str(), unit.as_str()), ("id of root", "gru.service"));
+    assert_eq!(checks, ["gru", "gru-port"]);
+    rustix::io::write(&lease, b".").unwrap();
+    assert!(!daemon.is_finished());
+    drop(lease);
+    let said = tokio::time::timeout(Duration::from_secs(20), daemon).await;
+    assert_eq!(said.expect("its end is not seen").unwrap(), ".", "no copy is left in the daemon");
 }
 
 #[tokio::test]
