@@ -139,6 +139,9 @@ async fn finish(bus: Bus, client: &Client, unit: &str, stopped: bool, outcome: O
                 Outcome::Unguarded => "no check speaks for it any more",
                 _ => "stealthcheck does not answer",
             };
+            // The bus may have been restarted meanwhile.
+            let fresh = Client::connect(bus).await;
+            let client = fresh.as_ref().unwrap_or(client);
             match jobs::start(client.connection(), unit).await {
                 Ok(()) => say(&format!("{why}, so {name} was started from here")),
                 Err(failure) => say(&format!("{why}, and {name} is left stopped: {}", failure.message)),

@@ -28,8 +28,9 @@ pub use words::{HoldAction, HoldEvent, HoldId, Holder, HowEnded};
 pub const MOST_HOLDS: usize = 32;
 
 /// How long the start after a hold may be put off by what is not ours (a job of others on the unit) until the unit counts
-/// as down.
-const PUT_OFF: Duration = Duration::from_secs(30);
+/// as down: longer than systemd itself lets a stop take (`DefaultTimeoutStopSec=`, 90 s), as the holder may have been
+/// killed in the middle of one.
+const PUT_OFF: Duration = Duration::from_secs(120);
 
 /// The hold on a unit, from when it is taken until the unit has been brought back.
 #[derive(Clone, Debug)]

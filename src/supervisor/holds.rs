@@ -31,6 +31,8 @@ pub(super) struct Holds {
     asking: BTreeMap<HoldId, (UnitName, Waiting<Grant>)>,
     /// The tasks that watch the leases. They have their ends of them.
     watched: BTreeMap<HoldId, AbortHandle>,
+    /// The number that the latest id was made of.
+    latest: i64,
 }
 
 impl Supervisor {
@@ -83,15 +85,17 @@ impl Supervisor {
         })
     }
 
-    /// The second of now; one that is in use already makes way.
-    fn next_hold_id(&self) -> HoldId {
-        let mut second = clock::now().wall.0.div_euclid(1000);
+    /// The second of now, or the one after the latest id: what is still on its way about an earlier hold must not be taken
+    /// for a word about this one.
+    fn next_hold_id(&mut self) -> HoldId {
         loop {
-            let id = HoldId(second.to_string().into());
-            if !self.holds.asking.contains_key(&id) && !self.holds.watched.contains_key(&id) {
+            let latest = &mut self.holds.latest;
+            *latest = clock::now().wall.0.div_euclid(1000).max(latest.saturating_add(1));
+            let id = HoldId(latest.to_string().into());
+            // From before a restart, where the clock was set back since.
+            if self.engine.held_unit(&id).is_none() {
                 return id;
             }
-            second += 1;
         }
     }
 

@@ -170,7 +170,7 @@ fn a_stop_for_a_hold_is_not_respected_once_that_is_over() {
     let (mut world, name, unit, id) = held_and_stopped();
     world.set_manager(ManagerState::Starting);
     world.end_hold(&id, HowEnded::Gone);
-    world.play(secs(29));
+    world.play(secs(119));
     assert_eq!(world.health(&name).word(), "held");
     world.play(secs(2));
     assert_eq!(world.health(&name), Health::Down);
