@@ -6,6 +6,7 @@
 //! It never decides anything about a check, and never makes one caller wait for another.
 
 use std::fmt;
+use std::os::fd::OwnedFd;
 use std::time::Duration;
 
 use tokio::sync::{mpsc, oneshot};
@@ -33,6 +34,8 @@ use manager::{Manager, ManagerSignals as _};
 pub const NAME: &str = "io.iobio.Stealthcheck1";
 /// Where its one object is.
 pub const PATH: &str = "/io/iobio/Stealthcheck1";
+/// No hold lasts longer: what is forgotten has an end.
+pub const LONGEST_HOLD: Duration = Duration::from_secs(86_400);
 /// What its own error names begin with.
 const ERROR_PREFIX: &str = "io.iobio.Stealthcheck1.Error";
 
@@ -99,6 +102,26 @@ pub enum Request {
         /// Done.
         reply: Reply<()>,
     },
+    /// Leave a unit alone while the caller has a lease.
+    Hold {
+        /// A check, or a guarded unit.
+        name: String,
+        /// Who wants it, in the caller's words.
+        who: String,
+        /// What for.
+        why: String,
+        /// For so long at most; never zero.
+        for_: Duration,
+        /// The lease.
+        reply: Reply<Grant>,
+    },
+    /// End a hold.
+    Release {
+        /// Its id, or a check, or a guarded unit.
+        name: String,
+        /// The unit.
+        reply: Reply<String>,
+    },
     /// Load the configuration again.
     Reload {
         /// Warnings, a line each; [`Refusal::InvalidConfiguration`] where the one in force stays.
@@ -111,6 +134,19 @@ pub enum Request {
         /// The mail server's words.
         reply: Reply<String>,
     },
+}
+
+/// A hold, as it is handed out.
+#[derive(Debug)]
+pub struct Grant {
+    /// Whoever has this open has the hold.
+    pub lease: OwnedFd,
+    /// The hold's id.
+    pub id: String,
+    /// The unit that is held.
+    pub unit: String,
+    /// The checks that are left alone for it; one at least.
+    pub checks: Vec<CheckName>,
 }
 
 /// Why the interface could not be served.

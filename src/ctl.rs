@@ -1,11 +1,13 @@
 //! `stealthctl`: what an administrator asks of the daemon and tells it.
 //!
 //! In: the command line, and the daemon's answers over D-Bus ([`crate::bus::client`]). Out: text and an exit code.
-//! It keeps no state, never acts on a guarded unit itself, and starts nothing but a reload, which systemd does.
+//! It keeps no state, and starts nothing but a reload, which systemd does, and the command of a hold. On units it acts only
+//! for `hold --stop`, by the caller's own rights.
 //! (`run-probe` is another thing: the process in the unit of a `command` probe, started by systemd.)
 //! What is drawn is drawn by pure functions ([`render`], [`detail`]); every failure is one sentence for the person who
 //! must act.
 
+use std::ffi::OsString;
 use std::io::Write as _;
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -19,6 +21,7 @@ mod authorize;
 mod commands;
 pub mod detail;
 mod exit;
+mod hold;
 pub mod page;
 mod probe_files;
 mod reload;
@@ -106,6 +109,32 @@ enum Command {
         #[arg(value_name = "NAME", required = true)]
         names: Vec<String>,
     },
+    /// Run a command while a unit is left alone, and started again afterwards
+    ///
+    /// Failures of the unit's checks do not count meanwhile: no recovery, no mail. The unit comes back when the command
+    /// ends, or this is killed, or the time is over. The exit code is the command's.
+    #[command(
+        after_help = "Exit code: the command's own; 128+N where signal N ended it, 127 where it was not \
+        found, 126 where it could not be run.\nWhere there is no hold the command is not run.\n\n\
+        Example: stealthctl hold fibridge --stop -- certbot renew"
+    )]
+    Hold(hold::Hold),
+    /// End somebody's hold
+    Release {
+        /// A check, a unit, or the id of a hold
+        #[arg(value_name = "NAME", required = true)]
+        names: Vec<String>,
+    },
+    /// The command of a hold, which is to end with it
+    #[command(hide = true)]
+    HoldExec {
+        /// The process that has the hold
+        #[arg(long)]
+        parent: u32,
+        /// The command
+        #[arg(value_name = "COMMAND", last = true, required = true)]
+        command: Vec<OsString>,
+    },
     /// Load the configuration again, as `systemctl reload stealthcheck` does
     ///
     /// All or nothing: a configuration with a mistake in it leaves the one in force as it is.
@@ -185,7 +214,7 @@ pub fn main() -> ExitCode {
         return run_probe::run_probe();
     }
     match run(cli) {
-        Ok(exit) => exit.into(),
+        Ok(exit) => exit,
         Err(failure) => {
             let _ = writeln!(std::io::stderr(), "stealthctl: {}", failure.message);
             failure.exit.into()
@@ -193,11 +222,12 @@ pub fn main() -> ExitCode {
     }
 }
 
-fn run(cli: Cli) -> Result<Exit, Failure> {
+fn run(cli: Cli) -> Result<ExitCode, Failure> {
     let bus = if cli.user { Bus::User } else { Bus::System };
     let command = match cli.command.unwrap_or_else(|| Command::Status(Status::default())) {
         // This needs no daemon, and so no bus.
-        Command::Validate { file } => return validate::validate(file, bus),
+        Command::Validate { file } => return validate::validate(file, bus).map(ExitCode::from),
+        Command::HoldExec { parent, command } => return Ok(hold::exec(parent, &command)),
         other => other,
     };
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
@@ -205,6 +235,8 @@ fn run(cli: Cli) -> Result<Exit, Failure> {
         .map_err(|error| Failure::new(Exit::Failed, format!("no event loop could be made: {error}")))?;
     runtime.block_on(async {
         match command {
+            Command::Hold(asked) => return hold::hold(bus, &asked).await,
+            Command::Release { names } => hold::release(bus, &names).await,
             Command::Status(status) => commands::status(bus, &status).await,
             Command::Why { names, json, colour } => why::why(bus, &names, json, colour.when).await,
             Command::Check { names, colour } => commands::check(bus, &names, colour.when).await,
@@ -216,8 +248,9 @@ fn run(cli: Cli) -> Result<Exit, Failure> {
             Command::Authorize { config, output, probes } => {
                 authorize::authorize(config, Places { output, probes }, bus).await
             }
-            Command::Validate { .. } | Command::RunProbe => Ok(Exit::Ok),
+            Command::Validate { .. } | Command::RunProbe | Command::HoldExec { .. } => Ok(Exit::Ok),
         }
+        .map(ExitCode::from)
     })
 }
 
@@ -258,7 +291,7 @@ fn duration(text: &str) -> Result<Duration, String> {
         rest = tail.trim_start();
     }
     if total.is_zero() {
-        return Err("a pause lasts at least a second".to_owned());
+        return Err("at least a second is needed".to_owned());
     }
     Ok(total)
 }

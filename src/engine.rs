@@ -20,6 +20,7 @@
 //! | `usage` | a row of samples becomes an observation |
 //! | `ran` | when a job last ran well |
 //! | `crash_loop` | systemd restarting a unit again and again |
+//! | `hold` | units that somebody's command has, and their return |
 //! | `health` | observations become passing, failing, down |
 //! | `recovery` | which job may be asked for, when, and whether it helped |
 //! | `proof` | attempts whose effect shows only after a while |
@@ -37,6 +38,7 @@ mod displaced;
 mod event;
 mod graph;
 mod health;
+pub mod hold;
 mod incident;
 mod look;
 mod outlook;
@@ -108,6 +110,7 @@ impl Engine {
             Event::ManagerChanged(manager) => self.manager_changed(now, manager, &mut out),
             Event::Tick => {}
             Event::Command(command) => self.command(now, command, &mut out),
+            Event::Hold(event) => self.hold_event(now, event, &mut out),
             Event::Configured(checks) => self.configured(now, checks, &mut out),
             Event::NoticeSpooled(id) => {
                 self.pending.remove(&id);
@@ -260,6 +263,7 @@ impl Engine {
 
     /// Everything that follows from what changed about a unit.
     fn settle_unit(&mut self, now: Now, unit: &UnitName, out: &mut Vec<Action>) {
+        self.bring_back(now, unit, out);
         self.consider_recovery(now, unit, out);
         let Some(watch) = self.units.get(unit) else { return };
         for name in watch.checks.clone() {

@@ -8,6 +8,7 @@
 //! written is lost.
 
 mod entry;
+mod hold;
 pub mod ids;
 mod text;
 

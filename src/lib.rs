@@ -25,7 +25,7 @@
 //! # Layers
 //!
 //! ```text
-//! bin -> supervisor, ctl -> probe, systemd, mail, bus, listen, journal, service_manager -> engine, config
+//! bin -> supervisor, ctl -> probe, systemd, mail, bus, listen, lease, journal, service_manager -> engine, config
 //!                                                       -> check, unit, verdict, notice, status, text, time
 //! ```
 //!
@@ -67,6 +67,7 @@ pub mod bus;
 pub mod config;
 pub mod ctl;
 pub mod journal;
+pub mod lease;
 pub mod listen;
 pub mod mail;
 pub mod probe;

@@ -13,11 +13,13 @@
 //! | publisher | calls on our own interface | its channels close |
 //! | HTTP listener | connections where `listen:` says | its channels close |
 //! | one for each probe | the target | the probe's deadline |
+//! | one for each hold | its lease | the lease closes, or the hold is over |
 //! | state writer | states to write | its channel closes |
 
 mod act;
 mod clock;
 mod command;
+mod holds;
 mod listener;
 mod publish;
 mod requests;
@@ -47,6 +49,7 @@ use crate::time::Wall;
 use crate::unit::{ManagerState, UnitName};
 use crate::{bus, journal, listen, service_manager};
 use act::Internal;
+use holds::Holds;
 use publish::{Place, Signal, Waiting};
 use start::Inputs;
 use state_file::StateFile;
@@ -134,6 +137,7 @@ struct Supervisor {
     counters: listen::Counters,
     /// Callers of `Check`, until the observation comes.
     waiting: Vec<(CheckName, Waiting<CheckStatus>)>,
+    holds: Holds,
     /// Wishes of the engine that are not yet done.
     actions: Vec<Action>,
     /// Notices that are spooled, to be released once the state says so.
@@ -169,6 +173,7 @@ pub async fn run(options: Options) -> Result<(), Fatal> {
     let (user, draw) = (options.user, options.draw);
     let (mut supervisor, mut inputs, asked) = Supervisor::new(options, config);
 
+    supervisor.take_up_leases();
     let systemd_bus = if user { systemd::Bus::Session } else { systemd::Bus::System };
     let (units, happenings) = (supervisor.units.subscribe(), asked.happenings);
     let mut client = tokio::spawn(systemd::run(systemd_bus, units, asked.asks, happenings));

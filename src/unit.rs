@@ -88,6 +88,13 @@ impl UnitName {
     pub fn kind(&self) -> &str {
         self.0.rsplit_once('.').map_or("", |(_, kind)| kind)
     }
+
+    /// Whether systemd has start jobs for this kind of unit: a device comes by itself, and a scope's processes are started
+    /// by others.
+    #[must_use]
+    pub fn can_be_started(&self) -> bool {
+        !self.0.ends_with(".device") && !self.0.ends_with(".scope")
+    }
 }
 
 impl fmt::Display for UnitName {

@@ -1,6 +1,7 @@
 //! What a probe saw and how a check is: observations and health. Values only; no I/O, no clock.
 
 use std::fmt;
+use std::sync::Arc;
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
@@ -104,6 +105,17 @@ pub enum Health {
         /// Until then.
         until: Wall,
     },
+    /// Somebody's command has its unit.
+    Held {
+        /// The hold's id, for `stealthctl release`.
+        id: Arc<str>,
+        /// Who has it.
+        who: Arc<str>,
+        /// What for.
+        why: Arc<str>,
+        /// Until when at the latest.
+        until: Wall,
+    },
     /// Somebody stopped its unit, and that is respected for a while.
     Stopped {
         /// Then it counts as down; `None`: never.
@@ -128,7 +140,7 @@ pub enum Health {
 impl Health {
     /// All words that [`Health::word`] can say.
     pub const WORDS: &[&str] =
-        &["starting", "passing", "failing", "down", "paused", "stopped", "displaced", "blocked"];
+        &["starting", "passing", "failing", "down", "paused", "stopped", "held", "displaced", "blocked"];
 
     /// The state as one word, the same as in JSON.
     #[must_use]
@@ -139,6 +151,7 @@ impl Health {
             Self::Failing { .. } => "failing",
             Self::Down => "down",
             Self::Paused { .. } => "paused",
+            Self::Held { .. } => "held",
             Self::Stopped { .. } => "stopped",
             Self::Displaced { .. } => "displaced",
             Self::Blocked { .. } => "blocked",

@@ -9,6 +9,7 @@ use std::path::Path;
 use std::process::{Command, Output};
 
 mod ctl_bus;
+mod ctl_hold;
 
 use ctl_bus::{Daemon, FakeBus};
 
@@ -69,7 +70,7 @@ fn without_the_daemon_it_is_said_how_to_start_it() {
 
 #[test]
 fn status_tells_what_is_down_and_is_plain_in_a_pipe() {
-    let bus = FakeBus::start(Daemon::Running { reload: "done" });
+    let bus = FakeBus::start(Daemon::Running { job: "done" });
     let (out, err) = ends(&stealthctl(bus.address(), &["status"]), 3);
     assert!(out.starts_with("✖ 2 checks: 1 down, 1 passing"), "{out}");
     for text in ["\n✖ gru ", "connection refused", "\n✔ mosaic "] {
@@ -92,7 +93,7 @@ fn status_tells_what_is_down_and_is_plain_in_a_pipe() {
 
 #[test]
 fn json_is_the_whole_snapshot() {
-    let bus = FakeBus::start(Daemon::Running { reload: "done" });
+    let bus = FakeBus::start(Daemon::Running { job: "done" });
     let (out, _) = ends(&stealthctl(bus.address(), &["status", "--json"]), 3);
     let json: serde_json::Value = serde_json::from_str(&out).unwrap();
     assert_eq!(json["checks"][0]["name"], "gru");
@@ -105,7 +106,7 @@ fn json_is_the_whole_snapshot() {
 #[test]
 fn a_reload_says_what_came_of_it() {
     let reload = |result| {
-        let bus = FakeBus::start(Daemon::Running { reload: result });
+        let bus = FakeBus::start(Daemon::Running { job: result });
         stealthctl(bus.address(), &["reload"])
     };
     assert_eq!(ends(&reload("done"), 0).0, "Reloaded: 2 checks in 1 file.\n");
@@ -270,7 +271,7 @@ fn a_users_command_lines_are_in_the_users_runtime_directory() {
 
 #[test]
 fn a_reader_who_has_seen_enough_is_no_failure() {
-    let bus = FakeBus::start(Daemon::Running { reload: "done" });
+    let bus = FakeBus::start(Daemon::Running { job: "done" });
     let mut child = Command::new(env!("CARGO_BIN_EXE_stealthctl"))
         .arg("status")
         .env("DBUS_SYSTEM_BUS_ADDRESS", bus.address())

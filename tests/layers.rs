@@ -12,7 +12,7 @@ const VOCABULARY: &[&str] = &["check", "notice", "status", "text", "time", "unit
 /// Pure, and on top of the vocabulary.
 const CORE: &[&str] = &["engine", "config"];
 /// Each talks to one part of the world.
-const SHELL: &[&str] = &["bus", "journal", "listen", "mail", "probe", "service_manager", "systemd"];
+const SHELL: &[&str] = &["bus", "journal", "lease", "listen", "mail", "probe", "service_manager", "systemd"];
 /// They join the parts.
 const TOP: &[&str] = &["supervisor", "ctl"];
 

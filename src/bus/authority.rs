@@ -30,6 +30,10 @@ pub enum Verb {
     Pause,
     /// End a pause.
     Resume,
+    /// Leave a unit alone for a command.
+    Hold,
+    /// End a hold.
+    Release,
     /// Load the configuration again.
     Reload,
     /// Send a mail.
@@ -44,6 +48,8 @@ impl Verb {
             Self::Check => "check",
             Self::Pause => "pause",
             Self::Resume => "resume",
+            Self::Hold => "hold",
+            Self::Release => "release",
             Self::Reload => "reload",
             Self::TestMail => "test-mail",
         }

@@ -7,9 +7,11 @@
 use std::fmt;
 use std::time::Duration;
 
+use zbus::wire::OwnedFd;
 use zbus::{connection, fdo};
 
-use super::{Bus, Refusal};
+use super::{Bus, Grant, Refusal};
+use crate::check::CheckName;
 use crate::status::{CheckStatus, Explanation, Snapshot};
 
 /// How long the daemon has for an answer that it knows.
@@ -33,6 +35,16 @@ trait Manager {
     fn pause(&self, name: &str, seconds: u64) -> zbus::Result<()>;
     #[zbus(no_autostart, allow_interactive_auth)]
     fn resume(&self, name: &str) -> zbus::Result<()>;
+    #[zbus(no_autostart, allow_interactive_auth)]
+    fn hold(
+        &self,
+        name: &str,
+        who: &str,
+        why: &str,
+        seconds: u64,
+    ) -> zbus::Result<(OwnedFd, String, String, Vec<String>)>;
+    #[zbus(no_autostart, allow_interactive_auth)]
+    fn release(&self, name: &str) -> zbus::Result<String>;
     #[zbus(no_autostart, allow_interactive_auth)]
     fn reload(&self) -> zbus::Result<Vec<String>>;
     #[zbus(no_autostart, allow_interactive_auth)]
@@ -178,6 +190,25 @@ impl Client {
     /// [`CallError`].
     pub async fn resume(&self, name: &str) -> Result<(), CallError> {
         within(PATIENCE, self.manager.resume(name)).await
+    }
+
+    /// Has a unit left alone for as long as the lease in the answer is open, and for so long (whole seconds) at most.
+    ///
+    /// # Errors
+    /// [`CallError`].
+    pub async fn hold(&self, name: &str, who: &str, why: &str, for_: Duration) -> Result<Grant, CallError> {
+        let call = self.manager.hold(name, who, why, for_.as_secs());
+        let (lease, id, unit, checks) = within(PATIENCE, call).await?;
+        let checks: Result<Vec<_>, _> = checks.iter().map(|name| CheckName::new(name)).collect();
+        Ok(Grant { lease: lease.into(), id, unit, checks: checks.map_err(CallError::Unreadable)? })
+    }
+
+    /// Ends a hold, by its id, its unit or a check; the answer is the unit.
+    ///
+    /// # Errors
+    /// [`CallError`].
+    pub async fn release(&self, name: &str) -> Result<String, CallError> {
+        within(PATIENCE, self.manager.release(name)).await
     }
 
     /// Loads the configuration again; the answer is its warnings.

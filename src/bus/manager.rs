@@ -8,9 +8,14 @@ use std::time::Duration;
 use tokio::sync::{mpsc, oneshot};
 use zbus::message::Header;
 use zbus::object_server::SignalEmitter;
+use zbus::wire::OwnedFd;
 
 use super::authority::{self, Verb};
-use super::{Bus, Refusal, Reply, Request};
+use super::{Bus, LONGEST_HOLD, Refusal, Reply, Request};
+use crate::text::inert;
+
+/// So many characters of what a caller says of a hold are kept.
+const WORDS: usize = 200;
 
 /// The interface's implementation.
 pub(super) struct Manager {
@@ -98,6 +103,43 @@ impl Manager {
     ) -> Result<(), Refusal> {
         authority::permit(connection, self.bus, &header, Verb::Resume, &name).await?;
         self.ask(|reply| Request::Resume { name, reply }).await
+    }
+
+    /// Leaves a unit alone, which is named by itself or by a check, for as long as the caller (or whom the caller gives it
+    /// to) keeps the lease open, and for so many seconds at most, a day at most. `who` and `why` are shown. Answers the
+    /// lease, the hold's id, the unit, and the checks that are left alone. The unit itself is not touched; when the hold
+    /// is over it is started, if it was up when it began and is down then.
+    #[zbus(out_args("lease", "hold", "unit", "checks"))]
+    async fn hold(
+        &self,
+        #[zbus(header)] header: Header<'_>,
+        #[zbus(connection)] connection: &zbus::Connection,
+        name: String,
+        who: String,
+        why: String,
+        seconds: u64,
+    ) -> Result<(OwnedFd, String, String, Vec<String>), Refusal> {
+        authority::permit(connection, self.bus, &header, Verb::Hold, &name).await?;
+        let for_ = Duration::from_secs(seconds);
+        if seconds == 0 || for_ > LONGEST_HOLD {
+            return Err(Refusal::InvalidArgument("a hold lasts between a second and a day".to_owned()));
+        }
+        let (who, why) = (inert(&who, WORDS), inert(&why, WORDS));
+        let grant = self.ask(|reply| Request::Hold { name, who, why, for_, reply }).await?;
+        let checks = grant.checks.iter().map(ToString::to_string).collect();
+        Ok((grant.lease.into(), grant.id, grant.unit, checks))
+    }
+
+    /// Ends a hold, which is named by its id, its unit or a check. Answers the unit.
+    #[zbus(out_args("unit"))]
+    async fn release(
+        &self,
+        #[zbus(header)] header: Header<'_>,
+        #[zbus(connection)] connection: &zbus::Connection,
+        name: String,
+    ) -> Result<String, Refusal> {
+        authority::permit(connection, self.bus, &header, Verb::Release, &name).await?;
+        self.ask(|reply| Request::Release { name, reply }).await
     }
 
     /// Loads the configuration again, all or nothing. Answers warnings, a line each.

@@ -19,6 +19,10 @@ pub fn permitted(config: &Config) -> BTreeSet<(&'static str, UnitName)> {
             pairs.extend([("restart", probe.clone()), ("stop", probe)]);
         }
         let Some(unit) = &check.unit else { continue };
+        if unit.can_be_started() {
+            // What a hold owes the unit when it is over, whatever the ladder says.
+            pairs.insert(("start", unit.clone()));
+        }
         for rung in &check.recovery.ladder {
             pairs.insert(match rung {
                 Rung::Restart => ("restart", unit.clone()),

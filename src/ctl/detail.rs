@@ -29,6 +29,11 @@ fn block(check: &CheckStatus, now: Wall, style: &Style) -> String {
 
     let health = paint(&check.health.to_string(), with, style.colour);
     page.line("Health", &format!("{health}{}", since(check, now, style)));
+    if let Health::Held { id, who, why, .. } = &check.health {
+        page.text("Held by", &inert(who));
+        page.text("Command", &inert(why));
+        page.text("Hold", &format!("{0}; `stealthctl release {0}` ends it", inert(id)));
+    }
     match (&check.unit, &check.unit_state) {
         (Some(unit), Some(state)) => {
             page.text("Unit", &format!("{unit}: {}", unit_clauses(state).join(", ")));
@@ -60,6 +65,13 @@ fn since(check: &CheckStatus, now: Wall, style: &Style) -> String {
     match &check.health {
         Health::Paused { until } => {
             format!("{lasting}, until {} ({} left)", style.clock(*until, now), due(until.since(now)))
+        }
+        Health::Held { until, .. } => {
+            format!(
+                "{lasting}, until {} at the latest ({} left)",
+                style.clock(*until, now),
+                due(until.since(now))
+            )
         }
         Health::Stopped { until: Some(until) } => format!(
             "{lasting}, by somebody; left so until {} ({} left)",

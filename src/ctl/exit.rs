@@ -50,7 +50,7 @@ pub(super) fn of_snapshot(snapshot: &Snapshot) -> Exit {
 fn is_down(check: &CheckStatus) -> bool {
     match check.health {
         Health::Down => true,
-        Health::Paused { .. } | Health::Stopped { .. } => false,
+        Health::Paused { .. } | Health::Held { .. } | Health::Stopped { .. } => false,
         // Of what blocks it there is an incident of its own.
         Health::Displaced { .. } | Health::Blocked { .. } => false,
         Health::Starting | Health::Passing | Health::Failing { .. } => {

@@ -51,6 +51,7 @@ pub(super) fn mark(health: &Health, unicode: bool) -> (&'static str, Paint, u8) 
         Health::Stopped { .. } => ("○", "o", Paint::Aside, 2),
         Health::Displaced { .. } => ("◇", "%", Paint::Aside, 2),
         Health::Paused { .. } => ("‖", "=", Paint::Aside, 3),
+        Health::Held { .. } => ("◇", "~", Paint::Aside, 3),
         Health::Starting => ("…", ".", Paint::Faint, 4),
         Health::Passing => ("✔", "+", Paint::Good, 5),
     };
@@ -74,7 +75,7 @@ fn headline(snapshot: &Snapshot, style: &Style) -> String {
     let count = |word: &str| snapshot.checks.iter().filter(|check| check.health.word() == word).count();
     let total = snapshot.checks.len();
     let parts: Vec<String> =
-        ["down", "failing", "blocked", "stopped", "displaced", "paused", "starting", "passing"]
+        ["down", "failing", "blocked", "stopped", "displaced", "paused", "held", "starting", "passing"]
             .into_iter()
             .map(|word| (count(word), word))
             .filter(|(n, _)| *n > 0)

@@ -20,6 +20,8 @@ use crate::time::Wall;
 use crate::unit::{ActiveState, JobResult, LoadState, UnitName, UnitState};
 use crate::verdict::{Health, Observation, Seen};
 
+mod hold;
+
 /// Mon 2026-11-23 14:06:31 UTC.
 const NOW: Wall = Wall(1_795_442_791_000);
 

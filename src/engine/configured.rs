@@ -44,6 +44,9 @@ impl Engine {
             self.wakeups.set(&name, None);
             forgotten(&state, out);
         }
+        for (unit, watch) in &old_units {
+            self.forget_hold(unit, watch, out);
+        }
         for watch in self.units.values_mut() {
             watch.checks.sort();
             // A check that asked for an attempt and is gone now can no longer judge it; any that is left can.

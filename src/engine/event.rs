@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use super::hold::{HoldAction, HoldEvent, Holder, HowEnded};
 use crate::check::{Check, CheckName, Probe, Rung};
 use crate::notice::{IncidentId, Notice, NoticeId, Proof};
 use crate::time::Wall;
@@ -61,6 +62,8 @@ pub enum Event {
     Tick,
     /// An operator's order.
     Command(Command),
+    /// Of holds on units.
+    Hold(HoldEvent),
     /// A new set of checks is in force. Checks that did not change keep their state.
     Configured(Vec<Check>),
     /// A notice is safely in the spool.
@@ -110,6 +113,8 @@ pub enum Action {
     },
     /// Mail somebody; answer with [`Event::NoticeSpooled`], later with [`Event::NoticeDelivered`].
     Notify(Box<Notice>),
+    /// Of holds on units.
+    Hold(HoldAction),
     /// Something happened that belongs into the journal, onto the bus and into the state file.
     Changed(Change),
     /// Something was learned that must survive a restart of the daemon, and nothing else follows from it.
@@ -192,5 +197,29 @@ pub enum What {
     CrashLoop {
         /// How often within the window.
         restarts: u32,
+    },
+    /// Somebody has a hold on the unit.
+    HoldTaken {
+        /// Who, and what for.
+        holder: Holder,
+        /// Until when at the latest.
+        until: Wall,
+    },
+    /// The hold on the unit is over.
+    HoldOver {
+        /// Whose it was.
+        holder: Holder,
+        /// Why.
+        how: HowEnded,
+    },
+    /// systemd was asked to start the unit after a hold.
+    HoldStartAsked {
+        /// Whose hold it was.
+        holder: Holder,
+    },
+    /// The start after a hold has ended.
+    HoldStartEnded {
+        /// How the job ended.
+        result: JobResult,
     },
 }

@@ -17,7 +17,7 @@ use crate::unit::{ActiveState, JobResult, ManagerState, UnitName, UnitState};
 
 /// A job of ours that has not ended after this long is a matter for a person: systemd's own start and stop time-outs
 /// (90 s each by default) should have ended it.
-const JOB_OVERDUE: Duration = Duration::from_secs(300);
+pub(super) const JOB_OVERDUE: Duration = Duration::from_secs(300);
 
 impl Engine {
     /// Asks for a job on the unit if one is due and allowed; otherwise says why not.
@@ -135,6 +135,9 @@ impl Engine {
         state: Option<UnitState>,
         out: &mut Vec<Action>,
     ) {
+        if self.start_ended(now, unit, attempt, &result, state.as_ref(), out) {
+            return;
+        }
         let Some(watch) = self.units.get_mut(unit) else { return };
         let Some(mut flight) = watch.attempt.clone().filter(|flight| flight.id == attempt) else {
             if let Some(state) = state {
@@ -335,7 +338,7 @@ pub(super) fn come_up_by(state: &CheckState, watch: &UnitWatch) -> Option<Mono> 
 /// A unit that has hit its start limit is not started again before `ResetFailed`. That it has is not always visible:
 /// `Result` may still be `exit-code`. It takes repeated starts, though, by systemd or by us; a unit that failed once has
 /// not, and is spared the time of another call.
-fn may_have_hit_its_start_limit(state: &UnitState, attempts: u32) -> bool {
+pub(super) fn may_have_hit_its_start_limit(state: &UnitState, attempts: u32) -> bool {
     state.active == ActiveState::Failed
         && (state.result == "start-limit-hit" || state.n_restarts > 0 || attempts > 1)
 }

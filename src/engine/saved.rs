@@ -11,6 +11,7 @@ use serde::{Deserialize, Serialize};
 
 use super::blocked::Blocked;
 use super::displaced::Displaced;
+use super::hold::SavedHold;
 use super::incident::Incident;
 use super::ran::Runs;
 use super::state::{Base, CheckState};
@@ -119,6 +120,9 @@ pub struct SavedUnit {
     stopped: Option<(Wall, u64)>,
     /// An attempt was under way.
     attempt_open: bool,
+    /// Somebody's command has it.
+    #[serde(default)]
+    hold: Option<SavedHold>,
     /// It was displaced.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     displaced: Option<SavedDisplaced>,
@@ -191,6 +195,7 @@ impl Engine {
                 watch.next_attempt = watch.next_attempt.min(now.mono.after(max));
             }
         }
+        engine.show_held(now);
         for name in &names {
             engine.show(now, name, &mut out);
             engine.wake(now, name);
@@ -281,6 +286,7 @@ fn save_unit(now: Now, watch: &UnitWatch) -> SavedUnit {
             over: mark.over.map(|(over, _)| now.wall_of(over)),
         }),
         taken_down: watch.taken_down,
+        hold: watch.hold.as_ref().map(|hold| SavedHold::of(now, hold)),
     }
 }
 
@@ -354,6 +360,7 @@ fn restore_unit(now: Now, then: Now, watch: &mut UnitWatch, saved: &SavedUnit) {
     watch.next_attempt = then.mono_of(saved.next_attempt);
     watch.healthy = saved.healthy_since.map(|since| then.mono_of(since).min(now.mono));
     watch.stopped_by_us = saved.stopped_by_us;
+    watch.hold = saved.hold.as_ref().map(|hold| hold.restored(now, then));
     watch.restored_stop = saved.stopped.map(|(since, usec)| (then.mono_of(since).min(now.mono), usec));
     let moment = |wall: Wall| {
         let mono = then.mono_of(wall).min(now.mono);

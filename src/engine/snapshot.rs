@@ -92,6 +92,9 @@ fn next(now: Now, state: &CheckState, watch: Option<&UnitWatch>, health: &Health
     };
     match health {
         Health::Paused { until } => format!("resumes in {}", human_until(now.mono, now.mono_of(*until))),
+        Health::Held { .. } => {
+            watch.and_then(|watch| watch.hold.as_ref()).map_or_else(probe, |hold| hold.next_clause(now))
+        }
         Health::Stopped { until: Some(until) } => {
             format!("stopped by somebody; counts as down in {}", human_until(now.mono, now.mono_of(*until)))
         }

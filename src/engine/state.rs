@@ -5,6 +5,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use super::hold::{HoldId, Holder};
 use super::incident::Incident;
 use super::ran::Runs;
 use super::trail::Trail;
@@ -43,6 +44,9 @@ pub(super) struct Run {
 pub(super) enum Aside {
     /// An operator said so. It is not even probed.
     Paused { at: Mono, until: Wall },
+    /// Somebody's command has the unit, or the unit is on its way back from that. `others`: whoever answers now is not the
+    /// unit as the check knows it.
+    Held { id: HoldId, holder: Holder, ends: Option<Mono>, until: Wall, others: bool },
     /// Somebody stopped its unit; `None`: that is respected for ever.
     Stopped { until: Option<(Mono, Wall)> },
     /// Its unit is down because `by` is up; `over`: because it was up a moment ago.
@@ -56,6 +60,7 @@ impl Aside {
     pub(super) fn ends(&self) -> Option<Mono> {
         match self {
             Self::Paused { at, .. } => Some(*at),
+            Self::Held { ends, .. } => *ends,
             Self::Stopped { until } | Self::Displaced { until, .. } | Self::Blocked { until, .. } => {
                 until.map(|(at, _)| at)
             }
@@ -78,6 +83,7 @@ impl Aside {
             Self::Paused { .. } | Self::Stopped { .. } | Self::Displaced { .. } => true,
             // Its own unit may run all the same.
             Self::Blocked { .. } => false,
+            Self::Held { others, .. } => *others,
         }
     }
 
@@ -85,6 +91,12 @@ impl Aside {
     fn health(&self) -> Health {
         match self {
             Self::Paused { until, .. } => Health::Paused { until: *until },
+            Self::Held { id, holder, until, .. } => Health::Held {
+                id: Arc::clone(&id.0),
+                who: Arc::clone(&holder.who),
+                why: Arc::clone(&holder.why),
+                until: *until,
+            },
             Self::Stopped { until } => Health::Stopped { until: until.map(|(_, until)| until) },
             Self::Displaced { by, until, .. } => {
                 Health::Displaced { by: by.clone(), until: until.map(|(_, until)| until) }
@@ -186,11 +198,14 @@ impl CheckState {
             return Some(Aside::Paused { at, until });
         }
         let watch = watch?;
+        // What the command of a hold tries out ends no incident, and neither does what has the port in the unit's place.
+        let others = self.incident.is_some() || watch.condition != Condition::Up;
+        let held = watch.hold.as_ref().and_then(|hold| hold.aside(others));
         let stop = || self.stop_respected(now, watch);
-        let somebodys = stop().filter(|_| !watch.stopped_for_another() && !watch.taken_down);
+        let somebodys = || stop().filter(|_| !watch.stopped_for_another() && !watch.taken_down);
         let around = || self.displacement(now, watch).or_else(|| self.blockade(now, watch));
         let its_own = || stop().filter(|_| !watch.stopped_for_another() && !watch.left_behind());
-        somebodys.or_else(around).or_else(its_own)
+        held.or_else(somebodys).or_else(around).or_else(its_own)
     }
 
     /// Somebody's stop, unless it has lasted too long (DESIGN: rule 12).

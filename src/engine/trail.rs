@@ -65,7 +65,7 @@ impl Engine {
                     let text = format!("mail `{}` to {}", notice.kind, notice.to.join(", "));
                     self.note(now, &notice.check, Topic::Notice, text);
                 }
-                Action::Probe { .. } | Action::StartJob { .. } | Action::Remember => {}
+                Action::Probe { .. } | Action::StartJob { .. } | Action::Hold(_) | Action::Remember => {}
             }
         }
     }
@@ -126,6 +126,18 @@ fn sentence(now: Now, change: &Change) -> Option<(Topic, String)> {
         }
         What::RecoveryHeldBack { why } => (Topic::Recovery, format!("no recovery: {why}")),
         What::NeedsYou { why } => (Topic::Incident, format!("a person is needed: {why}")),
+        What::HoldTaken { holder, .. } => {
+            (Topic::Aside, format!("{unit} is held by {}: {}", holder.who, holder.why))
+        }
+        What::HoldOver { holder, how } => {
+            (Topic::Aside, format!("the hold of {} is over: {}", holder.who, how.clause()))
+        }
+        What::HoldStartAsked { holder } => {
+            (Topic::Aside, format!("asked systemd to start {unit} after the hold of {}", holder.who))
+        }
+        What::HoldStartEnded { result } => {
+            (Topic::Aside, format!("the start of {unit} after the hold ended: {result}"))
+        }
         What::UnitUnknown(true) => (Topic::Unit, format!("systemd knows no unit {unit}")),
         What::UnitUnknown(false) => (Topic::Unit, format!("systemd knows {unit} now")),
         What::CrashLoop { restarts } => {
@@ -154,6 +166,8 @@ fn health(now: Now, unit: &str, from: &Health, to: &Health, because: &str) -> Op
         (_, Health::Failing { .. }) => return Some((Topic::Seen, format!("a failure: {because}"))),
         (_, Health::Passing) => return Some((Topic::Seen, format!("passes: {because}"))),
         (_, Health::Paused { until }) => format!("paused {}", lasting(&Some(*until))),
+        // The hold itself is told, with who has it.
+        (_, Health::Held { .. }) => return None,
         (_, Health::Stopped { until }) => {
             format!("somebody stopped {unit}: respected {}", lasting(until))
         }

@@ -20,8 +20,9 @@ impl Engine {
         let watch = state.check.unit.as_ref().and_then(|unit| self.units.get(unit));
         let later = |at: &Mono| *at > now.mono;
         let aside = state.aside(now, watch);
+        let hold_ends = watch.and_then(|watch| watch.hold.as_ref()?.ends());
         let at = if state.paused() {
-            aside.and_then(|aside| aside.ends())
+            aside.and_then(|aside| aside.ends()).into_iter().chain(hold_ends).min()
         } else {
             let probe = state.running.map_or(state.next_probe, |run| run.lost_at);
             let tell = match &state.incident {
@@ -50,6 +51,7 @@ impl Engine {
     }
 
     fn due(&mut self, now: Now, name: &CheckName, out: &mut Vec<Action>) {
+        self.hold_due(now, name, out);
         let Some(state) = self.checks.get_mut(name) else { return };
         if let Some((until, _)) = state.pause
             && until <= now.mono

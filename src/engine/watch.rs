@@ -8,6 +8,7 @@ use std::time::Duration;
 use super::AttemptId;
 use super::blocked::Blocked;
 use super::displaced::Displaced;
+use super::hold::UnitHold;
 use super::ran::{self, Triggered};
 use crate::check::{CheckName, Rung};
 use crate::time::{Mono, Now, Wall};
@@ -111,6 +112,10 @@ pub(super) struct UnitWatch {
     pub stopped: Option<(Mono, Wall)>,
     /// The last stop was asked for by a rung of a ladder.
     pub stopped_by_us: bool,
+    /// Somebody's command has it, or had it and it is not back yet.
+    pub hold: Option<UnitHold>,
+    /// Why it is down: it was not brought back after a hold. Nobody's stop, whatever took it down.
+    pub not_returned: Option<String>,
     pub attempt: Option<InFlight>,
     /// Attempts since the unit was last healthy for long.
     pub attempts: u32,
@@ -156,6 +161,8 @@ impl UnitWatch {
             settling: None,
             stopped: None,
             stopped_by_us: false,
+            hold: None,
+            not_returned: None,
             attempt: None,
             attempts: 0,
             next_attempt: Mono::default(),
@@ -214,6 +221,7 @@ impl UnitWatch {
         }
         if rising {
             self.stopped_by_us = false;
+            self.not_returned = None;
             self.seen_up = true;
             self.restored_stop = None;
             self.taken_down = false;
@@ -269,7 +277,7 @@ impl UnitWatch {
         if self.job.is_some() {
             return self.judge_job(state);
         }
-        if self.somebody_stopped(state) || self.still_stopped(state) {
+        if self.not_returned.is_none() && (self.somebody_stopped(state) || self.still_stopped(state)) {
             return Condition::Stopped;
         }
         if state.job.is_some() && state.stopped_by.is_some_and(|job| job.kind == JobKind::Restart) {
@@ -279,6 +287,9 @@ impl UnitWatch {
         let exit = state.describe_exit().map_or_else(String::new, |exit| format!(", {exit}"));
         if state.active == ActiveState::Failed {
             return Condition::Failed(format!("unit is {}{exit}", state.describe()));
+        }
+        if let Some(reason) = &self.not_returned {
+            return Condition::Ended(reason.clone());
         }
         if state.oneshot && matches!(state.result.as_str(), "" | "success") {
             return Condition::Resting;
@@ -303,7 +314,7 @@ impl UnitWatch {
 
     /// A stop job that is not ours took the unit down. A service that exits with 143 on SIGTERM is `failed` after
     /// `systemctl stop`, so this counts before systemd's word `failed` does.
-    fn somebody_stopped(&self, state: &UnitState) -> bool {
+    pub(super) fn somebody_stopped(&self, state: &UnitState) -> bool {
         let ours = self.stopped_by_us || self.attempt.as_ref().is_some_and(|attempt| attempt.ended.is_none());
         !ours && state.stopped_by.is_some_and(|job| matches!(job.kind, JobKind::Stop | JobKind::Other))
     }

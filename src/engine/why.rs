@@ -118,6 +118,7 @@ impl CheckState {
 fn left_alone(now: Now, aside: &Aside) -> String {
     let why = match aside {
         Aside::Paused { .. } => "an operator has paused it".to_owned(),
+        Aside::Held { holder, .. } => format!("{} has a hold on the unit: {}", holder.who, holder.why),
         Aside::Stopped { until: Some(_) } => "somebody stopped the unit (after_stop)".to_owned(),
         Aside::Stopped { until: None } => {
             "somebody stopped the unit, which is respected for ever (after_stop)".to_owned()

@@ -3,7 +3,7 @@
 //! Every field that packaging/stealthcheck.catalog uses in the text for an id is set on every entry with that id, as far
 //! as the change names it.
 
-use super::ids;
+use super::{hold, ids};
 use crate::check::{CheckName, Rung};
 use crate::engine::{Change, What};
 use crate::notice::{NoticeId, Proof};
@@ -74,7 +74,7 @@ fn subject(change: &Change) -> String {
 }
 
 /// A point in time as a person writes it, in the machine's time zone.
-fn at(time: Wall) -> String {
+pub(super) fn at(time: Wall) -> String {
     match jiff::Timestamp::from_millisecond(time.0) {
         Ok(stamp) => {
             stamp.to_zoned(jiff::tz::TimeZone::system()).strftime("%Y-%m-%d %H:%M:%S %Z").to_string()
@@ -150,6 +150,10 @@ pub(super) fn of_change(change: &Change) -> Option<Entry> {
             id: Some(ids::UNIT_KNOWN),
             ..Entry::new(Priority::Info, format!("systemd knows {unit} now"))
         },
+        What::HoldTaken { holder, until } => hold::taken(&unit, holder, *until),
+        What::HoldOver { holder, how } => hold::over(&unit, holder, *how),
+        What::HoldStartAsked { holder } => hold::start_asked(&unit, holder),
+        What::HoldStartEnded { result } => hold::start_ended(&unit, result),
         What::CrashLoop { restarts } => Entry {
             id: Some(ids::CRASH_LOOP),
             result: Some(restarts.to_string()),
@@ -177,6 +181,8 @@ fn of_health(name: &str, unit: &str, from: &Health, to: &Health, because: &str) 
         (Health::Paused { .. }, _) => {
             (Priority::Notice, ids::RESUMED, format!("{name} goes on after its pause"), None)
         }
+        // The unit's own entries tell of these.
+        (_, Health::Held { .. }) | (Health::Held { .. }, Health::Passing) => return None,
         // An incident's own entries tell of these.
         (_, Health::Down | Health::Starting) | (Health::Down, Health::Passing) => return None,
         (_, Health::Stopped { until }) => {

@@ -45,3 +45,11 @@ pub const BLOCKED: &str = "b2d8ed9f935c44b68a5aaf37a7868ecb";
 pub const HEALTH: &str = "f69518efd231405c9eaff51028a12111";
 /// systemd knows a unit that it did not know before.
 pub const UNIT_KNOWN: &str = "f217d715208c4f75b8ef222d953c0dc5";
+/// Somebody's command has a unit.
+pub const HOLD_TAKEN: &str = "2078d26028eb4b74af2c132caeb71fbd";
+/// A hold on a unit is over.
+pub const HOLD_OVER: &str = "16c5ab45c82747d09fd196c0c7399b22";
+/// systemd was asked to start a unit after a hold.
+pub const HOLD_START_ASKED: &str = "a8cd9fa37e564c1b9c8954afa268409c";
+/// The start of a unit after a hold has ended.
+pub const HOLD_START_ENDED: &str = "4e80a34914aa48f2ac39fcc8b76b0249";

@@ -189,6 +189,7 @@ fn every_health_has_its_word_among_the_words() {
         Health::Down,
         Health::Paused { until: at },
         Health::Stopped { until: None },
+        Health::Held { id: "1".into(), who: "root".into(), why: "certbot renew".into(), until: at },
         Health::Displaced { by: by.clone(), until: None },
         Health::Blocked { by, until: None },
     ];
@@ -199,7 +200,7 @@ fn every_health_has_its_word_among_the_words() {
         match health {
             Health::Starting | Health::Passing | Health::Failing { .. } => {}
             Health::Down | Health::Paused { .. } | Health::Stopped { .. } => {}
-            Health::Displaced { .. } | Health::Blocked { .. } => {}
+            Health::Held { .. } | Health::Displaced { .. } | Health::Blocked { .. } => {}
         }
     }
 }

@@ -11,8 +11,10 @@ use super::{Supervisor, clock, loaded, sample};
 use crate::bus::Refusal;
 use crate::check::{CheckName, Probe};
 use crate::config::{self, Config, Problem};
+use crate::engine::hold::HoldId;
 use crate::engine::{Action, Change, Event, RunId, What};
 use crate::journal;
+use crate::lease::Closed;
 use crate::service_manager;
 use crate::systemd::Ask;
 use crate::unit::{JobResult, UnitName, UnitState};
@@ -27,6 +29,8 @@ pub(super) enum Internal {
     Sampled { check: CheckName, run: RunId, sample: Result<Sample, String> },
     /// A unit was read because an operator asked for it.
     Read { check: CheckName, run: RunId, unit: UnitName, state: Result<UnitState, String> },
+    /// The lease of a hold has closed.
+    LeaseClosed { id: HoldId, how: Closed },
     /// The configuration was read again.
     Loaded { config: Box<Result<Config, Vec<Problem>>>, reply: Option<Waiting<Vec<String>>> },
 }
@@ -50,6 +54,7 @@ impl Supervisor {
                 };
                 self.observed(check, run, observation);
             }
+            Internal::LeaseClosed { id, how } => self.lease_closed(id, how),
             Internal::Loaded { config, reply } => self.loaded(*config, reply),
         }
     }
@@ -73,6 +78,7 @@ impl Supervisor {
                     self.tell(Event::JobEnded { unit, attempt, result, state: None });
                 }
             }
+            Action::Hold(action) => self.act_on_hold(action),
             Action::Notify(notice) => self.mailer.submit(*notice),
             Action::Changed(change) => self.changed(&change),
             // To want anything at all has the state saved.

@@ -3,6 +3,7 @@
 use super::{Supervisor, clock};
 use crate::bus::{Refusal, Request, resolve};
 use crate::check::CheckName;
+use crate::engine::hold::Holder;
 use crate::engine::{Command, Event};
 use crate::status::{CheckStatus, Snapshot};
 use crate::unit::LoadState;
@@ -42,6 +43,13 @@ impl Supervisor {
                     self.tell(Event::Command(Command::Resume(name)));
                 });
                 let _ = reply.send(done);
+            }
+            Request::Hold { name, who, why, for_, reply } => {
+                let holder = Holder { who: who.into(), why: why.into() };
+                self.hold(&name, holder, for_, reply);
+            }
+            Request::Release { name, reply } => {
+                let _ = reply.send(self.release(&name));
             }
             Request::Reload { reply } => self.reload(Some(reply)),
             Request::TestMail { to, reply } => {

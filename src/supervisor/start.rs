@@ -6,6 +6,7 @@ use std::sync::Arc;
 use tokio::sync::{mpsc, watch};
 
 use super::act::Internal;
+use super::holds::Holds;
 use super::publish::{Place, Signal};
 use super::state_file::{self, Found, StateFile};
 use super::{Alerts, Options, Supervisor, clock, loaded};
@@ -105,6 +106,7 @@ impl Supervisor {
             listen,
             counters: Counters::default(),
             waiting: Vec::new(),
+            holds: Holds::default(),
             actions,
             spooled: Vec::new(),
             dirty: true,

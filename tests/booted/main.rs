@@ -26,6 +26,8 @@ mod guard_ctl;
 mod guard_daemon;
 #[path = "guard_graph.rs"]
 mod guard_graph;
+#[path = "guard_hold.rs"]
+mod guard_hold;
 #[path = "guard_jobs.rs"]
 mod guard_jobs;
 #[path = "guard_mail.rs"]

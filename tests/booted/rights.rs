@@ -73,6 +73,8 @@ fn the_daemon_may_ask_for_what_is_configured_and_nothing_else() {
     for call in [
         "RestartUnit ss web.service replace",
         "ResetFailedUnit s web.service",
+        // What a hold may owe it.
+        "StartUnit ss web.service replace",
         "StartUnit ss helper.service replace",
         // By whatever name, it is the unit that is configured.
         "RestartUnit ss known-as.service replace",
@@ -84,7 +86,6 @@ fn the_daemon_may_ask_for_what_is_configured_and_nothing_else() {
     for call in [
         // Another verb, another unit.
         "StopUnit ss web.service replace",
-        "StartUnit ss web.service replace",
         "ReloadUnit ss web.service replace",
         "KillUnit ssi web.service all 9",
         "RestartUnit ss helper.service replace",
@@ -203,10 +204,27 @@ fn everybody_may_look_and_only_root_may_direct() {
     let status = machine.sh("runuser -u somebody -- stealthctl status");
     assert!(status.stdout.contains("web.service"), "{status}");
 
-    for call in ["Check s web", "Pause st web 60", "Resume s web", "Reload", "SendTestMail as 0"] {
+    for call in [
+        "Check s web",
+        "Pause st web 60",
+        "Resume s web",
+        "Reload",
+        "SendTestMail as 0",
+        "Hold ssst web me why 60",
+        "Release s web",
+    ] {
         refused(call, || somebody(call));
     }
-    for command in ["check web", "pause web", "resume web", "reload", "reload --direct", "test-mail"] {
+    for command in [
+        "check web",
+        "pause web",
+        "resume web",
+        "reload",
+        "reload --direct",
+        "test-mail",
+        "hold web -- true",
+        "release web",
+    ] {
         let start = Instant::now();
         let output = machine.sh(&format!("runuser -u somebody -- stealthctl {command}"));
         assert_eq!(output.code, 77, "stealthctl {command}: {output}");

@@ -202,11 +202,11 @@ fn listening_beyond_this_machine_is_warned_about() {
 }
 
 #[test]
-fn only_what_the_ladders_can_lead_to_is_permitted() {
+fn only_what_the_ladders_and_holds_can_lead_to_is_permitted() {
     let config = text(
         "checks:\n  a: { unit: a.service, recover: [reload, restart, { start: x.service }] }\n  b: { unit: a.service }\n  \
          c: { unit: c.service, recover: none }\n  d: { unit: d.service, recover: [stop, start] }\n  e: { tcp: 'e:1' }\n  \
-         f: { command: true-is-a-word }\n",
+         f: { command: true-is-a-word }\n  g: { unit: g.scope }\n",
     );
     let pairs: Vec<String> = permitted(&config).iter().map(|(verb, unit)| format!("{verb} {unit}")).collect();
     let expected = [
@@ -215,6 +215,9 @@ fn only_what_the_ladders_can_lead_to_is_permitted() {
         "reset-failed d.service",
         "restart a.service",
         "restart stealthcheck-probe@f.service",
+        // Each may have to be started after a hold; a scope cannot be.
+        "start a.service",
+        "start c.service",
         "start d.service",
         "start x.service",
         "stop d.service",

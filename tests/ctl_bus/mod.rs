@@ -1,11 +1,14 @@
 //! A bus that is made up: a socket that greets like a message bus, with the daemon's real interface, a supervisor and a
 //! systemd behind it. Everything on it is one peer.
 
+mod holds;
+
 use std::os::unix::net::UnixListener;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
+use holds::{Holds, Told};
 use stealthcheck::bus::{Bus, PATH, Request, resolve, serve};
 use stealthcheck::check::CheckName;
 use stealthcheck::status::{
@@ -22,15 +25,21 @@ use zbus::{Connection, OwnedObjectPath, connection};
 pub enum Daemon {
     /// Nobody of that name.
     Absent,
-    /// The daemon, and a systemd whose reload job ends like this. One that ends as `failed` has been refused.
+    /// The daemon, and a systemd whose jobs end like this. A reload that ends as `failed` has been refused.
     Running {
         /// The job's result.
-        reload: &'static str,
+        job: &'static str,
+    },
+    /// One that gives holds, and the same systemd.
+    Holding {
+        /// The job's result.
+        job: &'static str,
     },
 }
 
 pub struct FakeBus {
     address: String,
+    told: Told,
     _directory: tempfile::TempDir,
 }
 
@@ -41,24 +50,31 @@ impl FakeBus {
         let socket = directory.path().join("bus");
         let listener = UnixListener::bind(&socket).unwrap();
         listener.set_nonblocking(true).unwrap();
+        let told = Told::default();
+        let log = Arc::clone(&told);
         std::thread::spawn(move || {
             let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
             runtime.block_on(async {
                 let listener = tokio::net::UnixListener::from_std(listener).unwrap();
                 while let Ok((stream, _)) = listener.accept().await {
-                    tokio::spawn(greet(stream.into_std().unwrap(), daemon));
+                    tokio::spawn(greet(stream.into_std().unwrap(), daemon, Arc::clone(&log)));
                 }
             });
         });
-        Self { address: format!("unix:path={}", socket.display()), _directory: directory }
+        Self { address: format!("unix:path={}", socket.display()), told, _directory: directory }
     }
 
     pub fn address(&self) -> &str {
         &self.address
     }
+
+    /// What was done about holds, a line each.
+    pub fn told(&self) -> Vec<String> {
+        self.told.lock().unwrap().clone()
+    }
 }
 
-async fn greet(stream: std::os::unix::net::UnixStream, daemon: Daemon) {
+async fn greet(stream: std::os::unix::net::UnixStream, daemon: Daemon, told: Told) {
     let refused = Arc::new(AtomicBool::new(false));
     let builder = connection::Builder::unix_stream(stream)
         .server(zbus::Guid::generate())
@@ -67,8 +83,8 @@ async fn greet(stream: std::os::unix::net::UnixStream, daemon: Daemon) {
     let (requests, inbox) = mpsc::channel(8);
     let connection = match daemon {
         Daemon::Absent => builder.serve_at(PATH, Nobody).build().await.unwrap(),
-        Daemon::Running { reload } => {
-            let systemd = Systemd { result: reload, refused: Arc::clone(&refused) };
+        Daemon::Running { job } => {
+            let systemd = Systemd { result: job, refused: Arc::clone(&refused), told: Arc::clone(&told) };
             let connection = builder.serve_at("/org/freedesktop/systemd1", systemd).build().await.unwrap();
             serve(&connection, Bus::System, requests).await.unwrap();
             // One peer is all of the bus: once it has a name, zbus drops what is sent to names it has not.
@@ -76,6 +92,11 @@ async fn greet(stream: std::os::unix::net::UnixStream, daemon: Daemon) {
                 connection.request_name(name).await.unwrap();
             }
             connection
+        }
+        Daemon::Holding { job } => {
+            let systemd = Systemd { result: job, refused: Arc::clone(&refused), told: Arc::clone(&told) };
+            let builder = builder.serve_at("/org/freedesktop/systemd1", systemd);
+            builder.serve_at(PATH, Holds { told }).build().await.unwrap()
         }
     };
     supervise(inbox, &refused).await;
@@ -105,6 +126,9 @@ impl Nobody {
     fn get_status(&self, _names: Vec<String>, _detail: bool) -> zbus::fdo::Result<String> {
         Err(zbus::fdo::Error::ServiceUnknown("The name is not activatable".to_owned()))
     }
+    fn hold(&self, _name: String, _who: String, _why: String, _seconds: u64) -> zbus::fdo::Result<String> {
+        Err(zbus::fdo::Error::ServiceUnknown("The name is not activatable".to_owned()))
+    }
 }
 
 /// systemd's unique name.
@@ -113,21 +137,38 @@ const SYSTEMD: &str = ":1.0";
 struct Systemd {
     result: &'static str,
     refused: Arc<AtomicBool>,
+    told: Told,
 }
 
 #[zbus::interface(name = "org.freedesktop.systemd1.Manager")]
 impl Systemd {
     fn subscribe(&self) {}
 
-    /// Its job has ended before the caller knows of it: the hardest order.
     async fn reload_unit(
         &self,
         #[zbus(connection)] connection: &Connection,
         unit: String,
         _mode: String,
     ) -> OwnedObjectPath {
-        let job = OwnedObjectPath::try_from("/org/freedesktop/systemd1/job/7").unwrap();
         self.refused.store(self.result == "failed", Ordering::Relaxed);
+        self.job(connection, unit).await
+    }
+
+    async fn stop_unit(
+        &self,
+        #[zbus(connection)] connection: &Connection,
+        unit: String,
+        _mode: String,
+    ) -> OwnedObjectPath {
+        self.told.lock().unwrap().push(format!("stop {unit}"));
+        self.job(connection, unit).await
+    }
+}
+
+impl Systemd {
+    /// A job that has ended before the caller knows of it: the hardest order.
+    async fn job(&self, connection: &Connection, unit: String) -> OwnedObjectPath {
+        let job = OwnedObjectPath::try_from("/org/freedesktop/systemd1/job/7").unwrap();
         let signal =
             Message::signal("/org/freedesktop/systemd1", "org.freedesktop.systemd1.Manager", "JobRemoved")
                 .sender(SYSTEMD)

@@ -52,6 +52,7 @@ impl Bench {
                 Action::Probe { run, .. } => self.runs.push(run),
                 Action::StartJob { attempt, .. } => self.jobs.push(attempt),
                 Action::Notify(notice) => self.notices.push(notice.kind),
+                Action::Hold(_) => {}
                 Action::Changed(change) => {
                     if let What::RecoveryJudged { proof, .. } = change.what {
                         self.judged.push(proof);

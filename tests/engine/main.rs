@@ -5,6 +5,7 @@
 mod blocked;
 mod displaced;
 mod edges;
+mod hold;
 mod jobs;
 mod random;
 mod rules;

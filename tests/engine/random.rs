@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use proptest::prelude::*;
 use stealthcheck::check::{Check, CheckName, Probe, RanWithin, Rung};
+use stealthcheck::engine::hold::{HoldEvent, HoldId, Holder, HowEnded};
 use stealthcheck::engine::{AttemptId, Command, Engine, Event, RunId};
 use stealthcheck::notice::{IncidentId, NoticeId};
 use stealthcheck::time::{Mono, Now, Wall};
@@ -33,6 +34,9 @@ enum Fault {
     SlowJobs(u64),
     Burn(usize, u64),
     Displace { unit: usize, seconds: u64, comes_back: bool, rival_first: bool },
+    Hold(usize, u64),
+    EndHolds,
+    LoseLeases,
 }
 
 fn service() -> impl Strategy<Value = Service> {
@@ -62,6 +66,9 @@ fn fault() -> impl Strategy<Value = Fault> {
         1 => Just(Fault::Reconfigure),
         1 => (0..100_u64).prop_map(Fault::SlowJobs),
         3 => (0..4_usize, 0..300_u64).prop_map(|(u, percent)| Fault::Burn(u, percent)),
+        3 => (0..4_usize, 1..7200_u64).prop_map(|(u, s)| Fault::Hold(u, s)),
+        2 => Just(Fault::EndHolds),
+        1 => Just(Fault::LoseLeases),
     ]
 }
 
@@ -97,6 +104,16 @@ fn apply(world: &mut World, fault: &Fault) {
         }
         Fault::Displace { unit: n, seconds, comes_back, rival_first } => {
             world.displace(&unit(*n), Duration::from_secs(*seconds), *comes_back, *rival_first);
+        }
+        Fault::Hold(n, seconds) => drop(world.hold(&unit(*n), Duration::from_secs(*seconds))),
+        Fault::EndHolds => {
+            while let Some(id) = world.holds.open.keys().next().cloned() {
+                world.end_hold(&id, HowEnded::Gone);
+            }
+        }
+        Fault::LoseLeases => {
+            world.holds.open.clear();
+            world.restart_daemon(Duration::from_secs(1));
         }
         Fault::SlowJobs(seconds) => world.job_takes = Duration::from_secs(*seconds),
     }
@@ -230,6 +247,7 @@ fn nonsense() -> impl Strategy<Value = Event> {
             .prop_map(|(n, s)| Event::Command(Command::Pause(n, Duration::from_secs(s)))),
         name.clone().prop_map(|n| Event::Command(Command::Resume(n))),
         name.prop_map(|n| Event::Command(Command::Check(n))),
+        hold_event().prop_map(Event::Hold),
         prop::collection::vec(0..3_u8, 0..3).prop_map(|ns| {
             let mut ns = ns;
             ns.sort_unstable();
@@ -238,6 +256,22 @@ fn nonsense() -> impl Strategy<Value = Event> {
         }),
         id.clone().prop_map(Event::NoticeSpooled),
         id.prop_map(Event::NoticeDelivered),
+    ]
+}
+
+fn hold_event() -> impl Strategy<Value = HoldEvent> {
+    let id = (0..4_u8).prop_map(|n| HoldId(n.to_string().into()));
+    let unit = (0..3_u8).prop_map(|n| UnitName::new(&format!("u{n}.service")).unwrap());
+    let holder = || Holder { who: "somebody".into(), why: "something".into() };
+    prop_oneof![
+        (id.clone(), unit, any::<u64>()).prop_map(move |(id, unit, seconds)| HoldEvent::Take {
+            id,
+            unit,
+            holder: holder(),
+            lasting: Duration::from_secs(seconds)
+        }),
+        id.clone().prop_map(|id| HoldEvent::End(id, HowEnded::Done)),
+        prop::collection::btree_set(id, 0..3).prop_map(HoldEvent::Kept),
     ]
 }
 

@@ -4,6 +4,7 @@
 //! promise panics with the timeline.
 
 mod faults;
+mod holds;
 mod load;
 mod rivals;
 
@@ -75,6 +76,7 @@ pub struct World {
     pub notices: Vec<Notice>,
     pub log: Vec<String>,
     pub probes: u64,
+    pub holds: holds::Holds,
     running: BTreeMap<CheckName, u64>,
     coming: BinaryHeap<Reverse<(Mono, u64, Coming)>>,
     sequence: u64,
@@ -135,6 +137,7 @@ impl World {
             notices: Vec::new(),
             log: Vec::new(),
             probes: 0,
+            holds: holds::Holds::default(),
             running: BTreeMap::new(),
             coming: BinaryHeap::new(),
             sequence: 0,
@@ -171,6 +174,7 @@ impl World {
     fn perform(&mut self, mut actions: Vec<Action>) {
         // A job changes its unit at once, which is told from within here: what was wanted before that comes first.
         actions.sort_by_key(|action| !matches!(action, Action::Probe { .. }));
+        self.note_returns(&actions);
         for action in actions {
             if !matches!(action, Action::Probe { .. } | Action::Remember) {
                 self.note(format!("{action:?}"));
@@ -179,6 +183,7 @@ impl World {
                 Action::Probe { check, run, probe, .. } => self.probe(check, run, &probe),
                 Action::StartJob { unit, attempt, rung, .. } => self.start_job(unit, attempt, &rung),
                 Action::Notify(notice) => self.notify(*notice),
+                Action::Hold(answer) => self.hold_answer(answer),
                 Action::Changed(_) | Action::Remember => {}
             }
         }
@@ -211,6 +216,10 @@ impl World {
     }
 
     fn start_job(&mut self, unit: UnitName, attempt: AttemptId, rung: &Rung) {
+        assert!(!self.is_held(&unit), "a job on {unit}, which is held\n{}", self.timeline());
+        if self.start_after_hold(&unit, attempt) {
+            return;
+        }
         let timeline = self.timeline();
         let takes = self.job_takes;
         self.assert_the_graph_allows_a_job_on(&unit);
@@ -247,6 +256,9 @@ impl World {
 
     fn notify(&mut self, notice: Notice) {
         let timeline = self.timeline();
+        if let Some(unit) = &notice.unit {
+            assert!(!self.is_held(unit), "a notice of {unit}, which is held\n{timeline}");
+        }
         // The same notice asked for again (after a restart of the daemon) is one mail.
         if !self.notices.iter().any(|known| known.id == notice.id) {
             let of_incident: Vec<&Notice> =

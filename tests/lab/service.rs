@@ -44,7 +44,12 @@ pub struct Victim<'a> {
     port: u16,
 }
 
-impl Victim<'_> {
+impl<'a> Victim<'a> {
+    /// One that was made before, by name.
+    pub fn of(machine: &'a Machine, name: &str, port: u16) -> Self {
+        Self { machine, name: name.to_owned(), port }
+    }
+
     /// Gives it a fault: `500`, `hang`, `close-port`, `fail-start`, ...: one that a restart does not heal,
     /// or with `-once` at its end one that a restart heals. Running, it has it within some 20 ms.
     pub fn fault(&self, fault: &str) {

@@ -86,6 +86,7 @@ impl World {
         let (engine, actions) = Engine::restore(self.now, BOOT, saved, self.checks.clone());
         self.engine = engine;
         self.perform(actions);
+        self.leases_come_back();
         let manager = self.manager;
         self.tell(Event::ManagerChanged(manager));
         self.tell_all_units();

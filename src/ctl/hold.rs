@@ -1,0 +1,172 @@
+//! `stealthctl hold`: runs a command while a unit is left alone, and sees to it that the unit is up again afterwards.
+//!
+//! In: a check or a unit, and a command. Out: the command's own output and exit status, and few words on standard error.
+//! The hold is a lease, a file descriptor that the daemon watches, and the command does not inherit it: however this
+//! process ends, the daemon sees it close and brings the unit back. So nothing here has to be cleaned up.
+//! With `--stop` the unit is stopped by the caller's own rights; the daemon has none to stop anything for a hold.
+
+mod child;
+mod jobs;
+mod outcome;
+
+use std::ffi::OsString;
+use std::process::ExitCode;
+use std::time::{Duration, Instant};
+
+use clap::Args;
+
+use super::commands::connect;
+use super::exit::{Exit, Failure, systemctl};
+use super::text::inert;
+use super::{duration, print};
+use crate::bus::client::{CallError, Client};
+use crate::bus::{Bus, Grant, LONGEST_HOLD, Refusal};
+use crate::check::CheckName;
+use crate::lease::Held;
+use crate::time::human;
+use outcome::Outcome;
+
+pub(super) use child::exec;
+
+/// How long the unit's return is waited for.
+const PATIENCE: Duration = Duration::from_secs(30);
+/// Between two looks at it.
+const LOOK: Duration = Duration::from_millis(100);
+
+/// What is held, and what for.
+#[derive(Debug, Args)]
+pub(super) struct Hold {
+    /// A check, or a unit that one speaks for
+    #[arg(value_name = "NAME")]
+    name: String,
+    /// Stop the unit first; it is started again whatever happens
+    #[arg(long)]
+    stop: bool,
+    /// The hold ends after this long though the command still runs: 10m, 2h, 1d at most
+    #[arg(long = "for", value_name = "DURATION", default_value = "1h", value_parser = lasting)]
+    for_: Duration,
+    /// Do not wait for the unit to be up again
+    #[arg(long)]
+    no_wait: bool,
+    /// The command and its arguments
+    #[arg(value_name = "COMMAND", last = true, required = true)]
+    command: Vec<OsString>,
+}
+
+fn lasting(text: &str) -> Result<Duration, String> {
+    let lasting = duration(text)?;
+    if lasting > LONGEST_HOLD { Err("a hold lasts a day at most".to_owned()) } else { Ok(lasting) }
+}
+
+/// Words for the one at the terminal. Where standard error is gone nobody is left to be told.
+fn say(sentence: &str) {
+    use std::io::Write as _;
+    let _ = writeln!(std::io::stderr(), "stealthctl: {sentence}");
+}
+
+/// Has the unit held, runs the command, waits for the unit. The exit code is the command's.
+pub(super) async fn hold(bus: Bus, asked: &Hold) -> Result<ExitCode, Failure> {
+    let client = connect(bus).await?;
+    let why = asked.command.iter().map(|word| word.to_string_lossy()).collect::<Vec<_>>().join(" ");
+    let grant = client
+        .hold(&asked.name, &who(), &why, asked.for_)
+        .await
+        .map_err(|error| Failure::of_call(&error, bus))?;
+    let Grant { lease, unit, checks, .. } = grant;
+    let lease = Held::new(lease).map_err(|error| {
+        Failure::new(Exit::Unavailable, format!("stealthcheck's lease cannot be used: {error}"))
+    })?;
+    let name = inert(&unit);
+    if asked.stop {
+        // Where this fails the lease closes with the return, and the unit comes back if it went down at all.
+        jobs::stop(client.connection(), &unit).await?;
+        say(&format!("{name} is stopped, and held for {} at most", human(asked.for_)));
+    } else {
+        say(&format!("{name} is held for {} at most", human(asked.for_)));
+    }
+    let revoked = || say(&format!("the hold on {name} is over; the command goes on without it"));
+    let ended = child::run(&asked.command, &lease, revoked).await;
+    lease.done();
+    let child::Ended { code, told_to_end, mut signals } = ended?;
+    // Whoever wants an end of this need not wait: the daemon does not.
+    if !asked.no_wait && !told_to_end {
+        let outcome = tokio::select! {
+            outcome = brought_back(bus, &client, &checks) => outcome,
+            () = signals.end() => Outcome::Pending,
+        };
+        finish(bus, &client, &unit, asked.stop, outcome).await;
+    }
+    Ok(ExitCode::from(code))
+}
+
+/// Waits until it is known what became of the unit, but not for ever.
+async fn brought_back(bus: Bus, client: &Client, checks: &[CheckName]) -> Outcome {
+    let names: Vec<&str> = checks.iter().take(1).map(CheckName::as_str).collect();
+    let deadline = Instant::now() + PATIENCE;
+    let mut again: Option<Client> = None;
+    loop {
+        let answer = again.as_ref().unwrap_or(client).status(&names, true).await;
+        let outcome = match &answer {
+            Ok(snapshot) => snapshot.checks.first().map_or(Outcome::Unguarded, outcome::of),
+            Err(CallError::Refused(Refusal::NoSuchCheck(_))) => Outcome::Unguarded,
+            Err(error) => {
+                if matches!(error, CallError::Unreachable(_)) {
+                    again = Client::connect(bus).await.ok();
+                }
+                Outcome::Unknown
+            }
+        };
+        if outcome.is_final() || Instant::now() >= deadline {
+            return outcome;
+        }
+        tokio::time::sleep(LOOK).await;
+    }
+}
+
+/// Says what became of the unit. Where the daemon is not there to bring it back, that is done here.
+async fn finish(bus: Bus, client: &Client, unit: &str, stopped: bool, outcome: Outcome) {
+    let name = inert(unit);
+    let look = format!("see `{} status {name}`", systemctl(bus));
+    match outcome {
+        Outcome::Up if stopped => say(&format!("{name} is up again")),
+        Outcome::Up => {}
+        Outcome::LeftStopped => say(&format!("{name} was down before, and is left so")),
+        Outcome::Down(why) => say(&format!("{name} is not up again: {}; {look}", inert(&why))),
+        Outcome::Pending => say(&format!("{name} is not up yet; {look}")),
+        Outcome::Unguarded | Outcome::Unknown if !stopped => {}
+        Outcome::Unguarded | Outcome::Unknown => {
+            let why = match outcome {
+                Outcome::Unguarded => "no check speaks for it any more",
+                _ => "stealthcheck does not answer",
+            };
+            // The bus may have been restarted meanwhile.
+            let fresh = Client::connect(bus).await;
+            let client = fresh.as_ref().unwrap_or(client);
+            match jobs::start(client.connection(), unit).await {
+                Ok(()) => say(&format!("{why}, so {name} was started from here")),
+                Err(failure) => say(&format!("{why}, and {name} is left stopped: {}", failure.message)),
+            }
+        }
+    }
+}
+
+/// Who has the hold, for those who see it in the status: `alice (pid 4711)`.
+fn who() -> String {
+    let set = |name: &str| std::env::var(name).ok().filter(|value| !value.is_empty());
+    let user = ["SUDO_USER", "LOGNAME", "USER"].into_iter().find_map(set);
+    let user = user.unwrap_or_else(|| match rustix::process::getuid().as_raw() {
+        0 => "root".to_owned(),
+        other => format!("user {other}"),
+    });
+    format!("{user} (pid {})", std::process::id())
+}
+
+/// `stealthctl release`: ends holds of others.
+pub(super) async fn release(bus: Bus, names: &[String]) -> Result<Exit, Failure> {
+    let client = connect(bus).await?;
+    for name in names {
+        let unit = client.release(name).await.map_err(|error| Failure::of_call(&error, bus))?;
+        print(&format!("{} is held no more.\n", inert(&unit)))?;
+    }
+    Ok(Exit::Ok)
+}

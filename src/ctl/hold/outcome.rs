@@ -1,0 +1,88 @@
+//! What became of a unit after a hold, as its check's status tells. Pure.
+
+use crate::status::CheckStatus;
+use crate::unit::ActiveState;
+use crate::verdict::Health;
+
+/// What became of the unit.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum Outcome {
+    /// It is up.
+    Up,
+    /// It is not, and that is an incident now: why.
+    Down(String),
+    /// Somebody had stopped it before, and that is respected as it was.
+    LeftStopped,
+    /// It is on its way.
+    Pending,
+    /// Nobody guards it any more.
+    Unguarded,
+    /// The daemon does not say.
+    Unknown,
+}
+
+impl Outcome {
+    /// Waiting longer would not change it.
+    pub(super) fn is_final(&self) -> bool {
+        !matches!(self, Self::Pending | Self::Unknown)
+    }
+}
+
+/// What the status of a check of the unit says.
+pub(super) fn of(check: &CheckStatus) -> Outcome {
+    let active = check.unit_state.as_ref().map(|unit| unit.active);
+    match (&check.health, active) {
+        (Health::Held { .. }, _) => Outcome::Pending,
+        (_, Some(ActiveState::Active | ActiveState::Reloading)) => Outcome::Up,
+        (Health::Down, _) => {
+            let why = check.incident.as_ref().map_or_else(String::new, |incident| incident.cause.clone());
+            Outcome::Down(why)
+        }
+        // A oneshot that has run is well without being up.
+        (Health::Stopped { .. } | Health::Passing, Some(ActiveState::Inactive)) => Outcome::LeftStopped,
+        _ => Outcome::Pending,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use super::*;
+    use crate::check::CheckName;
+    use crate::time::Wall;
+    use crate::unit::UnitState;
+
+    fn of(health: Health, active: Option<ActiveState>) -> Outcome {
+        super::of(&CheckStatus {
+            name: CheckName::new("web").unwrap(),
+            unit: None,
+            probe: String::new(),
+            health,
+            since: Wall(0),
+            last: None,
+            next: String::new(),
+            next_probe: None,
+            incident: None,
+            unit_state: active.map(|active| UnitState { active, ..UnitState::default() }),
+            history: Vec::new(),
+            runbook: None,
+        })
+    }
+
+    #[test]
+    fn a_unit_is_up_when_systemd_says_so_and_the_hold_is_over() {
+        let word: Arc<str> = "x".into();
+        let held = Health::Held { id: word.clone(), who: word.clone(), why: word, until: Wall(0) };
+        let active = Some(ActiveState::Active);
+        assert_eq!(of(held.clone(), active), Outcome::Pending, "the daemon has not heard of the end yet");
+        assert_eq!(of(held, Some(ActiveState::Activating)), Outcome::Pending);
+        assert_eq!(of(Health::Passing, active), Outcome::Up);
+        assert_eq!(of(Health::Starting, active), Outcome::Up, "whether it answers is another question");
+        assert_eq!(of(Health::Passing, Some(ActiveState::Activating)), Outcome::Pending);
+        assert_eq!(of(Health::Down, Some(ActiveState::Failed)), Outcome::Down(String::new()));
+        assert_eq!(of(Health::Stopped { until: None }, Some(ActiveState::Inactive)), Outcome::LeftStopped);
+        assert_eq!(of(Health::Passing, None), Outcome::Pending);
+        assert!(!Outcome::Pending.is_final() && !Outcome::Unknown.is_final() && Outcome::Up.is_final());
+    }
+}

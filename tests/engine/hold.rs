@@ -1,0 +1,445 @@
+//! Holds: a unit is left alone while somebody's command has it, and is up again afterwards, whatever happened.
+
+use std::time::Duration;
+
+use stealthcheck::check::CheckName;
+use stealthcheck::engine::hold::{HoldId, HowEnded, MOST_HOLDS};
+use stealthcheck::engine::{Command, Event};
+use stealthcheck::notice::NoticeKind::{Down, Recovered};
+use stealthcheck::unit::{ActiveState, LoadState, ManagerState, UnitName};
+use stealthcheck::verdict::Health;
+
+use super::rules::check;
+use super::world::{Service, World};
+
+const HOUR: Duration = Duration::from_secs(3600);
+
+fn secs(n: u64) -> Duration {
+    Duration::from_secs(n)
+}
+
+/// One check that passes, and its unit.
+fn one() -> (World, CheckName, UnitName) {
+    let check = check("web", "web.service");
+    let (name, unit) = (check.name.clone(), check.unit.clone().unwrap());
+    let mut world = World::new(vec![check]);
+    world.play(secs(60));
+    assert_eq!(world.health(&name), Health::Passing);
+    (world, name, unit)
+}
+
+/// The same, held by somebody who has stopped it.
+fn held_and_stopped() -> (World, CheckName, UnitName, HoldId) {
+    let (mut world, name, unit) = one();
+    let id = world.hold(&unit, HOUR).unwrap();
+    world.operator(&unit, false);
+    world.play(secs(100));
+    assert_eq!(active(&world, &unit), ActiveState::Inactive);
+    assert_eq!(world.health(&name).word(), "held");
+    (world, name, unit, id)
+}
+
+fn active(world: &World, unit: &UnitName) -> ActiveState {
+    world.units[unit].state.active
+}
+
+/// Nothing happened that anybody is told of, and nothing that counts as a recovery.
+fn quietly_back(world: &World, name: &CheckName, unit: &UnitName) {
+    assert_eq!(world.health(name), Health::Passing, "{}", world.timeline());
+    assert_eq!(active(world, unit), ActiveState::Active);
+    assert_eq!((world.kinds(), world.jobs(unit)), (vec![], 0), "{}", world.timeline());
+}
+
+#[test]
+fn a_unit_that_was_stopped_for_a_hold_is_started_at_once_when_that_ends_however_it_ends() {
+    for how in [HowEnded::Done, HowEnded::Gone, HowEnded::Released] {
+        let (mut world, name, unit, id) = held_and_stopped();
+        world.play(secs(1200));
+        assert_eq!(world.holds.starts, [], "longer than a stop is respected");
+        world.end_hold(&id, how);
+        assert_eq!(world.holds.starts, std::slice::from_ref(&unit), "in the same moment");
+        assert_eq!(world.health(&name).word(), "held", "until it is up");
+        world.play(secs(2));
+        quietly_back(&world, &name, &unit);
+        world.play(secs(600));
+        quietly_back(&world, &name, &unit);
+        assert_eq!(world.holds.starts.len(), 1);
+    }
+}
+
+#[test]
+fn a_hold_ends_by_itself_when_its_time_is_over() {
+    let (mut world, name, unit, id) = held_and_stopped();
+    world.play(HOUR - secs(101));
+    assert_eq!(world.holds.starts, []);
+    world.play(secs(3));
+    quietly_back(&world, &name, &unit);
+    assert_eq!(world.holds.starts.len(), 1);
+    assert!(!world.holds.open.contains_key(&id), "its lease is let go");
+}
+
+#[test]
+fn failures_under_a_hold_count_for_nothing() {
+    let (mut world, name, unit) = one();
+    let id = world.hold(&unit, HOUR).unwrap();
+    world.units.get_mut(&unit).unwrap().service = Service::Broken;
+    let probes = world.probes;
+    world.play(secs(300));
+    assert!(world.probes > probes + 5, "it is probed all the same");
+    assert_eq!(world.health(&name).word(), "held");
+    world.units.get_mut(&unit).unwrap().service = Service::Healthy;
+    world.end_hold(&id, HowEnded::Done);
+    world.play(secs(1));
+    quietly_back(&world, &name, &unit);
+    assert_eq!(world.holds.starts, [], "it was never down");
+    // Not even those that came right before the end.
+    let id = world.hold(&unit, HOUR).unwrap();
+    world.units.get_mut(&unit).unwrap().service = Service::Broken;
+    world.play(secs(300));
+    world.end_hold(&id, HowEnded::Done);
+    world.play(secs(4));
+    assert!(!matches!(world.health(&name), Health::Down), "{:?}", world.health(&name));
+    world.play(secs(60));
+    assert_eq!(world.kinds(), [Down], "and then they count");
+}
+
+#[test]
+fn a_unit_that_dies_under_a_hold_is_started_after_it() {
+    for failed in [false, true] {
+        let (mut world, name, unit) = one();
+        let id = world.hold(&unit, HOUR).unwrap();
+        world.end(&unit, failed);
+        world.play(secs(60));
+        assert_eq!((world.jobs(&unit), world.holds.starts.len()), (0, 0));
+        world.end_hold(&id, HowEnded::Done);
+        world.play(secs(2));
+        quietly_back(&world, &name, &unit);
+    }
+}
+
+#[test]
+fn what_the_holder_has_started_already_is_not_started_again() {
+    let (mut world, name, unit, id) = held_and_stopped();
+    world.operator(&unit, true);
+    world.play(secs(60));
+    world.end_hold(&id, HowEnded::Done);
+    world.play(secs(60));
+    quietly_back(&world, &name, &unit);
+    // Nor what is on its way.
+    let id = world.hold(&unit, HOUR).unwrap();
+    world.operator(&unit, false);
+    world.play(secs(10));
+    world.operator(&unit, true);
+    world.end_hold(&id, HowEnded::Done);
+    world.play(secs(60));
+    quietly_back(&world, &name, &unit);
+    assert_eq!(world.holds.starts, []);
+}
+
+#[test]
+fn a_hold_that_ends_while_the_unit_is_being_stopped_waits_for_that() {
+    let (mut world, name, unit) = one();
+    let id = world.hold(&unit, HOUR).unwrap();
+    world.operator(&unit, false);
+    world.end_hold(&id, HowEnded::Gone);
+    assert_eq!(world.holds.starts, [], "there is a job on it");
+    world.play(secs(3));
+    assert_eq!(world.holds.starts.len(), 1);
+    quietly_back(&world, &name, &unit);
+}
+
+#[test]
+fn a_start_that_fails_is_an_incident_and_recovery_begins() {
+    let (mut world, name, unit, id) = held_and_stopped();
+    world.units.get_mut(&unit).unwrap().service = Service::WontStart;
+    world.end_hold(&id, HowEnded::Gone);
+    world.play(secs(1));
+    assert_eq!(world.health(&name), Health::Down);
+    world.play(secs(120));
+    assert_eq!(world.holds.starts.len(), 1);
+    assert!(world.jobs(&unit) >= 3, "the ladder, by its backoff\n{}", world.timeline());
+    assert_eq!(world.notices[0].attempts[0].number, 1, "the start was no attempt");
+    world.units.get_mut(&unit).unwrap().service = Service::Healthy;
+    world.play(secs(300));
+    assert_eq!((world.health(&name), world.kinds()), (Health::Passing, vec![Down, Recovered]));
+}
+
+#[test]
+fn a_stop_for_a_hold_is_not_respected_once_that_is_over() {
+    // The start is not made for so long that it counts as down: the machine boots, by systemd's word.
+    let (mut world, name, unit, id) = held_and_stopped();
+    world.set_manager(ManagerState::Starting);
+    world.end_hold(&id, HowEnded::Gone);
+    world.play(secs(119));
+    assert_eq!(world.health(&name).word(), "held");
+    world.play(secs(2));
+    assert_eq!(world.health(&name), Health::Down);
+    world.set_manager(ManagerState::Running);
+    world.play(secs(5));
+    assert_eq!((world.health(&name), world.jobs(&unit)), (Health::Passing, 1), "{}", world.timeline());
+}
+
+#[test]
+fn a_start_that_does_not_end_is_for_somebody_to_look_at() {
+    let (mut world, name, _, id) = held_and_stopped();
+    world.job_takes = HOUR;
+    world.end_hold(&id, HowEnded::Gone);
+    world.play(secs(290));
+    assert_eq!(world.health(&name).word(), "held");
+    world.play(secs(30));
+    assert_eq!((world.health(&name), world.kinds().first()), (Health::Down, Some(&Down)));
+    world.play(2 * HOUR);
+    assert_eq!(world.health(&name), Health::Passing);
+}
+
+#[test]
+fn systemd_out_of_reach_when_a_hold_ends_is_waited_for() {
+    let (mut world, name, unit, id) = held_and_stopped();
+    world.set_manager(ManagerState::Unreachable);
+    world.end_hold(&id, HowEnded::Gone);
+    world.play(secs(900));
+    assert_eq!((world.holds.starts.len(), world.kinds()), (0, vec![]));
+    world.set_manager(ManagerState::Running);
+    world.play(secs(2));
+    quietly_back(&world, &name, &unit);
+}
+
+#[test]
+fn what_somebody_had_stopped_before_is_left_so() {
+    let (mut world, name, unit) = one();
+    world.operator(&unit, false);
+    world.play(secs(10));
+    let id = world.hold(&unit, HOUR).unwrap();
+    world.play(secs(100));
+    world.end_hold(&id, HowEnded::Done);
+    assert_eq!(world.health(&name).word(), "stopped");
+    assert_eq!(world.holds.starts, []);
+    // For as long as ever: the hold takes nothing away from it and adds nothing.
+    world.play(secs(170));
+    assert_eq!(world.health(&name).word(), "stopped");
+    world.play(secs(60));
+    assert_eq!((world.health(&name), world.kinds()), (Health::Passing, vec![Down, Recovered]));
+}
+
+#[test]
+fn an_open_incident_rests_under_a_hold_and_ends_after_it() {
+    let (mut world, name, unit) = one();
+    world.units.get_mut(&unit).unwrap().service = Service::WontStart;
+    world.end(&unit, true);
+    world.play(secs(60));
+    let (jobs, kinds) = (world.jobs(&unit), world.kinds());
+    assert!(jobs > 1 && kinds == [Down]);
+    let id = world.hold(&unit, 8 * HOUR).unwrap();
+    // Somebody repairs it, and tries it out: the incident is not closed by that, and nobody hears of it.
+    world.units.get_mut(&unit).unwrap().service = Service::Healthy;
+    world.operator(&unit, true);
+    world.play(5 * HOUR);
+    assert_eq!((world.health(&name).word(), world.jobs(&unit)), ("held", jobs));
+    assert_eq!(world.kinds(), kinds, "no reminder, and no all-clear");
+    world.operator(&unit, false);
+    world.play(secs(60));
+    world.end_hold(&id, HowEnded::Done);
+    world.play(secs(5));
+    assert_eq!((world.health(&name), world.kinds()), (Health::Passing, vec![Down, Recovered]));
+    assert_eq!((world.jobs(&unit), world.holds.starts.len()), (jobs, 1));
+}
+
+#[test]
+fn a_hold_taken_while_an_attempt_is_under_way_lets_it_end_and_no_other_begin() {
+    let (mut world, name, unit) = one();
+    world.job_takes = secs(20);
+    world.end(&unit, true);
+    world.play(secs(5));
+    assert_eq!(world.jobs(&unit), 1);
+    let id = world.hold(&unit, HOUR).unwrap();
+    world.play(secs(100));
+    assert_eq!((world.health(&name).word(), world.jobs(&unit)), ("held", 1));
+    // It is stopped before anybody knew what the attempt was worth.
+    world.operator(&unit, false);
+    world.play(secs(100));
+    world.end_hold(&id, HowEnded::Done);
+    world.play(secs(25));
+    assert_eq!((world.health(&name), world.jobs(&unit)), (Health::Passing, 1), "{}", world.timeline());
+    assert_eq!(world.kinds().last(), Some(&Recovered));
+    // An attempt that is still under way when the hold ends comes first.
+    world.play(secs(600));
+    world.end(&unit, true);
+    world.play(secs(1));
+    let id = world.hold(&unit, HOUR).unwrap();
+    world.end_hold(&id, HowEnded::Done);
+    world.play(secs(60));
+    assert_eq!((world.health(&name), world.jobs(&unit)), (Health::Passing, 2), "{}", world.timeline());
+    assert_eq!(world.holds.starts.len(), 1, "none but the one above");
+}
+
+#[test]
+fn a_unit_has_one_hold_and_a_second_is_told_whose_it_is() {
+    let (mut world, _, unit) = one();
+    let first = world.hold(&unit, HOUR).unwrap();
+    assert_eq!(world.hold(&unit, HOUR), None);
+    let says = "web.service is held already, by root (pid 7) (certbot renew), for 1h at most; \
+                `stealthctl release web.service` ends that";
+    assert_eq!(world.holds.refused, [says]);
+    world.operator(&unit, false);
+    world.play(secs(10));
+    world.end_hold(&first, HowEnded::Done);
+    assert_eq!(world.hold(&unit, HOUR), None);
+    assert!(world.holds.refused[1].contains("is being started after the hold"), "{:?}", world.holds.refused);
+    world.play(secs(10));
+    assert!(world.hold(&unit, HOUR).is_some(), "it is free again");
+}
+
+#[test]
+fn all_checks_of_a_unit_are_left_alone_and_no_other() {
+    let checks =
+        vec![check("page", "web.service"), check("port", "web.service"), check("other", "other.service")];
+    let web = UnitName::new("web.service").unwrap();
+    let mut world = World::new(checks);
+    world.play(secs(60));
+    let id = world.hold(&web, HOUR).unwrap();
+    assert_eq!(world.holds.granted[0].iter().map(CheckName::as_str).collect::<Vec<_>>(), ["page", "port"]);
+    world.operator(&web, false);
+    world.end(&UnitName::new("other.service").unwrap(), true);
+    world.play(secs(100));
+    let words = |world: &World| {
+        let named = ["page", "port", "other"].map(|name| CheckName::new(name).unwrap());
+        named.map(|name| world.health(&name).word())
+    };
+    assert_eq!(words(&world), ["held", "held", "passing"]);
+    assert_eq!(world.kinds(), [Down, Recovered], "of the other");
+    world.end_hold(&id, HowEnded::Done);
+    world.play(secs(5));
+    assert_eq!((words(&world), world.holds.starts.len()), (["passing"; 3], 1));
+}
+
+#[test]
+fn a_pause_lies_over_a_hold_and_does_not_keep_the_unit_down() {
+    let (mut world, name, unit) = one();
+    world.pause(&name, 2 * HOUR);
+    let id = world.hold(&unit, HOUR).unwrap();
+    world.operator(&unit, false);
+    world.play(secs(60));
+    assert_eq!(world.health(&name).word(), "paused");
+    world.end_hold(&id, HowEnded::Gone);
+    world.play(secs(2));
+    assert_eq!(active(&world, &unit), ActiveState::Active, "that was promised to whoever had the hold");
+    assert_eq!(world.health(&name).word(), "paused");
+    // Its time runs out under a pause too, though nothing is probed.
+    world.hold(&unit, secs(60)).unwrap();
+    world.operator(&unit, false);
+    world.play(secs(62));
+    assert_eq!(active(&world, &unit), ActiveState::Active);
+    // And a pause that ends leaves the hold.
+    world.hold(&unit, 5 * HOUR).unwrap();
+    world.play(3 * HOUR);
+    assert_eq!((world.health(&name).word(), world.kinds()), ("held", vec![]));
+    world.tell(Event::Command(Command::Resume(name.clone())));
+    assert_eq!(world.health(&name).word(), "held");
+}
+
+#[test]
+fn a_hold_goes_on_through_a_restart_of_the_daemon() {
+    let (mut world, name, unit, id) = held_and_stopped();
+    for _ in 0..3 {
+        world.restart_daemon(secs(20));
+        assert_eq!(world.health(&name).word(), "held");
+        world.play(secs(400));
+        assert_eq!((world.health(&name).word(), world.holds.starts.len()), ("held", 0));
+    }
+    let shown = world.engine.status(world.now, &[], false).remove(0);
+    assert!(shown.next.contains("for 37m 21s at most"), "{}", shown.next);
+    assert!(world.now.wall.since(shown.since) > secs(3 * 420), "it has been so all the time");
+    world.end_hold(&id, HowEnded::Done);
+    world.play(secs(2));
+    quietly_back(&world, &name, &unit);
+}
+
+#[test]
+fn a_holder_who_dies_while_the_daemon_is_away_is_missed_when_it_is_back() {
+    let (mut world, name, unit, id) = held_and_stopped();
+    world.lease_is_lost(&id);
+    world.restart_daemon(secs(2));
+    world.play(secs(2));
+    assert_eq!(world.holds.starts.len(), 1);
+    quietly_back(&world, &name, &unit);
+}
+
+#[test]
+fn the_daemons_death_between_the_end_of_a_hold_and_the_start_loses_neither() {
+    // The start was asked for, and never reached systemd.
+    let (mut world, name, unit, id) = held_and_stopped();
+    world.set_manager(ManagerState::Unreachable);
+    world.end_hold(&id, HowEnded::Gone);
+    world.restart_daemon(secs(2));
+    world.set_manager(ManagerState::Running);
+    world.play(secs(2));
+    assert_eq!(world.holds.starts.len(), 1);
+    quietly_back(&world, &name, &unit);
+    // It was under way.
+    let (mut world, name, unit, id) = held_and_stopped();
+    world.job_takes = secs(10);
+    world.end_hold(&id, HowEnded::Gone);
+    world.play(secs(1));
+    world.restart_daemon(secs(20));
+    world.play(secs(10));
+    assert_eq!(world.holds.starts.len(), 1, "{}", world.timeline());
+    quietly_back(&world, &name, &unit);
+}
+
+#[test]
+fn a_hold_whose_time_was_over_while_the_daemon_was_away_is_over() {
+    let (mut world, name, unit, _) = held_and_stopped();
+    world.restart_daemon(HOUR);
+    world.play(secs(2));
+    quietly_back(&world, &name, &unit);
+    assert_eq!(world.holds.starts.len(), 1);
+}
+
+#[test]
+fn a_unit_that_is_no_longer_configured_is_held_no_more() {
+    let (mut world, _, unit, id) = held_and_stopped();
+    world.tell(Event::Configured(vec![check("other", "other.service")]));
+    assert!(!world.holds.open.contains_key(&id), "its lease is let go");
+    world.play(secs(60));
+    assert_eq!(world.holds.starts, [], "nobody may start it");
+    assert!(world.engine.hold_on(&unit).is_none());
+    // With its checks changed, or others for it, it stays held.
+    let (mut world, name, unit, id) = held_and_stopped();
+    let mut changed = check("web", "web.service");
+    changed.schedule.every = secs(10);
+    world.tell(Event::Configured(vec![changed, check("page", "web.service")]));
+    assert_eq!(world.health(&name).word(), "held");
+    assert_eq!(world.engine.held_unit(&id), Some(&unit));
+}
+
+#[test]
+fn there_is_no_hold_on_what_is_not_there() {
+    let (mut world, _, unit) = one();
+    let unguarded = UnitName::new("other.service").unwrap();
+    assert_eq!(world.hold(&unguarded, HOUR), None);
+    world.units.get_mut(&unit).unwrap().state.load = LoadState::Masked;
+    world.units.get_mut(&unit).unwrap().state.active = ActiveState::Inactive;
+    world.tell_unit(&unit);
+    assert_eq!(world.hold(&unit, HOUR), None);
+    world.set_manager(ManagerState::Unreachable);
+    assert_eq!(world.hold(&unit, HOUR), None);
+    let says =
+        ["no check speaks for other.service", "there is no web.service to hold: it is", "cannot be reached"];
+    for (refused, says) in world.holds.refused.iter().zip(says) {
+        assert!(refused.contains(says), "{refused}");
+    }
+}
+
+#[test]
+fn holds_are_limited_in_number() {
+    let names = (0..=MOST_HOLDS).map(|n| check(&format!("c{n}"), &format!("u{n}.service")));
+    let mut world = World::new(names.collect());
+    world.play(secs(60));
+    let units: Vec<UnitName> = world.units.keys().cloned().collect();
+    let (last, others) = units.split_last().unwrap();
+    let ids: Vec<HoldId> = others.iter().map(|unit| world.hold(unit, HOUR).unwrap()).collect();
+    assert_eq!(world.hold(last, HOUR), None);
+    assert!(world.holds.refused[0].contains("32 holds already"), "{:?}", world.holds.refused);
+    world.end_hold(&ids[0], HowEnded::Done);
+    assert!(world.hold(last, HOUR).is_some());
+}
