@@ -1,5 +1,7 @@
 //! Holds: a unit is left alone while somebody's command has it, and is up again afterwards, whatever happened.
 
+mod restart;
+
 use std::time::Duration;
 
 use stealthcheck::check::CheckName;
@@ -335,64 +337,6 @@ fn a_pause_lies_over_a_hold_and_does_not_keep_the_unit_down() {
     assert_eq!((world.health(&name).word(), world.kinds()), ("held", vec![]));
     world.tell(Event::Command(Command::Resume(name.clone())));
     assert_eq!(world.health(&name).word(), "held");
-}
-
-#[test]
-fn a_hold_goes_on_through_a_restart_of_the_daemon() {
-    let (mut world, name, unit, id) = held_and_stopped();
-    for _ in 0..3 {
-        world.restart_daemon(secs(20));
-        assert_eq!(world.health(&name).word(), "held");
-        world.play(secs(400));
-        assert_eq!((world.health(&name).word(), world.holds.starts.len()), ("held", 0));
-    }
-    let shown = world.engine.status(world.now, &[], false).remove(0);
-    assert!(shown.next.contains("for 37m 21s at most"), "{}", shown.next);
-    assert!(world.now.wall.since(shown.since) > secs(3 * 420), "it has been so all the time");
-    world.end_hold(&id, HowEnded::Done);
-    world.play(secs(2));
-    quietly_back(&world, &name, &unit);
-}
-
-#[test]
-fn a_holder_who_dies_while_the_daemon_is_away_is_missed_when_it_is_back() {
-    let (mut world, name, unit, id) = held_and_stopped();
-    world.lease_is_lost(&id);
-    world.restart_daemon(secs(2));
-    world.play(secs(2));
-    assert_eq!(world.holds.starts.len(), 1);
-    quietly_back(&world, &name, &unit);
-}
-
-#[test]
-fn the_daemons_death_between_the_end_of_a_hold_and_the_start_loses_neither() {
-    // The start was asked for, and never reached systemd.
-    let (mut world, name, unit, id) = held_and_stopped();
-    world.set_manager(ManagerState::Unreachable);
-    world.end_hold(&id, HowEnded::Gone);
-    world.restart_daemon(secs(2));
-    world.set_manager(ManagerState::Running);
-    world.play(secs(2));
-    assert_eq!(world.holds.starts.len(), 1);
-    quietly_back(&world, &name, &unit);
-    // It was under way.
-    let (mut world, name, unit, id) = held_and_stopped();
-    world.job_takes = secs(10);
-    world.end_hold(&id, HowEnded::Gone);
-    world.play(secs(1));
-    world.restart_daemon(secs(20));
-    world.play(secs(10));
-    assert_eq!(world.holds.starts.len(), 1, "{}", world.timeline());
-    quietly_back(&world, &name, &unit);
-}
-
-#[test]
-fn a_hold_whose_time_was_over_while_the_daemon_was_away_is_over() {
-    let (mut world, name, unit, _) = held_and_stopped();
-    world.restart_daemon(HOUR);
-    world.play(secs(2));
-    quietly_back(&world, &name, &unit);
-    assert_eq!(world.holds.starts.len(), 1);
 }
 
 #[test]
