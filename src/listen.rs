@@ -74,6 +74,8 @@ pub struct Limits {
     pub answer: Duration,
     /// Within this time a client must have taken the answer.
     pub delivery: Duration,
+    /// So long, after the answer, a client may go on sending what nobody wants.
+    pub linger: Duration,
     /// From one attempt to get an address to the next.
     pub retry: Duration,
 }
@@ -86,6 +88,7 @@ impl Default for Limits {
             // Shorter than the default `timeout` of a check: the other instance shall see the 503 and not a silence.
             answer: Duration::from_secs(2),
             delivery: Duration::from_secs(5),
+            linger: Duration::from_secs(1),
             retry: Duration::from_secs(5),
         }
     }

@@ -4,7 +4,6 @@
 //! deadline; nothing that comes in is repeated in what goes out.
 
 use std::sync::Arc;
-use std::time::Duration;
 
 use http::{Method, StatusCode};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
@@ -19,9 +18,8 @@ use super::response::Response;
 const HEAD: usize = 8 << 10;
 /// The most header fields in it.
 const FIELDS: usize = 64;
-/// How long, and how much, is read and thrown away after the answer: a socket that is closed with unread bytes takes
-/// the answer back from a client that has not read it yet.
-const LINGER: Duration = Duration::from_secs(1);
+/// How much is read and thrown away after the answer: to a socket that is closed with unread bytes the client's next
+/// write fails, and many a client then never looks at the answer.
 const LINGER_BYTES: usize = 64 << 10;
 
 /// Serves a connection to its end.
@@ -45,7 +43,7 @@ pub(super) async fn serve(mut stream: TcpStream, pages: Arc<Pages>, limits: Limi
         stream.shutdown().await
     };
     if let Ok(Ok(())) = timeout(limits.delivery, send).await {
-        let _ = timeout(LINGER, drain(&mut stream)).await;
+        let _ = timeout(limits.linger, drain(&mut stream)).await;
     }
 }
 
