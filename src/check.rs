@@ -3,6 +3,7 @@
 //! Values only, already validated: the configuration makes them, the engine and the probes read them. No I/O, no clock.
 
 mod probe;
+mod usage;
 
 use std::fmt;
 use std::sync::Arc;
@@ -12,7 +13,8 @@ use serde::{Deserialize, Serialize};
 
 use crate::unit::UnitName;
 
-pub use probe::{HostPort, HttpProbe, Pattern, Probe, StatusSet, TcpProbe};
+pub use probe::{HostPort, HttpProbe, Pattern, Probe, RanWithin, StatusSet, TcpProbe};
+pub use usage::{Percent, Size, UsageLimit, UsageProbe, UsedBy};
 
 /// The name of a check: 1 to 64 of `A-Z a-z 0-9 . _ - @ :`. It stands in mails, metrics and file names.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]

@@ -14,6 +14,8 @@
 //! | `state` | what is remembered of a check |
 //! | `watch` | what a unit's state means, and the attempt under way on it |
 //! | `look` | what a reading of a unit means for its checks |
+//! | `usage` | a row of samples becomes an observation |
+//! | `ran` | when a job last ran well |
 //! | `crash_loop` | systemd restarting a unit again and again |
 //! | `health` | observations become passing, failing, down |
 //! | `recovery` | which job may be asked for, when, and whether it helped |
@@ -29,12 +31,14 @@ mod health;
 mod incident;
 mod look;
 mod outlook;
+mod ran;
 mod recovery;
 pub mod saved;
 mod schedule;
 mod snapshot;
 mod state;
 mod turn;
+mod usage;
 mod watch;
 
 use std::collections::BTreeMap;
@@ -60,6 +64,8 @@ pub struct Engine {
     wakeups: Wakeups,
     /// Notices that are not known to be in the spool yet.
     pending: BTreeMap<NoticeId, Notice>,
+    /// When the state was last saved for the sake of the windows of samples.
+    windows_saved: Mono,
     next_run: u64,
     next_attempt: u64,
 }
@@ -78,6 +84,7 @@ impl Engine {
             Event::Observed { check, run, observation } => {
                 self.observed(now, &check, run, observation, &mut out)
             }
+            Event::Sampled { check, run, sample } => self.sampled(now, &check, run, sample, &mut out),
             Event::UnitChanged { unit, state } => self.unit_changed(now, &unit, state, &mut out),
             Event::JobEnded { unit, attempt, result, state } => {
                 self.job_ended(now, &unit, attempt, result, state, &mut out);
@@ -106,9 +113,10 @@ impl Engine {
         self.pending.values()
     }
 
-    /// The units that any check speaks for.
+    /// The units that any check speaks for, and those that timers among them trigger; some may come twice.
     pub fn units(&self) -> impl Iterator<Item = &UnitName> {
-        self.units.keys()
+        let triggered = self.units.values().filter_map(|watch| watch.triggered.as_ref());
+        self.units.keys().chain(triggered.map(|triggered| &triggered.name))
     }
 
     /// How many checks there are, and the names of those that are down.
@@ -140,6 +148,7 @@ impl Engine {
             Command::Pause(_, lasting) => {
                 state.pause = Some((now.mono.after(lasting), now.wall.after(lasting)));
                 state.running = None;
+                state.usage.forget();
             }
             Command::Resume(_) => {
                 state.pause = None;
@@ -161,6 +170,7 @@ impl Engine {
     }
 
     fn unit_changed(&mut self, now: Now, unit: &UnitName, state: UnitState, out: &mut Vec<Action>) {
+        self.triggered_changed(now, unit, &state, out);
         let Some(watch) = self.units.get_mut(unit) else { return };
         let was = watch.condition.clone();
         let expected_up = watch.checks.iter().any(|name| {
@@ -172,6 +182,7 @@ impl Engine {
             watch.unknown_told = unknown;
             out.push(changed(None, Some(unit), None, What::UnitUnknown(unknown)));
         }
+        self.follow_timer(unit, out);
         self.condition_changed(now, unit, &was, out);
         self.settle_unit(now, unit, out);
     }

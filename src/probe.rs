@@ -20,6 +20,7 @@ use crate::verdict::Observation;
 
 mod certificate;
 mod connect;
+pub mod host;
 mod http;
 mod resolve;
 mod secure;
@@ -71,7 +72,12 @@ impl Prober {
             match probe {
                 Probe::Http(probe) => http::run(probe, &attempt).await,
                 Probe::Tcp(probe) => tcp::run(probe, &attempt).await,
-                Probe::Unit => Err(Trouble::ours("a unit's state is for systemd to tell, not for a probe")),
+                Probe::Unit | Probe::RanWithin(_) => {
+                    Err(Trouble::ours("a unit's state is for systemd to tell, not for a probe"))
+                }
+                Probe::Usage(_) => {
+                    Err(Trouble::ours("what is used is seen in a row of samples, not by a probe"))
+                }
             }
         };
         match timeout_at(attempt.deadline, work).await {

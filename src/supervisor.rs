@@ -18,6 +18,7 @@ mod act;
 mod clock;
 mod publish;
 mod requests;
+mod sample;
 mod start;
 mod state_file;
 
@@ -206,7 +207,10 @@ pub async fn run(options: Options) -> Result<(), Fatal> {
 impl Supervisor {
     /// Hands an event to the engine and keeps what it wants.
     fn tell(&mut self, event: Event) {
-        self.dirty |= !matches!(event, Event::Tick | Event::Observed { .. } | Event::UnitChanged { .. });
+        self.dirty |= !matches!(
+            event,
+            Event::Tick | Event::Observed { .. } | Event::Sampled { .. } | Event::UnitChanged { .. }
+        );
         let actions = self.engine.handle(clock::now(), event);
         self.dirty |= actions.iter().any(|action| !matches!(action, Action::Probe { .. }));
         self.actions.extend(actions);

@@ -32,7 +32,7 @@ use tokio::sync::{mpsc, oneshot, watch};
 
 use crate::check::Rung;
 use crate::engine::AttemptId;
-use crate::unit::{JobResult, ManagerState, UnitName, UnitState};
+use crate::unit::{JobResult, ManagerState, UnitName, UnitState, UnitUsage};
 use outbox::Outbox;
 use session::Ended;
 use watched::Watched;
@@ -79,6 +79,13 @@ pub enum Ask {
         unit: UnitName,
         /// Where the answer goes; a sentence where there is none.
         reply: oneshot::Sender<Result<UnitState, String>>,
+    },
+    /// Read what a unit uses now, watched or not.
+    Usage {
+        /// The unit.
+        unit: UnitName,
+        /// Where the answer goes; a sentence where there is none.
+        reply: oneshot::Sender<Result<UnitUsage, String>>,
     },
 }
 
@@ -197,6 +204,7 @@ impl Client {
             }
             // Whoever asked may have gone; then nobody misses the answer.
             Ask::Read { reply, .. } => drop(reply.send(Err(sentence))),
+            Ask::Usage { reply, .. } => drop(reply.send(Err(sentence))),
         }
     }
 

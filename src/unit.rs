@@ -2,10 +2,14 @@
 //!
 //! The systemd client fills these from D-Bus properties; the core reads them. Nothing here performs I/O.
 
+mod usage;
+
 use std::fmt;
 use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
+
+pub use usage::UnitUsage;
 
 /// The name of a systemd unit with its suffix, such as `fibridge.service`.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -65,6 +69,12 @@ impl UnitName {
     #[must_use]
     pub fn as_str(&self) -> &str {
         &self.0
+    }
+
+    /// The suffix, which is the kind of unit: `service`, `timer`.
+    #[must_use]
+    pub fn kind(&self) -> &str {
+        self.0.rsplit_once('.').map_or("", |(_, kind)| kind)
     }
 }
 
@@ -221,6 +231,19 @@ pub struct UnitState {
     pub active_enter_usec: u64,
     /// When it last changed state at all, likewise.
     pub state_change_usec: u64,
+    /// When it last left `inactive` or `failed`, likewise: the beginning of its latest run.
+    #[serde(default)]
+    pub inactive_exit_usec: u64,
+    /// Its latest run that was seen to end otherwise than in `failed`, likewise. Taken from the signals, since systemd
+    /// forgets a unit that nothing refers to in the moment in which it ends; 0 where no end was seen.
+    #[serde(default)]
+    pub seen_ended_usec: u64,
+    /// What a timer triggers.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub triggers: Option<UnitName>,
+    /// When a timer last elapsed, likewise; 0 for never.
+    #[serde(default)]
+    pub last_trigger_usec: u64,
     /// The unit's own description.
     pub description: String,
 }
@@ -244,12 +267,22 @@ impl Default for UnitState {
             inactive_enter_usec: 0,
             active_enter_usec: 0,
             state_change_usec: 0,
+            inactive_exit_usec: 0,
+            seen_ended_usec: 0,
+            triggers: None,
+            last_trigger_usec: 0,
             description: String::new(),
         }
     }
 }
 
 impl UnitState {
+    /// It is down: neither running nor on its way up or down.
+    #[must_use]
+    pub fn is_down(&self) -> bool {
+        matches!(self.active, ActiveState::Inactive | ActiveState::Failed)
+    }
+
     /// systemd is itself about to restart the service.
     #[must_use]
     pub fn auto_restart(&self) -> bool {

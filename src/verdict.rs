@@ -48,6 +48,26 @@ impl Observation {
     }
 }
 
+/// One reading of what a unit or the machine uses. One alone says little: what it means is seen in a row of them.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Sample {
+    /// It runs, and uses this.
+    Used {
+        /// What the reading belongs to: the unit's InvocationID, or the id of the machine's boot. Readings of different
+        /// runs say nothing about each other.
+        run: String,
+        /// CPU time since that run began, in nanoseconds; or memory in use now, in bytes.
+        used: u64,
+        /// All there is: the number of CPUs; or bytes of memory, the unit's own limit where it has one.
+        whole: u64,
+    },
+    /// The unit does not run, so there is nothing to measure.
+    Idle {
+        /// What it is in, as `systemctl status` words it.
+        state: String,
+    },
+}
+
 /// An observation in a check's history: equal ones in a row stand as one entry.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Seen {

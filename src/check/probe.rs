@@ -3,6 +3,10 @@
 use std::fmt;
 use std::ops::RangeInclusive;
 use std::sync::Arc;
+use std::time::Duration;
+
+use super::usage::UsageProbe;
+use crate::time::human;
 
 /// How to tell whether a check is well.
 #[derive(Clone, Debug, PartialEq)]
@@ -13,6 +17,10 @@ pub enum Probe {
     Tcp(Arc<TcpProbe>),
     /// The unit's own state is the check.
     Unit,
+    /// What the unit or the machine uses of CPU time or memory.
+    Usage(Arc<UsageProbe>),
+    /// The unit is a job, or the timer of one: it must have run well not long ago.
+    RanWithin(RanWithin),
 }
 
 impl Probe {
@@ -23,8 +31,43 @@ impl Probe {
             Self::Http(http) => format!("http {} {}", http.method, http.url),
             Self::Tcp(tcp) => format!("tcp {}", tcp.address),
             Self::Unit => "unit state".to_owned(),
+            Self::Usage(usage) => usage.describe(),
+            Self::RanWithin(job) => format!("ran within {}", human(job.within)),
         }
     }
+
+    /// Nothing is asked for it: what is known of the unit is looked at.
+    #[must_use]
+    pub fn looks_at_unit(&self) -> bool {
+        matches!(self, Self::Unit | Self::RanWithin(_))
+    }
+
+    /// The settings of a probe that judges a stretch of time and not a moment.
+    #[must_use]
+    pub fn usage(&self) -> Option<&UsageProbe> {
+        match self {
+            Self::Usage(usage) => Some(usage),
+            _ => None,
+        }
+    }
+
+    /// The settings of a probe that makes its unit a job: at rest when it is inactive.
+    #[must_use]
+    pub fn job(&self) -> Option<&RanWithin> {
+        match self {
+            Self::RanWithin(job) => Some(job),
+            _ => None,
+        }
+    }
+}
+
+/// How often a job must run. Of a timer it is the unit that it triggers that must.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct RanWithin {
+    /// Its last good run must have ended within this time.
+    pub within: Duration,
+    /// No run may take longer.
+    pub runtime_max: Duration,
 }
 
 /// An HTTP request and what is expected of its answer.

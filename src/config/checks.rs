@@ -17,6 +17,10 @@ const KEYS: &[&str] = &[
     "unit",
     "http",
     "tcp",
+    "cpu",
+    "memory",
+    "ran_within",
+    "runtime_max",
     "every",
     "timeout",
     "retry",
@@ -56,8 +60,8 @@ pub(super) fn check(
     let table = entry.table(KEYS, report)?;
     let unit = table.get("unit").and_then(|field| field.parsed(recover::UNIT, report, UnitName::new));
     let probe = probes::probe(&table, report);
-    let schedule = defaults::schedule(&table, &common.defaults.schedule, report);
-    let recovery = recover::recovery(&table, unit.as_ref(), common.defaults, report);
+    let schedule = probes::schedule(probe.as_ref(), &table, common.defaults, report);
+    let mut recovery = recover::recovery(&table, unit.as_ref(), common.defaults, report);
     if let (Some(Probe::Unit), Some(unit), None) = (&probe, &unit, table.get("recover"))
         && recovery.ladder.is_empty()
         && common.defaults.recover.as_ref().is_none_or(|rungs| !rungs.is_empty())
@@ -67,6 +71,13 @@ pub(super) fn check(
             None => "only a service is restarted without `recover`",
         };
         report.warn(&table.at, format!("nothing is done when {unit} fails, mail apart: {why}"));
+    }
+    if table.get("recover").is_none() && probe.as_ref().is_some_and(|probe| probe.job().is_some()) {
+        // To run a job again at another time than its own is a decision: only who writes it takes it.
+        recovery.ladder.clear();
+    }
+    if let (None, Some(field)) = (table.get("ran_within"), table.get("runtime_max")) {
+        report.warn(&field.at, "without effect: the check has no `ran_within`");
     }
     let alert = alert(table.get("alert"), common, report);
     let runbook = table.get("runbook").and_then(|field| field.text("text for whoever is woken", report));

@@ -26,6 +26,8 @@ const REMIND: Duration = Duration::from_hours(4);
 #[derive(Debug)]
 pub(super) struct Defaults {
     pub schedule: Schedule,
+    /// `fail_after` is written there.
+    pub fail_after_written: bool,
     pub grace: Duration,
     pub after_stop: AfterStop,
     pub remind: Option<Duration>,
@@ -36,7 +38,14 @@ pub(super) struct Defaults {
 impl Default for Defaults {
     fn default() -> Self {
         let Recovery { grace, after_stop, .. } = Recovery::default();
-        Self { schedule: Schedule::default(), grace, after_stop, remind: Some(REMIND), recover: None }
+        Self {
+            schedule: Schedule::default(),
+            fail_after_written: false,
+            grace,
+            after_stop,
+            remind: Some(REMIND),
+            recover: None,
+        }
     }
 }
 
@@ -46,6 +55,7 @@ pub(super) fn defaults(section: &Field<'_>, report: &mut Report) -> Defaults {
     let Some(table) = section.table(KEYS, report) else { return otherwise };
     Defaults {
         schedule: schedule(&table, &otherwise.schedule, report),
+        fail_after_written: table.get("fail_after").is_some(),
         grace: duration(&table, "grace", Duration::ZERO, report).unwrap_or(otherwise.grace),
         after_stop: after_stop(&table, report).unwrap_or(otherwise.after_stop),
         remind: remind(&table, report).unwrap_or(otherwise.remind),

@@ -45,6 +45,14 @@ impl<'t> Field<'t> {
         matches!(self.node.value, Value::Integer(_))
     }
 
+    /// The whole number that it is.
+    pub fn as_integer(&self) -> Option<i128> {
+        match self.node.value {
+            Value::Integer(number) => Some(number),
+            _ => None,
+        }
+    }
+
     /// It is the number 0.
     pub fn is_zero(&self) -> bool {
         matches!(self.node.value, Value::Integer(0))

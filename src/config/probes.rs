@@ -4,13 +4,16 @@
 //! kind is a file here and a line in [`KINDS`].
 
 mod http;
+mod ran_within;
 mod tcp;
+mod usage;
 
 use std::sync::Arc;
 
+use super::defaults::Defaults;
 use super::field::{Field, Table};
 use super::report::Report;
-use crate::check::Probe;
+use crate::check::{Probe, Schedule};
 
 /// What an address looks like, in problems.
 const ADDRESS: &str = "HOST:PORT, such as `127.0.0.1:9001`";
@@ -22,11 +25,14 @@ type Reader = fn(&Field<'_>, &mut Report) -> Option<Probe>;
 const KINDS: &[(&str, Reader)] = &[
     ("http", |field, report| http::probe(field, report).map(|probe| Probe::Http(Arc::new(probe)))),
     ("tcp", |field, report| tcp::probe(field, report).map(|probe| Probe::Tcp(Arc::new(probe)))),
+    ("cpu", |field, report| usage::cpu(field, report).map(|probe| Probe::Usage(Arc::new(probe)))),
+    ("memory", |field, report| usage::memory(field, report).map(|probe| Probe::Usage(Arc::new(probe)))),
+    ("ran_within", |field, report| ran_within::probe(field, report).map(Probe::RanWithin)),
 ];
 
 /// What a check without a probe and without a unit is told.
 pub(super) const NOTHING_TO_CHECK: &str =
-    "nothing to check: a check has a `unit`, or a probe (`http` or `tcp`), or both";
+    "nothing to check: a check has a `unit`, or a probe (`http`, `tcp`, `cpu`, `memory`), or both";
 
 /// The probe of a check; `None` where it has none that could be used, which is in the report.
 pub(super) fn probe(table: &Table<'_>, report: &mut Report) -> Option<Probe> {
@@ -41,5 +47,34 @@ pub(super) fn probe(table: &Table<'_>, report: &mut Report) -> Option<Probe> {
     for (second, _) in written {
         report.error(&second.at, "a second probe; a check has one, so make this a check of its own");
     }
-    read(field, report)
+    let probe = read(field, report)?;
+    Some(match probe {
+        Probe::RanWithin(job) => Probe::RanWithin(ran_within::fits(job, field, table, report)),
+        Probe::Usage(usage) => {
+            usage::fits(&usage, field, table, report);
+            Probe::Usage(usage)
+        }
+        other => other,
+    })
+}
+
+/// The schedule of a check with this probe: what it says itself, over what `defaults` say and what suits the probe.
+pub(super) fn schedule(
+    probe: Option<&Probe>,
+    table: &Table<'_>,
+    defaults: &Defaults,
+    report: &mut Report,
+) -> Schedule {
+    let (from, counted) = (&defaults.schedule, defaults.fail_after_written);
+    match probe {
+        Some(Probe::Usage(usage)) => {
+            let inherited = usage::inherited(usage, from, counted);
+            let schedule = super::defaults::schedule(table, &inherited, report);
+            usage::settle(usage, schedule, table, report)
+        }
+        Some(Probe::RanWithin(_)) => {
+            super::defaults::schedule(table, &ran_within::inherited(from, counted), report)
+        }
+        _ => super::defaults::schedule(table, from, report),
+    }
 }

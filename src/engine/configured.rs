@@ -22,8 +22,13 @@ impl Engine {
                 let watch = self.units.entry(unit.clone()).or_insert_with(|| {
                     let mut watch = old_units.remove(unit).unwrap_or_else(UnitWatch::new);
                     watch.checks.clear();
+                    (watch.job, watch.times_job) = (None, false);
                     watch
                 });
+                let timer = unit.kind() == "timer";
+                let job = check.probe.job();
+                watch.times_job |= timer && job.is_some();
+                watch.job = watch.job.max(job.filter(|_| !timer).map(|job| job.runtime_max));
                 watch.checks.push(name.clone());
             }
             let previous = old.remove(&name);
@@ -65,11 +70,19 @@ fn adopt(now: Now, check: Check, old: Option<CheckState>) -> CheckState {
         Some(old) if *old.check == *check => old,
         Some(old) => {
             let same_unit = old.check.unit == check.unit;
+            let (same_probe, is_job) = (old.check.probe == check.probe, check.probe.job().is_some());
             let mut state = CheckState::new(check, now, first);
             state.pause = old.pause;
             state.history = old.history;
             state.last_incident = old.last_incident;
             state.shown = old.shown;
+            if same_unit {
+                state.usage.exceeded = old.usage.exceeded;
+                state.runs = old.runs.filter(|_| is_job).or(state.runs);
+            }
+            if same_unit && same_probe {
+                state.usage = old.usage;
+            }
             state.since = old.since;
             if same_unit && old.incident.is_some() {
                 state.incident = old.incident;

@@ -6,7 +6,7 @@ use crate::check::{Check, CheckName, Probe, Rung};
 use crate::notice::{IncidentId, Notice, NoticeId, Proof};
 use crate::time::Wall;
 use crate::unit::{JobResult, ManagerState, UnitName, UnitState};
-use crate::verdict::{Health, Observation};
+use crate::verdict::{Health, Observation, Sample};
 
 /// One run of a check's probe. Numbers grow; an observation is taken only from the run that is under way.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -27,6 +27,15 @@ pub enum Event {
         run: RunId,
         /// What it saw.
         observation: Observation,
+    },
+    /// A probe run that takes a sample of what is used ended.
+    Sampled {
+        /// The check it ran for.
+        check: CheckName,
+        /// Which run.
+        run: RunId,
+        /// What is used, or a sentence why that could not be measured.
+        sample: Result<Sample, String>,
     },
     /// A unit's properties were read.
     UnitChanged {
@@ -74,7 +83,8 @@ pub enum Command {
 /// What the core wants done.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Action {
-    /// Run a probe once; answer with [`Event::Observed`] within its deadline, whatever happens.
+    /// Run a probe once; answer within its deadline, whatever happens: with [`Event::Sampled`] where it is
+    /// [`Probe::Usage`], with [`Event::Observed`] otherwise.
     Probe {
         /// The check.
         check: CheckName,
@@ -102,6 +112,10 @@ pub enum Action {
     Notify(Box<Notice>),
     /// Something happened that belongs into the journal, onto the bus and into the state file.
     Changed(Change),
+    /// Other units are to be watched now: [`super::Engine::units`].
+    WatchUnits,
+    /// Something was learned that must survive a restart of the daemon, and nothing else follows from it.
+    Remember,
 }
 
 /// A transition, with what a log entry needs.

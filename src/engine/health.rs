@@ -9,7 +9,7 @@ use super::event::{Action, RunId, What};
 use super::incident::Incident;
 use super::state::Base;
 use super::{Engine, changed, outlook};
-use crate::check::{CheckName, Probe};
+use crate::check::CheckName;
 use crate::notice::{IncidentId, Notice, Proof};
 use crate::time::Now;
 use crate::unit::UnitName;
@@ -33,7 +33,7 @@ impl Engine {
             self.wake(now, name);
             return;
         }
-        if state.check.probe == Probe::Unit {
+        if state.check.probe.looks_at_unit() {
             // The unit was read for it; what that says is judged like any other look at the unit.
             state.next_probe = state.next_on_grid(now.mono);
             if let Observation::Unknown { .. } = observation {
@@ -118,7 +118,7 @@ impl Engine {
         state.failures = state.failures.saturating_add(1);
         if state.incident.is_some() {
             if let Some(unit) = state.check.unit.clone() {
-                self.judge_failed(now, &unit, reason, out);
+                self.judge_failed(now, &unit, name, reason, out);
             }
         } else if state.failures >= state.check.schedule.fail_after {
             self.go_down(now, name, reason, out);
@@ -154,7 +154,7 @@ impl Engine {
         let watch = state.check.unit.as_ref().and_then(|unit| self.units.get_mut(unit));
         let invocation = watch
             .as_ref()
-            .and_then(|watch| watch.state.as_ref())
+            .and_then(|watch| watch.subject())
             .map_or_else(String::new, |unit| unit.invocation_id.clone());
         state.last_incident = (now.wall.0.div_euclid(1000)).max(state.last_incident.saturating_add(1));
         let id = IncidentId(Arc::from(format!("{name}-{}", state.last_incident)));
@@ -221,11 +221,20 @@ impl Engine {
         out.push(Action::Notify(Box::new(notice)));
     }
 
-    /// An attempt is settled by a failure: for each check that is still in an incident.
-    pub(super) fn judge_failed(&mut self, now: Now, unit: &UnitName, reason: String, out: &mut Vec<Action>) {
-        let over =
-            |attempt: &super::watch::InFlight| attempt.ended.is_some() && now.mono >= attempt.grace_until;
-        if self.units.get(unit).and_then(|watch| watch.attempt.as_ref()).is_some_and(over) {
+    /// An attempt is settled by a failure: for each check that is still in an incident. One that went down since is new
+    /// trouble, and says nothing about an attempt whose effect only shows after a while.
+    pub(super) fn judge_failed(
+        &mut self,
+        now: Now,
+        unit: &UnitName,
+        name: &CheckName,
+        reason: String,
+        out: &mut Vec<Action>,
+    ) {
+        let attempt = self.units.get(unit).and_then(|watch| watch.attempt.as_ref());
+        let Some(attempt) = attempt.filter(|attempt| attempt.is_over(now.mono)) else { return };
+        if attempt.serves(name) || !self.awaits_usage(now, unit) {
+            self.hand_over(unit, name);
             self.judge(now, unit, Proof::DidNotHelp(reason), true, out);
         }
     }
@@ -240,7 +249,9 @@ impl Engine {
     ) {
         let ended = |attempt: &super::watch::InFlight| attempt.ended.is_some();
         if self.units.get(unit).and_then(|watch| watch.attempt.as_ref()).is_some_and(ended) {
-            self.judge(now, unit, Proof::DidNotHelp(reason), true, out);
+            // A unit that had long come up again went down for another reason: the rung is not to blame.
+            let climbs = !self.awaits_usage(now, unit);
+            self.judge(now, unit, Proof::DidNotHelp(reason), climbs, out);
         }
     }
 

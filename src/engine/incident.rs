@@ -162,7 +162,7 @@ impl Incident {
         self.asked += 1;
         self.last_told = now.mono;
         // Of an incident that goes on, the latest run is of interest: it shows why what was tried did not help.
-        let latest = watch.and_then(|watch| watch.state.as_ref()).map(|state| &state.invocation_id);
+        let latest = watch.and_then(UnitWatch::subject).map(|state| &state.invocation_id);
         let goes_on = matches!(kind, NoticeKind::NeedsYou | NoticeKind::StillDown);
         let invocation =
             latest.filter(|id| goes_on && !id.is_empty()).unwrap_or(&self.failed_invocation).clone();
@@ -172,14 +172,14 @@ impl Incident {
             to: check.alert.to.clone(),
             at: now.wall,
             check: check.name.clone(),
-            unit: check.unit.clone(),
+            unit: watch.and_then(UnitWatch::subject_name).or(check.unit.as_ref()).cloned(),
             probe: check.probe.describe(),
             since: self.since,
             cause: self.cause.clone(),
             attempts: self.attempts.clone(),
             attempts_total: self.attempts_total,
             next,
-            state: watch.and_then(|watch| watch.state.clone()),
+            state: watch.and_then(UnitWatch::subject).cloned(),
             failed_invocation: invocation,
             runbook: check.runbook.as_ref().map(Arc::clone),
         }

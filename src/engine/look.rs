@@ -7,7 +7,7 @@ use super::Engine;
 use super::event::Action;
 use super::state::{Base, CheckState};
 use super::watch::{Condition, UnitWatch};
-use crate::check::{CheckName, Probe};
+use crate::check::CheckName;
 use crate::time::{Now, human};
 use crate::unit::UnitName;
 use crate::verdict::Observation;
@@ -21,6 +21,7 @@ impl Engine {
         was: &Condition,
         out: &mut Vec<Action>,
     ) {
+        self.note_runs(now, unit, out);
         let Some(watch) = self.units.get(unit) else { return };
         let condition = watch.condition.clone();
         let job_running = watch.attempt.as_ref().is_some_and(|attempt| attempt.ended.is_none());
@@ -61,7 +62,7 @@ impl Engine {
             Condition::Up if entered && state.base != Base::Passing => state.next_probe = now.mono,
             _ => {}
         }
-        if entered && state.check.probe == Probe::Unit {
+        if (entered && state.check.probe.looks_at_unit()) || state.runs.is_some() {
             self.look_at_unit(now, name, out);
         }
         self.overdue(now, name, out);
@@ -94,12 +95,17 @@ impl Engine {
     pub(super) fn look_at_unit(&mut self, now: Now, name: &CheckName, out: &mut Vec<Action>) {
         let Some(state) = self.checks.get_mut(name) else { return };
         let Some(watch) = state.check.unit.as_ref().and_then(|unit| self.units.get(unit)) else { return };
-        let Some(observation) = unit_observation(now, state, watch) else {
+        let seen = match state.runs {
+            Some(_) => self.job_observation(now, name),
+            None => unit_observation(now, state, watch).map(|observation| (observation, true)),
+        };
+        let (Some((observation, counts)), Some(state)) = (seen, self.checks.get_mut(name)) else {
             self.plan_next(now, name);
             return;
         };
         state.record(now, observation.clone());
         match observation {
+            _ if !counts => self.plan_next(now, name),
             Observation::Passing { .. } => self.pass(now, name, out),
             Observation::Failing { reason } => self.fail(now, name, reason, out),
             Observation::Unknown { .. } => self.plan_next(now, name),

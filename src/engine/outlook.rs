@@ -4,7 +4,7 @@
 
 use super::human_until;
 use super::incident::Hold;
-use super::recovery::{JOB_OVERDUE, come_up_by, current_rung};
+use super::recovery::{come_up_by, current_rung, overdue};
 use super::state::CheckState;
 use super::watch::{Condition, UnitWatch};
 use crate::time::{Mono, Now};
@@ -25,7 +25,11 @@ pub(super) fn pending(state: &CheckState, watch: Option<&UnitWatch>) -> bool {
 pub(super) fn next_look(state: &CheckState, watch: &UnitWatch) -> Option<Mono> {
     state.incident.as_ref()?;
     match &watch.attempt {
-        Some(attempt) if attempt.ended.is_none() => Some(attempt.asked.after(JOB_OVERDUE)),
+        Some(attempt) if attempt.ended.is_none() => Some(attempt.asked.after(overdue(Some(watch)))),
+        // A check that it does not serve may ask for another while it waits.
+        Some(attempt) if !attempt.serves(&state.check.name) => {
+            Some(watch.next_attempt.max(attempt.grace_until))
+        }
         Some(_) => None,
         None => Some(watch.next_attempt.max(come_up_by(state, watch).unwrap_or_default())),
     }
@@ -50,12 +54,19 @@ pub(super) fn next_clause(now: Now, state: &CheckState, watch: Option<&UnitWatch
             Some(_) if now.mono < attempt.grace_until => {
                 format!("{rung} done, waiting {} for it to come up", in_(attempt.grace_until))
             }
+            Some(_) if state.usage.too_soon() => format!("{rung} done, {NOT_KNOWN_YET}"),
             Some(_) => format!("{rung} done, waiting for the next probe"),
         };
+    }
+    if state.usage.too_soon() && watch.condition.down().is_none() {
+        return NOT_KNOWN_YET.to_owned();
     }
     let rung = current_rung(&state.check, state.climbed).map_or_else(String::new, |rung| rung.describe());
     format!("{rung} in {} (attempt {})", in_(watch.next_attempt), incident.attempts_total.saturating_add(1))
 }
+
+/// For a check of what is used, whose unit has begun anew.
+const NOT_KNOWN_YET: &str = "measuring whether too much is still used";
 
 fn capitalised(clause: &str) -> String {
     let mut letters = clause.chars();

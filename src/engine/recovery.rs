@@ -17,7 +17,7 @@ use crate::unit::{ActiveState, JobResult, ManagerState, UnitName, UnitState};
 
 /// A job of ours that has not ended after this long is a matter for a person: systemd's own start and stop time-outs
 /// (90 s each by default) should have ended it.
-pub(super) const JOB_OVERDUE: Duration = Duration::from_secs(300);
+const JOB_OVERDUE: Duration = Duration::from_secs(300);
 
 impl Engine {
     /// Asks for a job on the unit if one is due and allowed; otherwise says why not.
@@ -37,8 +37,11 @@ impl Engine {
         wanting.sort();
         for (_, name) in wanting {
             let (Some(state), Some(watch)) = (self.checks.get(&name), self.units.get(unit)) else { return };
-            match permitted(now, self.manager, state, watch) {
-                Ok(rung) => self.ask(now, unit, &name, rung, out),
+            match permitted(now, self.manager, state, watch, self.awaits_usage(now, unit)) {
+                Ok(rung) => {
+                    self.overtake(now, unit, out);
+                    self.ask(now, unit, &name, rung, out);
+                }
                 Err(why) => self.hold_back(&name, why, out),
             }
         }
@@ -212,18 +215,17 @@ impl Engine {
     /// An incident opens on a check of the unit. One that follows soon after the last was not really mended by what was
     /// done then, so it begins a rung higher; after a long healthy time everything begins anew (DESIGN: rule 5).
     pub(super) fn begin_trouble(&mut self, now: Now, unit: &UnitName, name: &CheckName) {
-        let Some(state) = self.checks.get(name) else { return };
-        let max = state.check.recovery.backoff.max;
         let Some(watch) = self.units.get_mut(unit) else { return };
-        let rested = watch.healthy.take().is_some_and(|since| now.mono.since(since) >= max);
-        if rested {
-            watch.attempts = 0;
-            for name in &watch.checks {
-                if let Some(state) = self.checks.get_mut(name) {
-                    state.climbed = 0;
-                    state.tries = 0;
-                }
+        let healthy = watch.healthy.take().map(|since| now.mono.since(since));
+        let rested = |state: &CheckState| healthy.is_some_and(|lasting| lasting >= state.rested_after());
+        for name in &watch.checks {
+            if let Some(state) = self.checks.get_mut(name).filter(|state| rested(state)) {
+                state.climbed = 0;
+                state.tries = 0;
             }
+        }
+        if self.checks.get(name).is_some_and(rested) {
+            watch.attempts = 0;
         } else if let Some(state) = self.checks.get_mut(name)
             && state.tries > 0
         {
@@ -262,9 +264,20 @@ impl Engine {
 }
 
 /// The rung to ask for now, or why nothing is asked for.
-fn permitted(now: Now, manager: ManagerState, state: &CheckState, watch: &UnitWatch) -> Result<Rung, Hold> {
+/// `awaits_usage`: see [`Engine::awaits_usage`].
+fn permitted(
+    now: Now,
+    manager: ManagerState,
+    state: &CheckState,
+    watch: &UnitWatch,
+    awaits_usage: bool,
+) -> Result<Rung, Hold> {
     let not = |why: &str| Err(Hold::Not(why.to_owned()));
-    if watch.attempt.is_some() {
+    let in_the_way = |attempt: &InFlight| !awaits_usage || attempt.serves(&state.check.name);
+    if watch.attempt.as_ref().is_some_and(in_the_way) {
+        return Err(Hold::Waiting);
+    }
+    if state.usage.too_soon() && watch.condition.down().is_none() {
         return Err(Hold::Waiting);
     }
     match manager {
@@ -314,6 +327,11 @@ fn may_have_hit_its_start_limit(state: &UnitState, attempts: u32) -> bool {
         && (state.result == "start-limit-hit" || state.n_restarts > 0 || attempts > 1)
 }
 
+/// See [`JOB_OVERDUE`]. The start of a job lasts as long as the job.
+pub(super) fn overdue(watch: Option<&UnitWatch>) -> Duration {
+    watch.and_then(|watch| watch.job).map_or(JOB_OVERDUE, |runtime_max| runtime_max.max(JOB_OVERDUE))
+}
+
 pub(super) fn current_rung(check: &Check, climbed: u32) -> Option<Rung> {
     let ladder = &check.recovery.ladder;
     let index = usize::try_from(climbed).unwrap_or(usize::MAX).min(ladder.len().checked_sub(1)?);
@@ -344,7 +362,7 @@ fn needs_you(now: Now, state: &CheckState, watch: Option<&UnitWatch>) -> Option<
     let attempt = watch.and_then(|watch| watch.attempt.as_ref());
     if let Some(attempt) = attempt.filter(|attempt| attempt.ended.is_none()) {
         let running = now.mono.since(attempt.asked);
-        return (running >= JOB_OVERDUE)
+        return (running >= overdue(watch))
             .then(|| format!("the {} job has been running for {}", attempt.rung.describe(), human(running)));
     }
     if attempt.is_some() {

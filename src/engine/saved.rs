@@ -10,7 +10,9 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 
 use super::incident::Incident;
+use super::ran::Runs;
 use super::state::{Base, CheckState};
+use super::usage::{Reading, Usage};
 use super::watch::UnitWatch;
 use super::{Action, Engine, Event};
 use crate::check::{Check, CheckName};
@@ -53,6 +55,30 @@ pub struct SavedCheck {
     climbed: u32,
     tries: u32,
     last_incident: i64,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    usage: Option<SavedUsage>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    runs: Option<SavedRuns>,
+}
+
+/// What a check's unit, or the machine, used within the window.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct SavedUsage {
+    /// What was measured, in the probe's own words: the readings of another probe mean nothing.
+    probe: String,
+    run: String,
+    exceeded: bool,
+    undecided: bool,
+    /// When, the counter or the use, the least use since the one before.
+    window: Vec<(Wall, u64, u64)>,
+}
+
+/// What is known of a job's runs.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct SavedRuns {
+    since: Wall,
+    /// When the last good run ended, and the same in systemd's microseconds.
+    well: Option<(Wall, u64)>,
 }
 
 /// An open incident.
@@ -160,6 +186,17 @@ fn save_check(now: Now, state: &CheckState) -> SavedCheck {
         climbed: state.climbed,
         tries: state.tries,
         last_incident: state.last_incident,
+        usage: state.check.probe.usage().map(|probe| SavedUsage {
+            probe: probe.describe(),
+            run: state.usage.run.clone(),
+            exceeded: state.usage.exceeded,
+            undecided: state.usage.undecided,
+            window: state.usage.window.iter().map(|at| (now.wall_of(at.at), at.used, at.least)).collect(),
+        }),
+        runs: state.runs.as_ref().map(|runs| SavedRuns {
+            since: now.wall_of(runs.since),
+            well: runs.well.map(|(at, usec)| (now.wall_of(at), usec)),
+        }),
     }
 }
 
@@ -206,6 +243,18 @@ fn restore_check(now: Now, then: Now, state: &mut CheckState, saved: SavedCheck)
         let left = then.mono_of(until).since(now.mono).min(Duration::from_millis(left));
         (!left.is_zero()).then(|| (now.mono.after(left), now.wall.after(left)))
     });
+    let probe = state.check.probe.usage().map(crate::check::UsageProbe::describe);
+    if let Some(saved) = saved.usage.filter(|saved| probe.as_ref() == Some(&saved.probe)) {
+        state.usage = restore_usage(now, then, saved);
+    }
+    if let (Some(runs), Some(saved)) = (&mut state.runs, saved.runs) {
+        let at = |wall| then.mono_of(wall).min(now.mono);
+        *runs = Runs {
+            since: at(saved.since),
+            well: saved.well.map(|(wall, usec)| (at(wall), usec)),
+            running: None,
+        };
+    }
     if saved.passing {
         state.base = Base::Passing;
     }
@@ -230,6 +279,16 @@ fn restore_check(now: Now, then: Now, state: &mut CheckState, saved: SavedCheck)
         });
     }
     state.shown = state.health(now, None);
+}
+
+fn restore_usage(now: Now, then: Now, saved: SavedUsage) -> Usage {
+    let reading = |(at, used, least)| Reading { at: then.mono_of(at).min(now.mono), used, least };
+    Usage {
+        run: saved.run,
+        window: saved.window.into_iter().map(reading).collect(),
+        exceeded: saved.exceeded,
+        undecided: saved.undecided,
+    }
 }
 
 fn restore_unit(now: Now, then: Now, watch: &mut UnitWatch, saved: &SavedUnit) {

@@ -6,6 +6,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::incident::Incident;
+use super::ran::Runs;
+use super::usage::Usage;
 use super::watch::{Condition, UnitWatch};
 use super::{RunId, schedule};
 use crate::check::{AfterStop, Check};
@@ -86,6 +88,10 @@ pub(super) struct CheckState {
     /// The due probe was missed and has a new moment: it must not be put off again.
     pub put_off: bool,
     pub history: Vec<Seen>,
+    /// What it uses, for a check of that.
+    pub usage: Usage,
+    /// Its runs, for a check of a job.
+    pub runs: Option<Runs>,
     /// Rungs that did not help, since the unit was last healthy for long.
     pub climbed: u32,
     /// Attempts asked for by this check in that time.
@@ -101,6 +107,8 @@ pub(super) struct CheckState {
 impl CheckState {
     pub(super) fn new(check: Arc<Check>, now: Now, next_probe: Mono) -> Self {
         Self {
+            runs: check.probe.job().map(|_| Runs::watched_since(now.mono)),
+            usage: Usage::default(),
             check,
             base: Base::Starting,
             failures: 0,
@@ -197,6 +205,13 @@ impl CheckState {
         }
     }
 
+    /// A unit that was well for this long begins anew (DESIGN: rule 5). What only shows after a while must have had that
+    /// while besides.
+    pub(super) fn rested_after(&self) -> Duration {
+        let over = self.check.probe.usage().map_or(Duration::ZERO, |usage| usage.over);
+        self.check.recovery.backoff.max.saturating_add(over)
+    }
+
     /// The next probe while all is well: on the check's grid, and not right after one that was off it (the first, or one
     /// that an operator asked for).
     pub(super) fn next_on_grid(&self, now: Mono) -> Mono {
@@ -208,6 +223,10 @@ impl CheckState {
     /// often than `retry` says, so that a recovery ends as soon as it has worked.
     pub(super) fn retry(&self, now: Mono, watch: Option<&UnitWatch>) -> Duration {
         const WHILE_SETTLING: Duration = Duration::from_secs(1);
+        if self.check.probe.usage().is_some() {
+            // The time between two samples is what is measured: a short one would say something else.
+            return self.check.schedule.every;
+        }
         let retry = self.check.schedule.retry;
         if self.excused(now, watch) { retry.min(WHILE_SETTLING) } else { retry }
     }

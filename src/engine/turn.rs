@@ -7,11 +7,11 @@ use std::time::Duration;
 use super::event::{Action, RunId};
 use super::state::Run;
 use super::{Engine, outlook, schedule};
-use crate::check::{CheckName, Probe};
+use crate::check::CheckName;
 use crate::time::{Mono, Now};
 
 /// A probe that was not heard of this long after its deadline is lost: whoever runs it broke its promise.
-const LOST_AFTER: Duration = Duration::from_secs(5);
+pub(super) const LOST_AFTER: Duration = Duration::from_secs(5);
 
 impl Engine {
     /// Sets the check's wake-up: the earliest of everything that may become due for it.
@@ -80,7 +80,7 @@ impl Engine {
         let Some(state) = self.checks.get_mut(name) else { return };
         state.put_off = false;
         state.probed = now.mono;
-        if state.check.probe == Probe::Unit && !by_hand {
+        if state.check.probe.looks_at_unit() && !by_hand {
             state.next_probe = state.next_on_grid(now.mono);
             self.look_at_unit(now, name, out);
             return;

@@ -6,9 +6,10 @@ use std::collections::VecDeque;
 use std::time::Duration;
 
 use super::AttemptId;
+use super::ran::{self, Triggered};
 use crate::check::{CheckName, Rung};
 use crate::time::{Mono, Now, Wall};
-use crate::unit::{ActiveState, JobKind, LoadState, UnitState};
+use crate::unit::{ActiveState, JobKind, LoadState, UnitName, UnitState};
 
 /// systemd restarting a service this often within [`CRASH_WINDOW`] is a crash loop (DESIGN: rule 7). systemd's own
 /// start limit is five as well, but within 10 s, which `RestartSec=` of 2 s and more never meets.
@@ -75,6 +76,18 @@ pub(super) struct InFlight {
     pub grace_until: Mono,
 }
 
+impl InFlight {
+    /// Its job has ended, and the unit has had its time to come up.
+    pub(super) fn is_over(&self, now: Mono) -> bool {
+        self.ended.is_some() && now >= self.grace_until
+    }
+
+    /// The check was in an incident when it was asked for.
+    pub(super) fn serves(&self, check: &CheckName) -> bool {
+        self.told.iter().any(|(name, _)| name == check)
+    }
+}
+
 /// Everything known of one unit.
 #[derive(Debug)]
 pub(super) struct UnitWatch {
@@ -107,6 +120,12 @@ pub(super) struct UnitWatch {
     pub restored_stop: Option<(Mono, u64)>,
     /// It has been seen up. systemd itself forgets that, with the unit, where it has ended and nothing refers to it.
     pub seen_up: bool,
+    /// The unit is a job, at rest when it is inactive: how long a run may take.
+    pub job: Option<Duration>,
+    /// The unit is the timer of a job that is checked.
+    pub times_job: bool,
+    /// What the timer triggers.
+    pub triggered: Option<Triggered>,
 }
 
 impl UnitWatch {
@@ -127,7 +146,28 @@ impl UnitWatch {
             falling: None,
             restored_stop: None,
             seen_up: false,
+            job: None,
+            times_job: false,
+            triggered: None,
         }
+    }
+
+    /// The state of the unit that is the job: this one, or what it triggers.
+    pub(super) fn job_state(&self) -> Option<&UnitState> {
+        if self.times_job { self.triggered.as_ref()?.state.as_ref() } else { self.state.as_ref() }
+    }
+
+    /// The unit that an incident is about: where a timer does its part, what it triggers.
+    pub(super) fn subject(&self) -> Option<&UnitState> {
+        let job = self.job_state().filter(|_| self.condition == Condition::Up);
+        job.or(self.state.as_ref())
+    }
+
+    /// Its name where it is not this unit.
+    pub(super) fn subject_name(&self) -> Option<&UnitName> {
+        let triggered =
+            self.triggered.as_ref().filter(|_| self.times_job && self.condition == Condition::Up)?;
+        triggered.state.as_ref().map(|_| &triggered.name)
     }
 
     /// Takes a reading. `expected_up`: there is an incident already, so a unit found down was not left so on purpose.
@@ -173,6 +213,9 @@ impl UnitWatch {
         ) {
             return Condition::Missing(state.describe());
         }
+        if self.job.is_some() {
+            return self.judge_job(state);
+        }
         if self.somebody_stopped(state) || self.still_stopped(state) {
             return Condition::Stopped;
         }
@@ -194,6 +237,15 @@ impl UnitWatch {
             return Condition::Ended("unit has not been started since the machine booted".to_owned());
         }
         Condition::Ended(format!("unit ended without a stop job: {}{exit}", state.describe()))
+    }
+
+    /// A job that does not run is at rest, whoever ended its run; what is late is told by its check.
+    fn judge_job(&self, state: &UnitState) -> Condition {
+        if state.active == ActiveState::Failed && !self.somebody_stopped(state) {
+            Condition::Failed(ran::last_run_failed(state))
+        } else {
+            Condition::Resting
+        }
     }
 
     /// A stop job that is not ours took the unit down. A service that exits with 143 on SIGTERM is `failed` after

@@ -7,7 +7,7 @@ use std::time::Duration;
 use tokio::sync::{mpsc, oneshot};
 
 use super::publish::{Signal, Waiting};
-use super::{Supervisor, clock, loaded};
+use super::{Supervisor, clock, loaded, sample};
 use crate::bus::Refusal;
 use crate::check::{CheckName, Probe};
 use crate::config::{self, Config, Problem};
@@ -16,13 +16,15 @@ use crate::journal;
 use crate::service_manager;
 use crate::systemd::Ask;
 use crate::unit::{JobResult, UnitName, UnitState};
-use crate::verdict::Observation;
+use crate::verdict::{Observation, Sample};
 
 /// What our own tasks report.
 #[derive(Debug)]
 pub(super) enum Internal {
     /// A probe ended.
     Observed { check: CheckName, run: RunId, observation: Observation },
+    /// A sample of what is used was taken, or could not be.
+    Sampled { check: CheckName, run: RunId, sample: Result<Sample, String> },
     /// A unit was read because an operator asked for it.
     Read { check: CheckName, run: RunId, unit: UnitName, state: Result<UnitState, String> },
     /// The configuration was read again.
@@ -33,6 +35,10 @@ impl Supervisor {
     pub(super) fn internal(&mut self, internal: Internal) {
         match internal {
             Internal::Observed { check, run, observation } => self.observed(check, run, observation),
+            Internal::Sampled { check, run, sample } => {
+                self.tell(Event::Sampled { check: check.clone(), run, sample });
+                self.answer_waiting(&check);
+            }
             Internal::Read { check, run, unit, state } => {
                 let observation = match state {
                     Ok(state) => {
@@ -69,13 +75,27 @@ impl Supervisor {
             }
             Action::Notify(notice) => self.mailer.submit(*notice),
             Action::Changed(change) => self.changed(&change),
+            Action::WatchUnits => {
+                self.units.send_replace(self.engine.units().cloned().collect());
+            }
+            // To want anything at all has the state saved.
+            Action::Remember => {}
         }
     }
 
     fn probe(&self, check: CheckName, run: RunId, probe: Probe, unit: Option<UnitName>, timeout: Duration) {
         let internal = self.internal.clone();
         match (probe, unit) {
-            (Probe::Unit, Some(unit)) => self.read_unit(check, run, unit, timeout, internal),
+            (Probe::Unit | Probe::RanWithin(_), Some(unit)) => {
+                self.read_unit(check, run, unit, timeout, internal);
+            }
+            (Probe::Usage(probe), unit) => {
+                let (asks, boot) = (self.asks.clone(), self.boot.clone());
+                tokio::spawn(async move {
+                    let sample = sample::take(&probe, unit.as_ref(), &boot, &asks, timeout).await;
+                    let _ = internal.send(Internal::Sampled { check, run, sample }).await;
+                });
+            }
             (probe, _) => {
                 let prober = Arc::clone(&self.prober);
                 tokio::spawn(async move {

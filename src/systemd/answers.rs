@@ -66,6 +66,11 @@ impl Session<'_> {
                 drop(reply.send(answer));
                 return Ok(());
             }
+            Done::Usage { unit, reply, answer } => {
+                let sentence = |failure| format!("systemd does not tell what {unit} uses: {failure}");
+                drop(reply.send(answer.map_err(sentence)));
+                return Ok(());
+            }
             Done::Listed { names, all, answer } => self.listed(names, all, answer),
             Done::Read { unit, answer } => self.read(unit, answer),
             Done::Kind { unit, id, kind } => {

@@ -16,7 +16,7 @@ use zbus::{Connection, MessageStream, OwnedObjectPath, as_variant, fdo};
 use super::Bus;
 use super::state::{Properties, UNIT_PATHS, active_state, job_kind, load_state};
 use super::track::Listed;
-use crate::unit::{Job, JobKind, ManagerState, UnitName, UnitState};
+use crate::unit::{Job, JobKind, ManagerState, UnitName, UnitState, UnitUsage};
 
 pub(super) const SYSTEMD: &str = "org.freedesktop.systemd1";
 pub(super) const LOGIND: &str = "org.freedesktop.login1";
@@ -215,10 +215,7 @@ impl Systemd {
     /// All of a unit's properties, in one answer, and the kind of its job unless that is `known`. The path may be an
     /// alias's; systemd loads a unit that is not loaded.
     pub async fn read(&self, path: &str, unit: &UnitName, known: Option<Job>) -> Result<Reading, Failure> {
-        // The empty name stands for all interfaces of the object.
-        let reply = self.0.call_method(Some(SYSTEMD), path, Some(PROPERTIES), "GetAll", &"").await?;
-        let at = reply.recv_position();
-        let read: Properties = reply.body().deserialize()?;
+        let (read, at) = self.properties(path).await?;
         let kind = match &read.job {
             Some((id, _)) if known.is_some_and(|job| job.id == *id) => {
                 known.map_or(JobKind::Other, |job| job.kind)
@@ -227,6 +224,17 @@ impl Systemd {
             _ => JobKind::Other,
         };
         Ok(Reading { state: read.into_state(unit.as_str().ends_with(".service"), kind), at })
+    }
+
+    /// What a unit uses now. systemd reads the cgroup for the answer.
+    pub async fn usage(&self, path: &str) -> Result<UnitUsage, Failure> {
+        self.properties(path).await.map(|(read, _)| read.into_usage())
+    }
+
+    async fn properties(&self, path: &str) -> Result<(Properties, Sequence), Failure> {
+        // The empty name stands for all interfaces of the object.
+        let reply = self.0.call_method(Some(SYSTEMD), path, Some(PROPERTIES), "GetAll", &"").await?;
+        Ok((reply.body().deserialize()?, reply.recv_position()))
     }
 
     /// The kind of a job; [`JobKind::Other`] where it is gone already.

@@ -20,7 +20,7 @@ use super::track::{Listed, Read};
 use super::watched::Unit;
 use super::{Ask, Bus, Client};
 use crate::engine::AttemptId;
-use crate::unit::{JobKind, JobResult, ManagerState, UnitName, UnitState};
+use crate::unit::{JobKind, JobResult, ManagerState, UnitName, UnitState, UnitUsage};
 
 /// How often everything is compared with systemd's list although no signal came.
 const RECONCILE: Duration = Duration::from_secs(45);
@@ -86,6 +86,11 @@ pub(super) enum Done {
         unit: UnitName,
         reply: oneshot::Sender<Result<UnitState, String>>,
         answer: Result<Reading, Failure>,
+    },
+    Usage {
+        unit: UnitName,
+        reply: oneshot::Sender<Result<UnitUsage, String>>,
+        answer: Result<UnitUsage, Failure>,
     },
 }
 
@@ -350,6 +355,14 @@ impl Session<'_> {
                 self.answers.push(Box::pin(async move {
                     let answer = systemd.read(&path, &unit, None).await;
                     Done::Asked { unit, reply, answer }
+                }));
+            }
+            Ask::Usage { unit, reply } => {
+                let systemd = self.systemd.clone();
+                let path = self.client.watched.path(&unit);
+                self.answers.push(Box::pin(async move {
+                    let answer = systemd.usage(&path).await;
+                    Done::Usage { unit, reply, answer }
                 }));
             }
         }

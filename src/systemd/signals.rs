@@ -59,6 +59,7 @@ impl Session<'_> {
                 (changed.active.as_deref(), self.client.watched.units.get_mut(&name))
             {
                 let job = changed.job_id().unwrap_or(0);
+                unit.track.note_end(active_state(active), changed.inactive_enter);
                 let ask = unit.track.observe(active_state(active), job, &changed.invocation());
                 if let (Some(id), Some((_, job))) = (ask, &changed.job) {
                     self.later(Work::Kind { unit: name.clone(), id, job: job.clone() });

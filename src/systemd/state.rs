@@ -8,7 +8,9 @@ use serde::{Deserialize, Deserializer};
 use zbus::as_variant;
 use zbus::wire::{Signature, Type};
 
-use crate::unit::{ActiveState, Job, JobKind, JobResult, LoadState, ManagerState, UnitState};
+use crate::unit::{
+    ActiveState, Job, JobKind, JobResult, LoadState, ManagerState, UnitName, UnitState, UnitUsage,
+};
 
 /// The properties that matter, of a unit's some three hundred. The others are passed over without being kept.
 #[derive(Debug, Default)]
@@ -26,9 +28,16 @@ pub(super) struct Properties {
     main_pid: Option<u32>,
     exit_status: Option<i32>,
     exit_code: Option<i32>,
-    inactive_enter: Option<u64>,
+    pub inactive_enter: Option<u64>,
+    inactive_exit: Option<u64>,
     active_enter: Option<u64>,
     state_change: Option<u64>,
+    /// Of a timer (or a path): what it triggers.
+    triggers: Option<String>,
+    last_trigger: Option<u64>,
+    cpu_usage: Option<u64>,
+    memory_current: Option<u64>,
+    memory_max: Option<u64>,
     description: Option<String>,
 }
 
@@ -80,8 +89,14 @@ impl<'de> Visitor<'de> for PropertiesVisitor {
                 "ExecMainStatus" => read.exit_status = value(&mut map)?,
                 "ExecMainCode" => read.exit_code = value(&mut map)?,
                 "InactiveEnterTimestamp" => read.inactive_enter = value(&mut map)?,
+                "InactiveExitTimestamp" => read.inactive_exit = value(&mut map)?,
                 "ActiveEnterTimestamp" => read.active_enter = value(&mut map)?,
                 "StateChangeTimestamp" => read.state_change = value(&mut map)?,
+                "Unit" => read.triggers = value(&mut map)?,
+                "LastTriggerUSec" => read.last_trigger = value(&mut map)?,
+                "CPUUsageNSec" => read.cpu_usage = value(&mut map)?,
+                "MemoryCurrent" => read.memory_current = value(&mut map)?,
+                "MemoryMax" => read.memory_max = value(&mut map)?,
                 "Description" => read.description = value(&mut map)?,
                 _ => {
                     map.next_value::<IgnoredAny>()?;
@@ -104,7 +119,7 @@ impl Properties {
     }
 
     /// The state of a unit; `service` says whether its name ends so, `kind` is what is known of its job.
-    /// `stopped_by` is left open: only the signals tell it.
+    /// `stopped_by` and `seen_ended_usec` are left open: only the signals tell them.
     pub fn into_state(self, service: bool, kind: JobKind) -> UnitState {
         UnitState {
             load: self.load.as_deref().map_or(LoadState::Other, load_state),
@@ -123,7 +138,27 @@ impl Properties {
             inactive_enter_usec: self.inactive_enter.unwrap_or(0),
             active_enter_usec: self.active_enter.unwrap_or(0),
             state_change_usec: self.state_change.unwrap_or(0),
+            inactive_exit_usec: self.inactive_exit.unwrap_or(0),
+            seen_ended_usec: 0,
+            triggers: self.triggers.and_then(|name| UnitName::new(&name).ok()),
+            last_trigger_usec: self.last_trigger.unwrap_or(0),
             description: self.description.unwrap_or_default(),
+        }
+    }
+
+    /// What the unit uses. systemd says the largest number where it counts nothing, and where there is no limit.
+    pub fn into_usage(self) -> UnitUsage {
+        let counted = |number: Option<u64>| number.filter(|number| *number != u64::MAX);
+        let (cpu_nsec, memory) = (counted(self.cpu_usage), counted(self.memory_current));
+        let memory_max = counted(self.memory_max);
+        let state = self.into_state(true, JobKind::Other);
+        UnitUsage {
+            state: state.describe(),
+            running: !state.is_down() && !state.auto_restart(),
+            invocation_id: state.invocation_id,
+            cpu_nsec,
+            memory,
+            memory_max,
         }
     }
 }
@@ -264,6 +299,37 @@ mod tests {
             !read.into_state(true, JobKind::Stop).oneshot,
             "one that remains is not at rest when inactive"
         );
+    }
+
+    #[test]
+    fn what_is_not_counted_is_no_number() {
+        let mut all: HashMap<&str, Variant<'_>> = HashMap::new();
+        all.insert("LoadState", "loaded".into());
+        all.insert("ActiveState", "active".into());
+        all.insert("SubState", "running".into());
+        all.insert("InvocationID", vec![0xab_u8; 16].into());
+        all.insert("CPUUsageNSec", 5_000_000_u64.into());
+        all.insert("MemoryCurrent", u64::MAX.into());
+        all.insert("MemoryMax", u64::MAX.into());
+        let usage = |all: &HashMap<&str, Variant<'_>>| {
+            let bytes = to_bytes(Context::new(LE, 0), all).unwrap();
+            let (read, _): (Properties, _) = bytes.deserialize().unwrap();
+            read.into_usage()
+        };
+        let expected = UnitUsage {
+            state: "active (running)".into(),
+            running: true,
+            invocation_id: "ab".repeat(16),
+            cpu_nsec: Some(5_000_000),
+            ..UnitUsage::default()
+        };
+        assert_eq!(usage(&all), expected);
+
+        all.insert("SubState", "auto-restart".into());
+        all.insert("ActiveState", "activating".into());
+        assert!(!usage(&all).running, "between two runs there is no process");
+        all.insert("ActiveState", "failed".into());
+        assert!(!usage(&all).running);
     }
 
     #[test]

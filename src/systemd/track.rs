@@ -22,6 +22,8 @@ pub(super) struct Track {
     reading: Option<UnitState>,
     /// The reading's `stopped_by` waits for the kind of this job.
     open: Option<u32>,
+    /// When its latest run ended that was seen to end otherwise than in `failed`.
+    ended: u64,
     /// What was told last.
     told: Option<UnitState>,
     /// Where its reading stands.
@@ -173,6 +175,14 @@ impl Track {
         ask
     }
 
+    /// A signal says that the unit is in this state now, and when it last became inactive or failed. Called before
+    /// [`Track::observe`], which forgets what it was in before.
+    pub fn note_end(&mut self, active: ActiveState, inactive_enter: Option<u64>) {
+        if active == ActiveState::Inactive && self.active.is_some_and(|before| !is_down(before)) {
+            self.ended = inactive_enter.unwrap_or(self.ended).max(self.ended);
+        }
+    }
+
     /// The unit goes down with `job` on it.
     fn fall(&mut self, job: u32, invocation: &str) {
         if job == 0 || self.down.is_some() {
@@ -190,7 +200,8 @@ impl Track {
         self.job.and_then(|job| Some(Job { id: job.id, kind: job.kind? }))
     }
 
-    /// The unit's properties were read. `state.stopped_by` is not looked at.
+    /// The unit's properties were read. `state.stopped_by` and `state.seen_ended_usec` are
+    /// not looked at.
     pub fn read_done(&mut self, mut state: UnitState) {
         if let Some(job) = &mut state.job {
             // The reading has asked for the kind where nobody knew it.
@@ -212,6 +223,7 @@ impl Track {
         let verdict = self.down.as_ref().map_or(Ok(None), Down::verdict);
         self.open = verdict.err();
         state.stopped_by = verdict.unwrap_or_default();
+        state.seen_ended_usec = self.ended;
         self.reading = Some(state);
     }
 

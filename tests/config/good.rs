@@ -2,7 +2,10 @@
 
 use std::time::Duration;
 
-use stealthcheck::check::{AfterStop, Backoff, Check, HttpProbe, Probe, Rung, Schedule};
+use stealthcheck::check::{
+    AfterStop, Backoff, Check, HttpProbe, Percent, Probe, RanWithin, Rung, Schedule, UsageLimit, UsageProbe,
+    UsedBy,
+};
 use stealthcheck::config::{Config, SmtpTls, permitted};
 use stealthcheck::unit::UnitName;
 
@@ -177,4 +180,88 @@ fn only_what_the_ladders_can_lead_to_is_permitted() {
         "stop d.service",
     ];
     assert_eq!(pairs, expected);
+}
+
+fn usage(check: &Check) -> UsageProbe {
+    let Probe::Usage(usage) = &check.probe else { panic!("{:?}", check.probe) };
+    UsageProbe::clone(usage)
+}
+
+#[test]
+fn what_is_used_is_measured_of_the_unit_unless_it_says_the_host() {
+    let config = text(
+        "checks:\n\
+         \x20 short: { unit: gru.service, cpu: 10% }\n\
+         \x20 long: { unit: gru.service, cpu: { below: 0.5%, over: 30m, percent_of: machine } }\n\
+         \x20 host: { cpu: { below: 190%, of: host, percent_of: cpu } }\n\
+         \x20 bytes: { unit: gru.slice, memory: 1.5G }\n\
+         \x20 all: { memory: { below: 80%, of: host, over: 10s } }\n",
+    );
+    let probe = |of, limit, over| UsageProbe { of, limit, over };
+    let expected = [
+        ("short", probe(UsedBy::Unit, UsageLimit::OneCpu(Percent(1000)), 5 * MINUTE)),
+        ("long", probe(UsedBy::Unit, UsageLimit::AllCpus(Percent(50)), 30 * MINUTE)),
+        ("host", probe(UsedBy::Host, UsageLimit::OneCpu(Percent(19_000)), 5 * MINUTE)),
+        ("bytes", probe(UsedBy::Unit, UsageLimit::Bytes(3 << 29), 5 * MINUTE)),
+        ("all", probe(UsedBy::Host, UsageLimit::Memory(Percent(8000)), 10 * SECOND)),
+    ];
+    for (name, expected) in expected {
+        assert_eq!(usage(check(&config, name)), expected, "{name}");
+    }
+    assert_eq!(check(&config, "short").recovery.ladder, [Rung::Restart]);
+    assert_eq!(check(&config, "short").schedule.every, 30 * SECOND);
+    assert_eq!(check(&config, "all").schedule.every, 10 * SECOND, "a second sample must fit");
+}
+
+#[test]
+fn a_window_or_a_job_needs_no_second_failure_unless_somebody_says_so() {
+    let checks = "checks:\n\
+         \x20 cpu: { unit: gru.service, cpu: 10%, every: 20s }\n\
+         \x20 job: { unit: backup.timer, ran_within: 26h }\n\
+         \x20 twice: { unit: backup.service, ran_within: 26h, fail_after: 2 }\n\
+         \x20 web: { unit: nginx.service }\n";
+    let fail_after =
+        |config: &Config| ["cpu", "job", "twice", "web"].map(|name| check(config, name).schedule.fail_after);
+    let config = text(checks);
+    assert_eq!(fail_after(&config), [1, 1, 2, 3]);
+    assert_eq!(check(&config, "cpu").schedule.retry, 20 * SECOND, "samples keep their distance");
+    let written = text(&format!("defaults: {{ fail_after: 5 }}\n{checks}"));
+    assert_eq!(fail_after(&written), [5, 5, 2, 5]);
+}
+
+#[test]
+fn a_job_is_not_run_again_unless_somebody_says_so() {
+    let config = text(
+        "defaults: { recover: restart }\n\
+         checks:\n\
+         \x20 job: { unit: backup.service, ran_within: 26h, runtime_max: 2h }\n\
+         \x20 again: { unit: backup.timer, ran_within: 26h, recover: { start: backup.service } }\n",
+    );
+    let job = check(&config, "job");
+    assert_eq!(
+        job.probe,
+        Probe::RanWithin(RanWithin { within: 26 * 60 * MINUTE, runtime_max: 120 * MINUTE })
+    );
+    assert!(job.recovery.ladder.is_empty());
+    let again = check(&config, "again");
+    let expected = RanWithin { within: 26 * 60 * MINUTE, runtime_max: 26 * 60 * MINUTE };
+    assert_eq!(again.probe, Probe::RanWithin(expected), "no run takes longer than from one to the next");
+    assert_eq!(again.recovery.ladder, [Rung::StartUnit(unit("backup.service"))]);
+}
+
+#[test]
+fn what_has_no_effect_beside_these_probes_is_told() {
+    let config = text(
+        "mail: { from: a@b.example, to: [a@b.example], smtp: { host: b.example } }\n\
+         checks:\n\
+         \x20 cpu: { unit: gru.service, cpu: 10%, retry: 5s }\n\
+         \x20 web: { unit: nginx.service, runtime_max: 2h }\n",
+    );
+    assert_eq!(
+        warnings(&config),
+        [
+            "3:checks.cpu.retry: without effect: what is used is sampled every `every`",
+            "4:checks.web.runtime_max: without effect: the check has no `ran_within`",
+        ]
+    );
 }

@@ -57,6 +57,7 @@ impl Bench {
                         self.judged.push(proof);
                     }
                 }
+                Action::WatchUnits | Action::Remember => {}
             }
         }
     }

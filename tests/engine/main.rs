@@ -3,6 +3,8 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
 mod edges;
+mod jobs;
 mod random;
 mod rules;
+mod usage;
 mod world;

@@ -3,16 +3,17 @@
 use std::time::Duration;
 
 use proptest::prelude::*;
-use stealthcheck::check::{CheckName, Rung};
+use stealthcheck::check::{Check, CheckName, Probe, RanWithin, Rung};
 use stealthcheck::engine::{AttemptId, Command, Engine, Event, RunId};
 use stealthcheck::notice::{IncidentId, NoticeId};
 use stealthcheck::time::{Mono, Now, Wall};
 use stealthcheck::unit::{
     ActiveState, Job, JobKind, JobResult, LoadState, ManagerState, UnitName, UnitState,
 };
-use stealthcheck::verdict::{Health, Observation};
+use stealthcheck::verdict::{Health, Observation, Sample};
 
 use super::rules::check;
+use super::usage::cpu;
 use super::world::{Service, World};
 
 /// What goes wrong, on one of a few units.
@@ -30,6 +31,7 @@ enum Fault {
     RestartDaemon(u64),
     Reconfigure,
     SlowJobs(u64),
+    Burn(usize, u64),
 }
 
 fn service() -> impl Strategy<Value = Service> {
@@ -55,6 +57,7 @@ fn fault() -> impl Strategy<Value = Fault> {
         2 => (0..600_u64).prop_map(Fault::RestartDaemon),
         1 => Just(Fault::Reconfigure),
         1 => (0..100_u64).prop_map(Fault::SlowJobs),
+        3 => (0..4_usize, 0..300_u64).prop_map(|(u, percent)| Fault::Burn(u, percent)),
     ]
 }
 
@@ -83,6 +86,11 @@ fn apply(world: &mut World, fault: &Fault) {
             let checks = world.checks.clone();
             world.tell(Event::Configured(checks));
         }
+        Fault::Burn(n, percent) => {
+            if world.units.contains_key(&unit(*n)) {
+                world.burn(&unit(*n), *percent);
+            }
+        }
         Fault::SlowJobs(seconds) => world.job_takes = Duration::from_secs(*seconds),
     }
 }
@@ -99,7 +107,9 @@ proptest! {
         let last = if shared { "u2.service" } else { "u3.service" };
         let mut checks = vec![
             check("c0", "u0.service"), check("c1", "u1.service"), check("c2", "u2.service"), check("c3", last),
+            cpu("c4", "u0.service"), cpu("c5", "u1.service"),
         ];
+        checks[4].recovery.ladder = vec![Rung::Restart, Rung::Start];
         checks[1].recovery.ladder = vec![Rung::Restart, Rung::Start];
         checks[1].schedule.pass_after = 3;
         checks[2].alert.after = Duration::from_secs(60);
@@ -113,8 +123,11 @@ proptest! {
         for unit in world.units.values_mut() {
             unit.service = Service::Healthy;
         }
+        for unit in world.units.keys().cloned().collect::<Vec<_>>() {
+            world.burn(&unit, 0);
+        }
         world.play(Duration::from_secs(4 * 3600));
-        for n in 0..4 {
+        for n in 0..6 {
             let name = CheckName::new(&format!("c{n}")).unwrap();
             prop_assert_eq!(world.health(&name), Health::Passing, "{}\n{}", name, world.timeline());
         }
@@ -134,9 +147,31 @@ proptest! {
             engine.handle(now, event);
             let _ = engine.status(now, &[], true);
             let saved = engine.save(now, "");
-            let _ = Engine::restore(now, "", saved, vec![check("c0", "u0.service")]);
+            let _ = Engine::restore(now, "", saved, vec![sensible(0)]);
         }
     }
+}
+
+/// A check of each kind that the core treats differently.
+fn sensible(n: u8) -> Check {
+    let (name, unit) = (format!("c{n}"), format!("u{n}.service"));
+    match n {
+        0 => check(&name, &unit),
+        1 => cpu(&name, &unit),
+        _ => {
+            let job = RanWithin { within: Duration::from_secs(60), runtime_max: Duration::from_secs(20) };
+            Check { probe: Probe::RanWithin(job), ..check(&name, &unit) }
+        }
+    }
+}
+
+fn sample() -> impl Strategy<Value = Result<Sample, String>> {
+    prop_oneof![
+        8 => (0..2_u8, any::<u64>(), any::<u64>())
+            .prop_map(|(run, used, whole)| Ok(Sample::Used { run: run.to_string(), used, whole })),
+        1 => Just(Ok(Sample::Idle { state: "inactive (dead)".into() })),
+        1 => Just(Err("?".to_owned())),
+    ]
 }
 
 fn nonsense() -> impl Strategy<Value = Event> {
@@ -154,6 +189,11 @@ fn nonsense() -> impl Strategy<Value = Event> {
             check,
             run: RunId(run),
             observation
+        }),
+        (name.clone(), 0..50_u64, sample()).prop_map(|(check, run, sample)| Event::Sampled {
+            check,
+            run: RunId(run),
+            sample
         }),
         (unit.clone(), unit_state()).prop_map(|(unit, state)| Event::UnitChanged { unit, state }),
         (unit, 0..20_u64, job_result(), prop::option::of(unit_state())).prop_map(
@@ -175,7 +215,7 @@ fn nonsense() -> impl Strategy<Value = Event> {
             let mut ns = ns;
             ns.sort_unstable();
             ns.dedup();
-            Event::Configured(ns.iter().map(|n| check(&format!("c{n}"), &format!("u{n}.service"))).collect())
+            Event::Configured(ns.iter().map(|n| sensible(*n)).collect())
         }),
         id.clone().prop_map(Event::NoticeSpooled),
         id.prop_map(Event::NoticeDelivered),
@@ -211,6 +251,9 @@ fn unit_state() -> impl Strategy<Value = UnitState> {
             stopped_by,
             n_restarts,
             inactive_enter_usec: usec,
+            inactive_exit_usec: usec / 3,
+            seen_ended_usec: usec / 5,
+            triggers: auto.then(|| UnitName::new("u1.service").unwrap()),
             active_enter_usec: usec / 2,
             sub: if auto { "auto-restart".into() } else { "dead".into() },
             ..UnitState::default()

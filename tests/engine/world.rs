@@ -4,6 +4,7 @@
 //! promise panics with the timeline.
 
 mod faults;
+mod load;
 
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, BinaryHeap};
@@ -41,6 +42,8 @@ pub struct Unit {
     pub asked: Vec<Mono>,
     /// Somebody stopped it then.
     pub stopped_at: Option<Mono>,
+    /// What its processes do.
+    pub load: load::Load,
 }
 
 /// What is to come.
@@ -90,8 +93,14 @@ impl World {
                 active_enter_usec: 1,
                 ..UnitState::default()
             };
-            let unit_ =
-                Unit { service: Service::Healthy, state, our_job: None, asked: vec![], stopped_at: None };
+            let unit_ = Unit {
+                service: Service::Healthy,
+                state,
+                our_job: None,
+                asked: vec![],
+                stopped_at: None,
+                load: load::Load::default(),
+            };
             units.insert(unit, unit_);
         }
         let mut world = Self {
@@ -117,7 +126,7 @@ impl World {
 
     /// Hands an event to the core, answers its actions, and checks what must always hold.
     pub fn tell(&mut self, event: Event) {
-        if !matches!(event, Event::Tick | Event::Observed { .. }) {
+        if !matches!(event, Event::Tick | Event::Observed { .. } | Event::Sampled { .. }) {
             self.note(format!("{event:?}"));
         }
         let actions = self.engine.handle(self.now, event);
@@ -138,14 +147,14 @@ impl World {
 
     fn perform(&mut self, actions: Vec<Action>) {
         for action in actions {
-            if !matches!(action, Action::Probe { .. }) {
+            if !matches!(action, Action::Probe { .. } | Action::Remember) {
                 self.note(format!("{action:?}"));
             }
             match action {
                 Action::Probe { check, run, probe, .. } => self.probe(check, run, &probe),
                 Action::StartJob { unit, attempt, rung, .. } => self.start_job(unit, attempt, &rung),
                 Action::Notify(notice) => self.notify(*notice),
-                Action::Changed(_) => {}
+                Action::Changed(_) | Action::WatchUnits | Action::Remember => {}
             }
         }
     }
@@ -262,6 +271,11 @@ impl World {
             Coming::Observed { check, run } => {
                 if self.running.get(&check) == Some(&run) {
                     self.running.remove(&check);
+                }
+                if self.samples(&check) {
+                    let sample = self.sample(&check);
+                    self.tell(Event::Sampled { check, run: RunId(run), sample });
+                    return;
                 }
                 let observation = self.observe(&check);
                 self.tell(Event::Observed { check, run: RunId(run), observation });

@@ -143,3 +143,29 @@ fn another_run_that_nobody_watched_clears_the_stop() {
     track.observe(Inactive, 7, "a");
     assert_eq!(stopped_by(&mut track, Inactive, "c"), None);
 }
+
+#[test]
+fn the_end_of_a_run_is_known_though_systemd_has_forgotten_the_unit() {
+    let mut track = Track::default();
+    track.read_done(reading(Inactive, ""));
+    let end = |track: &mut Track, invocation: &str, usec: u64| {
+        track.note_end(Activating, Some(0));
+        track.observe(Activating, 1, invocation);
+        track.note_end(Inactive, Some(usec));
+        track.observe(Inactive, 0, invocation);
+        track.read_done(reading(Inactive, ""));
+        track.current().unwrap().seen_ended_usec
+    };
+    assert_eq!(end(&mut track, "a", 7), 7);
+    assert!(track.news().is_some(), "nothing else of it differs");
+    assert_eq!(end(&mut track, "b", 9), 9);
+    assert!(track.news().is_some());
+    track.note_end(Inactive, Some(11));
+    track.read_done(reading(Inactive, ""));
+    assert_eq!(track.current().unwrap().seen_ended_usec, 9, "it was down before that signal");
+    track.observe(Activating, 1, "c");
+    track.note_end(Failed, Some(13));
+    track.observe(Failed, 0, "c");
+    track.read_done(reading(Failed, "c"));
+    assert_eq!(track.current().unwrap().seen_ended_usec, 9, "that run failed");
+}

@@ -1,0 +1,501 @@
+//! What is used, sampled: a spike is forgiven, too much of it for too long is an incident, and a restart is judged by what
+//! is used after it.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use stealthcheck::check::{Check, CheckName, Percent, Probe, Rung, UsageLimit, UsageProbe, UsedBy};
+use stealthcheck::engine::{Action, Engine, Event};
+use stealthcheck::notice::{NoticeKind, Proof};
+use stealthcheck::time::{Mono, Now, Wall};
+use stealthcheck::unit::{ActiveState, LoadState, ManagerState, UnitName, UnitState};
+use stealthcheck::verdict::{Health, Observation, Sample};
+
+use super::rules::check;
+use super::world::{Service, World};
+
+use NoticeKind::{Down, NeedsYou, Recovered};
+
+const MINUTE: u64 = 60;
+
+fn secs(n: u64) -> Duration {
+    Duration::from_secs(n)
+}
+
+/// The unit's CPU below 10% of one CPU over half an hour, sampled each half minute.
+pub fn cpu(name: &str, unit: &str) -> Check {
+    usage(name, unit, UsageLimit::OneCpu(Percent(1000)), 30 * MINUTE)
+}
+
+fn usage(name: &str, unit: &str, limit: UsageLimit, over: u64) -> Check {
+    let mut check = check(name, unit);
+    check.probe = Probe::Usage(Arc::new(UsageProbe { of: UsedBy::Unit, limit, over: secs(over) }));
+    check.schedule.fail_after = 1;
+    check.schedule.retry = check.schedule.every;
+    check
+}
+
+fn terminate() -> Rung {
+    Rung::StartUnit(UnitName::new("gru-terminate.service").unwrap())
+}
+
+/// A unit with a check of its CPU, watched for a while.
+fn gru() -> (World, CheckName, UnitName) {
+    let mut check = cpu("gru-cpu", "gru.service");
+    check.recovery.ladder = vec![Rung::Restart, terminate()];
+    let (name, unit) = (check.name.clone(), check.unit.clone().unwrap());
+    let mut world = World::new(vec![check]);
+    world.burn(&unit, 3);
+    world.play(secs(20 * MINUTE));
+    assert_eq!(world.health(&name), Health::Passing);
+    (world, name, unit)
+}
+
+/// Plays until just after a sample, so that what begins now begins with a stretch.
+fn to_a_sample(world: &mut World) {
+    let before = world.probes;
+    while world.probes == before {
+        world.play(Duration::from_millis(10));
+    }
+    world.play(Duration::from_millis(10));
+}
+
+fn last_seen(world: &World, name: &CheckName) -> Observation {
+    let status = world.engine.status(world.now, std::slice::from_ref(name), false).remove(0);
+    status.last.expect("something was seen").observation
+}
+
+fn rungs(world: &World) -> Vec<Rung> {
+    world
+        .notices
+        .iter()
+        .filter(|notice| notice.kind == Recovered)
+        .flat_map(|notice| notice.attempts.iter().map(|attempt| attempt.rung.clone()))
+        .collect()
+}
+
+#[test]
+fn a_spike_is_forgiven_however_high() {
+    let (mut world, name, unit) = gru();
+    for _ in 0..5 {
+        world.burn(&unit, 400);
+        world.play(secs(28 * MINUTE));
+        assert_eq!(world.health(&name), Health::Passing);
+        world.burn(&unit, 3);
+        world.play(secs(MINUTE));
+    }
+    assert_eq!((world.jobs(&unit), world.notices.len()), (0, 0), "{}", world.timeline());
+}
+
+#[test]
+fn what_is_used_is_told_with_the_average_of_the_window() {
+    let (mut world, name, unit) = gru();
+    world.play(secs(15 * MINUTE));
+    // A sample is 5 ms under way here, which counts as time.
+    assert_eq!(last_seen(&world, &name).text(), "2.9% of one CPU (2.9% over the last 30m)");
+    to_a_sample(&mut world);
+    world.burn(&unit, 97);
+    world.play(secs(4 * MINUTE + 15));
+    let seen = last_seen(&world, &name);
+    let text = seen.text();
+    assert_eq!(text, "96% of one CPU for 4m, 10% is the limit; too much after 30m");
+    assert!(matches!(seen, Observation::Passing { .. }));
+}
+
+#[test]
+fn a_sustained_use_is_found_after_exactly_its_time_and_a_restart_is_proven_by_the_next_sample() {
+    let (mut world, name, unit) = gru();
+    to_a_sample(&mut world);
+    world.burn(&unit, 97);
+    let began = world.now.mono;
+    world.play(secs(29 * MINUTE));
+    assert_eq!((world.health(&name), world.jobs(&unit)), (Health::Passing, 0));
+    world.play(secs(3 * MINUTE));
+    assert_eq!(world.jobs(&unit), 1, "{}", world.timeline());
+    let after = world.units[&unit].asked[0].since(began);
+    assert!((secs(30 * MINUTE - 1)..=secs(30 * MINUTE + 1)).contains(&after), "{after:?}");
+    assert_eq!((world.health(&name), world.kinds()), (Health::Passing, vec![Down, Recovered]));
+    assert_eq!(world.notices[0].cause, "at least 96% of one CPU for 30m, 10% is the limit");
+    assert_eq!(world.notices[1].attempts[0].verdict, Some(Proof::Worked));
+}
+
+#[test]
+fn a_restart_by_somebody_begins_anew_and_a_use_that_ends_by_itself_closes_the_incident() {
+    let (mut world, name, unit) = gru();
+    world.burn(&unit, 97);
+    world.play(secs(25 * MINUTE));
+    world.operator(&unit, true);
+    world.play(secs(2));
+    world.burn(&unit, 97);
+    world.play(secs(29 * MINUTE));
+    assert_eq!((world.health(&name), world.jobs(&unit)), (Health::Passing, 0), "{}", world.timeline());
+
+    world.set_manager(ManagerState::Stopping);
+    world.play(secs(3 * MINUTE));
+    assert_eq!((world.health(&name), world.jobs(&unit)), (Health::Down, 0), "held back");
+    world.burn(&unit, 3);
+    world.play(secs(MINUTE));
+    assert_eq!((world.health(&name), world.kinds()), (Health::Passing, vec![Down, Recovered]));
+}
+
+#[test]
+fn a_renegade_that_comes_back_climbs_the_ladder() {
+    let (mut world, name, unit) = gru();
+    world.burn(&unit, 97);
+    world.play(secs(33 * MINUTE));
+    assert_eq!((world.health(&name), world.jobs(&unit)), (Health::Passing, 1));
+    world.burn(&unit, 97);
+    world.play(secs(32 * MINUTE));
+    assert_eq!(world.health(&name), Health::Down, "{}", world.timeline());
+    // In truth the machine goes; here the load goes after a while.
+    world.burn(&unit, 3);
+    world.play(secs(5 * MINUTE));
+    assert_eq!(rungs(&world)[..2], [Rung::Restart, terminate()]);
+    let before = rungs(&world).len();
+
+    // Long after, it is a renegade like the first.
+    world.play(secs(3 * 60 * MINUTE));
+    world.burn(&unit, 97);
+    world.play(secs(33 * MINUTE));
+    assert_eq!(rungs(&world)[before..], [Rung::Restart]);
+}
+
+#[test]
+fn a_restart_that_does_not_help_is_known_when_the_window_is_full_again() {
+    let (mut world, name, unit) = gru();
+    world.burn(&unit, 97);
+    // From the first sample after the restart it burns again.
+    for _ in 0..33 * 60 {
+        world.play(secs(1));
+        if world.jobs(&unit) == 1 {
+            break;
+        }
+    }
+    world.play(secs(1));
+    world.burn(&unit, 97);
+    world.play(secs(28 * MINUTE));
+    assert_eq!((world.health(&name), world.jobs(&unit)), (Health::Down, 1), "{}", world.timeline());
+    let status = world.engine.status(world.now, &[], false).remove(0);
+    assert_eq!(status.next, "restart done, measuring whether too much is still used");
+    assert_eq!(world.kinds(), [Down]);
+    world.play(secs(3 * MINUTE));
+    assert!(world.jobs(&unit) >= 2, "{}", world.timeline());
+    world.play(secs(5 * MINUTE));
+    assert_eq!(world.kinds(), [Down, NeedsYou]);
+    let attempts = &world.notices[1].attempts;
+    let asked: Vec<Rung> = attempts.iter().map(|attempt| attempt.rung.clone()).collect();
+    assert_eq!(asked[..2], [Rung::Restart, terminate()]);
+    assert!(matches!(attempts[0].verdict, Some(Proof::DidNotHelp(_))), "{attempts:?}");
+}
+
+/// gru with two checks: its CPU, and whether it answers.
+fn gru_that_answers() -> (World, CheckName, CheckName, UnitName) {
+    let mut busy = cpu("gru-cpu", "gru.service");
+    busy.recovery.ladder = vec![Rung::Restart, terminate()];
+    let answers = check("gru-http", "gru.service");
+    let (busy_name, answers_name, unit) =
+        (busy.name.clone(), answers.name.clone(), busy.unit.clone().unwrap());
+    let mut world = World::new(vec![busy, answers]);
+    world.play(secs(10 * MINUTE));
+    (world, busy_name, answers_name, unit)
+}
+
+/// Plays until the unit has been restarted, and lets it burn on.
+fn restarted_in_vain(world: &mut World, unit: &UnitName) {
+    world.burn(unit, 97);
+    while world.jobs(unit) == 0 {
+        world.play(secs(1));
+    }
+    world.play(secs(1));
+    world.burn(unit, 97);
+    world.play(secs(MINUTE));
+}
+
+#[test]
+fn another_check_that_passes_does_not_prove_a_restart_for_the_cpu() {
+    let (mut world, busy, answers, unit) = gru_that_answers();
+    restarted_in_vain(&mut world, &unit);
+    assert_eq!((world.health(&busy), world.health(&answers)), (Health::Down, Health::Passing));
+    world.play(secs(20 * MINUTE));
+    assert_eq!((world.health(&busy), world.kinds()), (Health::Down, vec![Down]), "{}", world.timeline());
+    world.burn(&unit, 3);
+    world.play(secs(MINUTE));
+    assert_eq!((world.health(&busy), world.jobs(&unit)), (Health::Passing, 1));
+    assert_eq!(world.notices[1].attempts[0].verdict, Some(Proof::Worked));
+}
+
+#[test]
+fn while_the_window_fills_other_trouble_of_the_unit_is_not_kept_waiting() {
+    let (mut world, busy, answers, unit) = gru_that_answers();
+    restarted_in_vain(&mut world, &unit);
+    let before = world.now.mono;
+    world.units.get_mut(&unit).unwrap().service = Service::Hung;
+    world.play(secs(2 * MINUTE));
+    assert_eq!(world.jobs(&unit), 2, "{}", world.timeline());
+    let after = world.units[&unit].asked[1].since(before);
+    assert!(after < secs(MINUTE), "asked for after {after:?}");
+    assert_eq!(world.health(&answers), Health::Passing);
+    // It was the other check's restart, of the other check's ladder; and it served the CPU as well.
+    let other = world.notices.iter().find(|n| n.check == answers && n.kind == Recovered).unwrap();
+    assert_eq!(other.attempts.len(), 1);
+    assert_eq!(other.attempts[0].rung, Rung::Restart);
+    let closed = world.notices.iter().find(|n| n.check == busy && n.kind == Recovered).unwrap();
+    let verdicts: Vec<_> = closed.attempts.iter().map(|a| a.verdict.clone()).collect();
+    let overtaken = "another check of the unit went down before that could be told".to_owned();
+    assert_eq!(verdicts, [Some(Proof::DidNotHelp(overtaken)), Some(Proof::Worked)], "{}", world.timeline());
+    assert!(world.open_incidents().is_empty());
+}
+
+#[test]
+fn a_crash_of_the_unit_is_mended_at_once_and_needs_no_window() {
+    let (mut world, busy, answers, unit) = gru_that_answers();
+    world.end(&unit, true);
+    world.play(secs(3));
+    // It has work to do when it starts.
+    world.burn(&unit, 60);
+    world.play(secs(MINUTE));
+    assert_eq!((world.health(&busy), world.health(&answers)), (Health::Passing, Health::Passing));
+    assert_eq!((world.jobs(&unit), world.open_incidents().len()), (1, 0), "{}", world.timeline());
+}
+
+#[test]
+fn a_crash_while_the_window_fills_is_mended_by_the_same_rung() {
+    let (mut world, busy, _, unit) = gru_that_answers();
+    restarted_in_vain(&mut world, &unit);
+    world.play(secs(5 * MINUTE));
+    world.end(&unit, true);
+    world.play(secs(2 * MINUTE));
+    assert_eq!(world.health(&busy), Health::Passing, "{}", world.timeline());
+    assert!(rungs(&world).iter().all(|rung| *rung == Rung::Restart), "{:?}", rungs(&world));
+    assert_eq!(world.jobs(&unit), 2);
+}
+
+#[test]
+fn a_restart_of_the_daemon_forgets_nothing_of_the_window() {
+    let (mut world, name, unit) = gru();
+    world.burn(&unit, 97);
+    let began = world.now.mono;
+    for _ in 0..5 {
+        world.play(secs(5 * MINUTE));
+        world.restart_daemon(secs(20));
+    }
+    world.play(secs(3 * MINUTE));
+    assert_eq!((world.health(&name), world.jobs(&unit)), (Health::Passing, 0));
+    world.play(secs(4 * MINUTE));
+    assert_eq!(world.jobs(&unit), 1, "{}", world.timeline());
+    let after = world.units[&unit].asked[0].since(began);
+    assert!((secs(30 * MINUTE - 30)..secs(31 * MINUTE)).contains(&after), "{after:?}");
+}
+
+#[test]
+fn a_long_absence_of_the_daemon_is_one_stretch_of_cpu_time() {
+    let (mut world, name, unit) = gru();
+    world.burn(&unit, 5);
+    world.restart_daemon(secs(3 * 3600));
+    world.play(secs(MINUTE));
+    assert_eq!((world.health(&name), world.jobs(&unit)), (Health::Passing, 0));
+    world.burn(&unit, 97);
+    world.restart_daemon(secs(3600));
+    world.play(secs(MINUTE));
+    assert_eq!(world.jobs(&unit), 1, "an hour of it is too much, seen or not\n{}", world.timeline());
+}
+
+#[test]
+fn a_machine_that_slept_used_nothing() {
+    let (mut world, name, unit) = gru();
+    world.burn(&unit, 97);
+    world.play(secs(29 * MINUTE));
+    // The clocks go on while it sleeps, its processes do not.
+    world.burn(&unit, 0);
+    world.now.mono = world.now.mono.after(secs(8 * 3600));
+    world.now.wall = world.now.wall.after(secs(8 * 3600));
+    world.burn(&unit, 97);
+    world.play(secs(20 * MINUTE));
+    assert_eq!((world.health(&name), world.jobs(&unit)), (Health::Passing, 0), "{}", world.timeline());
+}
+
+#[test]
+fn what_was_used_in_a_pause_does_not_count() {
+    let (mut world, name, unit) = gru();
+    world.burn(&unit, 97);
+    world.pause(&name, secs(3600));
+    world.play(secs(3600 + 28 * MINUTE));
+    assert_eq!((world.health(&name), world.jobs(&unit)), (Health::Passing, 0));
+    world.play(secs(4 * MINUTE));
+    assert_eq!(world.jobs(&unit), 1);
+}
+
+#[test]
+fn memory_at_its_limit_for_long_enough_is_an_incident_and_unseen_time_does_not_count() {
+    let check = usage("gru-memory", "gru.service", UsageLimit::Bytes(1 << 20), 5 * MINUTE);
+    let (name, unit) = (check.name.clone(), check.unit.clone().unwrap());
+    let mut world = World::new(vec![check]);
+    world.fill(&unit, 1 << 19);
+    world.play(secs(MINUTE));
+    assert_eq!(last_seen(&world, &name).text(), "512 KiB (limit 1 MiB)");
+    world.fill(&unit, 3 << 20);
+    world.play(secs(4 * MINUTE));
+    world.restart_daemon(secs(10 * MINUTE));
+    world.play(secs(4 * MINUTE));
+    assert_eq!((world.health(&name), world.jobs(&unit)), (Health::Passing, 0), "{}", world.timeline());
+    world.play(secs(2 * MINUTE));
+    assert_eq!((world.health(&name), world.jobs(&unit)), (Health::Passing, 1), "{}", world.timeline());
+    assert_eq!(world.notices[0].cause, "at least 3 MiB for 5m, 1 MiB is the limit");
+}
+
+/// The core alone, with one check of what the machine uses.
+struct Bench {
+    engine: Engine,
+    now: Now,
+    asked: Vec<Action>,
+}
+
+impl Bench {
+    fn new(check: Check) -> Self {
+        let now = Now { mono: Mono(secs(1_000_000)), wall: Wall(1_795_000_000_000) };
+        let mut bench = Self { engine: Engine::new(), now, asked: Vec::new() };
+        bench.tell(Event::Configured(vec![check]));
+        bench
+    }
+
+    fn tell(&mut self, event: Event) {
+        let actions = self.engine.handle(self.now, event);
+        self.asked.extend(actions);
+    }
+
+    fn later(&mut self, by: Duration) {
+        self.now = Now { mono: self.now.mono.after(by), wall: self.now.wall.after(by) };
+        self.tell(Event::Tick);
+    }
+
+    /// Lets time pass until a probe is asked for, and answers it.
+    fn answer(&mut self, sample: Result<Sample, String>) {
+        for _ in 0..100_000 {
+            let probes: Vec<Action> = self.asked.drain(..).collect();
+            let run = probes.into_iter().find_map(|action| match action {
+                Action::Probe { check, run, .. } => Some((check, run)),
+                _ => None,
+            });
+            if let Some((check, run)) = run {
+                self.tell(Event::Sampled { check, run, sample });
+                return;
+            }
+            self.later(Duration::from_millis(20));
+        }
+        panic!("no probe is asked for");
+    }
+
+    fn status(&self) -> stealthcheck::status::CheckStatus {
+        self.engine.status(self.now, &[], false).remove(0)
+    }
+}
+
+fn host(limit: UsageLimit, over: u64) -> Check {
+    let mut check = usage("host", "gru.service", limit, over);
+    check.unit = None;
+    check.recovery.ladder.clear();
+    check.probe = Probe::Usage(Arc::new(UsageProbe { of: UsedBy::Host, limit, over: secs(over) }));
+    check
+}
+
+fn used(run: &str, used: u64, whole: u64) -> Result<Sample, String> {
+    Ok(Sample::Used { run: run.into(), used, whole })
+}
+
+#[test]
+fn what_cannot_be_measured_is_unknown_and_no_failure() {
+    let mut bench = Bench::new(host(UsageLimit::Memory(Percent(8000)), 60));
+    for _ in 0..100 {
+        bench.answer(Err("/proc/meminfo cannot be read".into()));
+    }
+    assert!(matches!(bench.status().last.unwrap().observation, Observation::Unknown { .. }));
+    assert_eq!(bench.status().health, Health::Starting);
+    bench.answer(used("boot", 50, 100));
+    assert_eq!(bench.status().health, Health::Passing);
+}
+
+#[test]
+fn percentages_of_the_machine_are_of_all_its_cpus_and_of_its_memory() {
+    let mut bench = Bench::new(host(UsageLimit::AllCpus(Percent(8000)), 60));
+    let started = bench.now.mono;
+    for _ in 0..6 {
+        // Three of four CPUs.
+        let nanos = u64::try_from((bench.now.mono.since(started) * 3).as_nanos()).unwrap();
+        bench.answer(used("boot", nanos, 4));
+    }
+    let text = bench.status().last.unwrap().observation.text().to_owned();
+    assert_eq!(bench.status().health, Health::Passing, "{text}");
+    assert!(text.contains("% of all CPUs (7"), "{text}");
+
+    let mut bench = Bench::new(host(UsageLimit::Memory(Percent(8000)), 60));
+    for _ in 0..4 {
+        bench.answer(used("boot", 9 << 28, 10 << 28));
+    }
+    assert_eq!(bench.status().health, Health::Down);
+    let cause = bench.status().incident.unwrap().cause;
+    assert_eq!(cause, "at least 90% of 2.5 GiB for 1m, 80% is the limit");
+    bench.answer(used("another-boot", 9 << 28, 10 << 28));
+    assert_eq!(bench.status().health, Health::Down, "too soon to tell");
+    bench.answer(used("another-boot", 1 << 28, 10 << 28));
+    assert_eq!(bench.status().health, Health::Passing);
+}
+
+#[test]
+fn a_sample_that_is_long_under_way_never_makes_a_use_seem_more_than_it_is() {
+    let mut bench = Bench::new(host(UsageLimit::OneCpu(Percent(1000)), 30));
+    // The machine uses 5%; each answer was read at once, and comes after twenty seconds.
+    let started = bench.now.mono;
+    let mut on_its_way = None;
+    for _ in 0..200 {
+        for action in bench.asked.drain(..).collect::<Vec<_>>() {
+            if let Action::Probe { check, run, .. } = action {
+                let nanos = u64::try_from((bench.now.mono.since(started) / 20).as_nanos()).unwrap();
+                on_its_way = Some((check, run, nanos, bench.now.mono.after(secs(9))));
+            }
+        }
+        if let Some((check, run, nanos, at)) = on_its_way.take() {
+            if at <= bench.now.mono {
+                bench.tell(Event::Sampled { check, run, sample: used("boot", nanos, 1) });
+            } else {
+                on_its_way = Some((check, run, nanos, at));
+            }
+        }
+        bench.later(secs(1));
+        assert_ne!(bench.status().health, Health::Down, "{:?}", bench.status().last);
+    }
+    assert_eq!(bench.status().health, Health::Passing);
+}
+
+#[test]
+fn an_operators_look_in_between_neither_breaks_nor_fills_a_window() {
+    let mut check = cpu("gru-cpu", "gru.service");
+    check.recovery.ladder.clear();
+    let mut bench = Bench::new(check);
+    let up = UnitState {
+        load: LoadState::Loaded,
+        active: ActiveState::Active,
+        sub: "running".into(),
+        invocation_id: "a".into(),
+        ..UnitState::default()
+    };
+    bench.tell(Event::UnitChanged { unit: UnitName::new("gru.service").unwrap(), state: up });
+    let started = bench.now.mono;
+    let busy = |bench: &Bench| used("a", u64::try_from(bench.now.mono.since(started).as_nanos()).unwrap(), 1);
+    for n in 0..58 {
+        let sample = busy(&bench);
+        bench.answer(sample);
+        if n % 10 == 5 {
+            // In that very moment it does nothing.
+            let name = CheckName::new("gru-cpu").unwrap();
+            let sample = busy(&bench);
+            bench.tell(Event::Command(stealthcheck::engine::Command::Check(name)));
+            bench.answer(sample);
+        }
+    }
+    assert_eq!(bench.status().health, Health::Passing);
+    for _ in 0..5 {
+        let sample = busy(&bench);
+        bench.answer(sample);
+    }
+    assert_eq!(bench.status().health, Health::Down, "{:?}", bench.status().last);
+}
