@@ -22,6 +22,8 @@ mod guard;
 mod guard_ctl;
 #[path = "guard_daemon.rs"]
 mod guard_daemon;
+#[path = "guard_jobs.rs"]
+mod guard_jobs;
 #[path = "guard_mail.rs"]
 mod guard_mail;
 #[path = "guard_not_ours.rs"]
@@ -32,6 +34,8 @@ mod guard_signal;
 mod guard_stops;
 #[path = "guard_units.rs"]
 mod guard_units;
+#[path = "guard_usage.rs"]
+mod guard_usage;
 
 mod package;
 mod ports;
