@@ -19,6 +19,7 @@
 //! | `crash_loop` | systemd restarting a unit again and again |
 //! | `health` | observations become passing, failing, down |
 //! | `recovery` | which job may be asked for, when, and whether it helped |
+//! | `proof` | attempts whose effect shows only after a while |
 //! | `outlook` | what comes next, for the schedule and for people |
 //! | `incident` | which notices are due |
 //! | `snapshot` | the status that people see |
@@ -31,6 +32,7 @@ mod health;
 mod incident;
 mod look;
 mod outlook;
+mod proof;
 mod ran;
 mod recovery;
 pub mod saved;

@@ -36,7 +36,8 @@
 //!
 //! - **Another probe**: its settings as a variant of [`check::Probe`]; how they are written in `config/probes.rs`; one file
 //!   in `probe/` with `run(&settings, &attempt) -> Result<String, Trouble>`. Whose trouble it is, the target's or our own,
-//!   is the only thing it decides.
+//!   is the only thing it decides. One that measures a stretch of time and not a moment is a sample, taken in
+//!   `supervisor/sample.rs` and judged in `engine/usage.rs`; one that only looks at the unit is judged in the core alone.
 //! - **Another rule**: in `engine/`, with a story in `tests/engine/rules.rs` that fails without it. If it is hard to test
 //!   there, the design is wrong.
 //! - **Another thing to tell**: a [`engine::What`], its sentence in `journal/entry.rs`, its id in `journal/ids.rs`, and what

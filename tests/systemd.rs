@@ -254,6 +254,26 @@ async fn a_shutdown_is_told() {
 }
 
 #[tokio::test]
+async fn what_a_unit_uses_is_read_when_it_is_asked_for_and_only_then() {
+    let fake = fake_with(&[("web.service", up())]).await;
+    let mut client = Client::ready(&fake, &["web.service"]).await;
+    let ask = async |client: &Client, unit: &str| {
+        let (reply, answer) = oneshot::channel();
+        client.asks.send(Ask::Usage { unit: name(unit), reply }).await.unwrap();
+        answer.await.unwrap()
+    };
+    let usage = ask(&client, "web.service").await.unwrap();
+    assert!(usage.running);
+    assert_eq!((usage.invocation_id, usage.memory, usage.cpu_nsec), ("01".repeat(16), Some(7), None));
+    assert!(!ask(&client, "gone.service").await.unwrap().running);
+    client.quiet().await;
+
+    fake.lose_bus().await;
+    assert!(matches!(client.next().await, Happening::Unreachable(_)));
+    assert!(ask(&client, "web.service").await.unwrap_err().contains("cannot be reached"));
+}
+
+#[tokio::test]
 async fn a_lost_bus_is_told_and_what_happened_meanwhile_is_read() {
     let fake = fake_with(&[("web.service", up()), ("db.service", up())]).await;
     let mut client = Client::ready(&fake, &["web.service", "db.service"]).await;

@@ -231,8 +231,14 @@ impl Engine {
         reason: String,
         out: &mut Vec<Action>,
     ) {
-        let attempt = self.units.get(unit).and_then(|watch| watch.attempt.as_ref());
-        let Some(attempt) = attempt.filter(|attempt| attempt.is_over(now.mono)) else { return };
+        let Some(watch) = self.units.get(unit) else { return };
+        let Some(attempt) = &watch.attempt else {
+            self.judge_of_old(unit, name, reason, out);
+            return;
+        };
+        if !attempt.is_over(now.mono) {
+            return;
+        }
         if attempt.serves(name) || !self.awaits_usage(now, unit) {
             self.hand_over(unit, name);
             self.judge(now, unit, Proof::DidNotHelp(reason), true, out);

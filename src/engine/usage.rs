@@ -20,9 +20,7 @@ use super::event::{Action, RunId};
 use super::watch::Condition;
 use super::{Engine, turn};
 use crate::check::{CheckName, Percent, Size, UsageLimit, UsageProbe};
-use crate::notice::Proof;
 use crate::time::{Mono, Now, human};
-use crate::unit::UnitName;
 use crate::verdict::{Observation, Sample};
 
 /// A window is kept in about so many readings: those that are closer are joined. What is found by it comes late by at
@@ -288,33 +286,6 @@ impl Engine {
         }
         self.plan_next(now, name);
         self.settle(now, name, out);
-    }
-
-    /// The unit's attempt has had its job and its grace, and all incidents that it was for wait for a window to fill:
-    /// that may take long. Other trouble of the unit is not kept waiting for it.
-    pub(super) fn awaits_usage(&self, now: Now, unit: &UnitName) -> bool {
-        let attempt = self.units.get(unit).and_then(|watch| watch.attempt.as_ref());
-        let Some(attempt) = attempt.filter(|attempt| attempt.is_over(now.mono)) else { return false };
-        let served = attempt.told.iter().filter_map(|(name, _)| self.checks.get(name));
-        let mut open = served.filter(|state| state.incident.is_some()).peekable();
-        open.peek().is_some() && open.all(|state| state.usage.too_soon())
-    }
-
-    /// Settles the attempt that waits for a window, for another is about to be asked for. It is not known whether it
-    /// would have helped, so no rung is left behind.
-    pub(super) fn overtake(&mut self, now: Now, unit: &UnitName, out: &mut Vec<Action>) {
-        let why = "another check of the unit went down before that could be told".to_owned();
-        self.judge(now, unit, Proof::DidNotHelp(why), false, out);
-    }
-
-    /// The attempt is judged by a check: where the incident of the one that asked for it is over, it is now that check's.
-    pub(super) fn hand_over(&mut self, unit: &UnitName, name: &CheckName) {
-        let Some(attempt) = self.units.get_mut(unit).and_then(|watch| watch.attempt.as_mut()) else { return };
-        let open = self.checks.get(&attempt.by).is_some_and(|state| state.incident.is_some());
-        let told = attempt.told.iter().find(|(told, _)| told == name);
-        if let (false, Some((_, number))) = (open, told) {
-            (attempt.by, attempt.number) = (name.clone(), *number);
-        }
     }
 
     /// Has the state saved every now and then, so that a daemon that is killed forgets little of its windows.

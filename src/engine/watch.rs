@@ -30,7 +30,7 @@ pub(super) enum Condition {
     Missing(String),
     /// Running, or whatever its type calls active.
     Up,
-    /// A oneshot that ended well.
+    /// A oneshot that ended well, or a job that does not run.
     Resting,
     /// On the way up by a job.
     Starting,

@@ -6,5 +6,6 @@ mod edges;
 mod jobs;
 mod random;
 mod rules;
+mod samples;
 mod usage;
 mod world;

@@ -5,11 +5,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use stealthcheck::check::{Check, CheckName, Percent, Probe, Rung, UsageLimit, UsageProbe, UsedBy};
-use stealthcheck::engine::{Action, Engine, Event};
 use stealthcheck::notice::{NoticeKind, Proof};
-use stealthcheck::time::{Mono, Now, Wall};
-use stealthcheck::unit::{ActiveState, LoadState, ManagerState, UnitName, UnitState};
-use stealthcheck::verdict::{Health, Observation, Sample};
+use stealthcheck::unit::{ManagerState, UnitName};
+use stealthcheck::verdict::{Health, Observation};
 
 use super::rules::check;
 use super::world::{Service, World};
@@ -27,7 +25,7 @@ pub fn cpu(name: &str, unit: &str) -> Check {
     usage(name, unit, UsageLimit::OneCpu(Percent(1000)), 30 * MINUTE)
 }
 
-fn usage(name: &str, unit: &str, limit: UsageLimit, over: u64) -> Check {
+pub fn usage(name: &str, unit: &str, limit: UsageLimit, over: u64) -> Check {
     let mut check = check(name, unit);
     check.probe = Probe::Usage(Arc::new(UsageProbe { of: UsedBy::Unit, limit, over: secs(over) }));
     check.schedule.fail_after = 1;
@@ -288,6 +286,22 @@ fn a_restart_of_the_daemon_forgets_nothing_of_the_window() {
 }
 
 #[test]
+fn a_restart_of_the_daemon_does_not_forget_what_is_to_be_proven() {
+    let (mut world, busy, _, unit) = gru_that_answers();
+    restarted_in_vain(&mut world, &unit);
+    world.play(secs(10 * MINUTE));
+    world.restart_daemon(secs(20));
+    world.play(secs(10 * MINUTE));
+    assert_eq!((world.health(&busy), world.jobs(&unit)), (Health::Down, 1), "{}", world.timeline());
+    let status = world.engine.status(world.now, std::slice::from_ref(&busy), false).remove(0);
+    assert_eq!(status.next, "measuring whether too much is still used");
+    world.play(secs(10 * MINUTE));
+    world.burn(&unit, 3);
+    world.play(secs(2 * MINUTE));
+    assert_eq!(rungs(&world)[..2], [Rung::Restart, terminate()], "{}", world.timeline());
+}
+
+#[test]
 fn a_long_absence_of_the_daemon_is_one_stretch_of_cpu_time() {
     let (mut world, name, unit) = gru();
     world.burn(&unit, 5);
@@ -341,161 +355,4 @@ fn memory_at_its_limit_for_long_enough_is_an_incident_and_unseen_time_does_not_c
     world.play(secs(2 * MINUTE));
     assert_eq!((world.health(&name), world.jobs(&unit)), (Health::Passing, 1), "{}", world.timeline());
     assert_eq!(world.notices[0].cause, "at least 3 MiB for 5m, 1 MiB is the limit");
-}
-
-/// The core alone, with one check of what the machine uses.
-struct Bench {
-    engine: Engine,
-    now: Now,
-    asked: Vec<Action>,
-}
-
-impl Bench {
-    fn new(check: Check) -> Self {
-        let now = Now { mono: Mono(secs(1_000_000)), wall: Wall(1_795_000_000_000) };
-        let mut bench = Self { engine: Engine::new(), now, asked: Vec::new() };
-        bench.tell(Event::Configured(vec![check]));
-        bench
-    }
-
-    fn tell(&mut self, event: Event) {
-        let actions = self.engine.handle(self.now, event);
-        self.asked.extend(actions);
-    }
-
-    fn later(&mut self, by: Duration) {
-        self.now = Now { mono: self.now.mono.after(by), wall: self.now.wall.after(by) };
-        self.tell(Event::Tick);
-    }
-
-    /// Lets time pass until a probe is asked for, and answers it.
-    fn answer(&mut self, sample: Result<Sample, String>) {
-        for _ in 0..100_000 {
-            let probes: Vec<Action> = self.asked.drain(..).collect();
-            let run = probes.into_iter().find_map(|action| match action {
-                Action::Probe { check, run, .. } => Some((check, run)),
-                _ => None,
-            });
-            if let Some((check, run)) = run {
-                self.tell(Event::Sampled { check, run, sample });
-                return;
-            }
-            self.later(Duration::from_millis(20));
-        }
-        panic!("no probe is asked for");
-    }
-
-    fn status(&self) -> stealthcheck::status::CheckStatus {
-        self.engine.status(self.now, &[], false).remove(0)
-    }
-}
-
-fn host(limit: UsageLimit, over: u64) -> Check {
-    let mut check = usage("host", "gru.service", limit, over);
-    check.unit = None;
-    check.recovery.ladder.clear();
-    check.probe = Probe::Usage(Arc::new(UsageProbe { of: UsedBy::Host, limit, over: secs(over) }));
-    check
-}
-
-fn used(run: &str, used: u64, whole: u64) -> Result<Sample, String> {
-    Ok(Sample::Used { run: run.into(), used, whole })
-}
-
-#[test]
-fn what_cannot_be_measured_is_unknown_and_no_failure() {
-    let mut bench = Bench::new(host(UsageLimit::Memory(Percent(8000)), 60));
-    for _ in 0..100 {
-        bench.answer(Err("/proc/meminfo cannot be read".into()));
-    }
-    assert!(matches!(bench.status().last.unwrap().observation, Observation::Unknown { .. }));
-    assert_eq!(bench.status().health, Health::Starting);
-    bench.answer(used("boot", 50, 100));
-    assert_eq!(bench.status().health, Health::Passing);
-}
-
-#[test]
-fn percentages_of_the_machine_are_of_all_its_cpus_and_of_its_memory() {
-    let mut bench = Bench::new(host(UsageLimit::AllCpus(Percent(8000)), 60));
-    let started = bench.now.mono;
-    for _ in 0..6 {
-        // Three of four CPUs.
-        let nanos = u64::try_from((bench.now.mono.since(started) * 3).as_nanos()).unwrap();
-        bench.answer(used("boot", nanos, 4));
-    }
-    let text = bench.status().last.unwrap().observation.text().to_owned();
-    assert_eq!(bench.status().health, Health::Passing, "{text}");
-    assert!(text.contains("% of all CPUs (7"), "{text}");
-
-    let mut bench = Bench::new(host(UsageLimit::Memory(Percent(8000)), 60));
-    for _ in 0..4 {
-        bench.answer(used("boot", 9 << 28, 10 << 28));
-    }
-    assert_eq!(bench.status().health, Health::Down);
-    let cause = bench.status().incident.unwrap().cause;
-    assert_eq!(cause, "at least 90% of 2.5 GiB for 1m, 80% is the limit");
-    bench.answer(used("another-boot", 9 << 28, 10 << 28));
-    assert_eq!(bench.status().health, Health::Down, "too soon to tell");
-    bench.answer(used("another-boot", 1 << 28, 10 << 28));
-    assert_eq!(bench.status().health, Health::Passing);
-}
-
-#[test]
-fn a_sample_that_is_long_under_way_never_makes_a_use_seem_more_than_it_is() {
-    let mut bench = Bench::new(host(UsageLimit::OneCpu(Percent(1000)), 30));
-    // The machine uses 5%; each answer was read at once, and comes after twenty seconds.
-    let started = bench.now.mono;
-    let mut on_its_way = None;
-    for _ in 0..200 {
-        for action in bench.asked.drain(..).collect::<Vec<_>>() {
-            if let Action::Probe { check, run, .. } = action {
-                let nanos = u64::try_from((bench.now.mono.since(started) / 20).as_nanos()).unwrap();
-                on_its_way = Some((check, run, nanos, bench.now.mono.after(secs(9))));
-            }
-        }
-        if let Some((check, run, nanos, at)) = on_its_way.take() {
-            if at <= bench.now.mono {
-                bench.tell(Event::Sampled { check, run, sample: used("boot", nanos, 1) });
-            } else {
-                on_its_way = Some((check, run, nanos, at));
-            }
-        }
-        bench.later(secs(1));
-        assert_ne!(bench.status().health, Health::Down, "{:?}", bench.status().last);
-    }
-    assert_eq!(bench.status().health, Health::Passing);
-}
-
-#[test]
-fn an_operators_look_in_between_neither_breaks_nor_fills_a_window() {
-    let mut check = cpu("gru-cpu", "gru.service");
-    check.recovery.ladder.clear();
-    let mut bench = Bench::new(check);
-    let up = UnitState {
-        load: LoadState::Loaded,
-        active: ActiveState::Active,
-        sub: "running".into(),
-        invocation_id: "a".into(),
-        ..UnitState::default()
-    };
-    bench.tell(Event::UnitChanged { unit: UnitName::new("gru.service").unwrap(), state: up });
-    let started = bench.now.mono;
-    let busy = |bench: &Bench| used("a", u64::try_from(bench.now.mono.since(started).as_nanos()).unwrap(), 1);
-    for n in 0..58 {
-        let sample = busy(&bench);
-        bench.answer(sample);
-        if n % 10 == 5 {
-            // In that very moment it does nothing.
-            let name = CheckName::new("gru-cpu").unwrap();
-            let sample = busy(&bench);
-            bench.tell(Event::Command(stealthcheck::engine::Command::Check(name)));
-            bench.answer(sample);
-        }
-    }
-    assert_eq!(bench.status().health, Health::Passing);
-    for _ in 0..5 {
-        let sample = busy(&bench);
-        bench.answer(sample);
-    }
-    assert_eq!(bench.status().health, Health::Down, "{:?}", bench.status().last);
 }

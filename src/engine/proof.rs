@@ -1,0 +1,61 @@
+//! Attempts whose effect shows only after a while: whether a restart has ended a use of too much is known when a window
+//! has filled, which may take longer than other trouble of the unit can wait, and longer than the daemon lives.
+//!
+//! In: a unit's attempt, and the checks it serves. Out: whose failure judges it, and what may be asked for meanwhile. How
+//! an attempt is judged otherwise stands in `health`.
+
+use super::event::{Action, What};
+use super::{Engine, changed};
+use crate::check::CheckName;
+use crate::notice::{Attempt, Proof};
+use crate::time::Now;
+use crate::unit::UnitName;
+
+impl Engine {
+    /// The unit's attempt has had its job and its grace, and all incidents that it was for wait for a window to fill:
+    /// that may take long. Other trouble of the unit is not kept waiting for it.
+    pub(super) fn awaits_usage(&self, now: Now, unit: &UnitName) -> bool {
+        let attempt = self.units.get(unit).and_then(|watch| watch.attempt.as_ref());
+        let Some(attempt) = attempt.filter(|attempt| attempt.is_over(now.mono)) else { return false };
+        let served = attempt.told.iter().filter_map(|(name, _)| self.checks.get(name));
+        let mut open = served.filter(|state| state.incident.is_some()).peekable();
+        open.peek().is_some() && open.all(|state| state.usage.too_soon())
+    }
+
+    /// Settles the attempt that waits for a window, for another is about to be asked for. It is not known whether it
+    /// would have helped, so no rung is left behind.
+    pub(super) fn overtake(&mut self, now: Now, unit: &UnitName, out: &mut Vec<Action>) {
+        let why = "another check of the unit went down before that could be told".to_owned();
+        self.judge(now, unit, Proof::DidNotHelp(why), false, out);
+    }
+
+    /// The attempt is judged by a check: where the incident of the one that asked for it is over, it is now that check's.
+    pub(super) fn hand_over(&mut self, unit: &UnitName, name: &CheckName) {
+        let Some(attempt) = self.units.get_mut(unit).and_then(|watch| watch.attempt.as_mut()) else { return };
+        let open = self.checks.get(&attempt.by).is_some_and(|state| state.incident.is_some());
+        let told = attempt.told.iter().find(|(told, _)| told == name);
+        if let (false, Some((_, number))) = (open, told) {
+            (attempt.by, attempt.number) = (name.clone(), *number);
+        }
+    }
+
+    /// A check fails whose latest attempt was made, its job done, in an earlier life of the daemon: it did not help, and
+    /// its rung is left behind before the next is asked for.
+    pub(super) fn judge_of_old(
+        &mut self,
+        unit: &UnitName,
+        name: &CheckName,
+        reason: String,
+        out: &mut Vec<Action>,
+    ) {
+        let Some(state) = self.checks.get_mut(name) else { return };
+        let Some(incident) = &mut state.incident else { return };
+        let unjudged = |last: &&mut Attempt| last.verdict.is_none() && last.result.is_some();
+        let Some(last) = incident.attempts.last_mut().filter(unjudged) else { return };
+        let proof = Proof::DidNotHelp(reason);
+        last.verdict = Some(proof.clone());
+        let (number, id) = (last.number, &incident.id);
+        out.push(changed(Some(name), Some(unit), Some(id), What::RecoveryJudged { number, proof }));
+        state.climbed = state.climbed.saturating_add(1);
+    }
+}
