@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use stealthcheck::check::{Check, CheckName, Percent, Probe, UsageLimit, UsageProbe, UsedBy};
-use stealthcheck::engine::{Action, Command, Engine, Event};
+use stealthcheck::engine::{Action, Command, Engine, Event, RunId};
 use stealthcheck::time::{Mono, Now, Wall};
 use stealthcheck::unit::{ActiveState, LoadState, UnitName, UnitState};
 use stealthcheck::verdict::{Health, Observation, Sample};
@@ -40,21 +40,24 @@ impl Bench {
         self.tell(Event::Tick);
     }
 
-    /// Lets time pass until a probe is asked for, and answers it.
-    fn answer(&mut self, sample: Result<Sample, String>) {
+    /// Lets time pass until a probe is asked for.
+    fn asked_for(&mut self) -> (CheckName, RunId) {
         for _ in 0..100_000 {
-            let probes: Vec<Action> = self.asked.drain(..).collect();
-            let run = probes.into_iter().find_map(|action| match action {
+            let run = self.asked.drain(..).find_map(|action| match action {
                 Action::Probe { check, run, .. } => Some((check, run)),
                 _ => None,
             });
-            if let Some((check, run)) = run {
-                self.tell(Event::Sampled { check, run, sample });
-                return;
+            if let Some(run) = run {
+                return run;
             }
             self.later(Duration::from_millis(20));
         }
         panic!("no probe is asked for");
+    }
+
+    fn answer(&mut self, sample: Result<Sample, String>) {
+        let (check, run) = self.asked_for();
+        self.tell(Event::Sampled { check, run, sample });
     }
 
     fn status(&self) -> stealthcheck::status::CheckStatus {
@@ -115,24 +118,20 @@ fn percentages_of_the_machine_are_of_all_its_cpus_and_of_its_memory() {
 #[test]
 fn a_sample_that_is_long_under_way_never_makes_a_use_seem_more_than_it_is() {
     let mut bench = Bench::new(host(UsageLimit::OneCpu(Percent(1000)), 30));
-    // The machine uses 5%; each answer was read at once, and comes after twenty seconds.
     let started = bench.now.mono;
-    let mut on_its_way = None;
-    for _ in 0..200 {
-        for action in bench.asked.drain(..).collect::<Vec<_>>() {
-            if let Action::Probe { check, run, .. } = action {
-                let nanos = u64::try_from((bench.now.mono.since(started) / 20).as_nanos()).unwrap();
-                on_its_way = Some((check, run, nanos, bench.now.mono.after(secs(9))));
-            }
+    // The machine uses 9%. Every other time it is nine seconds until somebody comes to read the counter.
+    let used = |bench: &Bench| {
+        let nanos = (bench.now.mono.since(started) * 9 / 100).as_nanos();
+        used("boot", u64::try_from(nanos).unwrap(), 1)
+    };
+    for n in 0..40 {
+        let (check, run) = bench.asked_for();
+        if n % 2 == 1 {
+            bench.now.mono = bench.now.mono.after(secs(9));
+            bench.now.wall = bench.now.wall.after(secs(9));
         }
-        if let Some((check, run, nanos, at)) = on_its_way.take() {
-            if at <= bench.now.mono {
-                bench.tell(Event::Sampled { check, run, sample: used("boot", nanos, 1) });
-            } else {
-                on_its_way = Some((check, run, nanos, at));
-            }
-        }
-        bench.later(secs(1));
+        let sample = used(&bench);
+        bench.tell(Event::Sampled { check, run, sample });
         assert_ne!(bench.status().health, Health::Down, "{:?}", bench.status().last);
     }
     assert_eq!(bench.status().health, Health::Passing);

@@ -245,6 +245,39 @@ fn while_the_window_fills_other_trouble_of_the_unit_is_not_kept_waiting() {
 }
 
 #[test]
+fn another_checks_restart_that_does_not_help_the_cpu_is_judged_by_the_cpu() {
+    let (mut world, busy, answers, unit) = gru_that_answers();
+    restarted_in_vain(&mut world, &unit);
+    world.units.get_mut(&unit).unwrap().service = Service::Hung;
+    while world.jobs(&unit) < 2 {
+        world.play(secs(1));
+    }
+    world.play(secs(1));
+    world.burn(&unit, 97);
+    world.play(secs(5 * MINUTE));
+    assert_eq!((world.health(&busy), world.health(&answers)), (Health::Down, Health::Passing));
+    world.play(secs(27 * MINUTE));
+    world.burn(&unit, 3);
+    world.play(secs(2 * MINUTE));
+    let closed = world.notices.iter().find(|n| n.check == busy && n.kind == Recovered).unwrap();
+    let asked: Vec<Rung> = closed.attempts.iter().map(|attempt| attempt.rung.clone()).collect();
+    // Once by each check, and then the CPU's own next step.
+    assert_eq!(asked[..3], [Rung::Restart, Rung::Restart, terminate()], "{}", world.timeline());
+}
+
+#[test]
+fn samples_keep_their_distance_also_while_a_unit_comes_up() {
+    let (mut world, _, unit) = gru();
+    world.burn(&unit, 97);
+    while world.jobs(&unit) == 0 {
+        world.play(secs(1));
+    }
+    let before = world.probes;
+    world.play(secs(2 * MINUTE));
+    assert!((4..=6).contains(&(world.probes - before)), "{} samples in two minutes", world.probes - before);
+}
+
+#[test]
 fn a_crash_of_the_unit_is_mended_at_once_and_needs_no_window() {
     let (mut world, busy, answers, unit) = gru_that_answers();
     world.end(&unit, true);
