@@ -33,8 +33,12 @@ fn over(fake: &Fake, ran: Ran) {
 
 impl Client {
     async fn run(&self, within: Duration) -> oneshot::Receiver<Observation> {
+        self.run_of(DISK, within).await
+    }
+
+    async fn run_of(&self, unit: &str, within: Duration) -> oneshot::Receiver<Observation> {
         let (reply, answer) = oneshot::channel();
-        self.asks.send(Ask::Run { unit: name(DISK), timeout: within, reply }).await.unwrap();
+        self.asks.send(Ask::Run { unit: name(unit), timeout: within, reply }).await.unwrap();
         answer
     }
 }
@@ -138,6 +142,39 @@ async fn an_end_that_was_not_heard_of_is_found_at_the_deadline() {
 }
 
 #[tokio::test]
+async fn when_systemd_was_away_for_a_moment_the_run_is_looked_at() {
+    let fake = fake_with(&[]).await;
+    let mut client = Client::ready(&fake, &[]).await;
+    script(&fake, Script::Queue(7));
+    let mut answer = client.run(AMPLE).await;
+    ordered(&fake).await;
+    running(&fake);
+    let gone = async |owner: &str, now: &str| {
+        let body = ("org.freedesktop.systemd1", owner, now);
+        let bus = "org.freedesktop.DBus";
+        fake.signal(bus, "/org/freedesktop/DBus", bus, "NameOwnerChanged", &body).await;
+    };
+    // It re-executes itself: the command runs on.
+    gone(fake::SYSTEMD, "").await;
+    assert!(matches!(client.next().await, Happening::Unreachable(_)));
+    gone("", fake::SYSTEMD).await;
+    while client.next().await != Happening::Manager(ManagerState::Running) {}
+    assert!(tokio::time::timeout(BRIEF, &mut answer).await.is_err(), "it has not ended");
+    // And once more, while it ends.
+    gone(fake::SYSTEMD, "").await;
+    assert!(matches!(client.next().await, Happening::Unreachable(_)));
+    over(&fake, exited(0, "well"));
+    script(&fake, Script::Queue(9));
+    let waiting = client.run_of("stealthcheck-probe@load.service", AMPLE).await;
+    gone("", fake::SYSTEMD).await;
+    assert!(matches!(seen(answer).await, Observation::Passing { .. }));
+
+    // What was wished for meanwhile is begun when it is back.
+    eventually(|| orders(&fake).len() == 2).await;
+    drop(waiting);
+}
+
+#[tokio::test]
 async fn refusals_say_what_to_do_and_are_no_failure() {
     let fake = fake_with(&[]).await;
     let client = Client::ready(&fake, &[]).await;
@@ -205,9 +242,7 @@ async fn many_runs_are_under_way_at_once() {
     let mut answers = Vec::new();
     for n in 0..RUNS {
         script(&fake, Script::Queue(100 + n));
-        let (reply, answer) = oneshot::channel();
-        client.asks.send(Ask::Run { unit: name(&unit_of(n)), timeout: AMPLE, reply }).await.unwrap();
-        answers.push(answer);
+        answers.push(client.run_of(&unit_of(n), AMPLE).await);
     }
     ordered(&fake).await;
     // The orders came in the order of the wishes.
