@@ -98,6 +98,8 @@ pub struct Schedule {
     pub fail_after: u32,
     /// Consecutive successes until it passes again.
     pub pass_after: u32,
+    /// An answer that took longer than this is a failure, whatever it says.
+    pub slower_than: Option<Duration>,
 }
 
 impl Default for Schedule {
@@ -108,6 +110,7 @@ impl Default for Schedule {
             retry: Duration::from_secs(5),
             fail_after: 3,
             pass_after: 1,
+            slower_than: None,
         }
     }
 }

@@ -17,6 +17,7 @@
 //! | `crash_loop` | systemd restarting a unit again and again |
 //! | `health` | observations become passing, failing, down |
 //! | `recovery` | which job may be asked for, when, and whether it helped |
+//! | `incurable` | the rung that is next, and failures that no job on the unit would change |
 //! | `outlook` | what comes next, for the schedule and for people |
 //! | `incident` | which notices are due |
 //! | `snapshot` | the status that people see |
@@ -27,6 +28,7 @@ mod crash_loop;
 mod event;
 mod health;
 mod incident;
+mod incurable;
 mod look;
 mod outlook;
 mod recovery;

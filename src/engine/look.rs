@@ -101,7 +101,9 @@ impl Engine {
         state.record(now, observation.clone());
         match observation {
             Observation::Passing { .. } => self.pass(now, name, out),
-            Observation::Failing { reason } => self.fail(now, name, reason, out),
+            Observation::Failing { reason } | Observation::Incurable { reason } => {
+                self.fail(now, name, reason, out);
+            }
             Observation::Unknown { .. } => self.plan_next(now, name),
         }
     }

@@ -2,11 +2,11 @@
 //!
 //! Questions only; what is decided is decided in `recovery`.
 
-use super::human_until;
 use super::incident::Hold;
-use super::recovery::{JOB_OVERDUE, come_up_by, current_rung};
+use super::recovery::{JOB_OVERDUE, come_up_by};
 use super::state::CheckState;
 use super::watch::{Condition, UnitWatch};
+use super::{human_until, incurable};
 use crate::time::{Mono, Now};
 
 /// The opening notice should wait: a first attempt is about to be asked for, or its job runs.
@@ -53,7 +53,7 @@ pub(super) fn next_clause(now: Now, state: &CheckState, watch: Option<&UnitWatch
             Some(_) => format!("{rung} done, waiting for the next probe"),
         };
     }
-    let rung = current_rung(&state.check, state.climbed).map_or_else(String::new, |rung| rung.describe());
+    let rung = incurable::rung(state, watch).map_or_else(String::new, |rung| rung.describe());
     format!("{rung} in {} (attempt {})", in_(watch.next_attempt), incident.attempts_total.saturating_add(1))
 }
 

@@ -87,8 +87,14 @@ fn every_key_arrives() {
     assert_eq!(probe.body_contains.as_deref(), Some("fibridge"));
     assert!(probe.body_matches.as_ref().unwrap().0.is_match("GOOD 12"));
     assert!(probe.follow_redirects && !probe.verify_tls);
-    let schedule =
-        Schedule { every: 720 * MINUTE, timeout: 30 * SECOND, retry: MINUTE, fail_after: 1, pass_after: 3 };
+    let schedule = Schedule {
+        every: 720 * MINUTE,
+        timeout: 30 * SECOND,
+        retry: MINUTE,
+        fail_after: 1,
+        pass_after: 3,
+        slower_than: None,
+    };
     assert_eq!(full.schedule, schedule);
     let ladder = [Rung::Restart, Rung::StartUnit(unit("full-terminate.service")), Rung::Stop];
     assert_eq!(full.recovery.ladder, ladder);
@@ -110,8 +116,14 @@ fn every_key_arrives() {
 fn defaults_are_inherited_and_give_way_to_a_short_interval() {
     let config = good("full.yaml");
     let inherits = check(&config, "inherits");
-    let schedule =
-        Schedule { every: MINUTE, timeout: 10 * SECOND, retry: 15 * SECOND, fail_after: 2, pass_after: 2 };
+    let schedule = Schedule {
+        every: MINUTE,
+        timeout: 10 * SECOND,
+        retry: 15 * SECOND,
+        fail_after: 2,
+        pass_after: 2,
+        slower_than: None,
+    };
     assert_eq!(inherits.schedule, schedule);
     assert_eq!(inherits.recovery.ladder, [Rung::Reload, Rung::Restart]);
     assert_eq!((inherits.recovery.grace, inherits.recovery.after_stop), (90 * SECOND, AfterStop::Never));

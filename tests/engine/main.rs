@@ -3,6 +3,8 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
 mod edges;
+mod incurable;
 mod random;
 mod rules;
+mod slow;
 mod world;
