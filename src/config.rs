@@ -30,6 +30,7 @@ mod permit;
 mod probes;
 mod recover;
 mod report;
+mod slower;
 mod source;
 mod tree;
 

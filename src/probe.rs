@@ -20,12 +20,15 @@ use crate::verdict::Observation;
 
 mod certificate;
 mod connect;
+mod file;
 mod http;
 mod resolve;
 mod secure;
 mod tcp;
+mod tls;
 mod trouble;
 
+use file::Files;
 use resolve::Resolver;
 use secure::Trust;
 use trouble::Trouble;
@@ -47,6 +50,7 @@ pub struct Prober {
 struct Tools {
     resolver: Resolver,
     trust: Trust,
+    files: Files,
 }
 
 impl Prober {
@@ -71,6 +75,7 @@ impl Prober {
             match probe {
                 Probe::Http(probe) => http::run(probe, &attempt).await,
                 Probe::Tcp(probe) => tcp::run(probe, &attempt).await,
+                Probe::Tls(probe) => Box::pin(tls::run(probe, &attempt)).await,
                 Probe::Unit => Err(Trouble::ours("a unit's state is for systemd to tell, not for a probe")),
             }
         };
@@ -91,6 +96,7 @@ enum Phase {
     Handshake,
     Waiting,
     Body,
+    ReadingFile,
 }
 
 /// One attempt: its tools, its deadline, and how far it has come.
@@ -125,6 +131,9 @@ impl<'a> Attempt<'a> {
         let phase = self.phase.load(Ordering::Relaxed);
         if phase == Phase::LookingUp as u8 {
             return Trouble::ours(format!("the resolver gave no answer within {within:?}"));
+        }
+        if phase == Phase::ReadingFile as u8 {
+            return Trouble::ours(format!("a file that the probe needs could not be read within {within:?}"));
         }
         let doing = match phase {
             p if p == Phase::Connecting as u8 => "while connecting",

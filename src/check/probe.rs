@@ -1,8 +1,12 @@
 //! The kinds of probe and their settings: one struct a kind, already validated. No I/O, no clock.
 
+mod tls;
+
 use std::fmt;
 use std::ops::RangeInclusive;
 use std::sync::Arc;
+
+pub use tls::{Starttls, TlsProbe};
 
 /// How to tell whether a check is well.
 #[derive(Clone, Debug, PartialEq)]
@@ -11,6 +15,8 @@ pub enum Probe {
     Http(Arc<HttpProbe>),
     /// A TCP connection, with an optional exchange.
     Tcp(Arc<TcpProbe>),
+    /// A TLS handshake, and what the certificate says.
+    Tls(Arc<TlsProbe>),
     /// The unit's own state is the check.
     Unit,
 }
@@ -22,8 +28,15 @@ impl Probe {
         match self {
             Self::Http(http) => format!("http {} {}", http.method, http.url),
             Self::Tcp(tcp) => format!("tcp {}", tcp.address),
+            Self::Tls(tls) => tls.describe(),
             Self::Unit => "unit state".to_owned(),
         }
+    }
+
+    /// Whether what is probed takes its time to answer, and `slower_than` has a meaning.
+    #[must_use]
+    pub fn has_response_time(&self) -> bool {
+        matches!(self, Self::Http(_) | Self::Tcp(_) | Self::Tls(_))
     }
 }
 

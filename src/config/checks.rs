@@ -9,7 +9,7 @@ use super::MailSettings;
 use super::defaults::{self, Defaults};
 use super::field::Field;
 use super::report::Report;
-use super::{mail, probes, recover};
+use super::{mail, probes, recover, slower};
 use crate::check::{Alert, Check, CheckName, Probe};
 use crate::unit::UnitName;
 
@@ -17,11 +17,13 @@ const KEYS: &[&str] = &[
     "unit",
     "http",
     "tcp",
+    "tls",
     "every",
     "timeout",
     "retry",
     "fail_after",
     "pass_after",
+    "slower_than",
     "recover",
     "limit",
     "backoff",
@@ -50,13 +52,14 @@ pub(super) fn check(
 ) -> Option<Check> {
     let name = CheckName::new(name).map_err(|message| report.error(&entry.at, message)).ok();
     if entry.is_null() {
-        report.error(&entry.at, probes::NOTHING_TO_CHECK);
+        report.error(&entry.at, probes::nothing_to_check());
         return None;
     }
     let table = entry.table(KEYS, report)?;
     let unit = table.get("unit").and_then(|field| field.parsed(recover::UNIT, report, UnitName::new));
     let probe = probes::probe(&table, report);
-    let schedule = defaults::schedule(&table, &common.defaults.schedule, report);
+    let mut schedule = defaults::schedule(&table, &common.defaults.schedule, report);
+    schedule.slower_than = slower::slower_than(&table, probe.as_ref(), &schedule, report);
     let recovery = recover::recovery(&table, unit.as_ref(), common.defaults, report);
     if let (Some(Probe::Unit), Some(unit), None) = (&probe, &unit, table.get("recover"))
         && recovery.ladder.is_empty()
@@ -70,15 +73,12 @@ pub(super) fn check(
     }
     let alert = alert(table.get("alert"), common, report);
     let runbook = table.get("runbook").and_then(|field| field.text("text for whoever is woken", report));
-    Some(Check {
-        name: name?,
-        unit,
-        probe: probe?,
-        schedule,
-        recovery,
-        alert,
-        runbook: runbook.map(Arc::from),
-    })
+    let runbook = runbook.map(Arc::from);
+    let check = Check { name: name?, unit, probe: probe?, schedule, recovery, alert, runbook };
+    if table.get("recover").is_none() {
+        probes::warn_of_restarts_in_vain(&check, &table.at, report);
+    }
+    Some(check)
 }
 
 fn alert(field: Option<&Field<'_>>, common: &Common<'_>, report: &mut Report) -> Alert {

@@ -5,8 +5,11 @@
 
 mod http;
 mod tcp;
+mod tls;
 
 use std::sync::Arc;
+
+pub(super) use tls::warn_of_restarts_in_vain;
 
 use super::field::{Field, Table};
 use super::report::Report;
@@ -22,11 +25,18 @@ type Reader = fn(&Field<'_>, &mut Report) -> Option<Probe>;
 const KINDS: &[(&str, Reader)] = &[
     ("http", |field, report| http::probe(field, report).map(|probe| Probe::Http(Arc::new(probe)))),
     ("tcp", |field, report| tcp::probe(field, report).map(|probe| Probe::Tcp(Arc::new(probe)))),
+    ("tls", |field, report| tls::probe(field, report).map(|probe| Probe::Tls(Arc::new(probe)))),
 ];
 
 /// What a check without a probe and without a unit is told.
-pub(super) const NOTHING_TO_CHECK: &str =
-    "nothing to check: a check has a `unit`, or a probe (`http` or `tcp`), or both";
+pub(super) fn nothing_to_check() -> String {
+    let kinds: Vec<String> = KINDS.iter().map(|(key, _)| format!("`{key}`")).collect();
+    let kinds = match kinds.split_last() {
+        Some((last, others)) if !others.is_empty() => format!("{} or {last}", others.join(", ")),
+        _ => kinds.concat(),
+    };
+    format!("nothing to check: a check has a `unit`, or a probe ({kinds}), or both")
+}
 
 /// The probe of a check; `None` where it has none that could be used, which is in the report.
 pub(super) fn probe(table: &Table<'_>, report: &mut Report) -> Option<Probe> {
@@ -35,7 +45,7 @@ pub(super) fn probe(table: &Table<'_>, report: &mut Report) -> Option<Probe> {
         if table.get("unit").is_some() {
             return Some(Probe::Unit);
         }
-        report.error(&table.at, NOTHING_TO_CHECK);
+        report.error(&table.at, nothing_to_check());
         return None;
     };
     for (second, _) in written {

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use stealthcheck::check::{AfterStop, Backoff, Check, HttpProbe, Probe, Rung, Schedule};
+use stealthcheck::check::{AfterStop, Backoff, Check, HttpProbe, Probe, Rung, Schedule, Starttls, TlsProbe};
 use stealthcheck::config::{Config, SmtpTls, permitted};
 use stealthcheck::unit::UnitName;
 
@@ -75,6 +75,51 @@ fn short_forms_and_probe_defaults() {
     assert_eq!(check(&config, "b").probe.describe(), "tcp [::1]:22");
 }
 
+fn tls(check: &Check) -> &TlsProbe {
+    let Probe::Tls(tls) = &check.probe else { panic!("{:?}", check.probe) };
+    tls
+}
+
+#[test]
+fn certificates() {
+    let config = text(
+        "checks:\n  short: { tls: 'gru.example.org:443' }\n  long:\n    tls: { address: '127.0.0.1:9002', server_name: \
+         lf-proxy.example.org, valid_for: 30d, ca_file: /etc/ssl/ca.pem, starttls: smtp, file: /etc/ssl/cert.pem }\n",
+    );
+    let short = tls(check(&config, "short"));
+    assert_eq!((short.server_name.as_str(), short.valid_for), ("gru.example.org", 14 * 24 * 60 * MINUTE));
+    assert_eq!((&short.ca_file, short.starttls, &short.file), (&None, None, &None));
+    assert_eq!(check(&config, "short").probe.describe(), "tls gru.example.org:443");
+    let long = tls(check(&config, "long"));
+    assert_eq!((long.server_name.as_str(), long.valid_for), ("lf-proxy.example.org", 30 * 24 * 60 * MINUTE));
+    assert_eq!((long.starttls, long.address.port), (Some(Starttls::Smtp), 9002));
+    assert_eq!(long.ca_file.as_deref(), Some("/etc/ssl/ca.pem".as_ref()));
+    assert_eq!(long.file.as_deref(), Some("/etc/ssl/cert.pem".as_ref()));
+    let described = "tls lf-proxy.example.org at 127.0.0.1:9002 (SMTP, STARTTLS)";
+    assert_eq!(check(&config, "long").probe.describe(), described);
+}
+
+#[test]
+fn a_restart_for_a_certificate_that_nobody_has_renewed_is_warned_of() {
+    let warned = |more: &str, recover: &str| {
+        let yaml = "mail: { from: a@example.org, to: b@example.org, smtp: { host: 127.0.0.1, tls: none } }\nchecks:\n  a:\n    \
+                    unit: a.service\n    tls: { address: 'a:1'MORE }\nRECOVER";
+        warnings(&text(&yaml.replace("MORE", more).replace("RECOVER", recover)))
+    };
+    let expected = "3:checks.a: a.service is restarted also for a certificate that nobody has renewed; with `file` only for \
+                    one that has been, or say what to `recover`";
+    assert_eq!(warned("", ""), [expected]);
+    for (more, recover) in [
+        (", file: /a.pem", ""),
+        (", valid_for: 0", ""),
+        ("", "    recover: restart\n"),
+        ("", "    recover: none\n"),
+        ("", "    recover: { start: renew.service }\n"),
+    ] {
+        assert_eq!(warned(more, recover), Vec::<String>::new(), "{more} {recover}");
+    }
+}
+
 #[test]
 fn every_key_arrives() {
     let config = good("full.yaml");
@@ -93,7 +138,7 @@ fn every_key_arrives() {
         retry: MINUTE,
         fail_after: 1,
         pass_after: 3,
-        slower_than: None,
+        slower_than: Some(20 * SECOND),
     };
     assert_eq!(full.schedule, schedule);
     let ladder = [Rung::Restart, Rung::StartUnit(unit("full-terminate.service")), Rung::Stop];
@@ -148,7 +193,7 @@ fn warnings_name_what_is_probably_not_meant() {
         warnings(&good("full.yaml")),
         [
             "29:checks.full.http.verify_tls: whoever answers is believed: the certificate is not verified",
-            "47:checks.device: nothing is done when dev-sda.device fails, mail apart: systemd has no such job for it",
+            "48:checks.device: nothing is done when dev-sda.device fails, mail apart: systemd has no such job for it",
         ]
     );
     let config = text(

@@ -2,9 +2,12 @@
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test that fails panics")]
 
+mod certificates;
 mod crowd;
 mod http;
 mod redirects;
+mod renewed;
 mod server;
+mod starttls;
 mod tcp;
 mod tls;
