@@ -12,7 +12,9 @@ use serde::{Deserialize, Serialize};
 
 use crate::unit::UnitName;
 
-pub use probe::{HostPort, HttpProbe, Pattern, Probe, Starttls, StatusSet, TcpProbe, TlsProbe};
+pub use probe::{
+    DnsProbe, HostPort, HttpProbe, Pattern, Probe, RecordKind, Starttls, StatusSet, TcpProbe, TlsProbe,
+};
 
 /// The name of a check: 1 to 64 of `A-Z a-z 0-9 . _ - @ :`. It stands in mails, metrics and file names.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]

@@ -20,6 +20,7 @@ use crate::verdict::Observation;
 
 mod certificate;
 mod connect;
+mod dns;
 mod file;
 mod http;
 mod resolve;
@@ -76,6 +77,7 @@ impl Prober {
                 Probe::Http(probe) => http::run(probe, &attempt).await,
                 Probe::Tcp(probe) => tcp::run(probe, &attempt).await,
                 Probe::Tls(probe) => Box::pin(tls::run(probe, &attempt)).await,
+                Probe::Dns(probe) => Box::pin(dns::run(probe, &attempt)).await,
                 Probe::Unit => Err(Trouble::ours("a unit's state is for systemd to tell, not for a probe")),
             }
         };

@@ -1,11 +1,13 @@
 //! The kinds of probe and their settings: one struct a kind, already validated. No I/O, no clock.
 
+mod dns;
 mod tls;
 
 use std::fmt;
 use std::ops::RangeInclusive;
 use std::sync::Arc;
 
+pub use dns::{DnsProbe, RecordKind};
 pub use tls::{Starttls, TlsProbe};
 
 /// How to tell whether a check is well.
@@ -17,6 +19,8 @@ pub enum Probe {
     Tcp(Arc<TcpProbe>),
     /// A TLS handshake, and what the certificate says.
     Tls(Arc<TlsProbe>),
+    /// A question to a DNS server.
+    Dns(Arc<DnsProbe>),
     /// The unit's own state is the check.
     Unit,
 }
@@ -29,6 +33,7 @@ impl Probe {
             Self::Http(http) => format!("http {} {}", http.method, http.url),
             Self::Tcp(tcp) => format!("tcp {}", tcp.address),
             Self::Tls(tls) => tls.describe(),
+            Self::Dns(dns) => dns.describe(),
             Self::Unit => "unit state".to_owned(),
         }
     }
@@ -36,7 +41,7 @@ impl Probe {
     /// Whether what is probed takes its time to answer, and `slower_than` has a meaning.
     #[must_use]
     pub fn has_response_time(&self) -> bool {
-        matches!(self, Self::Http(_) | Self::Tcp(_) | Self::Tls(_))
+        matches!(self, Self::Http(_) | Self::Tcp(_) | Self::Tls(_) | Self::Dns(_))
     }
 }
 

@@ -18,6 +18,7 @@ const KEYS: &[&str] = &[
     "http",
     "tcp",
     "tls",
+    "dns",
     "every",
     "timeout",
     "retry",

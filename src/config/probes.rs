@@ -3,6 +3,7 @@
 //! In: a check's table. Out: its [`Probe`]. How the settings of a kind are written is in the file of that kind; a new
 //! kind is a file here and a line in [`KINDS`].
 
+mod dns;
 mod http;
 mod tcp;
 mod tls;
@@ -26,6 +27,7 @@ const KINDS: &[(&str, Reader)] = &[
     ("http", |field, report| http::probe(field, report).map(|probe| Probe::Http(Arc::new(probe)))),
     ("tcp", |field, report| tcp::probe(field, report).map(|probe| Probe::Tcp(Arc::new(probe)))),
     ("tls", |field, report| tls::probe(field, report).map(|probe| Probe::Tls(Arc::new(probe)))),
+    ("dns", |field, report| dns::probe(field, report).map(|probe| Probe::Dns(Arc::new(probe)))),
 ];
 
 /// What a check without a probe and without a unit is told.

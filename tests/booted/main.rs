@@ -34,6 +34,7 @@ mod guard_stops;
 mod guard_units;
 
 mod certificates;
+mod names;
 mod package;
 mod ports;
 mod rights;

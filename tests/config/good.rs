@@ -2,7 +2,9 @@
 
 use std::time::Duration;
 
-use stealthcheck::check::{AfterStop, Backoff, Check, HttpProbe, Probe, Rung, Schedule, Starttls, TlsProbe};
+use stealthcheck::check::{
+    AfterStop, Backoff, Check, DnsProbe, HttpProbe, Probe, RecordKind, Rung, Schedule, Starttls, TlsProbe,
+};
 use stealthcheck::config::{Config, SmtpTls, permitted};
 use stealthcheck::unit::UnitName;
 
@@ -80,6 +82,11 @@ fn tls(check: &Check) -> &TlsProbe {
     tls
 }
 
+fn dns(check: &Check) -> &DnsProbe {
+    let Probe::Dns(dns) = &check.probe else { panic!("{:?}", check.probe) };
+    dns
+}
+
 #[test]
 fn certificates() {
     let config = text(
@@ -97,6 +104,37 @@ fn certificates() {
     assert_eq!(long.file.as_deref(), Some("/etc/ssl/cert.pem".as_ref()));
     let described = "tls lf-proxy.example.org at 127.0.0.1:9002 (SMTP, STARTTLS)";
     assert_eq!(check(&config, "long").probe.describe(), described);
+}
+
+#[test]
+fn questions_to_dns() {
+    let config = text(
+        "checks:\n  short: { dns: gru.example.org. }\n  a: { dns: { name: GRU.example.org, type: aaaa, server: '2001:db8::53', \
+         expect: '2001:DB8::0:1', only: true } }\n  mx: { dns: { name: example.org, type: MX, server: 'ns.example.org:5353', \
+         expect: ['10 MAIL.example.org.', '0 .'] } }\n  txt: { dns: { name: _dmarc.example.org, type: TXT, expect: 'v=DMARC1; \
+         p=none' } }\n  ns: { dns: { name: example.org, type: NS, server: 192.0.2.53, expect: [NS1.example.org., ns2.example.org] } }\n",
+    );
+    let described = |name: &str| check(&config, name).probe.describe();
+    let short = dns(check(&config, "short"));
+    let any = DnsProbe {
+        name: "gru.example.org".to_owned(),
+        kind: RecordKind::A,
+        server: None,
+        expect: Vec::new(),
+        only: false,
+    };
+    assert_eq!((short, described("short").as_str()), (&any, "dns A gru.example.org"));
+    let a = dns(check(&config, "a"));
+    assert_eq!(
+        (a.kind, a.expect.as_slice(), a.only),
+        (RecordKind::Aaaa, &["2001:db8::1".to_owned()][..], true)
+    );
+    assert_eq!(described("a"), "dns AAAA GRU.example.org at 2001:db8::53");
+    assert_eq!(dns(check(&config, "mx")).expect, ["10 mail.example.org", "0 ."]);
+    assert_eq!(described("mx"), "dns MX example.org at ns.example.org:5353");
+    assert_eq!(dns(check(&config, "txt")).expect, ["v=DMARC1; p=none"]);
+    assert_eq!(dns(check(&config, "ns")).expect, ["ns1.example.org", "ns2.example.org"]);
+    assert_eq!(described("ns"), "dns NS example.org at 192.0.2.53");
 }
 
 #[test]

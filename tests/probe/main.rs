@@ -4,6 +4,7 @@
 
 mod certificates;
 mod crowd;
+mod dns;
 mod http;
 mod redirects;
 mod renewed;
