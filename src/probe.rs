@@ -8,8 +8,8 @@
 //! A probe never schedules, retries, counts, logs or remembers: that is the engine's. It runs no process. It keeps no
 //! connection: what a probe opened is closed when its future ends or is dropped.
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU8, Ordering};
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use rustls::pki_types::CertificateDer;
@@ -82,7 +82,7 @@ impl Prober {
             }
         };
         match timeout_at(attempt.deadline, work).await {
-            Ok(Ok(detail)) => Observation::Passing { detail, latency: attempt.started.elapsed() },
+            Ok(Ok(detail)) => Observation::Passing { detail, latency: attempt.latency() },
             Ok(Err(trouble)) => trouble.into(),
             Err(_elapsed) => attempt.overdue().into(),
         }
@@ -110,6 +110,8 @@ struct Attempt<'a> {
     deadline: Instant,
     /// A [`Phase`]; atomic only so that the future is `Send`.
     phase: AtomicU8,
+    /// When the target had answered, where the attempt goes on after that.
+    answered: OnceLock<Instant>,
 }
 
 impl<'a> Attempt<'a> {
@@ -117,11 +119,28 @@ impl<'a> Attempt<'a> {
         const A_YEAR: Duration = Duration::from_hours(365 * 24);
         let started = Instant::now();
         let deadline = started + timeout.min(A_YEAR);
-        Self { tools, timeout, started, deadline, phase: AtomicU8::new(Phase::Connecting as u8) }
+        Self {
+            tools,
+            timeout,
+            started,
+            deadline,
+            phase: AtomicU8::new(Phase::Connecting as u8),
+            answered: OnceLock::new(),
+        }
     }
 
     fn enter(&self, phase: Phase) {
         self.phase.store(phase as u8, Ordering::Relaxed);
+    }
+
+    /// The target has answered: what is done from here on does not count as its time.
+    fn answered(&self) {
+        self.answered.get_or_init(Instant::now);
+    }
+
+    /// How long the target took.
+    fn latency(&self) -> Duration {
+        self.answered.get().map_or_else(|| self.started.elapsed(), |at| at.duration_since(self.started))
     }
 
     /// The words for the deadline that has passed.

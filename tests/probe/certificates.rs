@@ -3,7 +3,7 @@
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use jiff::{SignedDuration, Timestamp};
 use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, DnType, IsCa, KeyPair, date_time_ymd};
@@ -323,6 +323,33 @@ async fn the_server_is_left_in_good_order_also_by_who_does_not_believe_it() {
         .await;
         see_by(&ours, at(server)).await;
         assert_eq!(told.recv().await, Some(Ok(Vec::new())), "a close_notify, and no alert and no reset");
+    }
+}
+
+#[tokio::test]
+async fn a_server_that_does_not_close_costs_neither_the_pass_nor_its_time() {
+    let ours = authority("ours");
+    let Identity(leaf, key) = issued(&ours, &params(&["localhost"]));
+    let config = config(vec![leaf], &key);
+    let server = serve(move |stream| {
+        let acceptor = TlsAcceptor::from(Arc::clone(&config));
+        async move {
+            let stream = acceptor.accept(stream).await;
+            std::future::pending::<()>().await;
+            drop(stream);
+        }
+    })
+    .await;
+    let prober = Prober::trusting(vec![ours.der().clone()]);
+    let probe = Probe::Tls(Arc::new(at(server)));
+    let began = Instant::now();
+    let Observation::Passing { latency, .. } = prober.run(&probe, AMPLE).await else { panic!("no pass") };
+    assert!(began.elapsed() - latency > Duration::from_millis(400), "the goodbye counts: {latency:?}");
+    // Within less than the goodbye may take. On a busy machine the handshake alone may take longer than that.
+    let mut tries = 0;
+    while !matches!(prober.run(&probe, Duration::from_millis(450)).await, Observation::Passing { .. }) {
+        tries += 1;
+        assert!(tries < 20, "the goodbye is waited for beyond the deadline");
     }
 }
 

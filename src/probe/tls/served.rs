@@ -14,7 +14,7 @@ use rustls::server::ParsedCertificate;
 use rustls::{CertificateError, DigitallySignedStruct, Error, SignatureScheme};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::net::TcpStream;
-use tokio::time::timeout;
+use tokio::time::{Instant, timeout};
 use tokio_rustls::TlsConnector;
 
 use super::super::certificate::Certificate;
@@ -26,7 +26,7 @@ use super::authorities::Authorities;
 use super::starttls;
 use crate::check::{Starttls, TlsProbe};
 
-/// How long a server may take to close after the goodbye. Closing before what it still sends has arrived would be a
+/// How long a server may take to close after the goodbye, at most half of the time that is left. Closing before what it still sends has arrived would be a
 /// reset, which some servers log and others do not survive (see `connect`).
 const GOODBYE: Duration = Duration::from_millis(500);
 
@@ -62,7 +62,7 @@ pub(super) async fn reach(probe: &TlsProbe, attempt: &Attempt<'_>) -> Result<Tcp
         None => Ok(stream),
         Some(Starttls::Smtp) => {
             attempt.enter(Phase::Waiting);
-            starttls::smtp(stream).await
+            starttls::smtp(stream, attempt).await
         }
     }
 }
@@ -89,12 +89,17 @@ pub(super) async fn ask(
         Some(Starttls::Smtp) => b"QUIT\r\n",
         None => b"",
     };
-    part(&mut stream, quit).await;
+    attempt.answered();
+    part(&mut stream, quit, attempt).await;
     recorder.take().ok_or_else(|| Trouble::target("the server has no certificate"))
 }
 
 /// Says goodbye, and waits a moment for the other side to close as well. Nothing that goes wrong here is of interest.
-pub(super) async fn part(stream: &mut (impl AsyncRead + AsyncWrite + Unpin), word: &[u8]) {
+pub(super) async fn part(
+    stream: &mut (impl AsyncRead + AsyncWrite + Unpin),
+    word: &[u8],
+    attempt: &Attempt<'_>,
+) {
     let farewell = async {
         stream.write_all(word).await?;
         stream.shutdown().await?;
@@ -102,7 +107,8 @@ pub(super) async fn part(stream: &mut (impl AsyncRead + AsyncWrite + Unpin), wor
         while stream.read(&mut unread).await? > 0 {}
         std::io::Result::Ok(())
     };
-    let _ = timeout(GOODBYE, farewell).await;
+    let left = attempt.deadline.saturating_duration_since(Instant::now());
+    let _ = timeout(GOODBYE.min(left / 2), farewell).await;
 }
 
 /// Keeps what the server showed, and what is to be thought of it.

@@ -8,6 +8,7 @@ use std::net::IpAddr;
 use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader};
 use tokio::net::TcpStream;
 
+use super::super::Attempt;
 use super::super::trouble::{EXCERPT, Trouble};
 use super::served::part;
 use crate::text::inert_bytes;
@@ -20,7 +21,7 @@ const READY: u16 = 220;
 const OK: u16 = 250;
 
 /// Leads an SMTP session up to the handshake.
-pub(super) async fn smtp(stream: TcpStream) -> Result<TcpStream, Trouble> {
+pub(super) async fn smtp(stream: TcpStream, attempt: &Attempt<'_>) -> Result<TcpStream, Trouble> {
     // By RFC 5321, section 4.1.3, who has no name that others know gives its address.
     let own = match stream.local_addr().map(|address| address.ip().to_canonical()) {
         Ok(IpAddr::V6(ip)) => format!("[IPv6:{ip}]"),
@@ -35,7 +36,7 @@ pub(super) async fn smtp(stream: TcpStream) -> Result<TcpStream, Trouble> {
             Err(Trouble::target("the server sent more than its answer to STARTTLS before the handshake"))
         }
         Err(Failed::Said(trouble)) => {
-            part(&mut session, b"QUIT\r\n").await;
+            part(&mut session, b"QUIT\r\n", attempt).await;
             Err(trouble)
         }
         Err(Failed::Broken(trouble)) => Err(trouble),
