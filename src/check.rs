@@ -13,7 +13,10 @@ use serde::{Deserialize, Serialize};
 
 use crate::unit::UnitName;
 
-pub use probe::{CommandProbe, HostPort, HttpProbe, Pattern, Probe, RanWithin, StatusSet, TcpProbe};
+pub use probe::{
+    CommandProbe, DnsProbe, HostPort, HttpProbe, Pattern, Probe, RanWithin, RecordKind, Starttls, StatusSet,
+    TcpProbe, TlsProbe,
+};
 pub use usage::{Percent, Size, UsageLimit, UsageProbe, UsedBy};
 
 /// The name of a check: 1 to 64 of `A-Z a-z 0-9 . _ - @ :`. It stands in mails, metrics and file names.
@@ -100,6 +103,8 @@ pub struct Schedule {
     pub fail_after: u32,
     /// Consecutive successes until it passes again.
     pub pass_after: u32,
+    /// An answer that took longer than this is a failure, whatever it says.
+    pub slower_than: Option<Duration>,
 }
 
 impl Default for Schedule {
@@ -110,6 +115,7 @@ impl Default for Schedule {
             retry: Duration::from_secs(5),
             fail_after: 3,
             pass_after: 1,
+            slower_than: None,
         }
     }
 }

@@ -32,6 +32,7 @@ mod permit;
 mod probes;
 mod recover;
 mod report;
+mod slower;
 mod source;
 mod tree;
 

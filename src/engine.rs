@@ -24,6 +24,7 @@
 //! | `health` | observations become passing, failing, down |
 //! | `recovery` | which job may be asked for, when, and whether it helped |
 //! | `proof` | attempts whose effect shows only after a while |
+//! | `incurable` | the rung that is next, and failures that no job on the unit would change |
 //! | `outlook` | what comes next, for the schedule and for people |
 //! | `incident` | which notices are due |
 //! | `snapshot` | the status that people see |
@@ -40,6 +41,7 @@ mod graph;
 mod health;
 pub mod hold;
 mod incident;
+mod incurable;
 mod look;
 mod outlook;
 mod proof;

@@ -8,8 +8,8 @@
 //! A probe never schedules, retries, counts, logs or remembers: that is the engine's. It runs no process. It keeps no
 //! connection: what a probe opened is closed when its future ends or is dropped.
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU8, Ordering};
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use rustls::pki_types::CertificateDer;
@@ -20,13 +20,17 @@ use crate::verdict::Observation;
 
 mod certificate;
 mod connect;
+mod dns;
+mod file;
 pub mod host;
 mod http;
 mod resolve;
 mod secure;
 mod tcp;
+mod tls;
 mod trouble;
 
+use file::Files;
 use resolve::Resolver;
 use secure::Trust;
 use trouble::Trouble;
@@ -48,6 +52,7 @@ pub struct Prober {
 struct Tools {
     resolver: Resolver,
     trust: Trust,
+    files: Files,
 }
 
 impl Prober {
@@ -73,6 +78,8 @@ impl Prober {
             match probe {
                 Probe::Http(probe) => http::run(probe, &attempt).await,
                 Probe::Tcp(probe) => tcp::run(probe, &attempt).await,
+                Probe::Tls(probe) => Box::pin(tls::run(probe, &attempt)).await,
+                Probe::Dns(probe) => Box::pin(dns::run(probe, &attempt)).await,
                 Probe::Unit | Probe::RanWithin(_) => {
                     Err(Trouble::ours("a unit's state is for systemd to tell, not for a probe"))
                 }
@@ -83,7 +90,7 @@ impl Prober {
             }
         };
         match timeout_at(attempt.deadline, work).await {
-            Ok(Ok(detail)) => Observation::Passing { detail, latency: attempt.started.elapsed() },
+            Ok(Ok(detail)) => Observation::Passing { detail, latency: attempt.latency() },
             Ok(Err(trouble)) => trouble.into(),
             Err(_elapsed) => attempt.overdue().into(),
         }
@@ -99,6 +106,7 @@ enum Phase {
     Handshake,
     Waiting,
     Body,
+    ReadingFile,
 }
 
 /// One attempt: its tools, its deadline, and how far it has come.
@@ -110,6 +118,8 @@ struct Attempt<'a> {
     deadline: Instant,
     /// A [`Phase`]; atomic only so that the future is `Send`.
     phase: AtomicU8,
+    /// When the target had answered, where the attempt goes on after that.
+    answered: OnceLock<Instant>,
 }
 
 impl<'a> Attempt<'a> {
@@ -117,11 +127,28 @@ impl<'a> Attempt<'a> {
         const A_YEAR: Duration = Duration::from_hours(365 * 24);
         let started = Instant::now();
         let deadline = started + timeout.min(A_YEAR);
-        Self { tools, timeout, started, deadline, phase: AtomicU8::new(Phase::Connecting as u8) }
+        Self {
+            tools,
+            timeout,
+            started,
+            deadline,
+            phase: AtomicU8::new(Phase::Connecting as u8),
+            answered: OnceLock::new(),
+        }
     }
 
     fn enter(&self, phase: Phase) {
         self.phase.store(phase as u8, Ordering::Relaxed);
+    }
+
+    /// The target has answered: what is done from here on does not count as its time.
+    fn answered(&self) {
+        self.answered.get_or_init(Instant::now);
+    }
+
+    /// How long the target took.
+    fn latency(&self) -> Duration {
+        self.answered.get().map_or_else(|| self.started.elapsed(), |at| at.duration_since(self.started))
     }
 
     /// The words for the deadline that has passed.
@@ -133,6 +160,9 @@ impl<'a> Attempt<'a> {
         let phase = self.phase.load(Ordering::Relaxed);
         if phase == Phase::LookingUp as u8 {
             return Trouble::ours(format!("the resolver gave no answer within {within:?}"));
+        }
+        if phase == Phase::ReadingFile as u8 {
+            return Trouble::ours(format!("a file that the probe needs could not be read within {within:?}"));
         }
         let doing = match phase {
             p if p == Phase::Connecting as u8 => "while connecting",

@@ -26,6 +26,12 @@ pub enum Observation {
         /// One clause: `connection refused`, `500 Internal Server Error, expected 200-299`.
         reason: String,
     },
+    /// The target is not well, and no job on the check's own unit would change that: a certificate that nobody has
+    /// renewed. It counts as any failure does, but restarts nothing.
+    Incurable {
+        /// One clause.
+        reason: String,
+    },
     /// The probe could not measure; this says nothing about the target (DESIGN: rule 15).
     Unknown {
         /// One clause.
@@ -39,7 +45,20 @@ impl Observation {
     pub fn text(&self) -> &str {
         match self {
             Self::Passing { detail, .. } => detail,
-            Self::Failing { reason } | Self::Unknown { reason } => reason,
+            Self::Failing { reason } | Self::Incurable { reason } | Self::Unknown { reason } => reason,
+        }
+    }
+
+    /// The same, judged by how long it took: a pass that took longer than `slower_than` is none (in whole milliseconds,
+    /// as latencies are shown).
+    #[must_use]
+    pub fn in_time(self, slower_than: Option<Duration>) -> Self {
+        match (self, slower_than) {
+            (Self::Passing { detail, latency }, Some(limit)) if latency.as_millis() > limit.as_millis() => {
+                let (took, limit) = (precise(latency), precise(limit));
+                Self::Failing { reason: format!("took {took}, slower than {limit} ({detail})") }
+            }
+            (observation, _) => observation,
         }
     }
 
@@ -168,6 +187,17 @@ impl fmt::Display for Health {
     }
 }
 
+/// `850ms`, `3.2s`: no more is rounded away than milliseconds have.
+fn precise(duration: Duration) -> String {
+    match duration.as_millis() {
+        ms @ 0..1000 => format!("{ms}ms"),
+        ms => {
+            let seconds = format!("{}.{:03}", ms / 1000, ms % 1000);
+            format!("{}s", seconds.trim_end_matches('0').trim_end_matches('.'))
+        }
+    }
+}
+
 /// Durations as whole milliseconds.
 mod millis {
     use std::time::Duration;
@@ -180,5 +210,45 @@ mod millis {
 
     pub fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Duration, D::Error> {
         u64::deserialize(deserializer).map(Duration::from_millis)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn took(millis: u64, slower_than: Option<u64>) -> Observation {
+        let latency = Duration::from_millis(millis);
+        let detail = "200 OK".to_owned();
+        Observation::Passing { detail, latency }.in_time(slower_than.map(Duration::from_millis))
+    }
+
+    #[test]
+    fn a_pass_that_took_too_long_is_none() {
+        for (millis, slower_than, text) in [
+            (3200, 2000, "took 3.2s, slower than 2s (200 OK)"),
+            (2001, 2000, "took 2.001s, slower than 2s (200 OK)"),
+            (850, 90, "took 850ms, slower than 90ms (200 OK)"),
+            (60_000, 10_500, "took 60s, slower than 10.5s (200 OK)"),
+        ] {
+            let seen = took(millis, Some(slower_than));
+            assert!(matches!(seen, Observation::Failing { .. }), "{seen:?}");
+            assert_eq!(seen.text(), text);
+        }
+        for seen in [took(2000, Some(2000)), took(60_000, None)] {
+            assert!(matches!(seen, Observation::Passing { .. }), "{seen:?}");
+        }
+    }
+
+    #[test]
+    fn what_is_no_pass_stays_what_it_is() {
+        let reason = || "connection refused".to_owned();
+        for seen in [
+            Observation::Failing { reason: reason() },
+            Observation::Incurable { reason: reason() },
+            Observation::Unknown { reason: reason() },
+        ] {
+            assert_eq!(seen.clone().in_time(Some(Duration::ZERO)), seen);
+        }
     }
 }

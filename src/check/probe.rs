@@ -1,5 +1,8 @@
 //! The kinds of probe and their settings: one struct a kind, already validated. No I/O, no clock.
 
+mod dns;
+mod tls;
+
 use std::fmt;
 use std::ops::RangeInclusive;
 use std::sync::Arc;
@@ -7,6 +10,9 @@ use std::time::Duration;
 
 use super::usage::UsageProbe;
 use crate::time::human;
+
+pub use dns::{DnsProbe, RecordKind};
+pub use tls::{Starttls, TlsProbe};
 
 /// How to tell whether a check is well.
 #[derive(Clone, Debug, PartialEq)]
@@ -17,6 +23,10 @@ pub enum Probe {
     Tcp(Arc<TcpProbe>),
     /// A command, run by systemd.
     Command(Arc<CommandProbe>),
+    /// A TLS handshake, and what the certificate says.
+    Tls(Arc<TlsProbe>),
+    /// A question to a DNS server.
+    Dns(Arc<DnsProbe>),
     /// The unit's own state is the check.
     Unit,
     /// What the unit or the machine uses of CPU time or memory.
@@ -33,10 +43,18 @@ impl Probe {
             Self::Http(http) => format!("http {} {}", http.method, http.url),
             Self::Tcp(tcp) => format!("tcp {}", tcp.address),
             Self::Command(command) => format!("command {}", command.name()),
+            Self::Tls(tls) => tls.describe(),
+            Self::Dns(dns) => dns.describe(),
             Self::Unit => "unit state".to_owned(),
             Self::Usage(usage) => usage.describe(),
             Self::RanWithin(job) => format!("ran within {}", human(job.within)),
         }
+    }
+
+    /// Whether what is probed takes its time to answer, and `slower_than` has a meaning.
+    #[must_use]
+    pub fn has_response_time(&self) -> bool {
+        matches!(self, Self::Http(_) | Self::Tcp(_) | Self::Tls(_) | Self::Dns(_) | Self::Command(_))
     }
 
     /// Nothing is asked for it: what is known of the unit is looked at.

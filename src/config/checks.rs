@@ -9,7 +9,7 @@ use super::MailSettings;
 use super::defaults::{self, Defaults};
 use super::field::Field;
 use super::report::Report;
-use super::{mail, probes, recover};
+use super::{mail, probes, recover, slower};
 use crate::check::{Alert, Check, CheckName, Probe};
 use crate::unit::UnitName;
 
@@ -17,6 +17,8 @@ const KEYS: &[&str] = &[
     "unit",
     "http",
     "tcp",
+    "tls",
+    "dns",
     "command",
     "cpu",
     "memory",
@@ -27,6 +29,7 @@ const KEYS: &[&str] = &[
     "retry",
     "fail_after",
     "pass_after",
+    "slower_than",
     "recover",
     "limit",
     "backoff",
@@ -62,7 +65,8 @@ pub(super) fn check(
     let table = entry.table(KEYS, report)?;
     let unit = table.get("unit").and_then(|field| field.parsed(recover::UNIT, report, UnitName::new));
     let probe = probes::probe(&table, report);
-    let schedule = probes::schedule(probe.as_ref(), &table, common.defaults, report);
+    let mut schedule = probes::schedule(probe.as_ref(), &table, common.defaults, report);
+    schedule.slower_than = slower::slower_than(&table, probe.as_ref(), &schedule, report);
     if let Some(Probe::Command(_)) = probe {
         probes::command::bound_timeout(&table, schedule.timeout, report);
     }
@@ -86,15 +90,12 @@ pub(super) fn check(
     }
     let alert = alert(table.get("alert"), common, report);
     let runbook = table.get("runbook").and_then(|field| field.text("text for whoever is woken", report));
-    Some(Check {
-        name: name?,
-        unit,
-        probe: probe?,
-        schedule,
-        recovery,
-        alert,
-        runbook: runbook.map(Arc::from),
-    })
+    let runbook = runbook.map(Arc::from);
+    let check = Check { name: name?, unit, probe: probe?, schedule, recovery, alert, runbook };
+    if table.get("recover").is_none() {
+        probes::warn_of_restarts_in_vain(&check, &table.at, report);
+    }
+    Some(check)
 }
 
 fn alert(field: Option<&Field<'_>>, common: &Common<'_>, report: &mut Report) -> Alert {

@@ -101,7 +101,8 @@ pub(super) fn schedule(table: &Table<'_>, inherited: &Schedule, report: &mut Rep
     };
     let timeout = within("timeout", SHORTEST_TIMEOUT, inherited.timeout);
     let retry = within("retry", SHORTEST_INTERVAL, inherited.retry);
-    Schedule { every: every.unwrap_or(inherited.every), timeout, retry, fail_after, pass_after }
+    let every = every.unwrap_or(inherited.every);
+    Schedule { every, timeout, retry, fail_after, pass_after, slower_than: inherited.slower_than }
 }
 
 /// The duration at `key`, if it is there and sound.

@@ -41,6 +41,21 @@ const OTHER_WORDS: &[(&str, &str)] = &[
     ("matches", "body_matches"),
     ("code", "status"),
     ("expected_status", "status"),
+    ("certificate", "tls"),
+    ("cert", "tls"),
+    ("ssl", "tls"),
+    ("sni", "server_name"),
+    ("servername", "server_name"),
+    ("min_days", "valid_for"),
+    ("days", "valid_for"),
+    ("cafile", "ca_file"),
+    ("ca", "ca_file"),
+    ("resolver", "server"),
+    ("nameserver", "server"),
+    ("record", "type"),
+    ("max_latency", "slower_than"),
+    ("latency", "slower_than"),
+    ("response_time", "slower_than"),
     ("mute", "off"),
     ("reminder", "remind"),
     ("repeat", "remind"),
@@ -133,7 +148,7 @@ mod tests {
         ] {
             assert_eq!(nearest(written, KEYS), Some(meant), "{written}");
         }
-        for written in ["tls", "dns", "cpu", "memory", "command", "", "x", &"every".repeat(100)] {
+        for written in ["ping", "disk", "cpu", "memory", "command", "", "x", &"every".repeat(100)] {
             assert_eq!(nearest(written, KEYS), None, "{written}");
         }
         assert_eq!(unknown_key("tls", &["a", "b", "c"]), "unknown key; here can stand `a`, `b` and `c`");

@@ -4,13 +4,17 @@
 //! kind is a file here and a line in [`KINDS`].
 
 pub(super) mod command;
+mod dns;
 mod http;
 mod ran_within;
 mod tcp;
+mod tls;
 mod usage;
 mod words;
 
 use std::sync::Arc;
+
+pub(super) use tls::warn_of_restarts_in_vain;
 
 use super::defaults::Defaults;
 use super::field::{Field, Table};
@@ -27,6 +31,8 @@ type Reader = fn(&Field<'_>, &mut Report) -> Option<Probe>;
 const KINDS: &[(&str, Reader)] = &[
     ("http", |field, report| http::probe(field, report).map(|probe| Probe::Http(Arc::new(probe)))),
     ("tcp", |field, report| tcp::probe(field, report).map(|probe| Probe::Tcp(Arc::new(probe)))),
+    ("tls", |field, report| tls::probe(field, report).map(|probe| Probe::Tls(Arc::new(probe)))),
+    ("dns", |field, report| dns::probe(field, report).map(|probe| Probe::Dns(Arc::new(probe)))),
     ("command", |field, report| command::probe(field, report).map(|probe| Probe::Command(Arc::new(probe)))),
     ("cpu", |field, report| usage::cpu(field, report).map(|probe| Probe::Usage(Arc::new(probe)))),
     ("memory", |field, report| usage::memory(field, report).map(|probe| Probe::Usage(Arc::new(probe)))),
@@ -36,7 +42,11 @@ const KINDS: &[(&str, Reader)] = &[
 /// What a check without a probe and without a unit is told.
 pub(super) fn nothing_to_check() -> String {
     let kinds: Vec<String> = KINDS.iter().map(|(key, _)| format!("`{key}`")).collect();
-    format!("nothing to check: a check has a `unit`, or a probe ({}), or both", kinds.join(", "))
+    let kinds = match kinds.split_last() {
+        Some((last, others)) if !others.is_empty() => format!("{} or {last}", others.join(", ")),
+        _ => kinds.concat(),
+    };
+    format!("nothing to check: a check has a `unit`, or a probe ({kinds}), or both")
 }
 
 /// The probe of a check; `None` where it has none that could be used, which is in the report.

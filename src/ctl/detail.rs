@@ -208,7 +208,7 @@ impl Page<'_> {
         for (span, times, seen) in rows {
             let health = match seen.observation {
                 Observation::Passing { .. } => Health::Passing,
-                Observation::Failing { .. } => Health::Down,
+                Observation::Failing { .. } | Observation::Incurable { .. } => Health::Down,
                 Observation::Unknown { .. } => Health::Starting,
             };
             let (sign, with, _) = mark(&health, self.style.unicode);

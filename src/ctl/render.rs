@@ -66,7 +66,7 @@ pub(super) fn observed(observation: &Observation) -> String {
             ms @ 1..1000 => format!("{} in {ms}ms", inert(detail)),
             ms => format!("{} in {}.{}s", inert(detail), ms / 1000, ms % 1000 / 100),
         },
-        Observation::Failing { reason } => inert(reason),
+        Observation::Failing { reason } | Observation::Incurable { reason } => inert(reason),
         Observation::Unknown { reason } => format!("could not measure: {}", inert(reason)),
     }
 }

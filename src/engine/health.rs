@@ -35,6 +35,7 @@ impl Engine {
         let Some(state) = self.checks.get_mut(name) else { return };
         let Some(current) = state.running.filter(|current| current.id == run) else { return };
         state.running = None;
+        let observation = observation.in_time(state.check.schedule.slower_than);
         if state.paused() {
             state.record(now, observation);
             self.wake(now, name);
@@ -73,7 +74,14 @@ impl Engine {
         }
         match observation {
             Observation::Passing { .. } => self.pass(now, name, out),
-            Observation::Failing { reason } => self.fail(now, name, reason, out),
+            Observation::Failing { reason } => {
+                self.fail(now, name, reason, out);
+                self.set_incurable(name, false);
+            }
+            Observation::Incurable { reason } => {
+                self.fail(now, name, reason, out);
+                self.set_incurable(name, true);
+            }
             Observation::Unknown { .. } => self.plan_next(now, name),
         }
         self.settle(now, name, out);

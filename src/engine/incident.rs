@@ -38,6 +38,8 @@ pub(super) struct Incident {
     pub cause: String,
     /// systemd restarts the unit again and again: another restart is no remedy.
     pub crash_loop: bool,
+    /// What was seen last is nothing that a job on the check's own unit would change.
+    pub incurable: bool,
     /// InvocationID of the run that failed.
     pub failed_invocation: String,
     /// The first and the latest.
@@ -72,6 +74,7 @@ impl Incident {
             opened: now.mono,
             cause,
             crash_loop: false,
+            incurable: false,
             failed_invocation,
             attempts: Vec::new(),
             attempts_total: 0,

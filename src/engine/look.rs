@@ -116,7 +116,9 @@ impl Engine {
         match observation {
             _ if !counts => self.plan_next(now, name),
             Observation::Passing { .. } => self.pass(now, name, out),
-            Observation::Failing { reason } => self.fail(now, name, reason, out),
+            Observation::Failing { reason } | Observation::Incurable { reason } => {
+                self.fail(now, name, reason, out);
+            }
             Observation::Unknown { .. } => self.plan_next(now, name),
         }
     }

@@ -2,11 +2,11 @@
 //!
 //! Questions only; what is decided is decided in `recovery`.
 
-use super::human_until;
 use super::incident::Hold;
-use super::recovery::{come_up_by, current_rung, overdue};
+use super::recovery::{come_up_by, overdue};
 use super::state::CheckState;
 use super::watch::{Condition, UnitWatch};
+use super::{human_until, incurable};
 use crate::time::{Mono, Now};
 
 /// The opening notice should wait: a first attempt is about to be asked for, or its job runs.
@@ -64,7 +64,7 @@ pub(super) fn next_clause(now: Now, state: &CheckState, watch: Option<&UnitWatch
     if state.usage.too_soon() && watch.condition.down().is_none() {
         return NOT_KNOWN_YET.to_owned();
     }
-    let rung = current_rung(&state.check, state.climbed).map_or_else(String::new, |rung| rung.describe());
+    let rung = incurable::rung(state, watch).map_or_else(String::new, |rung| rung.describe());
     format!("{rung} in {} (attempt {})", in_(watch.next_attempt), incident.attempts_total.saturating_add(1))
 }
 

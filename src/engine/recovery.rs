@@ -9,8 +9,8 @@ use super::event::{Action, AttemptId, What};
 use super::incident::Hold;
 use super::state::{Base, CheckState};
 use super::watch::{Condition, InFlight, UnitWatch};
-use super::{Engine, changed};
-use crate::check::{Check, CheckName, Rung};
+use super::{Engine, changed, incurable};
+use crate::check::{CheckName, Rung};
 use crate::notice::{Attempt, Proof};
 use crate::time::{Mono, Now, human};
 use crate::unit::{ActiveState, JobResult, ManagerState, UnitName, UnitState};
@@ -301,8 +301,11 @@ fn permitted(
     {
         return Err(Hold::Not(format!("the limit of {limit} attempts is reached")));
     }
-    let Some(rung) = current_rung(&state.check, state.climbed) else {
+    if state.check.recovery.ladder.is_empty() {
         return not("no recovery is configured");
+    }
+    let Some(rung) = incurable::rung(state, watch) else {
+        return not(incurable::WHY);
     };
     // One reason for all the states that such a unit goes through: each change of it is told.
     if state.incident.as_ref().is_some_and(|incident| incident.crash_loop)
@@ -346,12 +349,6 @@ pub(super) fn may_have_hit_its_start_limit(state: &UnitState, attempts: u32) -> 
 /// See [`JOB_OVERDUE`]. The start of a job lasts as long as the job.
 pub(super) fn overdue(watch: Option<&UnitWatch>) -> Duration {
     watch.and_then(|watch| watch.job).map_or(JOB_OVERDUE, |runtime_max| runtime_max.max(JOB_OVERDUE))
-}
-
-pub(super) fn current_rung(check: &Check, climbed: u32) -> Option<Rung> {
-    let ladder = &check.recovery.ladder;
-    let index = usize::try_from(climbed).unwrap_or(usize::MAX).min(ladder.len().checked_sub(1)?);
-    ladder.get(index).cloned()
 }
 
 /// What a job that is done lacks to have worked at all; `None`: the checks will tell.

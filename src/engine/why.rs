@@ -4,10 +4,9 @@ use std::time::Duration;
 
 use super::incident::{Hold, Incident, silent};
 use super::outlook;
-use super::recovery::current_rung;
 use super::state::{Aside, Base, CheckState};
 use super::watch::UnitWatch;
-use super::{Engine, human_until};
+use super::{Engine, human_until, incurable};
 use crate::check::{CheckName, Rung};
 use crate::status::{Explanation, Reason, Topic};
 use crate::time::{Mono, Now, human};
@@ -70,7 +69,9 @@ fn seen(now: Now, state: &CheckState) -> String {
     let times = if last.count > 1 { format!(", {} times in a row", last.count) } else { String::new() };
     match &last.observation {
         Observation::Passing { detail, .. } => format!("it passed {ago} ago{times}: {detail}"),
-        Observation::Failing { reason } => format!("it failed {ago} ago{times}: {reason}"),
+        Observation::Failing { reason } | Observation::Incurable { reason } => {
+            format!("it failed {ago} ago{times}: {reason}")
+        }
         Observation::Unknown { reason } => format!("it could not be measured {ago} ago{times}: {reason}"),
     }
 }
@@ -170,7 +171,7 @@ fn recovery(now: Now, state: &CheckState, watch: Option<&UnitWatch>, incident: &
 }
 
 fn would_be_done(state: &CheckState) -> String {
-    match current_rung(&state.check, state.climbed) {
+    match incurable::climbed_to(state).cloned() {
         None if state.check.unit.is_none() => {
             "nothing would be done if it went down: it has no unit".to_owned()
         }

@@ -94,7 +94,7 @@ fn of_checks(report: &Report, out: &mut Metrics) {
     let success = checks.iter().filter_map(|check| {
         let success = seen(check, |observation| match observation {
             Observation::Passing { .. } => Some(1.0),
-            Observation::Failing { .. } => Some(0.0),
+            Observation::Failing { .. } | Observation::Incurable { .. } => Some(0.0),
             Observation::Unknown { .. } => None,
         });
         Some((of(check), success?))

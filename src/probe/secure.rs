@@ -18,7 +18,7 @@ use tokio::sync::OnceCell;
 use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
 
-use super::certificate::Names;
+use super::certificate::{Certificate, moment};
 use super::trouble::{EXCERPT, Trouble, find};
 use super::{Attempt, Phase};
 use crate::text::inert;
@@ -30,6 +30,7 @@ const NAMES: usize = 5;
 #[derive(Debug, Default)]
 pub(super) struct Trust {
     besides: Vec<CertificateDer<'static>>,
+    verifier: OnceCell<Arc<WebPkiServerVerifier>>,
     verifying: OnceCell<Arc<ClientConfig>>,
     unverifying: OnceCell<Arc<ClientConfig>>,
 }
@@ -42,7 +43,11 @@ impl Trust {
 
     async fn config(&self, verify: bool) -> Result<Arc<ClientConfig>, Trouble> {
         let config = if verify {
-            self.verifying.get_or_try_init(|| self.verifying()).await?
+            self.verifying
+                .get_or_try_init(async || {
+                    client_config(Arc::new(Explaining { inner: self.verifier().await? }))
+                })
+                .await?
         } else {
             self.unverifying
                 .get_or_try_init(async || {
@@ -53,8 +58,13 @@ impl Trust {
         Ok(Arc::clone(config))
     }
 
+    /// What verifies certificates by the machine's authorities.
+    pub(super) async fn verifier(&self) -> Result<Arc<WebPkiServerVerifier>, Trouble> {
+        self.verifier.get_or_try_init(|| self.load()).await.map(Arc::clone)
+    }
+
     /// Reads the machine's authorities, off the loop: some hundred files of PEM take milliseconds.
-    async fn verifying(&self) -> Result<Arc<ClientConfig>, Trouble> {
+    async fn load(&self) -> Result<Arc<WebPkiServerVerifier>, Trouble> {
         let besides = self.besides.clone();
         let load = move || {
             let native = rustls_native_certs::load_native_certs();
@@ -70,10 +80,7 @@ impl Trust {
                     why.unwrap_or_default()
                 )));
             }
-            let inner = WebPkiServerVerifier::builder_with_provider(roots.into(), provider())
-                .build()
-                .map_err(|error| Trouble::ours(format!("no certificate can be verified: {error}")))?;
-            client_config(Arc::new(Explaining { inner }))
+            verifier(roots)
         };
         tokio::task::spawn_blocking(load)
             .await
@@ -81,11 +88,19 @@ impl Trust {
     }
 }
 
+/// What verifies certificates by these authorities.
+pub(super) fn verifier(roots: RootCertStore) -> Result<Arc<WebPkiServerVerifier>, Trouble> {
+    WebPkiServerVerifier::builder_with_provider(roots.into(), provider())
+        .build()
+        .map_err(|error| Trouble::ours(format!("no certificate can be verified: {error}")))
+}
+
 fn provider() -> Arc<CryptoProvider> {
     Arc::new(ring::default_provider())
 }
 
-fn client_config(verifier: Arc<dyn ServerCertVerifier>) -> Result<Arc<ClientConfig>, Trouble> {
+/// A configuration that leaves the judgement of certificates to `verifier`.
+pub(super) fn client_config(verifier: Arc<dyn ServerCertVerifier>) -> Result<Arc<ClientConfig>, Trouble> {
     let mut config = ClientConfig::builder_with_provider(provider())
         .with_safe_default_protocol_versions()
         .map_err(|error| Trouble::ours(format!("TLS cannot be set up: {error}")))?
@@ -105,16 +120,24 @@ pub(super) async fn handshake(
     attempt: &Attempt<'_>,
 ) -> Result<TlsStream<TcpStream>, Trouble> {
     attempt.enter(Phase::Handshake);
-    let name = ServerName::try_from(host.to_owned())
-        .map_err(|_| Trouble::ours(format!("no certificate can be for `{}`", inert(host, EXCERPT))))?;
     let connector = TlsConnector::from(attempt.tools.trust.config(verify).await?);
     let alpn = alpn.iter().map(|protocol| protocol.to_vec()).collect();
-    connector.with_alpn(alpn).connect(name, stream).await.map_err(|error| {
-        match find::<rustls::Error>(&error) {
-            Some(error) => explain(error),
-            None => Trouble::from_io(&error).after("TLS handshake failed"),
-        }
-    })
+    let connecting = connector.with_alpn(alpn).connect(server_name(host)?, stream);
+    connecting.await.map_err(|error| failed(&error))
+}
+
+/// The name that a server must prove, as TLS wants it.
+pub(super) fn server_name(host: &str) -> Result<ServerName<'static>, Trouble> {
+    ServerName::try_from(host.to_owned())
+        .map_err(|_| Trouble::ours(format!("no certificate can be for `{}`", inert(host, EXCERPT))))
+}
+
+/// Why there was no handshake.
+pub(super) fn failed(error: &std::io::Error) -> Trouble {
+    match find::<rustls::Error>(error) {
+        Some(error) => explain(error),
+        None => Trouble::from_io(error).after("TLS handshake failed"),
+    }
 }
 
 /// What a TLS error says to a person.
@@ -135,17 +158,18 @@ pub(super) fn explain(error: &rustls::Error) -> Trouble {
     Trouble::target(inert(&text, 2 * EXCERPT))
 }
 
-fn certificate(error: &CertificateError) -> String {
+/// What is wrong with a certificate, as a clause.
+pub(super) fn certificate(error: &CertificateError) -> String {
     use CertificateError as C;
     match error {
-        C::ExpiredContext { not_after, .. } => format!("the certificate expired on {}", day(*not_after)),
+        C::ExpiredContext { not_after, .. } => format!("the certificate expired on {}", moment(*not_after)),
         C::Expired => "the certificate is expired".to_owned(),
         C::NotValidYetContext { not_before, .. } => {
-            format!("the certificate is not valid before {}", day(*not_before))
+            format!("the certificate is not valid before {}", moment(*not_before))
         }
         C::NotValidYet => "the certificate is not valid yet".to_owned(),
-        C::NotValidForNameContext { expected, presented } => {
-            format!("the certificate is not for {}, but for {}", expected.to_str(), listed(presented))
+        C::NotValidForNameContext { expected, presented: names } => {
+            format!("the certificate is not for {}, but for {}", expected.to_str(), presented(names))
         }
         C::NotValidForName => "the certificate is for another name".to_owned(),
         C::UnknownIssuer => "the certificate's issuer is not trusted by this machine".to_owned(),
@@ -160,25 +184,22 @@ fn certificate(error: &CertificateError) -> String {
     }
 }
 
-/// The day of a certificate's date, in UTC.
-fn day(at: UnixTime) -> String {
-    match i64::try_from(at.as_secs()).map(jiff::Timestamp::from_second) {
-        Ok(Ok(at)) => at.strftime("%Y-%m-%d %H:%M UTC").to_string(),
-        _ => "a day that no calendar has".to_owned(),
-    }
-}
-
 /// The names of a certificate as rustls gives them: `DnsName("gru")`, `IpAddress(127.0.0.1)`.
-fn listed(names: &[String]) -> String {
+fn presented(names: &[String]) -> String {
     let bare = |name: &String| {
         let inner = name.split_once('(').and_then(|(_, rest)| rest.strip_suffix(')')).unwrap_or(name);
         inner.trim_matches('"').to_owned()
     };
-    let mut list: Vec<String> = names.iter().take(NAMES).map(bare).collect();
-    if names.len() > NAMES {
-        list.push(format!("{} more", names.len() - NAMES));
+    listed(&names.iter().map(bare).collect::<Vec<_>>())
+}
+
+/// Some of the names that a certificate is for.
+pub(super) fn listed(names: &[String]) -> String {
+    match names {
+        [] => "no name at all".to_owned(),
+        _ if names.len() > NAMES => format!("{}, {} more", names[..NAMES].join(", "), names.len() - NAMES),
+        names => names.join(", "),
     }
-    if list.is_empty() { "no name at all".to_owned() } else { list.join(", ") }
 }
 
 /// Verifies as rustls does, and tells more of why it refused a certificate.
@@ -203,13 +224,13 @@ impl Explaining {
     /// Whether the refusal comes from who issued the certificate, and then who that was. A certificate that openssl
     /// made in one step is marked as an authority, which rustls refuses for a server under a name of its own.
     fn issuer(error: &rustls::Error, end_entity: &CertificateDer<'_>) -> Option<Untrusted> {
-        let names = Names::read(end_entity)?;
+        let claims = Certificate::read(end_entity)?;
         match error {
             rustls::Error::InvalidCertificate(
                 CertificateError::UnknownIssuer | CertificateError::Other(_),
-            ) if names.self_issued() => Some(Untrusted("self-signed".to_owned())),
+            ) if claims.self_issued() => Some(Untrusted("self-signed".to_owned())),
             rustls::Error::InvalidCertificate(CertificateError::UnknownIssuer) => {
-                names.issuer_name(EXCERPT / 2).map(|issuer| {
+                claims.issuer_name(EXCERPT / 2).map(|issuer| {
                     Untrusted(format!("issued by \"{issuer}\", which this machine does not trust"))
                 })
             }

@@ -45,8 +45,8 @@ async fn expect(stream: &mut TcpStream, expected: &str) -> Result<String, Troubl
                     Ok(())
                 }
                 Err(error) => match Trouble::from_io(&error) {
-                    Trouble::Ours(reason) => return Err(Trouble::Ours(reason)),
                     Trouble::Target(reason) => Err(format!("before: {reason}")),
+                    ours => return Err(ours),
                 },
             }
         };

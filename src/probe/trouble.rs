@@ -18,6 +18,8 @@ pub(super) const EXCERPT: usize = 200;
 pub(super) enum Trouble {
     /// The target is not well.
     Target(String),
+    /// The target is not well, and no job on its unit would change that.
+    Incurable(String),
     /// We could not measure; this says nothing about the target.
     Ours(String),
 }
@@ -33,7 +35,7 @@ impl Trouble {
 
     pub(super) fn reason(&self) -> &str {
         match self {
-            Self::Target(reason) | Self::Ours(reason) => reason,
+            Self::Target(reason) | Self::Incurable(reason) | Self::Ours(reason) => reason,
         }
     }
 
@@ -41,6 +43,7 @@ impl Trouble {
     pub(super) fn after(self, clause: &str) -> Self {
         match self {
             Self::Target(reason) => Self::Target(format!("{clause}: {reason}")),
+            Self::Incurable(reason) => Self::Incurable(format!("{clause}: {reason}")),
             Self::Ours(reason) => Self::Ours(format!("{clause}: {reason}")),
         }
     }
@@ -81,6 +84,7 @@ impl From<Trouble> for Observation {
     fn from(trouble: Trouble) -> Self {
         match trouble {
             Trouble::Target(reason) => Self::Failing { reason },
+            Trouble::Incurable(reason) => Self::Incurable { reason },
             Trouble::Ours(reason) => Self::Unknown { reason },
         }
     }

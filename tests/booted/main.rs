@@ -43,9 +43,11 @@ mod guard_units;
 #[path = "guard_usage.rs"]
 mod guard_usage;
 
+mod certificates;
 mod config_backup;
 mod iobio;
 mod mutual;
+mod names;
 mod package;
 mod pe;
 mod ports;

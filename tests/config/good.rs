@@ -3,8 +3,8 @@
 use std::time::Duration;
 
 use stealthcheck::check::{
-    AfterStop, Backoff, Check, HttpProbe, Percent, Probe, RanWithin, Rung, Schedule, UsageLimit, UsageProbe,
-    UsedBy,
+    AfterStop, Backoff, Check, DnsProbe, HttpProbe, Percent, Probe, RanWithin, RecordKind, Rung, Schedule,
+    Starttls, TlsProbe, UsageLimit, UsageProbe, UsedBy,
 };
 use stealthcheck::config::{Config, SmtpTls, permitted};
 use stealthcheck::unit::UnitName;
@@ -79,6 +79,87 @@ fn short_forms_and_probe_defaults() {
     assert_eq!(check(&config, "b").probe.describe(), "tcp [::1]:22");
 }
 
+fn tls(check: &Check) -> &TlsProbe {
+    let Probe::Tls(tls) = &check.probe else { panic!("{:?}", check.probe) };
+    tls
+}
+
+fn dns(check: &Check) -> &DnsProbe {
+    let Probe::Dns(dns) = &check.probe else { panic!("{:?}", check.probe) };
+    dns
+}
+
+#[test]
+fn certificates() {
+    let config = text(
+        "checks:\n  short: { tls: 'gru.example.org:443' }\n  long:\n    tls: { address: '127.0.0.1:9002', server_name: \
+         lf-proxy.example.org, valid_for: 30d, ca_file: /etc/ssl/ca.pem, starttls: smtp, file: /etc/ssl/cert.pem }\n",
+    );
+    let short = tls(check(&config, "short"));
+    assert_eq!((short.server_name.as_str(), short.valid_for), ("gru.example.org", 14 * 24 * 60 * MINUTE));
+    assert_eq!((&short.ca_file, short.starttls, &short.file), (&None, None, &None));
+    assert_eq!(check(&config, "short").probe.describe(), "tls gru.example.org:443");
+    let long = tls(check(&config, "long"));
+    assert_eq!((long.server_name.as_str(), long.valid_for), ("lf-proxy.example.org", 30 * 24 * 60 * MINUTE));
+    assert_eq!((long.starttls, long.address.port), (Some(Starttls::Smtp), 9002));
+    assert_eq!(long.ca_file.as_deref(), Some("/etc/ssl/ca.pem".as_ref()));
+    assert_eq!(long.file.as_deref(), Some("/etc/ssl/cert.pem".as_ref()));
+    let described = "tls lf-proxy.example.org at 127.0.0.1:9002 (SMTP, STARTTLS)";
+    assert_eq!(check(&config, "long").probe.describe(), described);
+}
+
+#[test]
+fn questions_to_dns() {
+    let config = text(
+        "checks:\n  short: { dns: gru.example.org. }\n  a: { dns: { name: GRU.example.org, type: aaaa, server: '2001:db8::53', \
+         expect: '2001:DB8::0:1', only: true } }\n  mx: { dns: { name: example.org, type: MX, server: 'ns.example.org:5353', \
+         expect: ['10 MAIL.example.org.', '0 .'] } }\n  txt: { dns: { name: _dmarc.example.org, type: TXT, expect: 'v=DMARC1; \
+         p=none' } }\n  ns: { dns: { name: example.org, type: NS, server: 192.0.2.53, expect: [NS1.example.org., ns2.example.org] } }\n",
+    );
+    let described = |name: &str| check(&config, name).probe.describe();
+    let short = dns(check(&config, "short"));
+    let any = DnsProbe {
+        name: "gru.example.org".to_owned(),
+        kind: RecordKind::A,
+        server: None,
+        expect: Vec::new(),
+        only: false,
+    };
+    assert_eq!((short, described("short").as_str()), (&any, "dns A gru.example.org"));
+    let a = dns(check(&config, "a"));
+    assert_eq!(
+        (a.kind, a.expect.as_slice(), a.only),
+        (RecordKind::Aaaa, &["2001:db8::1".to_owned()][..], true)
+    );
+    assert_eq!(described("a"), "dns AAAA GRU.example.org at 2001:db8::53");
+    assert_eq!(dns(check(&config, "mx")).expect, ["10 mail.example.org", "0 ."]);
+    assert_eq!(described("mx"), "dns MX example.org at ns.example.org:5353");
+    assert_eq!(dns(check(&config, "txt")).expect, ["v=DMARC1; p=none"]);
+    assert_eq!(dns(check(&config, "ns")).expect, ["ns1.example.org", "ns2.example.org"]);
+    assert_eq!(described("ns"), "dns NS example.org at 192.0.2.53");
+}
+
+#[test]
+fn a_restart_for_a_certificate_that_nobody_has_renewed_is_warned_of() {
+    let warned = |more: &str, recover: &str| {
+        let yaml = "mail: { from: a@example.org, to: b@example.org, smtp: { host: 127.0.0.1, tls: none } }\nchecks:\n  a:\n    \
+                    unit: a.service\n    tls: { address: 'a:1'MORE }\nRECOVER";
+        warnings(&text(&yaml.replace("MORE", more).replace("RECOVER", recover)))
+    };
+    let expected = "3:checks.a: a.service is restarted also for a certificate that nobody has renewed; with `file` only for \
+                    one that has been, or say what to `recover`";
+    assert_eq!(warned("", ""), [expected]);
+    for (more, recover) in [
+        (", file: /a.pem", ""),
+        (", valid_for: 0", ""),
+        ("", "    recover: restart\n"),
+        ("", "    recover: none\n"),
+        ("", "    recover: { start: renew.service }\n"),
+    ] {
+        assert_eq!(warned(more, recover), Vec::<String>::new(), "{more} {recover}");
+    }
+}
+
 #[test]
 fn a_command_is_words_or_one_text_that_a_shell_would_split_into_them() {
     let config = text(
@@ -112,8 +193,14 @@ fn every_key_arrives() {
     assert_eq!(probe.body_contains.as_deref(), Some("fibridge"));
     assert!(probe.body_matches.as_ref().unwrap().0.is_match("GOOD 12"));
     assert!(probe.follow_redirects && !probe.verify_tls);
-    let schedule =
-        Schedule { every: 720 * MINUTE, timeout: 30 * SECOND, retry: MINUTE, fail_after: 1, pass_after: 3 };
+    let schedule = Schedule {
+        every: 720 * MINUTE,
+        timeout: 30 * SECOND,
+        retry: MINUTE,
+        fail_after: 1,
+        pass_after: 3,
+        slower_than: Some(20 * SECOND),
+    };
     assert_eq!(full.schedule, schedule);
     let ladder = [Rung::Restart, Rung::StartUnit(unit("full-terminate.service")), Rung::Stop];
     assert_eq!(full.recovery.ladder, ladder);
@@ -139,8 +226,14 @@ fn every_key_arrives() {
 fn defaults_are_inherited_and_give_way_to_a_short_interval() {
     let config = good("full.yaml");
     let inherits = check(&config, "inherits");
-    let schedule =
-        Schedule { every: MINUTE, timeout: 10 * SECOND, retry: 15 * SECOND, fail_after: 2, pass_after: 2 };
+    let schedule = Schedule {
+        every: MINUTE,
+        timeout: 10 * SECOND,
+        retry: 15 * SECOND,
+        fail_after: 2,
+        pass_after: 2,
+        slower_than: None,
+    };
     assert_eq!(inherits.schedule, schedule);
     assert_eq!(inherits.recovery.ladder, [Rung::Reload, Rung::Restart]);
     assert_eq!((inherits.recovery.grace, inherits.recovery.after_stop), (90 * SECOND, AfterStop::Never));
@@ -167,6 +260,8 @@ fn warnings_name_what_is_probably_not_meant() {
         [
             "31:checks.full.http.verify_tls: whoever answers is believed: the certificate is not verified",
             "49:checks.device: nothing is done when dev-sda.device fails, mail apart: systemd has no such job for it",
+            "29:checks.full.http.verify_tls: whoever answers is believed: the certificate is not verified",
+            "48:checks.device: nothing is done when dev-sda.device fails, mail apart: systemd has no such job for it",
         ]
     );
     let config = text(

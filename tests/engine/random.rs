@@ -216,6 +216,7 @@ fn nonsense() -> impl Strategy<Value = Event> {
     let observation = prop_oneof![
         Just(Observation::Passing { detail: "ok".into(), latency: Duration::MAX }),
         Just(Observation::Failing { reason: String::new() }),
+        Just(Observation::Incurable { reason: String::new() }),
         Just(Observation::Unknown { reason: "?".into() }),
     ];
     let id = (name.clone(), any::<u32>())

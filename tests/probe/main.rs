@@ -2,9 +2,13 @@
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test that fails panics")]
 
+mod certificates;
 mod crowd;
+mod dns;
 mod http;
 mod redirects;
+mod renewed;
 mod server;
+mod starttls;
 mod tcp;
 mod tls;

@@ -157,3 +157,9 @@ pub fn unknown(seen: &Observation, reason: &str) {
     assert!(matches!(seen, Observation::Unknown { .. }), "{seen:?}");
     assert_eq!(seen.text(), reason);
 }
+
+#[track_caller]
+pub fn incurable(seen: &Observation, reason: &str) {
+    assert!(matches!(seen, Observation::Incurable { .. }), "{seen:?}");
+    assert_eq!(seen.text(), reason);
+}

@@ -15,27 +15,27 @@ use tokio_rustls::TlsAcceptor;
 use super::server::*;
 
 /// A certificate and its key.
-struct Identity(CertificateDer<'static>, KeyPair);
+pub struct Identity(pub CertificateDer<'static>, pub KeyPair);
 
-fn authority(name: &str) -> CertifiedIssuer<'static, KeyPair> {
+pub fn authority(name: &str) -> CertifiedIssuer<'static, KeyPair> {
     let mut params = CertificateParams::default();
     params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
     params.distinguished_name.push(DnType::CommonName, name);
     CertifiedIssuer::self_signed(params, KeyPair::generate().unwrap()).unwrap()
 }
 
-fn params(names: &[&str]) -> CertificateParams {
+pub fn params(names: &[&str]) -> CertificateParams {
     let names: Vec<String> = names.iter().map(|name| (*name).to_owned()).collect();
     CertificateParams::new(names).unwrap()
 }
 
-fn issued(by: &CertifiedIssuer<'static, KeyPair>, params: &CertificateParams) -> Identity {
+pub fn issued(by: &CertifiedIssuer<'static, KeyPair>, params: &CertificateParams) -> Identity {
     let key = KeyPair::generate().unwrap();
     let certificate = params.signed_by(&key, by).unwrap();
     Identity(certificate.der().clone(), key)
 }
 
-fn self_signed(params: &CertificateParams) -> Identity {
+pub fn self_signed(params: &CertificateParams) -> Identity {
     let key = KeyPair::generate().unwrap();
     Identity(params.self_signed(&key).unwrap().der().clone(), key)
 }
