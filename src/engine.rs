@@ -16,12 +16,17 @@
 //! | `look` | what a reading of a unit means for its checks |
 //! | `crash_loop` | systemd restarting a unit again and again |
 //! | `health` | observations become passing, failing, down |
+//! | `unmeasured` | checks that cannot be measured |
+//! | `storm` | what is remembered while many fail together |
+//! | `brake` | when that is the machine, and what is not done then |
+//! | `storm_told` | the mails about it |
 //! | `recovery` | which job may be asked for, when, and whether it helped |
 //! | `outlook` | what comes next, for the schedule and for people |
 //! | `incident` | which notices are due |
 //! | `snapshot` | the status that people see |
 //! | `saved` | what survives a restart of the daemon |
 
+mod brake;
 mod configured;
 mod crash_loop;
 mod event;
@@ -34,7 +39,10 @@ pub mod saved;
 mod schedule;
 mod snapshot;
 mod state;
+mod storm;
+mod storm_told;
 mod turn;
+mod unmeasured;
 mod watch;
 
 use std::collections::BTreeMap;
@@ -43,10 +51,11 @@ use std::time::Duration;
 pub use event::{Action, AttemptId, Change, Command, Event, RunId, What};
 use schedule::Wakeups;
 use state::{Base, CheckState};
+use storm::Brake;
 use watch::UnitWatch;
 
 use crate::check::CheckName;
-use crate::notice::{Notice, NoticeId};
+use crate::notice::{HostNotice, Notice, NoticeId};
 use crate::time::{Mono, Now};
 use crate::unit::{LoadState, ManagerState, UnitName, UnitState};
 use crate::verdict::Health;
@@ -58,8 +67,11 @@ pub struct Engine {
     units: BTreeMap<UnitName, UnitWatch>,
     manager: ManagerState,
     wakeups: Wakeups,
+    brake: Brake,
     /// Notices that are not known to be in the spool yet.
     pending: BTreeMap<NoticeId, Notice>,
+    /// The same of notices about the machine.
+    pending_host: BTreeMap<NoticeId, HostNotice>,
     next_run: u64,
     next_attempt: u64,
 }
@@ -88,22 +100,24 @@ impl Engine {
             Event::Configured(checks) => self.configured(now, checks, &mut out),
             Event::NoticeSpooled(id) => {
                 self.pending.remove(&id);
+                self.pending_host.remove(&id);
             }
             Event::NoticeDelivered(id) => self.notice_delivered(&id),
         }
         self.run_due(now, &mut out);
+        self.review_brake(now, &mut out);
         out
     }
 
     /// When [`Event::Tick`] should come at the latest; `None`: nothing is ever due.
     #[must_use]
     pub fn next_wakeup(&self) -> Option<Mono> {
-        self.wakeups.earliest()
+        [self.wakeups.earliest(), self.brake.due].into_iter().flatten().min()
     }
 
     /// The notices that are not known to be in the spool: to be asked for again after a restart.
-    pub fn pending_notices(&self) -> impl Iterator<Item = &Notice> {
-        self.pending.values()
+    pub fn pending_notices(&self) -> impl Iterator<Item = &NoticeId> {
+        self.pending.keys().chain(self.pending_host.keys())
     }
 
     /// The units that any check speaks for.
@@ -116,6 +130,12 @@ impl Engine {
     pub fn summary(&self) -> (usize, Vec<&CheckName>) {
         let down = self.checks.iter().filter(|(_, state)| state.shown == Health::Down);
         (self.checks.len(), down.map(|(name, _)| name).collect())
+    }
+
+    /// How many checks cannot be measured.
+    #[must_use]
+    pub fn unknown(&self) -> usize {
+        self.checks.values().filter(|state| state.shown == Health::Unknown).count()
     }
 
     fn manager_changed(&mut self, now: Now, manager: ManagerState, out: &mut Vec<Action>) {
@@ -144,6 +164,7 @@ impl Engine {
             Command::Resume(_) => {
                 state.pause = None;
                 state.failures = 0;
+                state.forget_unmeasured();
                 state.next_probe = now.mono;
             }
         }
@@ -152,6 +173,7 @@ impl Engine {
 
     fn notice_delivered(&mut self, id: &NoticeId) {
         self.pending.remove(id);
+        self.pending_host.remove(id);
         let open = self.checks.values_mut().filter_map(|state| state.incident.as_mut());
         for incident in open {
             if incident.id == id.incident {

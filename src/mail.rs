@@ -18,6 +18,7 @@ pub mod evidence;
 mod queue;
 mod shared;
 pub mod spool;
+mod storm;
 mod tasks;
 pub mod text;
 
@@ -32,7 +33,7 @@ use tokio::task::JoinHandle;
 
 use crate::check::Backoff;
 use crate::config::MailSettings;
-use crate::notice::{Notice, NoticeId};
+use crate::notice::{HostNotice, Notice, NoticeId};
 use crate::status::MailStatus;
 use compose::Place;
 use deliver::{Courier, Patience};
@@ -162,6 +163,11 @@ impl Mailer {
     pub fn submit(&self, notice: Notice) {
         // The receiver lives as long as its task; a task that has ended says so to whoever awaits it.
         let _ = self.submissions.send(Submission::Notice(Box::new(notice)));
+    }
+
+    /// The same for a notice about the machine, which goes to the global recipients besides its own.
+    pub fn submit_host_notice(&self, notice: HostNotice) {
+        let _ = self.submissions.send(Submission::HostNotice(Box::new(notice)));
     }
 
     /// Mails the global recipients about the daemon itself. It needs no release.

@@ -78,6 +78,8 @@ pub enum Health {
     },
     /// There is an incident.
     Down,
+    /// It could not be measured, `fail_after` times in a row: nothing is known of the target (DESIGN: rule 15).
+    Unknown,
     /// An operator said to leave it alone.
     Paused {
         /// Until then.
@@ -99,6 +101,7 @@ impl Health {
             Self::Passing => "passing",
             Self::Failing { .. } => "failing",
             Self::Down => "down",
+            Self::Unknown => "unknown",
             Self::Paused { .. } => "paused",
             Self::Stopped { .. } => "stopped",
         }

@@ -9,10 +9,20 @@ use super::duration::show;
 use super::field::{AtLeast, Field, Table};
 use super::recover;
 use super::report::Report;
-use crate::check::{AfterStop, Recovery, Rung, Schedule};
+use crate::check::{AfterStop, Alert, Recovery, Rung, Schedule};
 
-const KEYS: &[&str] =
-    &["every", "timeout", "retry", "fail_after", "pass_after", "grace", "after_stop", "remind", "recover"];
+const KEYS: &[&str] = &[
+    "every",
+    "timeout",
+    "retry",
+    "fail_after",
+    "pass_after",
+    "grace",
+    "after_stop",
+    "remind",
+    "unmeasured_after",
+    "recover",
+];
 /// More results than this in a row are waited for by mistake.
 const MOST_RESULTS: u32 = 1000;
 /// The shortest interval (DESIGN §4).
@@ -29,6 +39,7 @@ pub(super) struct Defaults {
     pub grace: Duration,
     pub after_stop: AfterStop,
     pub remind: Option<Duration>,
+    pub unmeasured_after: Duration,
     /// `None`: by the kind of the unit.
     pub recover: Option<Vec<Rung>>,
 }
@@ -36,7 +47,9 @@ pub(super) struct Defaults {
 impl Default for Defaults {
     fn default() -> Self {
         let Recovery { grace, after_stop, .. } = Recovery::default();
-        Self { schedule: Schedule::default(), grace, after_stop, remind: Some(REMIND), recover: None }
+        let Alert { unmeasured_after, .. } = Alert::default();
+        let schedule = Schedule::default();
+        Self { schedule, grace, after_stop, remind: Some(REMIND), unmeasured_after, recover: None }
     }
 }
 
@@ -49,6 +62,8 @@ pub(super) fn defaults(section: &Field<'_>, report: &mut Report) -> Defaults {
         grace: duration(&table, "grace", Duration::ZERO, report).unwrap_or(otherwise.grace),
         after_stop: after_stop(&table, report).unwrap_or(otherwise.after_stop),
         remind: remind(&table, report).unwrap_or(otherwise.remind),
+        unmeasured_after: duration(&table, "unmeasured_after", Duration::ZERO, report)
+            .unwrap_or(otherwise.unmeasured_after),
         recover: table.get("recover").and_then(|field| recover::ladder(field, report)),
     }
 }

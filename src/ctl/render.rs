@@ -46,11 +46,12 @@ pub fn overview(snapshot: &Snapshot, style: &Style) -> String {
 pub(super) fn mark(health: &Health, unicode: bool) -> (&'static str, Paint, u8) {
     let (pretty, plain, paint, rank) = match health {
         Health::Down => ("✖", "x", Paint::Bad, 0),
-        Health::Failing { .. } => ("●", "!", Paint::Warn, 1),
-        Health::Stopped { .. } => ("○", "o", Paint::Aside, 2),
-        Health::Paused { .. } => ("‖", "=", Paint::Aside, 3),
-        Health::Starting => ("…", ".", Paint::Faint, 4),
-        Health::Passing => ("✔", "+", Paint::Good, 5),
+        Health::Unknown => ("?", "?", Paint::Warn, 1),
+        Health::Failing { .. } => ("●", "!", Paint::Warn, 2),
+        Health::Stopped { .. } => ("○", "o", Paint::Aside, 3),
+        Health::Paused { .. } => ("‖", "=", Paint::Aside, 4),
+        Health::Starting => ("…", ".", Paint::Faint, 5),
+        Health::Passing => ("✔", "+", Paint::Good, 6),
     };
     (if unicode { pretty } else { plain }, paint, rank)
 }
@@ -71,7 +72,7 @@ pub(super) fn observed(observation: &Observation) -> String {
 fn headline(snapshot: &Snapshot, style: &Style) -> String {
     let count = |word: &str| snapshot.checks.iter().filter(|check| check.health.word() == word).count();
     let total = snapshot.checks.len();
-    let parts: Vec<String> = ["down", "failing", "stopped", "paused", "starting", "passing"]
+    let parts: Vec<String> = ["down", "unknown", "failing", "stopped", "paused", "starting", "passing"]
         .into_iter()
         .map(|word| (count(word), word))
         .filter(|(n, _)| *n > 0)

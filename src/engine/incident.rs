@@ -10,7 +10,8 @@ use crate::check::Check;
 use crate::notice::{Attempt, IncidentId, Notice, NoticeId, NoticeKind};
 use crate::time::{Mono, Now, Wall};
 
-/// The opening mail waits this long for the first recovery's result, so that it can tell of it.
+/// The opening mail waits this long for the first recovery's result, so that it can tell of it; that of a storm, so that
+/// it can name its checks.
 pub(super) const TELL_WITHIN: Duration = Duration::from_secs(10);
 
 /// So many attempts are kept to be told: the first and the latest.
@@ -90,7 +91,7 @@ impl Incident {
 
     /// The moment of the next notice if nothing happens until then; `None` for never.
     pub(super) fn next_due(&self, check: &Check, pending: bool) -> Option<Mono> {
-        if silent(check) {
+        if check.alert.is_silent() {
             return None;
         }
         if !self.told_down {
@@ -137,7 +138,7 @@ impl Incident {
     /// opening notice merely waited for a job's result is told whole.
     pub(super) fn close(&mut self, now: Now, check: &Check, watch: Option<&UnitWatch>) -> Vec<Notice> {
         let mut notices = Vec::new();
-        if silent(check) {
+        if check.alert.is_silent() {
             return notices;
         }
         if !self.told_down && now.mono.since(self.opened) >= check.alert.after {
@@ -184,9 +185,4 @@ impl Incident {
             runbook: check.runbook.as_ref().map(Arc::clone),
         }
     }
-}
-
-/// Nobody is to hear of this check.
-fn silent(check: &Check) -> bool {
-    check.alert.off || check.alert.to.is_empty()
 }

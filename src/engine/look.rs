@@ -9,7 +9,7 @@ use super::state::{Base, CheckState};
 use super::watch::{Condition, UnitWatch};
 use crate::check::{CheckName, Probe};
 use crate::time::{Now, human};
-use crate::unit::UnitName;
+use crate::unit::{ManagerState, UnitName};
 use crate::verdict::Observation;
 
 impl Engine {
@@ -36,6 +36,9 @@ impl Engine {
             let left_alone = state.aside(now, self.units.get(unit)).is_some();
             if state.paused() {
                 continue;
+            }
+            if entered && condition.down().is_some() {
+                self.leave_storm(name);
             }
             match condition.down() {
                 // A job of ours is on it: its end will tell more.
@@ -94,21 +97,26 @@ impl Engine {
     pub(super) fn look_at_unit(&mut self, now: Now, name: &CheckName, out: &mut Vec<Action>) {
         let Some(state) = self.checks.get_mut(name) else { return };
         let Some(watch) = state.check.unit.as_ref().and_then(|unit| self.units.get(unit)) else { return };
-        let Some(observation) = unit_observation(now, state, watch) else {
+        let Some(observation) = unit_observation(now, self.manager, state, watch) else {
             self.plan_next(now, name);
             return;
         };
         state.record(now, observation.clone());
-        match observation {
-            Observation::Passing { .. } => self.pass(now, name, out),
-            Observation::Failing { reason } => self.fail(now, name, reason, out),
-            Observation::Unknown { .. } => self.plan_next(now, name),
-        }
+        self.judge_observation(now, name, observation, out);
     }
 }
 
 /// What a unit's condition says of a check whose probe is the unit's state; `None`: nothing yet.
-fn unit_observation(now: Now, state: &CheckState, watch: &UnitWatch) -> Option<Observation> {
+fn unit_observation(
+    now: Now,
+    manager: ManagerState,
+    state: &CheckState,
+    watch: &UnitWatch,
+) -> Option<Observation> {
+    if manager == ManagerState::Unreachable {
+        // What it said last may have long been otherwise.
+        return Some(Observation::Unknown { reason: "systemd cannot be reached over D-Bus".to_owned() });
+    }
     let described = || watch.state.as_ref().map_or_else(String::new, crate::unit::UnitState::describe);
     let failing = |reason: String| Some(Observation::Failing { reason });
     match &watch.condition {

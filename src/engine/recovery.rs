@@ -37,7 +37,13 @@ impl Engine {
         wanting.sort();
         for (_, name) in wanting {
             let (Some(state), Some(watch)) = (self.checks.get(&name), self.units.get(unit)) else { return };
-            match permitted(now, self.manager, state, watch) {
+            let mut permitted = permitted(now, self.manager, state, watch);
+            if permitted.is_ok()
+                && let Some(why) = self.brakes(now, unit, &name, out)
+            {
+                permitted = Err(why);
+            }
+            match permitted {
                 Ok(rung) => self.ask(now, unit, &name, rung, out),
                 Err(why) => self.hold_back(&name, why, out),
             }

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::incident::Incident;
+use super::unmeasured::Unmeasured;
 use super::watch::{Condition, UnitWatch};
 use super::{RunId, schedule};
 use crate::check::{AfterStop, Check};
@@ -78,6 +79,10 @@ pub(super) struct CheckState {
     /// Consecutive successes within an incident.
     pub successes: u32,
     pub incident: Option<Incident>,
+    /// Since when it fails, or cannot be measured, in a way that counts (DESIGN: rule 14).
+    pub bad: Option<Mono>,
+    /// It could not be measured the last time.
+    pub unmeasured: Option<Unmeasured>,
     pub pause: Option<(Mono, Wall)>,
     pub next_probe: Mono,
     pub running: Option<Run>,
@@ -106,6 +111,8 @@ impl CheckState {
             failures: 0,
             successes: 0,
             incident: None,
+            bad: None,
+            unmeasured: None,
             pause: None,
             next_probe,
             running: None,
@@ -190,6 +197,7 @@ impl CheckState {
             return aside.health();
         }
         match self.base {
+            Base::Starting | Base::Passing | Base::Failing if self.unknown() => Health::Unknown,
             Base::Starting => Health::Starting,
             Base::Passing => Health::Passing,
             Base::Failing => Health::Failing { n: self.failures, m: self.check.schedule.fail_after },

@@ -41,3 +41,9 @@ pub const STOPPED_BY_SOMEBODY: &str = "6ee59da564af4a64ba44ed4a4ba2c61e";
 pub const HEALTH: &str = "f69518efd231405c9eaff51028a12111";
 /// systemd knows a unit that it did not know before.
 pub const UNIT_KNOWN: &str = "f217d715208c4f75b8ef222d953c0dc5";
+/// Many checks began to fail together: it is the machine, and no unit is restarted for it.
+pub const STORM_BEGAN: &str = "d58a653339584abda74204f6c08d155d";
+/// Checks pass again after a storm.
+pub const STORM_OVER: &str = "c6ece865218f4bbf8769949e2dadc893";
+/// A check could not be measured for as long as it takes to be down when it fails.
+pub const UNMEASURED: &str = "fe5d7555cd6c4954bc6e78e5ab7b69e7";

@@ -16,9 +16,10 @@ use super::deliver::{Refusal, Session};
 use super::evidence::{Reader, Wanted};
 use super::queue::{DiskJob, Queue};
 use super::spool::{Record, Spool};
+use super::storm;
 use super::{MailEvent, Surroundings};
 use crate::config::MailSettings;
-use crate::notice::{IncidentId, Notice, NoticeId, NoticeKind};
+use crate::notice::{HostNotice, IncidentId, Notice, NoticeId};
 use crate::status::MailStatus;
 use crate::time::{Mono, Wall};
 
@@ -173,10 +174,33 @@ impl Shared {
         }
     }
 
+    pub async fn take_in_host_notice(&self, settings: Option<MailSettings>, notice: HostNotice) {
+        let known = self.queue().find(&notice.id);
+        if known == Some(false) {
+            return;
+        }
+        let mut to: Vec<String> = settings.map(|settings| settings.to).unwrap_or_default();
+        to.extend(
+            notice
+                .to
+                .iter()
+                .map(ToString::to_string)
+                .filter(|address| !to.contains(address))
+                .collect::<Vec<_>>(),
+        );
+        if known == Some(true) || to.is_empty() {
+            // With nobody to tell there is nothing to keep.
+            self.tell(MailEvent::Spooled(notice.id)).await;
+            return;
+        }
+        let letter = storm::letter(&notice, to, &self.surroundings.place());
+        self.take_in(letter).await;
+    }
+
     async fn word(&self, notice: Notice) {
         // What is over needs no evidence.
         let journal = match &notice.unit {
-            Some(unit) if notice.kind != NoticeKind::Recovered => {
+            Some(unit) if !notice.kind.is_last() && !notice.kind.is_about_measuring() => {
                 let invocation = notice.failed_invocation.clone();
                 let wanted = Wanted { unit: unit.clone(), invocation, lines: JOURNAL_LINES };
                 Some(self.journal.read(wanted).await)

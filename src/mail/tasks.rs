@@ -16,7 +16,7 @@ use super::deliver::{Refusal, Session};
 use super::queue::Pick;
 use super::shared::{Shared, wall};
 use crate::config::MailSettings;
-use crate::notice::{Notice, NoticeId};
+use crate::notice::{HostNotice, Notice, NoticeId};
 use crate::time::Mono;
 
 /// After so many messages in a row over which the connection was lost, it is the server and not the message.
@@ -29,6 +29,8 @@ const LAST_ATTEMPT: Duration = Duration::from_millis(600);
 pub enum Submission {
     /// A notice.
     Notice(Box<Notice>),
+    /// A notice about the machine.
+    HostNotice(Box<HostNotice>),
     /// A letter about the daemon itself.
     Host {
         /// One line.
@@ -64,6 +66,10 @@ pub async fn intake(
         match submission {
             None => return,
             Some(Submission::Notice(notice)) => shared.take_in_notice(*notice).await,
+            Some(Submission::HostNotice(notice)) => {
+                let settings = settings.borrow().clone();
+                shared.take_in_host_notice(settings, *notice).await;
+            }
             Some(Submission::Host { subject, body }) => {
                 let settings = settings.borrow().clone();
                 shared.take_in_host(settings, &subject, &body).await;

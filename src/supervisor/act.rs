@@ -68,6 +68,7 @@ impl Supervisor {
                 }
             }
             Action::Notify(notice) => self.mailer.submit(*notice),
+            Action::NotifyHost(notice) => self.mailer.submit_host_notice(*notice),
             Action::Changed(change) => self.changed(&change),
         }
     }

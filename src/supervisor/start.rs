@@ -77,7 +77,7 @@ impl Supervisor {
             config.mail.clone(),
             mail,
         );
-        let pending: Vec<NoticeId> = engine.pending_notices().map(|notice| notice.id.clone()).collect();
+        let pending: Vec<NoticeId> = engine.pending_notices().cloned().collect();
         mailer.release_all_except(&pending);
         let (units, _) = watch::channel(engine.units().cloned().collect());
         let configuration = loaded(&config, now.wall);

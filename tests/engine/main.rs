@@ -5,4 +5,6 @@
 mod edges;
 mod random;
 mod rules;
+mod storm;
+mod unknown;
 mod world;
