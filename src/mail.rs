@@ -14,7 +14,9 @@
 
 pub mod compose;
 pub mod deliver;
+mod digest;
 pub mod evidence;
+pub mod pace;
 mod queue;
 mod shared;
 pub mod spool;
@@ -37,6 +39,7 @@ use crate::notice::{HostNotice, Notice, NoticeId};
 use crate::status::MailStatus;
 use compose::Place;
 use deliver::{Courier, Patience};
+use pace::Limit;
 use shared::Shared;
 use tasks::Submission;
 
@@ -92,6 +95,8 @@ pub struct Surroundings {
     pub patience: Patience,
     /// From one attempt to the next.
     pub backoff: Backoff,
+    /// How many mails a recipient gets one by one.
+    pub limit: Limit,
     /// From one attempt to write the spool to the next.
     pub rewrite: Duration,
 }
@@ -109,6 +114,7 @@ impl Surroundings {
             evidence: Duration::from_secs(2),
             patience: Patience::default(),
             backoff: Backoff { initial: Duration::from_secs(5), max: Duration::from_secs(300) },
+            limit: Limit::default(),
             rewrite: Duration::from_secs(5),
         }
     }
