@@ -5,6 +5,8 @@
 //! submitted one by one (evidence, wording, spool), *delivery* takes what is released to the server. Neither can hold up
 //! the other, nor the caller.
 //!
+//! Who has been sent a few in a minute gets what follows as one mail (`pace`, `digest`).
+//!
 //! It never decides what is told to whom and when, never forgets what it has called spooled, and never sends a notice
 //! before the caller has released it.
 //!

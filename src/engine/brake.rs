@@ -243,8 +243,9 @@ impl Engine {
         let bad = self.checks.values().filter(member).filter(|state| self.is_bad(now, state, Duration::MAX));
         let still: BTreeSet<Thing<'_>> = bad.map(thing).collect();
         let (still, settled) = (still.len(), storm.settles().is_some_and(|at| at <= now.mono));
-        let nobody_left = still == 0 && storm.passing() == 0;
-        if nobody_left || (settled && still < threshold(self.things())) {
+        // All of it is paused, no longer configured, or down by systemd's word; or the machine has too few checks now.
+        let pointless = (still == 0 && storm.passing() == 0) || self.things() < LEAST;
+        if pointless || (settled && still < threshold(self.things())) {
             self.end_storm(now, out);
         } else if storm.permits_trial(now.mono) && !self.turn_is_taken(now) {
             let members: Vec<CheckName> = storm.members.keys().cloned().collect();

@@ -66,6 +66,8 @@ pub struct World {
     pub seen_instead: BTreeMap<CheckName, Observation>,
     /// Jobs asked for while a storm was on, on units that run.
     pub jobs_in_storm: usize,
+    /// The latest of them while it runs.
+    storm_job: Option<UnitName>,
     pub log: Vec<String>,
     pub probes: u64,
     running: BTreeMap<CheckName, u64>,
@@ -109,6 +111,7 @@ impl World {
             host_notices: Vec::new(),
             seen_instead: BTreeMap::new(),
             jobs_in_storm: 0,
+            storm_job: None,
             log: Vec::new(),
             probes: 0,
             running: BTreeMap::new(),
@@ -205,6 +208,8 @@ impl World {
         target.asked.push(self.now.mono);
         if target.state.active == ActiveState::Active && self.engine.storm(self.now).is_some() {
             self.jobs_in_storm += 1;
+            let before = self.storm_job.replace(unit.clone());
+            assert_eq!(before, None, "a storm is on, and {unit} is restarted beside another\n{timeline}");
         }
         let recent =
             target.asked.iter().filter(|at| self.now.mono.since(**at) < Duration::from_secs(300)).count();
@@ -322,6 +327,9 @@ impl World {
         let Some(target) = self.units.get_mut(unit) else { return };
         if target.our_job != Some(attempt) {
             return;
+        }
+        if self.storm_job.as_ref() == Some(unit) {
+            self.storm_job = None;
         }
         target.our_job = None;
         target.state.job = None;
