@@ -236,7 +236,7 @@ pub enum AfterStop {
 }
 
 /// Who hears of a check, and when.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Alert {
     /// Mail addresses (already the global ones where the check names none).
     pub to: Vec<Arc<str>>,
@@ -244,8 +244,31 @@ pub struct Alert {
     pub after: Duration,
     /// Between *still down* mails; `None` for none.
     pub remind: Option<Duration>,
+    /// The check must have been impossible to measure for this long before somebody is told of that.
+    pub unmeasured_after: Duration,
     /// Nobody is told.
     pub off: bool,
+}
+
+impl Alert {
+    /// There is nobody to tell, or nobody who wants to hear.
+    #[must_use]
+    pub fn is_silent(&self) -> bool {
+        self.off || self.to.is_empty()
+    }
+}
+
+impl Default for Alert {
+    fn default() -> Self {
+        Self {
+            to: Vec::new(),
+            after: Duration::ZERO,
+            remind: None,
+            // Longer than a resolver or the bus takes to be restarted, or a router.
+            unmeasured_after: Duration::from_mins(10),
+            off: false,
+        }
+    }
 }
 
 #[cfg(test)]

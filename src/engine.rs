@@ -22,6 +22,10 @@
 //! | `crash_loop` | systemd restarting a unit again and again |
 //! | `hold` | units that somebody's command has, and their return |
 //! | `health` | observations become passing, failing, down |
+//! | `unmeasured` | checks that cannot be measured |
+//! | `storm` | what is remembered while many fail together |
+//! | `brake` | when that is the machine, and what is not done then |
+//! | `storm_told` | the mails about it |
 //! | `recovery` | which job may be asked for, when, and whether it helped |
 //! | `proof` | attempts whose effect shows only after a while |
 //! | `incurable` | the rung that is next, and failures that no job on the unit would change |
@@ -33,6 +37,7 @@
 //! | `saved` | what survives a restart of the daemon |
 
 mod blocked;
+mod brake;
 mod configured;
 mod crash_loop;
 mod displaced;
@@ -51,8 +56,11 @@ pub mod saved;
 mod schedule;
 mod snapshot;
 mod state;
+mod storm;
+mod storm_told;
 mod trail;
 mod turn;
+mod unmeasured;
 mod usage;
 mod watch;
 mod why;
@@ -64,10 +72,11 @@ pub use event::{Action, AttemptId, Change, Command, Event, RunId, What};
 use graph::Graph;
 use schedule::Wakeups;
 use state::{Base, CheckState};
+use storm::Brake;
 use watch::{Condition, UnitWatch};
 
 use crate::check::CheckName;
-use crate::notice::{Notice, NoticeId};
+use crate::notice::{HostNotice, Notice, NoticeId};
 use crate::time::{Mono, Now};
 use crate::unit::{ActiveState, LoadState, ManagerState, UnitName, UnitState};
 use crate::verdict::{Health, Observation, Seen};
@@ -82,8 +91,11 @@ pub struct Engine {
     stirred: BTreeSet<UnitName>,
     manager: ManagerState,
     wakeups: Wakeups,
+    brake: Brake,
     /// Notices that are not known to be in the spool yet.
     pending: BTreeMap<NoticeId, Notice>,
+    /// The same of notices about the machine.
+    pending_host: BTreeMap<NoticeId, HostNotice>,
     /// When the state was last saved for the sake of the windows of samples.
     windows_saved: Mono,
     next_run: u64,
@@ -116,6 +128,7 @@ impl Engine {
             Event::Configured(checks) => self.configured(now, checks, &mut out),
             Event::NoticeSpooled(id) => {
                 self.pending.remove(&id);
+                self.pending_host.remove(&id);
             }
             Event::NoticeDelivered(id) => self.notice_delivered(&id),
         }
@@ -127,6 +140,7 @@ impl Engine {
                 break;
             }
         }
+        self.review_brake(now, &mut out);
         self.remember(now, &out);
         out
     }
@@ -134,12 +148,12 @@ impl Engine {
     /// When [`Event::Tick`] should come at the latest; `None`: nothing is ever due.
     #[must_use]
     pub fn next_wakeup(&self) -> Option<Mono> {
-        self.wakeups.earliest()
+        [self.wakeups.earliest(), self.brake.due].into_iter().flatten().min()
     }
 
     /// The notices that are not known to be in the spool: to be asked for again after a restart.
-    pub fn pending_notices(&self) -> impl Iterator<Item = &Notice> {
-        self.pending.values()
+    pub fn pending_notices(&self) -> impl Iterator<Item = &NoticeId> {
+        self.pending.keys().chain(self.pending_host.keys())
     }
 
     /// The units whose readings are wanted: those that checks speak for, what these require, directly or not, what
@@ -159,6 +173,12 @@ impl Engine {
     pub fn summary(&self) -> (usize, Vec<&CheckName>) {
         let down = self.checks.iter().filter(|(_, state)| state.shown == Health::Down);
         (self.checks.len(), down.map(|(name, _)| name).collect())
+    }
+
+    /// How many checks cannot be measured.
+    #[must_use]
+    pub fn unknown(&self) -> usize {
+        self.checks.values().filter(|state| state.shown == Health::Unknown).count()
     }
 
     fn manager_changed(&mut self, now: Now, manager: ManagerState, out: &mut Vec<Action>) {
@@ -188,6 +208,7 @@ impl Engine {
             Command::Resume(_) => {
                 state.pause = None;
                 state.failures = 0;
+                state.forget_unmeasured();
                 state.next_probe = now.mono;
             }
         }
@@ -199,6 +220,7 @@ impl Engine {
 
     fn notice_delivered(&mut self, id: &NoticeId) {
         self.pending.remove(id);
+        self.pending_host.remove(id);
         let open = self.checks.values_mut().filter_map(|state| state.incident.as_mut());
         for incident in open {
             if incident.id == id.incident {

@@ -5,6 +5,8 @@
 //! submitted one by one (evidence, wording, spool), *delivery* takes what is released to the server. Neither can hold up
 //! the other, nor the caller.
 //!
+//! Who has been sent a few in a minute gets what follows as one mail (`pace`, `digest`).
+//!
 //! It never decides what is told to whom and when, never forgets what it has called spooled, and never sends a notice
 //! before the caller has released it.
 //!
@@ -14,10 +16,13 @@
 
 pub mod compose;
 pub mod deliver;
+mod digest;
 pub mod evidence;
+pub mod pace;
 mod queue;
 mod shared;
 pub mod spool;
+mod storm;
 mod tasks;
 pub mod text;
 
@@ -32,10 +37,11 @@ use tokio::task::JoinHandle;
 
 use crate::check::Backoff;
 use crate::config::MailSettings;
-use crate::notice::{Notice, NoticeId};
+use crate::notice::{HostNotice, Notice, NoticeId};
 use crate::status::MailStatus;
 use compose::Place;
 use deliver::{Courier, Patience};
+use pace::Limit;
 use shared::Shared;
 use tasks::Submission;
 
@@ -91,6 +97,8 @@ pub struct Surroundings {
     pub patience: Patience,
     /// From one attempt to the next.
     pub backoff: Backoff,
+    /// How many mails a recipient gets one by one.
+    pub limit: Limit,
     /// From one attempt to write the spool to the next.
     pub rewrite: Duration,
 }
@@ -108,6 +116,7 @@ impl Surroundings {
             evidence: Duration::from_secs(2),
             patience: Patience::default(),
             backoff: Backoff { initial: Duration::from_secs(5), max: Duration::from_secs(300) },
+            limit: Limit::default(),
             rewrite: Duration::from_secs(5),
         }
     }
@@ -162,6 +171,11 @@ impl Mailer {
     pub fn submit(&self, notice: Notice) {
         // The receiver lives as long as its task; a task that has ended says so to whoever awaits it.
         let _ = self.submissions.send(Submission::Notice(Box::new(notice)));
+    }
+
+    /// The same for a notice about the machine, which goes to the global recipients besides its own.
+    pub fn submit_host_notice(&self, notice: HostNotice) {
+        let _ = self.submissions.send(Submission::HostNotice(Box::new(notice)));
     }
 
     /// Mails the global recipients about the daemon itself. It needs no release.

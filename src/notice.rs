@@ -8,12 +8,40 @@ use serde::{Deserialize, Serialize};
 use crate::check::{CheckName, Rung};
 use crate::time::Wall;
 use crate::unit::{JobResult, UnitName, UnitState};
+use crate::verdict::Health;
 
 /// The id of an incident: the check's name and the wall-clock second it opened, `fibridge-1795345200`, counted up
 /// where that second is taken (the clock was set back). Unique on a machine, safe in a file name and in a Message-ID.
+/// The two other matters that mails are about end in a word, as no incident does: a check that cannot be measured is
+/// `fibridge-1795345200-unmeasured`, a storm is `host-1795345200-storm`.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(transparent)]
 pub struct IncidentId(pub Arc<str>);
+
+impl IncidentId {
+    /// The thread of mails that `check` cannot be measured, begun in this wall-clock second.
+    #[must_use]
+    pub fn unmeasured(check: &CheckName, second: i64) -> Self {
+        Self(Arc::from(format!("{check}-{second}{UNMEASURED}")))
+    }
+
+    /// The storm that began in this wall-clock second.
+    #[must_use]
+    pub fn storm(second: i64) -> Self {
+        Self(Arc::from(format!("host-{second}{STORM}")))
+    }
+
+    /// The name of the check that it is about; `None` where it is about the machine.
+    #[must_use]
+    pub fn check(&self) -> Option<&str> {
+        let id = self.0.strip_suffix(UNMEASURED).unwrap_or(&self.0);
+        let (check, second) = id.rsplit_once('-')?;
+        second.bytes().all(|byte| byte.is_ascii_digit()).then_some(check)
+    }
+}
+
+const UNMEASURED: &str = "-unmeasured";
+const STORM: &str = "-storm";
 
 impl fmt::Display for IncidentId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -46,7 +74,7 @@ pub enum Proof {
     DidNotHelp(String),
 }
 
-/// Which of an incident's mails this is.
+/// Which of an incident's mails this is, or of the mails that a check cannot be measured.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum NoticeKind {
@@ -58,6 +86,26 @@ pub enum NoticeKind {
     StillDown,
     /// The incident's last.
     Recovered,
+    /// The check could not be measured for long (DESIGN: rule 15). The first of a thread of its own.
+    Unmeasured,
+    /// A reminder of that.
+    StillUnmeasured,
+    /// It can be measured again: that thread's last.
+    Measured,
+}
+
+impl NoticeKind {
+    /// What it tells of is over: there is nothing left to look for.
+    #[must_use]
+    pub fn is_last(self) -> bool {
+        matches!(self, Self::Recovered | Self::Measured)
+    }
+
+    /// It is about the measuring, not about the target.
+    #[must_use]
+    pub fn is_about_measuring(self) -> bool {
+        matches!(self, Self::Unmeasured | Self::StillUnmeasured | Self::Measured)
+    }
 }
 
 impl fmt::Display for NoticeKind {
@@ -67,6 +115,9 @@ impl fmt::Display for NoticeKind {
             Self::NeedsYou => "needs you",
             Self::StillDown => "still down",
             Self::Recovered => "recovered",
+            Self::Unmeasured => "unmeasured",
+            Self::StillUnmeasured => "still unmeasured",
+            Self::Measured => "measured",
         })
     }
 }
@@ -134,4 +185,64 @@ pub struct TakenDown {
     pub unit: UnitName,
     /// It does well all the same, so far.
     pub well: bool,
+}
+
+/// Which of a storm's mails this is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum HostNoticeKind {
+    /// Many checks fail together: it is the machine, and nothing is restarted (DESIGN: rule 14).
+    Storm,
+    /// A reminder.
+    StillStorm,
+    /// The storm's last.
+    StormOver,
+}
+
+/// A mail about the machine instead of its checks one by one, before it is worded.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct HostNotice {
+    /// Which notice of which storm.
+    pub id: NoticeId,
+    /// What it says.
+    pub kind: HostNoticeKind,
+    /// Everybody whom the checks concerned would have told; the mailer adds the global recipients.
+    pub to: Vec<Arc<str>>,
+    /// When it was decided on.
+    pub at: Wall,
+    /// When the storm began.
+    pub since: Wall,
+    /// So many checks were concerned when it was first told: the same number in every mail of the thread.
+    pub affected: usize,
+    /// Of so many.
+    pub total: usize,
+    /// Those concerned, in name order.
+    pub checks: Vec<StormCheck>,
+}
+
+/// A check in a storm.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct StormCheck {
+    /// The check.
+    pub name: CheckName,
+    /// How it is now.
+    pub health: Health,
+    /// What was seen last, in one clause.
+    pub seen: String,
+    /// It is still not well, and a recovery of its unit is configured.
+    pub to_be_recovered: bool,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_id_names_its_check_or_the_machine() {
+        let name = CheckName::new("gru-dns").unwrap();
+        assert_eq!(IncidentId("gru-dns-1795345200".into()).check(), Some("gru-dns"));
+        assert_eq!(IncidentId::unmeasured(&name, 7).check(), Some("gru-dns"));
+        assert_eq!(IncidentId::storm(7).check(), None);
+        assert_eq!(IncidentId("host!7".into()).check(), None);
+    }
 }

@@ -359,14 +359,18 @@ impl Supervisor {
     /// Keeps `systemctl status` told: "5 checks, 1 down: gru".
     fn say_status(&mut self) {
         let (checks, down) = self.engine.summary();
+        let unknown = match self.engine.unknown() {
+            0 => String::new(),
+            n => format!(", {n} not measured"),
+        };
         let plural = if checks == 1 { "check" } else { "checks" };
         let line = match down.as_slice() {
             [] if checks == 0 => "no checks configured".to_owned(),
-            [] => format!("{checks} {plural}, none down"),
+            [] => format!("{checks} {plural}, none down{unknown}"),
             down => {
                 let names: Vec<&str> = down.iter().take(5).map(|name| name.as_str()).collect();
                 let more = if down.len() > names.len() { ", …" } else { "" };
-                format!("{checks} {plural}, {} down: {}{more}", down.len(), names.join(", "))
+                format!("{checks} {plural}, {} down{unknown}: {}{more}", down.len(), names.join(", "))
             }
         };
         if line != self.status_line {

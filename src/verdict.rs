@@ -119,6 +119,8 @@ pub enum Health {
     },
     /// There is an incident.
     Down,
+    /// It could not be measured, `fail_after` times in a row: nothing is known of the target (DESIGN: rule 15).
+    Unknown,
     /// An operator said to leave it alone.
     Paused {
         /// Until then.
@@ -158,8 +160,18 @@ pub enum Health {
 
 impl Health {
     /// All words that [`Health::word`] can say.
-    pub const WORDS: &[&str] =
-        &["starting", "passing", "failing", "down", "paused", "stopped", "held", "displaced", "blocked"];
+    pub const WORDS: &[&str] = &[
+        "starting",
+        "passing",
+        "failing",
+        "down",
+        "paused",
+        "stopped",
+        "held",
+        "displaced",
+        "blocked",
+        "unknown",
+    ];
 
     /// The state as one word, the same as in JSON.
     #[must_use]
@@ -169,6 +181,7 @@ impl Health {
             Self::Passing => "passing",
             Self::Failing { .. } => "failing",
             Self::Down => "down",
+            Self::Unknown => "unknown",
             Self::Paused { .. } => "paused",
             Self::Held { .. } => "held",
             Self::Stopped { .. } => "stopped",

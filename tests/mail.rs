@@ -3,6 +3,8 @@
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test may fail")]
 
+#[path = "mail/digest.rs"]
+mod digest;
 #[path = "mail/rig.rs"]
 mod rig;
 #[path = "mail/secrets.rs"]

@@ -39,7 +39,7 @@ const KEYS: &[&str] = &[
     "alert",
     "runbook",
 ];
-const ALERT_KEYS: &[&str] = &["to", "after", "remind", "off"];
+const ALERT_KEYS: &[&str] = &["to", "after", "remind", "unmeasured_after", "off"];
 
 /// What holds for every check.
 #[derive(Debug)]
@@ -100,7 +100,8 @@ pub(super) fn check(
 
 fn alert(field: Option<&Field<'_>>, common: &Common<'_>, report: &mut Report) -> Alert {
     let global = || common.mail.iter().flat_map(|mail| &mail.to).map(|to| Arc::from(to.as_str())).collect();
-    let mut alert = Alert { to: global(), after: Duration::ZERO, remind: common.defaults.remind, off: false };
+    let Defaults { remind, unmeasured_after, .. } = *common.defaults;
+    let mut alert = Alert { to: global(), remind, unmeasured_after, ..Alert::default() };
     let Some(field) = field else { return alert };
     let Some(table) = field.table(ALERT_KEYS, report) else { return alert };
     if let Some(off) = table.get("off") {
@@ -113,6 +114,9 @@ fn alert(field: Option<&Field<'_>>, common: &Common<'_>, report: &mut Report) ->
     }
     if let Some(after) = defaults::duration(&table, "after", Duration::ZERO, report) {
         alert.after = after;
+    }
+    if let Some(after) = defaults::duration(&table, "unmeasured_after", Duration::ZERO, report) {
+        alert.unmeasured_after = after;
     }
     if let Some(remind) = defaults::remind(&table, report) {
         alert.remind = remind;

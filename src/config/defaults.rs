@@ -9,7 +9,7 @@ use super::duration::show;
 use super::field::{AtLeast, Field, Table};
 use super::recover;
 use super::report::Report;
-use crate::check::{AfterStop, Recovery, Rung, Schedule};
+use crate::check::{AfterStop, Alert, Recovery, Rung, Schedule};
 
 const KEYS: &[&str] = &[
     "every",
@@ -21,6 +21,7 @@ const KEYS: &[&str] = &[
     "after_stop",
     "after_displaced",
     "remind",
+    "unmeasured_after",
     "recover",
 ];
 /// More results than this in a row are waited for by mistake.
@@ -42,6 +43,7 @@ pub(super) struct Defaults {
     pub after_stop: AfterStop,
     pub after_displaced: AfterStop,
     pub remind: Option<Duration>,
+    pub unmeasured_after: Duration,
     /// `None`: by the kind of the unit.
     pub recover: Option<Vec<Rung>>,
 }
@@ -49,6 +51,7 @@ pub(super) struct Defaults {
 impl Default for Defaults {
     fn default() -> Self {
         let Recovery { grace, after_stop, after_displaced, .. } = Recovery::default();
+        let Alert { unmeasured_after, .. } = Alert::default();
         Self {
             schedule: Schedule::default(),
             fail_after_written: false,
@@ -56,6 +59,7 @@ impl Default for Defaults {
             after_stop,
             after_displaced,
             remind: Some(REMIND),
+            unmeasured_after,
             recover: None,
         }
     }
@@ -72,6 +76,8 @@ pub(super) fn defaults(section: &Field<'_>, report: &mut Report) -> Defaults {
         after_stop: respected(&table, "after_stop", report).unwrap_or(otherwise.after_stop),
         after_displaced: respected(&table, "after_displaced", report).unwrap_or(otherwise.after_displaced),
         remind: remind(&table, report).unwrap_or(otherwise.remind),
+        unmeasured_after: duration(&table, "unmeasured_after", Duration::ZERO, report)
+            .unwrap_or(otherwise.unmeasured_after),
         recover: table.get("recover").and_then(|field| recover::ladder(field, report)),
     }
 }

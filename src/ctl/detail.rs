@@ -209,7 +209,7 @@ impl Page<'_> {
             let health = match seen.observation {
                 Observation::Passing { .. } => Health::Passing,
                 Observation::Failing { .. } | Observation::Incurable { .. } => Health::Down,
-                Observation::Unknown { .. } => Health::Starting,
+                Observation::Unknown { .. } => Health::Unknown,
             };
             let (sign, with, _) = mark(&health, self.style.unicode);
             let sign = paint(sign, with, self.style.colour);

@@ -19,7 +19,7 @@ pub enum Exit {
     Ok = 0,
     /// No such check, or it was tried and failed.
     Failed = 1,
-    /// Something is down.
+    /// Something is down, or could not be measured.
     Down = 3,
     /// The daemon is not running.
     NotRunning = 4,
@@ -46,10 +46,10 @@ pub(super) fn of_snapshot(snapshot: &Snapshot) -> Exit {
     if snapshot.checks.iter().any(is_down) { Exit::Down } else { Exit::Ok }
 }
 
-/// Whether somebody should look: an incident is open that nobody has set aside.
+/// Whether somebody should look: an incident is open that nobody has set aside, or nothing is known.
 fn is_down(check: &CheckStatus) -> bool {
     match check.health {
-        Health::Down => true,
+        Health::Down | Health::Unknown => true,
         Health::Paused { .. } | Health::Held { .. } | Health::Stopped { .. } => false,
         // Of what blocks it there is an incident of its own.
         Health::Displaced { .. } | Health::Blocked { .. } => false,

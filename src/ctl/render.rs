@@ -46,14 +46,15 @@ pub fn overview(snapshot: &Snapshot, style: &Style) -> String {
 pub(super) fn mark(health: &Health, unicode: bool) -> (&'static str, Paint, u8) {
     let (pretty, plain, paint, rank) = match health {
         Health::Down => ("✖", "x", Paint::Bad, 0),
-        Health::Failing { .. } => ("●", "!", Paint::Warn, 1),
-        Health::Blocked { .. } => ("⊘", "#", Paint::Warn, 1),
-        Health::Stopped { .. } => ("○", "o", Paint::Aside, 2),
-        Health::Displaced { .. } => ("◇", "%", Paint::Aside, 2),
-        Health::Paused { .. } => ("‖", "=", Paint::Aside, 3),
-        Health::Held { .. } => ("◇", "~", Paint::Aside, 3),
-        Health::Starting => ("…", ".", Paint::Faint, 4),
-        Health::Passing => ("✔", "+", Paint::Good, 5),
+        Health::Unknown => ("?", "?", Paint::Warn, 1),
+        Health::Failing { .. } => ("●", "!", Paint::Warn, 2),
+        Health::Blocked { .. } => ("⊘", "#", Paint::Warn, 2),
+        Health::Stopped { .. } => ("○", "o", Paint::Aside, 3),
+        Health::Displaced { .. } => ("◇", "%", Paint::Aside, 3),
+        Health::Paused { .. } => ("‖", "=", Paint::Aside, 4),
+        Health::Held { .. } => ("◈", "~", Paint::Aside, 4),
+        Health::Starting => ("…", ".", Paint::Faint, 5),
+        Health::Passing => ("✔", "+", Paint::Good, 6),
     };
     (if unicode { pretty } else { plain }, paint, rank)
 }
@@ -74,13 +75,23 @@ pub(super) fn observed(observation: &Observation) -> String {
 fn headline(snapshot: &Snapshot, style: &Style) -> String {
     let count = |word: &str| snapshot.checks.iter().filter(|check| check.health.word() == word).count();
     let total = snapshot.checks.len();
-    let parts: Vec<String> =
-        ["down", "failing", "blocked", "stopped", "displaced", "paused", "held", "starting", "passing"]
-            .into_iter()
-            .map(|word| (count(word), word))
-            .filter(|(n, _)| *n > 0)
-            .map(|(n, word)| format!("{n} {word}"))
-            .collect();
+    let parts: Vec<String> = [
+        "down",
+        "unknown",
+        "failing",
+        "blocked",
+        "stopped",
+        "displaced",
+        "paused",
+        "held",
+        "starting",
+        "passing",
+    ]
+    .into_iter()
+    .map(|word| (count(word), word))
+    .filter(|(n, _)| *n > 0)
+    .map(|(n, word)| format!("{n} {word}"))
+    .collect();
     let noun = if total == 1 { "check" } else { "checks" };
     let text = match parts.as_slice() {
         [] => "No check is configured".to_owned(),

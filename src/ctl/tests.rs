@@ -381,3 +381,17 @@ fn durations_are_read_as_the_configuration_reads_them() {
         assert!(!error.contains('\x1b'), "{bad}");
     }
 }
+
+#[test]
+fn what_cannot_be_measured_is_not_called_well() {
+    let unknown = Observation::Unknown { reason: "no resolver answers".into() };
+    let dns =
+        check("gru-dns", Health::Unknown, 90, Some(seen(unknown, 90, 5, 18)), "not measured for 1m 30s");
+    let web = check("web", Health::Passing, 90, Some(seen(ok("200 OK", 3), 90, 5, 18)), "probe in 4s");
+    let both = snapshot(vec![web, dns]);
+    assert_eq!(of_snapshot(&both), Exit::Down);
+    let text = overview(&both, &style(None));
+    assert!(text.starts_with("? 2 checks: 1 unknown, 1 passing"), "{text}");
+    let row = text.lines().find(|line| line.contains("gru-dns")).unwrap();
+    assert!(row.starts_with("? gru-dns") && row.contains(" unknown ") && row.contains("no resolver answers"));
+}

@@ -5,7 +5,6 @@
 //! well again the unit has its grace to come back with it. It asks for nothing.
 
 use super::Engine;
-use super::incident::silent;
 use super::state::{Aside, Base, CheckState};
 use super::watch::{Condition, UnitWatch};
 use crate::check::CheckName;
@@ -78,7 +77,7 @@ impl CheckState {
         }
         let until = match mark.over {
             // Of a root that nobody hears of, those must hear who hear of this check.
-            None if mark.silent && !silent(&self.check) => return None,
+            None if mark.silent && !self.check.alert.is_silent() => return None,
             None => None,
             Some((over, wall)) => {
                 let grace = self.check.recovery.grace;
@@ -165,7 +164,7 @@ impl Engine {
         let open = states().filter_map(|state| Some((state.incident.as_ref()?.opened, state)));
         if let Some((opened, _)) = open.clone().min_by_key(|(opened, _)| *opened) {
             // It is enough if one of them is told.
-            let silent = open.clone().all(|(_, state)| silent(&state.check) || state.paused());
+            let silent = open.clone().all(|(_, state)| state.check.alert.is_silent() || state.paused());
             return Some(Root { by: unit.clone(), opened: Some(opened), silent });
         }
         if !self.graph.is_down(unit) {

@@ -87,6 +87,7 @@ fn adopt(now: Now, check: Check, old: Option<CheckState>) -> CheckState {
             let mut state = CheckState::new(check, now, first);
             state.pause = old.pause;
             state.history = old.history;
+            state.unmeasured = old.unmeasured.filter(|unmeasured| unmeasured.thread.is_some());
             state.last_incident = old.last_incident;
             state.shown = old.shown;
             if same_unit {

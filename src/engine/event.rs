@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use super::hold::{HoldAction, HoldEvent, Holder, HowEnded};
 use crate::check::{Check, CheckName, Probe, Rung};
-use crate::notice::{IncidentId, Notice, NoticeId, Proof};
+use crate::notice::{HostNotice, IncidentId, Notice, NoticeId, Proof};
 use crate::time::Wall;
 use crate::unit::{JobResult, ManagerState, UnitName, UnitState};
 use crate::verdict::{Health, Observation, Sample};
@@ -113,6 +113,8 @@ pub enum Action {
     },
     /// Mail somebody; answer with [`Event::NoticeSpooled`], later with [`Event::NoticeDelivered`].
     Notify(Box<Notice>),
+    /// The same about the machine.
+    NotifyHost(Box<HostNotice>),
     /// Of holds on units.
     Hold(HoldAction),
     /// Something happened that belongs into the journal, onto the bus and into the state file.
@@ -193,6 +195,22 @@ pub enum What {
     },
     /// A unit that the configuration names is not known to systemd (`true`), or is known now (`false`).
     UnitUnknown(bool),
+    /// Many checks fail together: it is the machine, and no unit is restarted for it.
+    StormBegan {
+        /// How many.
+        checks: usize,
+        /// Of how many.
+        of: usize,
+    },
+    /// Checks pass again and stay so; what still fails is recovered, one unit after the other.
+    StormOver {
+        /// When it had begun.
+        since: Wall,
+        /// How many of its checks pass again.
+        passing: usize,
+        /// How many do not.
+        failing: usize,
+    },
     /// systemd restarts the unit again and again.
     CrashLoop {
         /// How often within the window.

@@ -32,6 +32,7 @@ impl Engine {
         observation: Observation,
         out: &mut Vec<Action>,
     ) {
+        self.heard(name);
         let Some(state) = self.checks.get_mut(name) else { return };
         let Some(current) = state.running.filter(|current| current.id == run) else { return };
         state.running = None;
@@ -44,8 +45,10 @@ impl Engine {
         if state.check.probe.looks_at_unit() {
             // The unit was read for it; what that says is judged like any other look at the unit.
             state.next_probe = state.next_on_grid(now.mono);
-            if let Observation::Unknown { .. } = observation {
+            if let Observation::Unknown { reason } = &observation {
+                let reason = reason.clone();
                 state.record(now, observation);
+                self.could_not_measure(now, name, reason, out);
             } else {
                 self.look_at_unit(now, name, out);
             }
@@ -57,6 +60,8 @@ impl Engine {
         let quiet = state.base == Base::Passing
             && state.incident.is_none()
             && state.failures == 0
+            && state.bad.is_none()
+            && state.unmeasured.is_none()
             && matches!(observation, Observation::Passing { .. });
         state.record(now, observation.clone());
         if stale {
@@ -72,6 +77,21 @@ impl Engine {
             self.wake(now, name);
             return;
         }
+        self.judge_observation(now, name, observation, out);
+        self.settle(now, name, out);
+    }
+
+    /// What an observation counts for.
+    pub(super) fn judge_observation(
+        &mut self,
+        now: Now,
+        name: &CheckName,
+        observation: Observation,
+        out: &mut Vec<Action>,
+    ) {
+        if !matches!(observation, Observation::Unknown { .. }) {
+            self.measured(now, name, &observation, out);
+        }
         match observation {
             Observation::Passing { .. } => self.pass(now, name, out),
             Observation::Failing { reason } => {
@@ -82,13 +102,12 @@ impl Engine {
                 self.fail(now, name, reason, out);
                 self.set_incurable(name, true);
             }
-            Observation::Unknown { .. } => self.plan_next(now, name),
+            Observation::Unknown { reason } => self.could_not_measure(now, name, reason, out),
         }
-        self.settle(now, name, out);
     }
 
     /// A passing observation. That a service which systemd restarts again and again answers in between is no cure.
-    pub(super) fn pass(&mut self, now: Now, name: &CheckName, out: &mut Vec<Action>) {
+    fn pass(&mut self, now: Now, name: &CheckName, out: &mut Vec<Action>) {
         if self.crash_loop_told_by(now, name).is_none() {
             self.pass_counts(now, name, out);
         }
@@ -111,6 +130,8 @@ impl Engine {
         if impostor || state.aside(now, watch).is_some_and(|aside| aside.answered_by_others()) {
             return;
         }
+        self.turned_good(now, name);
+        let Some(state) = self.checks.get_mut(name) else { return };
         state.failures = 0;
         state.successes = state.successes.saturating_add(1);
         if state.incident.is_some() {
@@ -123,7 +144,7 @@ impl Engine {
     }
 
     /// A failing observation.
-    pub(super) fn fail(&mut self, now: Now, name: &CheckName, reason: String, out: &mut Vec<Action>) {
+    fn fail(&mut self, now: Now, name: &CheckName, reason: String, out: &mut Vec<Action>) {
         self.fail_counts(now, name, reason, out);
         self.plan_next(now, name);
     }
@@ -146,6 +167,11 @@ impl Engine {
         let first = state.failures == 0;
         state.successes = 0;
         state.failures = state.failures.saturating_add(1);
+        // A unit's own state says nothing about the machine.
+        if !state.check.probe.looks_at_unit() {
+            self.turned_bad(now, name, out);
+        }
+        let Some(state) = self.checks.get_mut(name) else { return };
         let fail_after = state.check.schedule.fail_after;
         let enough = match suspect {
             // What it needs fails as well: whose trouble it is will be known when that one's failures are enough.
@@ -234,7 +260,12 @@ impl Engine {
         let what = What::IncidentClosed { since: incident.since, attempts: incident.attempts_total };
         out.push(changed(Some(name), unit.as_ref(), Some(&incident.id), what));
         let watch = unit.as_ref().and_then(|unit| self.units.get(unit));
-        let notices = incident.close(now, &state.check, watch);
+        let in_storm = self.brake.storm.as_ref().is_some_and(|storm| storm.members.contains_key(name));
+        let notices = match in_storm && !incident.told_down {
+            // The storm was told, or was over before anybody had to hear of it.
+            true => Vec::new(),
+            false => incident.close(now, &state.check, watch),
+        };
         for notice in notices {
             self.notify(notice, out);
         }
@@ -246,19 +277,15 @@ impl Engine {
 
     /// Asks for the notices of a check that are due.
     pub(super) fn tell(&mut self, now: Now, name: &CheckName, out: &mut Vec<Action>) {
+        self.hush_explained(now, name);
+        if !self.may_tell(now, name, out) {
+            return;
+        }
+        self.tell_unmeasured(now, name, out);
         let mut notices = Vec::new();
         let takes_down = self.takes_down(name);
         if let Some(state) = self.checks.get_mut(name) {
             let watch = state.check.unit.as_ref().and_then(|unit| self.units.get(unit));
-            if let Some(aside) = state.aside(now, watch) {
-                if let Some(incident) = &mut state.incident
-                    && aside.explains_incidents()
-                    && !incident.told_down
-                {
-                    incident.hushed = Some((now.mono, now.wall));
-                }
-                return;
-            }
             let pending = outlook::pending(state, watch);
             let next = outlook::next_sentence(now, state, watch);
             let Some(incident) = &mut state.incident else { return };
@@ -279,7 +306,30 @@ impl Engine {
         unit.map(|unit| self.taken_down_by(unit)).unwrap_or_default()
     }
 
-    fn notify(&mut self, notice: Notice, out: &mut Vec<Action>) {
+    /// An incident that opened just before something that explains it is not told while that lasts.
+    fn hush_explained(&mut self, now: Now, name: &CheckName) {
+        let Some(state) = self.checks.get_mut(name) else { return };
+        let watch = state.check.unit.as_ref().and_then(|unit| self.units.get(unit));
+        let explained = state.aside(now, watch).is_some_and(|aside| aside.explains_incidents());
+        if let Some(incident) = state.incident.as_mut().filter(|incident| explained && !incident.told_down) {
+            incident.hushed = Some((now.mono, now.wall));
+        }
+    }
+
+    /// Whether anybody is to hear of the check now.
+    fn may_tell(&mut self, now: Now, name: &CheckName, out: &mut Vec<Action>) -> bool {
+        let Some(state) = self.checks.get(name) else { return false };
+        let watch = state.check.unit.as_ref().and_then(|unit| self.units.get(unit));
+        if state.aside(now, watch).is_some() || self.is_in_storm(name) {
+            return false;
+        }
+        let pending = outlook::pending(state, watch);
+        let opening = state.incident.as_ref().filter(|incident| !incident.told_down);
+        let due = opening.and_then(|incident| incident.next_due(&state.check, pending));
+        due.is_none_or(|due| due > now.mono) || !self.hushes(now, name, out)
+    }
+
+    pub(super) fn notify(&mut self, notice: Notice, out: &mut Vec<Action>) {
         self.pending.insert(notice.id.clone(), notice.clone());
         out.push(Action::Notify(Box::new(notice)));
     }

@@ -10,7 +10,8 @@ use crate::check::Check;
 use crate::notice::{Attempt, IncidentId, Notice, NoticeId, NoticeKind, Proof, TakenDown};
 use crate::time::{Mono, Now, Wall};
 
-/// The opening mail waits this long for the first recovery's result, so that it can tell of it.
+/// The opening mail waits this long for the first recovery's result, so that it can tell of it; that of a storm, so that
+/// it can name its checks.
 pub(super) const TELL_WITHIN: Duration = Duration::from_secs(10);
 
 /// An incident that is only the end of another one has this long to be over before anybody is told: the longest job that
@@ -107,7 +108,7 @@ impl Incident {
 
     /// The moment of the next notice if nothing happens until then; `None` for never.
     pub(super) fn next_due(&self, check: &Check, pending: bool) -> Option<Mono> {
-        if silent(check) {
+        if check.alert.is_silent() {
             return None;
         }
         if !self.told_down {
@@ -163,7 +164,7 @@ impl Incident {
     /// opening notice merely waited for a job's result is told whole.
     pub(super) fn close(&mut self, now: Now, check: &Check, watch: Option<&UnitWatch>) -> Vec<Notice> {
         let mut notices = Vec::new();
-        if silent(check) {
+        if check.alert.is_silent() {
             return notices;
         }
         let long_enough = now.mono.since(self.opened) >= check.alert.after;
@@ -212,9 +213,4 @@ impl Incident {
             takes_down: self.takes_down.clone(),
         }
     }
-}
-
-/// Nobody is to hear of this check.
-pub(super) fn silent(check: &Check) -> bool {
-    check.alert.off || check.alert.to.is_empty()
 }

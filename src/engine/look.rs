@@ -9,7 +9,7 @@ use super::state::{Base, CheckState};
 use super::watch::{Condition, UnitWatch};
 use crate::check::CheckName;
 use crate::time::{Now, human};
-use crate::unit::UnitName;
+use crate::unit::{ManagerState, UnitName};
 use crate::verdict::Observation;
 
 impl Engine {
@@ -37,6 +37,9 @@ impl Engine {
             let left_alone = state.aside(now, self.units.get(unit)).is_some();
             if state.paused() {
                 continue;
+            }
+            if entered && condition.down().is_some() {
+                self.leave_storm(name);
             }
             match condition.down() {
                 // A job of ours is on it: its end will tell more.
@@ -106,26 +109,32 @@ impl Engine {
         let Some(watch) = state.check.unit.as_ref().and_then(|unit| self.units.get(unit)) else { return };
         let seen = match state.runs {
             Some(_) => self.job_observation(now, name),
-            None => unit_observation(now, state, watch).map(|observation| (observation, true)),
+            None => unit_observation(now, self.manager, state, watch).map(|observation| (observation, true)),
         };
         let (Some((observation, counts)), Some(state)) = (seen, self.checks.get_mut(name)) else {
             self.plan_next(now, name);
             return;
         };
         state.record(now, observation.clone());
-        match observation {
-            _ if !counts => self.plan_next(now, name),
-            Observation::Passing { .. } => self.pass(now, name, out),
-            Observation::Failing { reason } | Observation::Incurable { reason } => {
-                self.fail(now, name, reason, out);
-            }
-            Observation::Unknown { .. } => self.plan_next(now, name),
+        if counts {
+            self.judge_observation(now, name, observation, out);
+        } else {
+            self.plan_next(now, name);
         }
     }
 }
 
 /// What a unit's condition says of a check whose probe is the unit's state; `None`: nothing yet.
-fn unit_observation(now: Now, state: &CheckState, watch: &UnitWatch) -> Option<Observation> {
+fn unit_observation(
+    now: Now,
+    manager: ManagerState,
+    state: &CheckState,
+    watch: &UnitWatch,
+) -> Option<Observation> {
+    if manager == ManagerState::Unreachable {
+        // What it said last may have long been otherwise.
+        return Some(Observation::Unknown { reason: "systemd cannot be reached over D-Bus".to_owned() });
+    }
     let described = || watch.state.as_ref().map_or_else(String::new, crate::unit::UnitState::describe);
     let failing = |reason: String| Some(Observation::Failing { reason });
     match &watch.condition {

@@ -37,7 +37,13 @@ impl Engine {
         wanting.sort();
         for (_, name) in wanting {
             let (Some(state), Some(watch)) = (self.checks.get(&name), self.units.get(unit)) else { return };
-            match permitted(now, self.manager, state, watch, self.awaits_usage(now, unit)) {
+            let mut permitted = permitted(now, self.manager, state, watch, self.awaits_usage(now, unit));
+            if permitted.is_ok()
+                && let Some(why) = self.brakes(now, unit, &name, out)
+            {
+                permitted = Err(why);
+            }
+            match permitted {
                 Ok(rung) => {
                     self.overtake(now, unit, out);
                     self.ask(now, unit, &name, rung, out);

@@ -15,12 +15,14 @@ use super::hold::SavedHold;
 use super::incident::Incident;
 use super::ran::Runs;
 use super::state::{Base, CheckState};
+use super::storm::{Brake, SavedBrake};
 use super::trail::Trail;
+use super::unmeasured::{Thread, Unmeasured};
 use super::usage::{Reading, Usage};
 use super::watch::UnitWatch;
 use super::{Action, Engine, Event};
 use crate::check::{Check, CheckName};
-use crate::notice::{Attempt, IncidentId, Notice};
+use crate::notice::{Attempt, HostNotice, IncidentId, Notice};
 use crate::status::Decision;
 use crate::time::{Mono, Now, Wall};
 use crate::unit::UnitName;
@@ -46,6 +48,12 @@ pub struct Saved {
     pub units: BTreeMap<UnitName, SavedUnit>,
     /// Notices that were asked for and may not be in the spool.
     pub pending: Vec<Notice>,
+    /// The same of notices about the machine.
+    #[serde(default)]
+    pub pending_host: Vec<HostNotice>,
+    /// A storm that is on, or has just ended.
+    #[serde(default)]
+    pub brake: SavedBrake,
 }
 
 /// One check.
@@ -60,6 +68,10 @@ pub struct SavedCheck {
     climbed: u32,
     tries: u32,
     last_incident: i64,
+    #[serde(default)]
+    bad: Option<Wall>,
+    #[serde(default)]
+    unmeasured: Option<SavedUnmeasured>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     usage: Option<SavedUsage>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -87,6 +99,16 @@ pub struct SavedRuns {
     since: Wall,
     /// When the last good run ended, and the same in systemd's microseconds.
     well: Option<(Wall, u64)>,
+}
+
+/// A check that cannot be measured.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct SavedUnmeasured {
+    since: Wall,
+    runs: u32,
+    reason: String,
+    /// The mails about it: the thread, how many, and when the last was asked for.
+    thread: Option<(IncidentId, u32, Wall)>,
 }
 
 /// An open incident.
@@ -166,6 +188,8 @@ impl Engine {
             checks: self.checks.iter().map(|(name, state)| (name.clone(), save_check(now, state))).collect(),
             units: self.units.iter().map(|(name, watch)| (name.clone(), save_unit(now, watch))).collect(),
             pending: self.pending.values().cloned().collect(),
+            pending_host: self.pending_host.values().cloned().collect(),
+            brake: self.brake.save(now),
         }
     }
 
@@ -177,7 +201,10 @@ impl Engine {
         let mut engine = Self::new();
         let mut out: Vec<Action> =
             saved.pending.iter().map(|notice| Action::Notify(Box::new(notice.clone()))).collect();
+        out.extend(saved.pending_host.iter().map(|notice| Action::NotifyHost(Box::new(notice.clone()))));
         engine.pending = saved.pending.into_iter().map(|notice| (notice.id.clone(), notice)).collect();
+        engine.pending_host =
+            saved.pending_host.into_iter().map(|notice| (notice.id.clone(), notice)).collect();
         out.extend(engine.handle(now, Event::Configured(checks)));
         for (name, saved) in saved.units {
             if let Some(watch) = engine.units.get_mut(&name) {
@@ -198,10 +225,12 @@ impl Engine {
             }
         }
         engine.show_held(now);
+        engine.brake = Brake::restore(now, then, saved.brake);
         for name in &names {
             engine.show(now, name, &mut out);
             engine.wake(now, name);
         }
+        engine.review_brake(now, &mut out);
         (engine, out)
     }
 }
@@ -229,6 +258,16 @@ fn save_check(now: Now, state: &CheckState) -> SavedCheck {
         climbed: state.climbed,
         tries: state.tries,
         last_incident: state.last_incident,
+        bad: state.bad.map(|since| now.wall_of(since)),
+        unmeasured: state.unmeasured.as_ref().map(|unmeasured| SavedUnmeasured {
+            since: unmeasured.since_wall,
+            runs: unmeasured.runs,
+            reason: unmeasured.reason.clone(),
+            thread: unmeasured
+                .thread
+                .as_ref()
+                .map(|thread| (thread.id.clone(), thread.asked, now.wall_of(thread.last_told))),
+        }),
         usage: state.check.probe.usage().map(|probe| SavedUsage {
             probe: probe.describe(),
             run: state.usage.run.clone(),
@@ -300,6 +339,15 @@ fn restore_check(now: Now, then: Now, state: &mut CheckState, saved: SavedCheck)
     state.tries = saved.tries;
     state.last_incident = saved.last_incident;
     state.trail = Trail::restore(saved.trail);
+    let mono = |at: Wall| then.mono_of(at).min(now.mono);
+    state.bad = saved.bad.map(mono);
+    state.unmeasured = saved.unmeasured.map(|saved| Unmeasured {
+        since: mono(saved.since),
+        since_wall: saved.since,
+        runs: saved.runs,
+        reason: saved.reason,
+        thread: saved.thread.map(|(id, asked, last_told)| Thread { id, asked, last_told: mono(last_told) }),
+    });
     state.pause = saved.paused.and_then(|(until, left)| {
         let left = then.mono_of(until).since(now.mono).min(Duration::from_millis(left));
         (!left.is_zero()).then(|| (now.mono.after(left), now.wall.after(left)))

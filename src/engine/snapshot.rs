@@ -4,7 +4,7 @@ use super::incident::Hold;
 use super::outlook;
 use super::state::CheckState;
 use super::watch::UnitWatch;
-use super::{Engine, human_until};
+use super::{Engine, human_until, unmeasured};
 use crate::check::CheckName;
 use crate::status::{CheckStatus, IncidentStatus};
 use crate::time::{Now, Wall};
@@ -109,6 +109,10 @@ fn next(now: Now, state: &CheckState, watch: Option<&UnitWatch>, health: &Health
             let clause = outlook::next_clause(now, state, watch);
             if state.check.recovery.ladder.is_empty() { probe() } else { clause }
         }
+        Health::Unknown => match &state.unmeasured {
+            Some(unmeasured) => format!("{}, {}", unmeasured::clause(now, unmeasured), probe()),
+            None => probe(),
+        },
         Health::Starting | Health::Passing | Health::Failing { .. } => probe(),
     }
 }

@@ -9,6 +9,7 @@ use super::hold::{HoldId, Holder};
 use super::incident::Incident;
 use super::ran::Runs;
 use super::trail::Trail;
+use super::unmeasured::Unmeasured;
 use super::usage::Usage;
 use super::watch::{Condition, UnitWatch};
 use super::{RunId, schedule};
@@ -118,6 +119,10 @@ pub(super) struct CheckState {
     /// Consecutive successes within an incident.
     pub successes: u32,
     pub incident: Option<Incident>,
+    /// Since when it fails, or cannot be measured, in a way that counts (DESIGN: rule 14).
+    pub bad: Option<Mono>,
+    /// It could not be measured the last time.
+    pub unmeasured: Option<Unmeasured>,
     pub pause: Option<(Mono, Wall)>,
     pub next_probe: Mono,
     pub running: Option<Run>,
@@ -154,6 +159,8 @@ impl CheckState {
             failures: 0,
             successes: 0,
             incident: None,
+            bad: None,
+            unmeasured: None,
             pause: None,
             next_probe,
             running: None,
@@ -249,6 +256,7 @@ impl CheckState {
             return aside.health();
         }
         match self.base {
+            Base::Starting | Base::Passing | Base::Failing if self.unknown() => Health::Unknown,
             Base::Starting => Health::Starting,
             Base::Passing => Health::Passing,
             Base::Failing => {

@@ -66,6 +66,8 @@ impl Engine {
                     self.note(now, &notice.check, Topic::Notice, text);
                 }
                 Action::Probe { .. } | Action::StartJob { .. } | Action::Hold(_) | Action::Remember => {}
+                // The storm itself is told in the journal; what it means for a check, where that check is held back.
+                Action::NotifyHost(_) => {}
             }
         }
     }
@@ -138,6 +140,7 @@ fn sentence(now: Now, change: &Change) -> Option<(Topic, String)> {
         What::HoldStartEnded { result } => {
             (Topic::Aside, format!("the start of {unit} after the hold ended: {result}"))
         }
+        What::StormBegan { .. } | What::StormOver { .. } => return None,
         What::UnitUnknown(true) => (Topic::Unit, format!("systemd knows no unit {unit}")),
         What::UnitUnknown(false) => (Topic::Unit, format!("systemd knows {unit} now")),
         What::CrashLoop { restarts } => {
@@ -163,6 +166,7 @@ fn health(now: Now, unit: &str, from: &Health, to: &Health, because: &str) -> Op
         (_, Health::Starting | Health::Down)
         | (Health::Starting | Health::Down, Health::Passing)
         | (Health::Displaced { .. }, Health::Displaced { .. }) => return None,
+        (_, Health::Unknown) => return Some((Topic::Seen, format!("could not be measured: {because}"))),
         (_, Health::Failing { .. }) => return Some((Topic::Seen, format!("a failure: {because}"))),
         (_, Health::Passing) => return Some((Topic::Seen, format!("passes: {because}"))),
         (_, Health::Paused { until }) => format!("paused {}", lasting(&Some(*until))),

@@ -25,17 +25,19 @@ impl Engine {
             aside.and_then(|aside| aside.ends()).into_iter().chain(hold_ends).min()
         } else {
             let probe = state.running.map_or(state.next_probe, |run| run.lost_at);
+            let hushed = aside.is_some() || self.is_in_storm(name);
             let tell = match &state.incident {
-                Some(incident) if aside.is_none() => {
+                Some(incident) if !hushed => {
                     incident.next_due(&state.check, outlook::pending(state, watch)).filter(later)
                 }
                 _ => None,
             };
+            let unmeasured = state.unmeasured_due().filter(|_| !hushed).filter(later);
             let attempt = watch.and_then(|watch| outlook::next_look(state, watch)).filter(later);
             let aside_ends = aside.and_then(|aside| aside.ends());
             let placed = watch.and_then(|watch| watch.placed_by());
             let shown = watch.and_then(|watch| watch.stop_shown_from()).filter(later);
-            [Some(probe), aside_ends, tell, attempt, placed, shown].into_iter().flatten().min()
+            [Some(probe), aside_ends, tell, unmeasured, attempt, placed, shown].into_iter().flatten().min()
         };
         self.wakeups.set(name, at);
     }
@@ -58,6 +60,7 @@ impl Engine {
         {
             state.pause = None;
             state.failures = 0;
+            state.forget_unmeasured();
             state.next_probe = now.mono;
         }
         let unit = state.check.unit.clone();
@@ -67,10 +70,12 @@ impl Engine {
         let Some(state) = self.checks.get_mut(name) else { return };
         if state.running.is_some_and(|run| run.lost_at <= now.mono) {
             state.running = None;
-            state.next_probe = now.mono;
             let reason = "the probe was not heard of again".to_owned();
-            state.record(now, crate::verdict::Observation::Unknown { reason });
+            state.record(now, crate::verdict::Observation::Unknown { reason: reason.clone() });
+            self.heard(name);
+            self.could_not_measure(now, name, reason, out);
         }
+        let Some(state) = self.checks.get_mut(name) else { return };
         if !state.paused() && state.running.is_none() && state.next_probe <= now.mono {
             let late = now.mono.since(state.next_probe);
             if late > schedule::MISSED_AFTER && !state.put_off {

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::incident::{Hold, Incident, silent};
+use super::incident::{Hold, Incident};
 use super::outlook;
 use super::state::{Aside, Base, CheckState};
 use super::watch::UnitWatch;
@@ -186,7 +186,7 @@ fn notices(now: Now, state: &CheckState, watch: Option<&UnitWatch>) -> String {
     if check.alert.off {
         return "nobody is told (alert.off)".to_owned();
     }
-    if silent(check) {
+    if check.alert.is_silent() {
         return "nobody is told: there are no addresses".to_owned();
     }
     let to = check.alert.to.join(", ");

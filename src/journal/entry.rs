@@ -57,10 +57,9 @@ impl Entry {
 
 /// The entry for a mail.
 pub(super) fn of_mail(notice: &NoticeId, priority: Priority, message: String) -> Entry {
-    let incident = notice.incident.to_string();
     Entry {
-        check: incident.rsplit_once('-').map(|(check, _)| check.to_owned()),
-        incident: Some(incident),
+        check: notice.incident.check().map(str::to_owned),
+        incident: Some(notice.incident.to_string()),
         ..Entry::new(priority, message)
     }
 }
@@ -154,6 +153,25 @@ pub(super) fn of_change(change: &Change) -> Option<Entry> {
         What::HoldOver { holder, how } => hold::over(&unit, holder, *how),
         What::HoldStartAsked { holder } => hold::start_asked(&unit, holder),
         What::HoldStartEnded { result } => hold::start_ended(&unit, result),
+        What::StormBegan { checks, of } => Entry {
+            id: Some(ids::STORM_BEGAN),
+            checks: Some(checks.to_string()),
+            ..Entry::new(
+                Priority::Err,
+                format!(
+                    "a storm: {checks} of {of} checks began to fail together; it looks like the machine, \
+                     and no unit is restarted for it"
+                ),
+            )
+        },
+        What::StormOver { since, passing, failing } => {
+            let rest = match failing {
+                0 => "all of them pass again".to_owned(),
+                n => format!("{passing} of its checks pass again, {n} do not and are recovered one by one"),
+            };
+            let message = format!("the storm since {} is over: {rest}", at(*since));
+            Entry { id: Some(ids::STORM_OVER), ..Entry::new(Priority::Notice, message) }
+        }
         What::CrashLoop { restarts } => Entry {
             id: Some(ids::CRASH_LOOP),
             result: Some(restarts.to_string()),
@@ -212,6 +230,9 @@ fn of_health(name: &str, unit: &str, from: &Health, to: &Health, because: &str) 
         (_, Health::Blocked { by, until }) => {
             let message = format!("{name} is blocked: {unit} requires {by}, which is not well");
             (Priority::Notice, ids::BLOCKED, message, until.map(at))
+        }
+        (_, Health::Unknown) => {
+            (Priority::Warning, ids::UNMEASURED, format!("{name} could not be measured: {because}"), None)
         }
         (_, Health::Failing { n, m }) => {
             let priority = if *n <= 1 { Priority::Info } else { Priority::Debug };

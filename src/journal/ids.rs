@@ -53,3 +53,9 @@ pub const HOLD_OVER: &str = "16c5ab45c82747d09fd196c0c7399b22";
 pub const HOLD_START_ASKED: &str = "a8cd9fa37e564c1b9c8954afa268409c";
 /// The start of a unit after a hold has ended.
 pub const HOLD_START_ENDED: &str = "4e80a34914aa48f2ac39fcc8b76b0249";
+/// Many checks began to fail together: it is the machine, and no unit is restarted for it.
+pub const STORM_BEGAN: &str = "d58a653339584abda74204f6c08d155d";
+/// Checks pass again after a storm.
+pub const STORM_OVER: &str = "c6ece865218f4bbf8769949e2dadc893";
+/// A check could not be measured for as long as it takes to be down when it fails.
+pub const UNMEASURED: &str = "fe5d7555cd6c4954bc6e78e5ab7b69e7";

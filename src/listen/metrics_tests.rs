@@ -192,6 +192,7 @@ fn every_health_has_its_word_among_the_words() {
         Health::Held { id: "1".into(), who: "root".into(), why: "certbot renew".into(), until: at },
         Health::Displaced { by: by.clone(), until: None },
         Health::Blocked { by, until: None },
+        Health::Unknown,
     ];
     let words: Vec<&str> = all.iter().map(Health::word).collect();
     assert_eq!(words, Health::WORDS);
@@ -200,7 +201,7 @@ fn every_health_has_its_word_among_the_words() {
         match health {
             Health::Starting | Health::Passing | Health::Failing { .. } => {}
             Health::Down | Health::Paused { .. } | Health::Stopped { .. } => {}
-            Health::Held { .. } | Health::Displaced { .. } | Health::Blocked { .. } => {}
+            Health::Unknown | Health::Held { .. } | Health::Displaced { .. } | Health::Blocked { .. } => {}
         }
     }
 }

@@ -19,7 +19,7 @@ use crate::time::{Wall, human};
 use crate::unit::UnitName;
 
 /// The longest body in bytes. Encoded it is at most a third longer, so that a whole message stays under 64 KiB.
-const BODY_MAX: usize = 40 * 1024;
+pub(super) const BODY_MAX: usize = 40 * 1024;
 
 /// The most lines of a runbook that are shown.
 const RUNBOOK_LINES: usize = 100;
@@ -42,7 +42,8 @@ pub struct Place {
 /// it is delivered, so that a wrong one can be put right while mails wait.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Letter {
-    /// The notice that it tells; the incident of a letter about the daemon itself begins with `host!`.
+    /// The notice that it tells; the incident of a letter about the daemon itself begins with `host!`, that of a digest
+    /// (which is never in the spool) with `digest!`.
     pub id: NoticeId,
     /// Every recipient.
     pub to: Vec<String>,
@@ -74,6 +75,9 @@ pub fn letter(notice: &Notice, journal: Option<&Result<Vec<String>, String>>, pl
         NoticeKind::NeedsYou => "NEEDS YOU",
         NoticeKind::StillDown => "STILL DOWN",
         NoticeKind::Recovered => "RECOVERED",
+        NoticeKind::Unmeasured => "UNMEASURED",
+        NoticeKind::StillUnmeasured => "STILL UNMEASURED",
+        NoticeKind::Measured => "MEASURED",
     };
     Letter {
         id: notice.id.clone(),
@@ -148,6 +152,9 @@ pub fn message(letter: &Letter, from: &Mailbox) -> Result<Vec<u8>, String> {
     }
     if let Some(check) = &letter.check {
         builder = builder.raw_header(header("X-Stealthcheck-Check", check.as_str()));
+    }
+    // Names with a `!` are no incidents.
+    if !letter.id.incident.0.contains('!') {
         builder = builder.raw_header(header("X-Stealthcheck-Incident", &text::atom(&letter.id.incident.0)));
     }
     if let Some(unit) = &letter.unit {
@@ -162,7 +169,7 @@ fn header(name: &'static str, value: &str) -> HeaderValue {
 }
 
 /// The same notice has the same id in every life of the daemon.
-fn message_id(incident: &IncidentId, number: u32, host: &str) -> String {
+pub(super) fn message_id(incident: &IncidentId, number: u32, host: &str) -> String {
     format!("<{}.{number}@{}>", text::atom(&incident.0), text::domain(host))
 }
 
@@ -172,12 +179,12 @@ fn system_time(at: Wall) -> SystemTime {
     SystemTime::UNIX_EPOCH + Duration::from_secs(secs)
 }
 
-fn zoned(at: Wall, zone: &TimeZone) -> Option<Zoned> {
+pub(super) fn zoned(at: Wall, zone: &TimeZone) -> Option<Zoned> {
     Timestamp::from_millisecond(at.0).ok().map(|stamp| stamp.to_zoned(zone.clone()))
 }
 
 /// A moment for people: `Sun 2026-11-22 10:14:05 UTC`, as systemctl writes it.
-fn when(at: Wall, zone: &TimeZone) -> String {
+pub(super) fn when(at: Wall, zone: &TimeZone) -> String {
     zoned(at, zone)
         .map_or_else(|| "an unknown time".to_owned(), |z| z.strftime("%a %Y-%m-%d %H:%M:%S %Z").to_string())
 }
@@ -189,8 +196,10 @@ fn body(notice: &Notice, journal: Option<&Result<Vec<String>, String>>, place: &
         lines.push(title.to_owned());
     };
 
-    section(&mut lines, if notice.kind == NoticeKind::Recovered { "WHAT IT TOOK" } else { "WHAT WAS DONE" });
-    lines.extend(attempts(notice, place));
+    if !notice.kind.is_about_measuring() {
+        section(&mut lines, if notice.kind.is_last() { "WHAT IT TOOK" } else { "WHAT WAS DONE" });
+        lines.extend(attempts(notice, place));
+    }
     if !notice.next.is_empty() {
         section(&mut lines, "WHAT HAPPENS NEXT");
         lines.push(text::line(&notice.next, text::LINE_MAX));
@@ -200,7 +209,7 @@ fn body(notice: &Notice, journal: Option<&Result<Vec<String>, String>>, place: &
         lines.push(unit.to_string());
         if let Some(state) = &notice.state {
             lines.push(text::line(&state.describe(), text::LINE_MAX));
-            if notice.kind != NoticeKind::Recovered
+            if !notice.kind.is_last()
                 && let Some(exit) = state.describe_exit()
             {
                 lines.push(text::line(&exit, text::LINE_MAX));
@@ -209,7 +218,7 @@ fn body(notice: &Notice, journal: Option<&Result<Vec<String>, String>>, place: &
     }
     lines.extend(takes_down(notice));
     // What is over needs no runbook.
-    if let Some(runbook) = notice.runbook.as_ref().filter(|_| notice.kind != NoticeKind::Recovered) {
+    if let Some(runbook) = notice.runbook.as_ref().filter(|_| !notice.kind.is_last()) {
         section(&mut lines, "RUNBOOK");
         lines.extend(text::block(runbook, RUNBOOK_LINES));
     }
@@ -257,12 +266,27 @@ fn opening(notice: &Notice, place: &Place, host: &str) -> Vec<String> {
         NoticeKind::NeedsYou => format!("{check} on {host} needs you. It has been down for {lasted}."),
         NoticeKind::StillDown => format!("{check} on {host} is still down, for {lasted} now."),
         NoticeKind::Recovered => format!("{check} on {host} is well again, after {lasted}."),
+        NoticeKind::Unmeasured => format!("{check} on {host} could not be measured for {lasted}."),
+        NoticeKind::StillUnmeasured => {
+            format!("{check} on {host} can still not be measured, for {lasted} now.")
+        }
+        NoticeKind::Measured => format!("{check} on {host} can be measured again, after {lasted}."),
     };
     let cause = text::line(&notice.cause, text::LINE_MAX);
-    let over = notice.kind == NoticeKind::Recovered;
+    let over = notice.kind.is_last();
     let mut lines = vec![first, if over { format!("It was: {cause}") } else { cause }];
+    if notice.kind.is_about_measuring() && !over {
+        lines.push(
+            "Whether the target is well is not known: what is in the way is on this machine.".to_owned(),
+        );
+    }
     lines.push(String::new());
-    lines.push(format!("{} {}", if over { "Down from" } else { "Since" }, when(notice.since, &place.zone)));
+    let from = match (over, notice.kind.is_about_measuring()) {
+        (true, false) => "Down from",
+        (true, true) => "Not measured from",
+        (false, _) => "Since",
+    };
+    lines.push(format!("{from} {}", when(notice.since, &place.zone)));
     if over {
         lines.push(format!("until {}", when(notice.at, &place.zone)));
     }
@@ -273,7 +297,7 @@ fn opening(notice: &Notice, place: &Place, host: &str) -> Vec<String> {
 fn attempts(notice: &Notice, place: &Place) -> Vec<String> {
     if notice.attempts.is_empty() && notice.attempts_total == 0 {
         return vec![match notice.kind {
-            NoticeKind::Recovered => "Nothing: it came back by itself.".to_owned(),
+            kind if kind.is_last() => "Nothing: it came back by itself.".to_owned(),
             _ => "Nothing yet.".to_owned(),
         }];
     }
@@ -339,7 +363,7 @@ fn shown(journal: &Result<Vec<String>, String>, unit: &UnitName, room: usize) ->
 }
 
 /// The lines, each ended, up to `max` bytes.
-fn joined(lines: &[String], max: usize) -> String {
+pub(super) fn joined(lines: &[String], max: usize) -> String {
     const CUT: &str = "(cut)\n";
     let mut out = String::new();
     for line in lines {

@@ -281,3 +281,34 @@ proptest! {
         prop_assert!(letter.body.contains("LOOK FURTHER\nstealthctl status fibridge\n"), "cut off");
     }
 }
+
+#[test]
+fn that_a_check_cannot_be_measured_is_told_without_a_word_on_its_target() {
+    let unmeasured = |kind, number| {
+        let id = NoticeId {
+            incident: IncidentId::unmeasured(&CheckName::new("gru-dns").unwrap(), 1_795_345_200),
+            number,
+        };
+        let check = CheckName::new("gru-dns").unwrap();
+        let cause = "the resolver gave no answer within 5s".to_owned();
+        let (attempts, state, unit) = (Vec::new(), None, None);
+        Notice { id, check, cause, attempts, attempts_total: 0, state, unit, ..notice(kind, number) }
+    };
+    let first = letter(&unmeasured(NoticeKind::Unmeasured, 1), None, &place());
+    assert_eq!(first.subject, "[UNMEASURED] gru-dns on lf-proxy");
+    assert_eq!(first.message_id, "<gru-dns-1795345200-unmeasured.1@lf-proxy>");
+    assert!(
+        first.body.starts_with(
+            "gru-dns on lf-proxy could not be measured for 42s.\nthe resolver gave no answer within 5s\n\
+             Whether the target is well is not known"
+        ),
+        "{}",
+        first.body
+    );
+    assert!(!first.body.contains("WHAT WAS DONE") && first.body.contains("RUNBOOK"), "{}", first.body);
+    let last = letter(&unmeasured(NoticeKind::Measured, 2), None, &place());
+    assert_eq!(last.subject, "[MEASURED] gru-dns on lf-proxy");
+    assert_eq!(last.thread.as_deref(), Some("<gru-dns-1795345200-unmeasured.1@lf-proxy>"));
+    assert!(last.body.contains("It was: the resolver gave no answer within 5s"), "{}", last.body);
+    assert!(last.body.contains("Not measured from") && !last.body.contains("RUNBOOK"), "{}", last.body);
+}

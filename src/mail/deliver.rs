@@ -52,13 +52,16 @@ pub enum Refusal {
     Lost(String),
     /// Not this message to this recipient, now; the connection is still good.
     Later(String),
+    /// Not this very message, now: others may fare better, or a shorter one. The connection is still good.
+    Message(String),
     /// This recipient will never get mail through this server; the connection is still good.
     Never(String),
 }
 
 impl fmt::Display for Refusal {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let (Self::Server(why) | Self::Lost(why) | Self::Later(why) | Self::Never(why)) = self;
+        let (Self::Server(why) | Self::Lost(why) | Self::Later(why) | Self::Message(why) | Self::Never(why)) =
+            self;
         f.write_str(why)
     }
 }
@@ -266,7 +269,7 @@ impl Step {
         match self.code {
             None => Refusal::Lost(self.text),
             Some(421) => Refusal::Server(self.text),
-            Some(_) => Refusal::Later(self.text),
+            Some(_) => Refusal::Message(self.text),
         }
     }
 }

@@ -3,12 +3,13 @@
 //! Letters, releases and what became of each attempt flow in; the next recipient to try, or how long to wait, and what
 //! the disk ought to hold flow out. Pure: no files, no network, no clock but the `now` it is given.
 //!
-//! The rules: oldest first; a letter waits for earlier letters of its incident to the same recipient; a held letter is
+//! The rules: oldest first; more than a few in a minute go as one mail (see `pace`); a letter waits for earlier letters of its incident to the same recipient; a held letter is
 //! not sent; a recipient who was told "later" delays nobody else.
 
 use std::collections::HashMap;
 use std::time::Duration;
 
+use super::pace::{Limit, Pace, Turn};
 use super::spool::Record;
 use crate::check::Backoff;
 use crate::notice::{IncidentId, NoticeId};
@@ -42,6 +43,8 @@ impl Entry {
 pub enum Pick {
     /// This letter, to this recipient.
     Send(u64, String),
+    /// These letters, in this order, to this recipient as one mail.
+    Together(Vec<u64>, String),
     /// Nothing before then.
     Wait(Mono),
     /// Nothing at all.
@@ -65,6 +68,8 @@ pub struct Queue {
     next: u64,
     /// Recipients who were told "later", by incident: until when, after how many tries.
     later: HashMap<(IncidentId, String), (Mono, u32)>,
+    /// How many each recipient got of late.
+    pub pace: Pace,
     /// Why the disk refused; `None` once it did not.
     pub disk_error: Option<String>,
     /// Why the last delivery failed; `None` once one succeeded.
@@ -72,6 +77,12 @@ pub struct Queue {
 }
 
 impl Queue {
+    /// An empty queue that keeps to this pace.
+    #[must_use]
+    pub fn new(limit: Limit) -> Self {
+        Self { pace: Pace::new(limit), ..Self::default() }
+    }
+
     /// Takes in what was found on disk, held.
     pub fn load(&mut self, records: Vec<(u64, Record)>) {
         for (number, record) in records {
@@ -145,11 +156,43 @@ impl Queue {
                     Some((until, _)) if *until > now => {
                         soonest = Some(soonest.map_or(*until, |s| s.min(*until)));
                     }
-                    _ => return Pick::Send(entry.number, to.clone()),
+                    _ => match self.pace.turn(to, now) {
+                        Turn::Single => return Pick::Send(entry.number, to.clone()),
+                        Turn::Wait(until) => soonest = Some(soonest.map_or(until, |s| s.min(until))),
+                        Turn::Together(most) => return self.together(to, now, most),
+                    },
                 }
             }
         }
         soonest.map_or(Pick::Idle, Pick::Wait)
+    }
+
+    /// All that may be sent to `to` now, at most `most`, oldest first. Of an incident only as far as it may be told in
+    /// order: not what comes after a letter that is held or put off.
+    fn together(&self, to: &str, now: Mono, most: usize) -> Pick {
+        let mut waiting: Vec<&Entry> =
+            self.entries.iter().filter(|entry| entry.record.pending.iter().any(|each| each == to)).collect();
+        waiting.sort_by_key(|entry| (&entry.record.letter.id.incident, entry.record.letter.id.number));
+        let mut stuck: Option<&IncidentId> = None;
+        let mut ready: Vec<u64> = Vec::new();
+        for entry in waiting {
+            let incident = &entry.record.letter.id.incident;
+            let put_off = self.later.get(&(incident.clone(), to.to_owned()));
+            let now_or_never = put_off.is_none_or(|(until, _)| *until <= now);
+            if stuck == Some(incident) || !(entry.released || entry.in_memory) || !now_or_never {
+                stuck = Some(incident);
+            } else {
+                ready.push(entry.number);
+            }
+        }
+        // Letters are numbered in the order in which they were submitted, also those of one incident.
+        ready.sort_unstable();
+        ready.truncate(most.max(1));
+        match ready.as_slice() {
+            [] => Pick::Idle,
+            [one] => Pick::Send(*one, to.to_owned()),
+            _ => Pick::Together(ready, to.to_owned()),
+        }
     }
 
     /// The recipient needs no more of this letter: it was accepted, or never will be. True when that was the last.

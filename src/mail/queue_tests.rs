@@ -154,3 +154,58 @@ fn the_backlog_counts_letters_and_names_the_oldest() {
     queue.settled(1, "y");
     assert_eq!(queue.backlog(), (1, Some(Wall(3))));
 }
+
+/// Twelve letters to x that are released, after x has had ten.
+fn crowd() -> Queue {
+    let mut queue = Queue::default();
+    queue.pace.accepted("x", at(0), 10);
+    for n in 0..12 {
+        let incident = format!("i{n}");
+        let number = queue.insert(record(&incident, 1, &["x", "y"]));
+        queue.saved(number, Some(0));
+        queue.release(&id(&incident, 1));
+    }
+    queue
+}
+
+#[test]
+fn what_waits_for_somebody_who_has_had_enough_goes_as_one_mail() {
+    let queue = crowd();
+    assert_eq!(queue.pick(at(1)), send(0, "y"), "y has had none");
+    let mut queue = crowd();
+    for n in 0..12 {
+        queue.settled(n, "y");
+    }
+    assert_eq!(queue.pick(at(59)), Pick::Wait(at(60)));
+    assert_eq!(queue.pick(at(60)), Pick::Together((0..12).collect(), "x".to_owned()));
+    // Half of it where the server found it too long, and the rest after it.
+    queue.pace.too_long("x", 12);
+    assert_eq!(queue.pick(at(60)), Pick::Together((0..6).collect(), "x".to_owned()));
+    for n in 0..12 {
+        queue.settled(n, "x");
+    }
+    assert_eq!(queue.pick(at(60)), Pick::Idle);
+}
+
+#[test]
+fn a_digest_has_no_more_of_an_incident_than_may_be_told_in_order() {
+    let mut queue =
+        queue(&[("a", 1, &["x"]), ("a", 2, &["x"]), ("b", 2, &["x"]), ("c", 1, &["x"]), ("c", 2, &["x"])]);
+    queue.pace.accepted("x", at(0), 10);
+    // The first letter of b is held, that of c is put off.
+    let held = queue.insert(record("b", 1, &["x"]));
+    queue.saved(held, Some(0));
+    queue.put_off(3, "x", at(60), &BACKOFF, 1);
+    assert_eq!(queue.pick(at(61)), Pick::Together(vec![0, 1], "x".to_owned()));
+    queue.settled(0, "x");
+    queue.settled(1, "x");
+    assert_eq!(queue.pick(at(61)), Pick::Wait(at(65)));
+    assert_eq!(queue.pick(at(65)), Pick::Together(vec![3, 4], "x".to_owned()));
+}
+
+#[test]
+fn one_that_waits_alone_is_a_mail_like_any_other() {
+    let mut queue = queue(&[("a", 1, &["x"])]);
+    queue.pace.accepted("x", at(0), 10);
+    assert_eq!(queue.pick(at(60)), send(0, "x"));
+}

@@ -5,7 +5,7 @@
 
 use std::path::Path;
 use std::sync::{Mutex, MutexGuard, PoisonError};
-use std::time::{SystemTime, UNIX_EPOCH};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use lettre::message::Mailbox;
 use tokio::sync::{Notify, mpsc};
@@ -13,12 +13,14 @@ use tokio::time::Instant;
 
 use super::compose;
 use super::deliver::{Refusal, Session};
+use super::digest;
 use super::evidence::{Reader, Wanted};
 use super::queue::{DiskJob, Queue};
 use super::spool::{Record, Spool};
+use super::storm;
 use super::{MailEvent, Surroundings};
 use crate::config::MailSettings;
-use crate::notice::{IncidentId, Notice, NoticeId, NoticeKind};
+use crate::notice::{HostNotice, IncidentId, Notice, NoticeId};
 use crate::status::MailStatus;
 use crate::time::{Mono, Wall};
 
@@ -48,9 +50,9 @@ impl Shared {
         Self {
             journal: Reader::new(surroundings.journals.clone(), surroundings.user, surroundings.evidence),
             spool: state_dir.map(Spool::new),
+            queue: Mutex::new(Queue::new(surroundings.limit)),
             surroundings,
             events,
-            queue: Mutex::default(),
             disk: tokio::sync::Mutex::default(),
             wake: Notify::new(),
             started: Instant::now(),
@@ -173,10 +175,33 @@ impl Shared {
         }
     }
 
+    pub async fn take_in_host_notice(&self, settings: Option<MailSettings>, notice: HostNotice) {
+        let known = self.queue().find(&notice.id);
+        if known == Some(false) {
+            return;
+        }
+        let mut to: Vec<String> = settings.map(|settings| settings.to).unwrap_or_default();
+        to.extend(
+            notice
+                .to
+                .iter()
+                .map(ToString::to_string)
+                .filter(|address| !to.contains(address))
+                .collect::<Vec<_>>(),
+        );
+        if known == Some(true) || to.is_empty() {
+            // With nobody to tell there is nothing to keep.
+            self.tell(MailEvent::Spooled(notice.id)).await;
+            return;
+        }
+        let letter = storm::letter(&notice, to, &self.surroundings.place());
+        self.take_in(letter).await;
+    }
+
     async fn word(&self, notice: Notice) {
         // What is over needs no evidence.
         let journal = match &notice.unit {
-            Some(unit) if notice.kind != NoticeKind::Recovered => {
+            Some(unit) if !notice.kind.is_last() && !notice.kind.is_about_measuring() => {
                 let invocation = notice.failed_invocation.clone();
                 let wanted = Wanted { unit: unit.clone(), invocation, lines: JOURNAL_LINES };
                 Some(self.journal.read(wanted).await)
@@ -200,15 +225,15 @@ impl Shared {
         self.release(&id);
     }
 
-    /// Tries one recipient of one letter; `None` for a letter that is gone.
+    /// Tries one recipient of one letter, or of several as one mail; `None` for letters that are gone.
     pub async fn attempt(
         &self,
         session: &mut Option<Session>,
         settings: &MailSettings,
-        number: u64,
+        numbers: &[u64],
         to: &str,
     ) -> Option<Result<String, Refusal>> {
-        let letter = self.queue().record(number)?.letter.clone();
+        let letter = self.worded(numbers, to)?;
         let message = settings
             .from
             .parse::<Mailbox>()
@@ -234,8 +259,37 @@ impl Shared {
             Refusal::Server(why) => Refusal::Server(server(why)),
             Refusal::Lost(why) => Refusal::Lost(server(why)),
             Refusal::Later(why) => Refusal::Later(format!("{to}: {}", server(why))),
+            Refusal::Message(why) => Refusal::Message(format!("{to}: {}", server(why))),
             Refusal::Never(why) => Refusal::Never(server(why)),
         }))
+    }
+
+    fn worded(&self, numbers: &[u64], to: &str) -> Option<compose::Letter> {
+        let queue = self.queue();
+        let records = numbers.iter().map(|number| queue.record(*number));
+        let mut letters = records.map(|record| record.map(|record| record.letter.clone()));
+        if numbers.len() == 1 {
+            return letters.next().flatten();
+        }
+        let letters: Vec<compose::Letter> = letters.collect::<Option<_>>()?;
+        (!letters.is_empty()).then(|| digest::letter(&letters, to, &self.surroundings.place()))
+    }
+
+    /// These letters are to be tried again later, by so many steps of the backoff; says how much later at the most.
+    pub fn put_off(&self, numbers: &[u64], to: &str, steps: u32) -> Duration {
+        let (now, backoff) = (self.now(), self.surroundings.backoff);
+        let mut queue = self.queue();
+        // Those of one incident are put off together, and once.
+        let mut incidents: Vec<IncidentId> = Vec::new();
+        let mut delay = Duration::ZERO;
+        for number in numbers {
+            let incident = queue.record(*number).map(|record| record.letter.id.incident.clone());
+            if let Some(incident) = incident.filter(|incident| !incidents.contains(incident)) {
+                delay = delay.max(queue.put_off(*number, to, now, &backoff, steps));
+                incidents.push(incident);
+            }
+        }
+        delay
     }
 
     /// A recipient needs no more of a letter: onto the disk with it, and tell when it was the last.

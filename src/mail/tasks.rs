@@ -16,7 +16,7 @@ use super::deliver::{Refusal, Session};
 use super::queue::Pick;
 use super::shared::{Shared, wall};
 use crate::config::MailSettings;
-use crate::notice::{Notice, NoticeId};
+use crate::notice::{HostNotice, Notice, NoticeId};
 use crate::time::Mono;
 
 /// After so many messages in a row over which the connection was lost, it is the server and not the message.
@@ -29,6 +29,8 @@ const LAST_ATTEMPT: Duration = Duration::from_millis(600);
 pub enum Submission {
     /// A notice.
     Notice(Box<Notice>),
+    /// A notice about the machine.
+    HostNotice(Box<HostNotice>),
     /// A letter about the daemon itself.
     Host {
         /// One line.
@@ -64,6 +66,10 @@ pub async fn intake(
         match submission {
             None => return,
             Some(Submission::Notice(notice)) => shared.take_in_notice(*notice).await,
+            Some(Submission::HostNotice(notice)) => {
+                let settings = settings.borrow().clone();
+                shared.take_in_host_notice(settings, *notice).await;
+            }
             Some(Submission::Host { subject, body }) => {
                 let settings = settings.borrow().clone();
                 shared.take_in_host(settings, &subject, &body).await;
@@ -99,7 +105,12 @@ pub async fn delivery(
         } else {
             shared.queue().pick(now)
         };
-        let (Pick::Send(number, to), Some(current)) = (pick.clone(), current) else {
+        let batch = match &pick {
+            Pick::Send(number, to) => Some((vec![*number], to.clone())),
+            Pick::Together(numbers, to) => Some((numbers.clone(), to.clone())),
+            Pick::Wait(_) | Pick::Idle => None,
+        };
+        let (Some((numbers, to)), Some(current)) = (batch, current) else {
             if let Some(session) = session.take() {
                 session.quit().await;
             }
@@ -119,30 +130,45 @@ pub async fn delivery(
             continue;
         };
         let result = tokio::select! {
-            result = shared.attempt(&mut session, &current, number, &to) => result,
+            result = shared.attempt(&mut session, &current, &numbers, &to) => result,
             () = last_moment(&mut stopped) => return,
         };
         let (error, next_try) = match result {
             None => continue,
             Some(Ok(_)) => {
                 (failures, lost) = (0, 0);
-                shared.queue().mail_error = None;
-                shared.settle(number, &to).await;
+                {
+                    let mut queue = shared.queue();
+                    queue.mail_error = None;
+                    queue.pace.accepted(&to, shared.now(), numbers.len());
+                }
+                // A crash in here makes some of them come twice, none never.
+                for number in numbers {
+                    shared.settle(number, &to).await;
+                }
                 continue;
             }
             Some(Err(Refusal::Never(error))) => {
                 (failures, lost) = (0, 0);
-                shared.drop_recipient(number, &to, error).await;
+                for number in numbers {
+                    shared.drop_recipient(number, &to, error.clone()).await;
+                }
                 continue;
             }
             Some(Err(Refusal::Later(error))) => {
                 (failures, lost) = (0, 0);
-                (error, shared.queue().put_off(number, &to, shared.now(), &backoff, 1))
+                (error, shared.put_off(&numbers, &to, 1))
+            }
+            Some(Err(Refusal::Message(error))) => {
+                (failures, lost) = (0, 0);
+                shared.queue().pace.too_long(&to, numbers.len());
+                (error, shared.put_off(&numbers, &to, 1))
             }
             Some(Err(Refusal::Lost(error))) => {
                 lost = lost.saturating_add(1);
+                shared.queue().pace.too_long(&to, numbers.len());
                 // Longer than the server is left alone: so that other letters come before one that kills it.
-                let delay = shared.queue().put_off(number, &to, shared.now(), &backoff, 2);
+                let delay = shared.put_off(&numbers, &to, 2);
                 if lost >= LOST_MAX {
                     failures = failures.saturating_add(1);
                     not_before = shared.now().after(backoff.delay(failures));

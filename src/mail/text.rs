@@ -74,13 +74,18 @@ pub fn atom(text: &str) -> String {
         out.push_str("%2E");
     }
     if out.len() > 200 {
-        // FNV-1a, 64 bits: the same in every version of this program.
-        let sum = |sum: u64, byte: u8| (sum ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3);
-        let sum = text.bytes().fold(0xcbf2_9ce4_8422_2325, sum);
+        let sum = checksum(text);
         out.truncate(180);
         out.push_str(&format!("-{sum:016x}"));
     }
     out
+}
+
+/// FNV-1a, 64 bits: the same in every version of this program.
+#[must_use]
+pub fn checksum(text: &str) -> u64 {
+    let add = |sum: u64, byte: u8| (sum ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3);
+    text.bytes().fold(0xcbf2_9ce4_8422_2325, add)
 }
 
 /// `host` as the domain of a Message-ID and as the EHLO name: letters, digits, dots and hyphens.

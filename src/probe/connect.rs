@@ -10,7 +10,7 @@
 //! address and port could use them up, and on loopback Linux takes them into use again after a second (tcp_tw_reuse).
 
 use std::io;
-use std::net::SocketAddr;
+use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr, UdpSocket};
 
 use tokio::net::TcpStream;
 use tokio::time::{Instant, timeout};
@@ -61,7 +61,8 @@ async fn first(addresses: &[SocketAddr], port: u16, attempt: &Attempt<'_>) -> Re
 }
 
 /// One trouble out of those of all addresses. Ours outweighs the target's, since the target may well live at the address
-/// that could not be tried; but a family of addresses that this machine does not have was never a way to it.
+/// that could not be tried; but a family of addresses that this machine does not have, or has no route for, was never a
+/// way to it.
 fn summary(mut failures: Vec<(SocketAddr, Trouble)>) -> Trouble {
     if failures.iter().any(|(_, trouble)| matches!(trouble, Trouble::Target(_))) {
         failures.retain(|(address, trouble)| !(address.is_ipv6() && no_such_family(trouble)));
@@ -85,22 +86,41 @@ fn summary(mut failures: Vec<(SocketAddr, Trouble)>) -> Trouble {
     if ours { Trouble::Ours(text) } else { Trouble::Target(text) }
 }
 
-/// What a kernel without IPv6 says of an IPv6 address.
+/// What a kernel without IPv6 says of an IPv6 address, and what one says that has it for itself alone.
 fn no_such_family(trouble: &Trouble) -> bool {
     use rustix::io::Errno;
-    [Errno::AFNOSUPPORT, Errno::ADDRNOTAVAIL]
+    [Errno::AFNOSUPPORT, Errno::ADDRNOTAVAIL, Errno::NETUNREACH]
         .iter()
         .any(|e| Trouble::from_io(&io::Error::from(*e)) == *trouble)
 }
 
 async fn one(address: SocketAddr) -> Result<TcpStream, Trouble> {
-    let stream = TcpStream::connect(address).await.map_err(|error| Trouble::from_io(&error))?;
+    let stream = TcpStream::connect(address).await.map_err(|error| not_connected(address, &error))?;
     // Where nobody listens on a port of this machine, the kernel may pick that very port to connect from, and the socket
     // then talks to itself (TCP's simultaneous open). Ports below that range need not be asked about.
     if address.port() >= LOWEST_EPHEMERAL && stream.local_addr().is_ok_and(|own| own == address) {
         return Err(Trouble::target("connection refused"));
     }
     Ok(stream)
+}
+
+/// "Host unreachable" is the word of a router or of the local network on the target, as a rule; but also that of this
+/// machine's own table of routes. That one has the same answer for a datagram socket, which sends nothing to learn it.
+fn not_connected(address: SocketAddr, error: &io::Error) -> Trouble {
+    use rustix::io::Errno;
+    let unreachable = Errno::from_io_error(error) == Some(Errno::HOSTUNREACH);
+    if unreachable && !has_route(address) {
+        return Trouble::ours("this machine has no route to the host");
+    }
+    Trouble::from_io(error)
+}
+
+fn has_route(address: SocketAddr) -> bool {
+    let any: SocketAddr = match address {
+        SocketAddr::V4(_) => (Ipv4Addr::UNSPECIFIED, 0).into(),
+        SocketAddr::V6(_) => (Ipv6Addr::UNSPECIFIED, 0).into(),
+    };
+    UdpSocket::bind(any).and_then(|socket| socket.connect(address)).is_ok()
 }
 
 #[cfg(test)]
@@ -120,11 +140,11 @@ mod tests {
     #[test]
     fn one_reason_stands_alone_and_several_name_their_addresses() {
         use rustix::io::Errno;
-        let (refused, unreachable) = (errno(Errno::CONNREFUSED), errno(Errno::NETUNREACH));
+        let (refused, unreachable) = (errno(Errno::CONNREFUSED), errno(Errno::HOSTUNREACH));
         assert_eq!(summed(&[("127.0.0.1", refused.clone()), ("::1", refused.clone())]), refused);
         assert_eq!(
             summed(&[("::1", unreachable), ("127.0.0.1", refused.clone()), ("127.0.0.2", refused)]),
-            Trouble::target("network unreachable at ::1, connection refused at 127.0.0.1 and 127.0.0.2")
+            Trouble::target("host unreachable at ::1, connection refused at 127.0.0.1 and 127.0.0.2")
         );
     }
 
@@ -134,7 +154,23 @@ mod tests {
         let refused = errno(Errno::CONNREFUSED);
         let mixed = summed(&[("127.0.0.1", refused.clone()), ("127.0.0.2", errno(Errno::MFILE))]);
         assert!(matches!(mixed, Trouble::Ours(_)), "{mixed:?}");
-        assert_eq!(summed(&[("::1", errno(Errno::ADDRNOTAVAIL)), ("127.0.0.1", refused.clone())]), refused);
+        for missing in [Errno::ADDRNOTAVAIL, Errno::NETUNREACH] {
+            assert_eq!(summed(&[("::1", errno(missing)), ("127.0.0.1", refused.clone())]), refused);
+        }
+        let no_v4 = summed(&[("::1", refused), ("192.0.2.1", errno(Errno::NETUNREACH))]);
+        assert!(matches!(no_v4, Trouble::Ours(_)), "{no_v4:?}");
         assert!(matches!(summed(&[("::1", errno(Errno::ADDRNOTAVAIL))]), Trouble::Ours(_)));
+    }
+
+    #[test]
+    fn a_target_on_this_machine_always_has_a_route_and_its_word_is_taken() {
+        for at in ["127.0.0.1:9", "127.8.9.1:9"] {
+            assert!(has_route(at.parse().unwrap()), "{at}");
+        }
+        let unreachable = io::Error::from(rustix::io::Errno::HOSTUNREACH);
+        let at = "127.0.0.1:9".parse().unwrap();
+        assert_eq!(not_connected(at, &unreachable), Trouble::target("host unreachable"));
+        let refused = io::Error::from(rustix::io::Errno::CONNREFUSED);
+        assert_eq!(not_connected(at, &refused), Trouble::target("connection refused"));
     }
 }

@@ -63,7 +63,6 @@ impl Trouble {
             Errno::PIPE | Errno::CONNABORTED | Errno::NOTCONN => Self::target("connection closed"),
             Errno::TIMEDOUT => Self::target("connection timed out"),
             Errno::HOSTUNREACH | Errno::HOSTDOWN => Self::target("host unreachable"),
-            Errno::NETUNREACH => Self::target("network unreachable"),
             Errno::MFILE => Self::ours("this process has no file descriptor left"),
             Errno::NFILE => Self::ours("this machine has no file descriptor left"),
             Errno::NOMEM | Errno::NOBUFS => Self::ours("this machine has no memory left for a connection"),
@@ -75,6 +74,8 @@ impl Trouble {
                 Self::ours("this machine does not permit this family of addresses")
             }
             Errno::NETDOWN => Self::ours("this machine's network is down"),
+            // Nobody got as far as the target: the kernel has no route, or a router on the way has none.
+            Errno::NETUNREACH => Self::ours("network unreachable"),
             _ => Self::target(inert(&error.to_string(), EXCERPT)),
         }
     }
@@ -127,6 +128,7 @@ mod tests {
             Errno::PERM,
             Errno::AFNOSUPPORT,
             Errno::NETDOWN,
+            Errno::NETUNREACH,
         ] {
             assert!(matches!(from_errno(errno), Trouble::Ours(_)), "{errno}");
         }
@@ -140,7 +142,6 @@ mod tests {
             Errno::PIPE,
             Errno::TIMEDOUT,
             Errno::HOSTUNREACH,
-            Errno::NETUNREACH,
             Errno::INVAL,
         ] {
             assert!(matches!(from_errno(errno), Trouble::Target(_)), "{errno}");

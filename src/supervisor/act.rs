@@ -80,6 +80,7 @@ impl Supervisor {
             }
             Action::Hold(action) => self.act_on_hold(action),
             Action::Notify(notice) => self.mailer.submit(*notice),
+            Action::NotifyHost(notice) => self.mailer.submit_host_notice(*notice),
             Action::Changed(change) => self.changed(&change),
             // To want anything at all has the state saved.
             Action::Remember => {}

@@ -102,6 +102,7 @@ impl Supervisor {
     fn alerts(&self, checks: &[CheckStatus]) -> Vec<String> {
         let own = [&self.alerts.systemd, &self.alerts.bus, &self.alerts.state];
         let mut alerts: Vec<String> = own.into_iter().flatten().chain(&self.alerts.listen).cloned().collect();
+        alerts.extend(self.engine.storm(clock::now()));
         for check in checks {
             let (Some(unit), Some(state)) = (&check.unit, &check.unit_state) else { continue };
             if state.load == LoadState::NotFound {

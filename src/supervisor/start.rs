@@ -86,7 +86,7 @@ impl Supervisor {
             config.mail.clone(),
             mail,
         );
-        let pending: Vec<NoticeId> = engine.pending_notices().map(|notice| notice.id.clone()).collect();
+        let pending: Vec<NoticeId> = engine.pending_notices().cloned().collect();
         mailer.release_all_except(&pending);
         let (units, _) = watch::channel(engine.units().cloned().collect());
         let (listen, _) = watch::channel(config.listen.clone());

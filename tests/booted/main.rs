@@ -38,6 +38,8 @@ mod guard_not_ours;
 mod guard_signal;
 #[path = "guard_stops.rs"]
 mod guard_stops;
+#[path = "guard_storm.rs"]
+mod guard_storm;
 #[path = "guard_units.rs"]
 mod guard_units;
 #[path = "guard_usage.rs"]

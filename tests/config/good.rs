@@ -65,6 +65,7 @@ fn a_check_of_two_words_has_every_default() {
     assert_eq!(web.recovery.after_stop, AfterStop::After(5 * MINUTE));
     assert_eq!(web.recovery.after_displaced, AfterStop::After(60 * MINUTE));
     assert_eq!(web.alert.remind, Some(240 * MINUTE));
+    assert_eq!(web.alert.unmeasured_after, 10 * MINUTE);
     assert_eq!((web.alert.after, web.alert.off, web.alert.to.len()), (Duration::ZERO, false, 0));
     assert_eq!(warnings(&config), ["0:: there is no `mail:` section: nobody will be told of a failure"]);
 }
@@ -211,6 +212,7 @@ fn every_key_arrives() {
     assert_eq!(full.recovery.after_displaced, AfterStop::Never);
     assert_eq!(full.alert.to.iter().map(|to| &**to).collect::<Vec<_>>(), ["owner@example.org"]);
     assert_eq!((full.alert.after, full.alert.remind), (10 * MINUTE, None));
+    assert_eq!(full.alert.unmeasured_after, 2 * MINUTE);
     assert_eq!(full.runbook.as_deref(), Some("ssh ubuntu@example.org\nevery: this is no key\n"));
 
     let listen: Vec<String> = config.listen.iter().map(ToString::to_string).collect();
@@ -239,6 +241,7 @@ fn defaults_are_inherited_and_give_way_to_a_short_interval() {
     assert_eq!((inherits.recovery.grace, inherits.recovery.after_stop), (90 * SECOND, AfterStop::Never));
     assert_eq!(inherits.recovery.after_displaced, AfterStop::After(120 * MINUTE));
     assert_eq!(inherits.alert.remind, Some(720 * MINUTE));
+    assert_eq!(inherits.alert.unmeasured_after, 30 * MINUTE);
     assert_eq!(inherits.alert.to.len(), 2);
     let short = check(&config, "short-interval");
     assert_eq!((short.schedule.timeout, short.schedule.retry), (2 * SECOND, 2 * SECOND));
@@ -260,7 +263,6 @@ fn warnings_name_what_is_probably_not_meant() {
         [
             "31:checks.full.http.verify_tls: whoever answers is believed: the certificate is not verified",
             "49:checks.device: nothing is done when dev-sda.device fails, mail apart: systemd has no such job for it",
-            "29:checks.full.http.verify_tls: whoever answers is believed: the certificate is not verified",
             "48:checks.device: nothing is done when dev-sda.device fails, mail apart: systemd has no such job for it",
         ]
     );

@@ -2,6 +2,7 @@
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
+mod alerts;
 mod blocked;
 mod displaced;
 mod edges;
@@ -13,7 +14,9 @@ mod rules;
 mod samples;
 mod slow;
 mod stage;
+mod storm;
 mod taken_down;
+mod unknown;
 mod usage;
 mod why;
 mod world;

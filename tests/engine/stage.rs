@@ -113,7 +113,7 @@ impl Stage {
                     }
                     self.engine.handle(self.now, Event::NoticeSpooled(id));
                 }
-                Action::Changed(_) | Action::Hold(_) | Action::Remember => {}
+                Action::Changed(_) | Action::NotifyHost(_) | Action::Hold(_) | Action::Remember => {}
             }
         }
     }

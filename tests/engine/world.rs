@@ -15,7 +15,7 @@ use std::time::Duration;
 
 use stealthcheck::check::{Check, CheckName, Probe, Rung};
 use stealthcheck::engine::{Action, AttemptId, Engine, Event, RunId};
-use stealthcheck::notice::{IncidentId, Notice, NoticeKind};
+use stealthcheck::notice::{HostNotice, HostNoticeKind, IncidentId, Notice, NoticeKind};
 use stealthcheck::time::{Mono, Now, Wall};
 use stealthcheck::unit::{
     ActiveState, Job, JobKind, JobResult, LoadState, ManagerState, Relations, UnitName, UnitState,
@@ -74,6 +74,13 @@ pub struct World {
     pub needs: Vec<(UnitName, UnitName)>,
     pub manager: ManagerState,
     pub notices: Vec<Notice>,
+    pub host_notices: Vec<HostNotice>,
+    /// What the probes of these checks see in place of what their services answer: the machine's own troubles.
+    pub seen_instead: BTreeMap<CheckName, Observation>,
+    /// Jobs asked for while a storm was on, on units that run.
+    pub jobs_in_storm: usize,
+    /// The latest of them while it runs.
+    storm_job: Option<UnitName>,
     pub log: Vec<String>,
     pub probes: u64,
     pub holds: holds::Holds,
@@ -137,6 +144,10 @@ impl World {
             needs,
             manager: ManagerState::Running,
             notices: Vec::new(),
+            host_notices: Vec::new(),
+            seen_instead: BTreeMap::new(),
+            jobs_in_storm: 0,
+            storm_job: None,
             log: Vec::new(),
             probes: 0,
             holds: holds::Holds::default(),
@@ -187,6 +198,7 @@ impl World {
                 Action::StartJob { unit, attempt, rung, .. } => self.start_job(unit, attempt, &rung),
                 Action::Notify(notice) => self.notify(*notice),
                 Action::Hold(answer) => self.hold_answer(answer),
+                Action::NotifyHost(notice) => self.notify_host(*notice),
                 Action::Changed(_) | Action::Remember => {}
             }
         }
@@ -207,6 +219,7 @@ impl World {
             assert!(before < run.0, "run numbers grow\n{}", self.timeline());
         }
         let takes = match self.service_of(&check) {
+            _ if self.seen_instead.contains_key(&check) => self.answers_in,
             Some(Service::Hung | Service::Broken) => Duration::from_secs(5),
             _ => self.answers_in,
         };
@@ -241,6 +254,11 @@ impl World {
             assert!(gap >= Duration::from_secs(10), "attempts on {unit} {gap:?} apart\n{timeline}");
         }
         target.asked.push(self.now.mono);
+        if target.state.active == ActiveState::Active && self.engine.storm(self.now).is_some() {
+            self.jobs_in_storm += 1;
+            let before = self.storm_job.replace(unit.clone());
+            assert_eq!(before, None, "a storm is on, and {unit} is restarted beside another\n{timeline}");
+        }
         let recent =
             target.asked.iter().filter(|at| self.now.mono.since(**at) < Duration::from_secs(300)).count();
         assert!(recent <= 6, "{recent} attempts on {unit} in five minutes\n{timeline}");
@@ -270,14 +288,29 @@ impl World {
             assert_eq!(notice.id.number, number, "numbers count up\n{timeline}");
             assert_eq!(
                 number == 1,
-                notice.kind == NoticeKind::Down,
+                matches!(notice.kind, NoticeKind::Down | NoticeKind::Unmeasured),
                 "one opening notice, the first\n{timeline}"
             );
             assert!(
-                of_incident.iter().all(|n| n.kind != NoticeKind::Recovered),
+                of_incident.iter().all(|n| !n.kind.is_last()),
                 "nothing follows the closing notice\n{timeline}"
             );
             self.notices.push(notice.clone());
+        }
+        self.later(Duration::from_millis(3), Coming::Spooled(notice.id.clone()));
+        self.later(Duration::from_secs(2), Coming::Delivered(notice.id));
+    }
+
+    fn notify_host(&mut self, notice: HostNotice) {
+        let timeline = self.timeline();
+        if !self.host_notices.iter().any(|known| known.id == notice.id) {
+            let of_storm = self.host_notices.iter().filter(|n| n.id.incident == notice.id.incident);
+            let of_storm: Vec<HostNoticeKind> = of_storm.map(|n| n.kind).collect();
+            let number = u32::try_from(of_storm.len()).unwrap() + 1;
+            assert_eq!(notice.id.number, number, "numbers count up\n{timeline}");
+            assert_eq!(number == 1, notice.kind == HostNoticeKind::Storm, "the first opens\n{timeline}");
+            assert!(!of_storm.contains(&HostNoticeKind::StormOver), "nothing follows the last\n{timeline}");
+            self.host_notices.push(notice.clone());
         }
         self.later(Duration::from_millis(3), Coming::Spooled(notice.id.clone()));
         self.later(Duration::from_secs(2), Coming::Delivered(notice.id));
@@ -331,7 +364,7 @@ impl World {
     }
 
     fn observe(&self, check: &CheckName) -> Observation {
-        if let Some(seen) = &self.seen {
+        if let Some(seen) = self.seen_instead.get(check).or(self.seen.as_ref()) {
             return seen.clone();
         }
         let failing = |reason: &str| Observation::Failing { reason: reason.into() };
@@ -351,6 +384,9 @@ impl World {
         let Some(target) = self.units.get_mut(unit) else { return };
         if target.our_job != Some(attempt) {
             return;
+        }
+        if self.storm_job.as_ref() == Some(unit) {
+            self.storm_job = None;
         }
         target.our_job = None;
         target.state.job = None;
@@ -429,6 +465,10 @@ impl World {
 
     pub fn kinds(&self) -> Vec<NoticeKind> {
         self.notices.iter().map(|notice| notice.kind).collect()
+    }
+
+    pub fn host_kinds(&self) -> Vec<HostNoticeKind> {
+        self.host_notices.iter().map(|notice| notice.kind).collect()
     }
 
     pub fn jobs(&self, unit: &UnitName) -> usize {

@@ -7,6 +7,7 @@ use jiff::tz::TimeZone;
 use stealthcheck::check::{Backoff, CheckName};
 use stealthcheck::config::{MailSettings, Smtp, SmtpTls};
 use stealthcheck::mail::deliver::Patience;
+use stealthcheck::mail::pace::Limit;
 use stealthcheck::mail::{MailEvent, Mailer, Surroundings};
 use stealthcheck::notice::{IncidentId, Notice, NoticeId, NoticeKind};
 use stealthcheck::time::Wall;
@@ -30,6 +31,8 @@ pub fn surroundings() -> Surroundings {
         evidence: short,
         patience: Patience { connect: short, answer: short, accept: short },
         backoff: Backoff { initial: Duration::from_millis(20), max: Duration::from_millis(200) },
+        // More than any test sends, but for those that are about digests.
+        limit: Limit { mails: 1000, within: Duration::from_secs(60) },
         rewrite: Duration::from_millis(50),
     }
 }

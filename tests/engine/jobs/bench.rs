@@ -105,7 +105,7 @@ impl Bench {
                 }
                 Action::StartJob { attempt, rung, .. } => self.started.push((attempt, rung)),
                 Action::Probe { .. } => panic!("nothing is asked for a job: its unit is looked at"),
-                Action::Changed(_) | Action::Hold(_) | Action::Remember => {}
+                Action::Changed(_) | Action::NotifyHost(_) | Action::Hold(_) | Action::Remember => {}
             }
         }
     }

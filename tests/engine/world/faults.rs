@@ -77,6 +77,7 @@ impl World {
         let saved: Saved = serde_json::from_str(&saved).unwrap();
         self.coming.retain(|Reverse((_, _, what))| !matches!(what, Coming::Observed { .. }));
         self.running.clear();
+        self.storm_job = None;
         self.advance_to(self.now.mono.after(away));
         for unit in self.units.values_mut().filter(|unit| unit.our_job.is_some()) {
             unit.our_job = None;

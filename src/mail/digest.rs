@@ -1,0 +1,186 @@
+//! Words a digest: many letters to one recipient as one mail (DESIGN §6).
+//!
+//! Pure: letters go in, in order, and a letter comes out. It decides neither which letters nor when. A digest is never in the
+//! spool: what it is made of is, each letter by itself, until the server has accepted the digest.
+
+use super::compose::{Letter, Place, message_id};
+use super::text;
+use crate::notice::{IncidentId, NoticeId};
+
+/// The longest body in bytes.
+const BODY_MAX: usize = 200 * 1024;
+
+/// At most so much of each letter's body.
+const EACH_MAX: usize = 1000;
+
+/// What a letter has before these is what happened; what follows is for whoever looks into one of them.
+const FURTHER: [&str; 3] = ["THE UNIT", "RUNBOOK", "LOOK FURTHER"];
+
+/// The tag of a letter for which a person is needed.
+const NEEDS_YOU: &str = "NEEDS YOU";
+
+/// Words `letters`, at least one, to the recipient `to`.
+#[must_use]
+pub fn letter(letters: &[Letter], to: &str, place: &Place) -> Letter {
+    let host = text::line(&place.host, 80);
+    let ids: Vec<String> = letters.iter().map(|letter| letter.id.to_string()).collect();
+    // The same letters are the same digest in every life of the daemon.
+    let sum = text::checksum(&format!("{to} {}", ids.join(" ")));
+    let id = NoticeId { incident: IncidentId(format!("digest!{sum:016x}").into()), number: 1 };
+    Letter {
+        message_id: message_id(&id.incident, id.number, &place.host),
+        id,
+        to: vec![to.to_owned()],
+        subject: format!("[DIGEST] {} notices from {host}: {}", letters.len(), counts(letters)),
+        thread: thread(letters),
+        date: letters.iter().map(|letter| letter.date).max().unwrap_or_default(),
+        check: None,
+        unit: None,
+        body: body(letters, place),
+    }
+}
+
+/// A digest of one thread belongs to it. One of many belongs to none: a References header names one line of ancestors
+/// (RFC 5322, section 3.6.4), so that readers of mail would join the threads into one.
+fn thread(letters: &[Letter]) -> Option<String> {
+    let first = letters.first()?;
+    let one = letters.iter().all(|letter| letter.id.incident == first.id.incident);
+    first.thread.clone().filter(|_| one)
+}
+
+/// `NEEDS YOU 3, DOWN 100, RECOVERED 87`: what needs somebody first, the rest as it came.
+fn counts(letters: &[Letter]) -> String {
+    let mut counts: Vec<(&str, usize)> = Vec::new();
+    for letter in letters {
+        let tag = tag(letter);
+        match counts.iter_mut().find(|(known, _)| *known == tag) {
+            Some((_, n)) => *n += 1,
+            None => counts.push((tag, 1)),
+        }
+    }
+    counts.sort_by_key(|(tag, _)| *tag != NEEDS_YOU);
+    counts.iter().map(|(tag, n)| format!("{tag} {n}")).collect::<Vec<_>>().join(", ")
+}
+
+/// The words in brackets that the subject begins with.
+fn tag(letter: &Letter) -> &str {
+    let tag = letter.subject.strip_prefix('[').and_then(|rest| rest.split_once(']'));
+    tag.map_or("OTHER", |(tag, _)| tag)
+}
+
+fn body(letters: &[Letter], place: &Place) -> String {
+    let mut out = format!(
+        "There were more mails in a short time than anybody reads one by one. This one has {} of them, in order.\n",
+        letters.len()
+    );
+    let needy: Vec<&Letter> = letters.iter().filter(|letter| tag(letter) == NEEDS_YOU).collect();
+    if !needy.is_empty() {
+        out.push_str(&format!("\nNEEDS YOU ({})\n", needy.len()));
+        for letter in &needy {
+            out.push_str(&format!("{}\n", text::line(&letter.subject, 200)));
+        }
+    }
+    let user = if place.user { " --user" } else { "" };
+    let end = format!("\nLOOK FURTHER\nstealthctl{user} status\n");
+    let subjects: usize = letters.iter().map(|letter| letter.subject.len() + 10).sum();
+    let room = BODY_MAX.saturating_sub(out.len() + end.len() + subjects);
+    let each = (room / letters.len().max(1)).min(EACH_MAX);
+    for (n, letter) in letters.iter().enumerate() {
+        out.push_str(&format!("\n{}. {}\n{}", n + 1, text::line(&letter.subject, 200), short(letter, each)));
+    }
+    out + &end
+}
+
+/// What happened, in at most `room` bytes of whole lines, set off.
+fn short(letter: &Letter, room: usize) -> String {
+    let mut out = String::new();
+    for line in letter.body.lines().take_while(|line| !FURTHER.contains(line)) {
+        if line.is_empty() {
+            continue;
+        }
+        if out.len() + line.len() + 5 > room {
+            break;
+        }
+        out.push_str(&format!("    {line}\n"));
+    }
+    out
+}
+
+#[cfg(test)]
+mod tests {
+    use jiff::tz::TimeZone;
+
+    use super::*;
+    use crate::time::Wall;
+
+    fn place() -> Place {
+        Place { host: "lf-proxy".to_owned(), zone: TimeZone::UTC, user: false }
+    }
+
+    fn one(incident: &str, number: u32, tag: &str) -> Letter {
+        let id = NoticeId { incident: IncidentId(incident.into()), number };
+        Letter {
+            message_id: message_id(&id.incident, number, "lf-proxy"),
+            thread: (number > 1).then(|| message_id(&id.incident, 1, "lf-proxy")),
+            id,
+            to: vec!["x@example.org".into(), "y@example.org".into()],
+            subject: format!("[{tag}] {incident} on lf-proxy"),
+            date: Wall(i64::from(number)),
+            check: None,
+            unit: None,
+            body: format!(
+                "{incident} says {tag}.\nconnection refused\n\nWHAT WAS DONE\nnothing\n\nTHE UNIT\na.service\n"
+            ),
+        }
+    }
+
+    #[test]
+    fn a_digest_has_every_subject_and_what_happened_in_order_and_first_what_needs_you() {
+        let letters = [
+            one("a-1", 1, "DOWN"),
+            one("b-1", 1, "DOWN"),
+            one("b-1", 2, "NEEDS YOU"),
+            one("a-1", 2, "RECOVERED"),
+        ];
+        let digest = letter(&letters, "x@example.org", &place());
+        assert_eq!(digest.subject, "[DIGEST] 4 notices from lf-proxy: NEEDS YOU 1, DOWN 2, RECOVERED 1");
+        assert_eq!((digest.to.as_slice(), digest.thread), (["x@example.org".to_owned()].as_slice(), None));
+        assert_eq!(
+            digest.body,
+            "There were more mails in a short time than anybody reads one by one. This one has 4 of them, in order.\n\
+             \nNEEDS YOU (1)\n[NEEDS YOU] b-1 on lf-proxy\n\
+             \n1. [DOWN] a-1 on lf-proxy\n    a-1 says DOWN.\n    connection refused\n    WHAT WAS DONE\n    nothing\n\
+             \n2. [DOWN] b-1 on lf-proxy\n    b-1 says DOWN.\n    connection refused\n    WHAT WAS DONE\n    nothing\n\
+             \n3. [NEEDS YOU] b-1 on lf-proxy\n    b-1 says NEEDS YOU.\n    connection refused\n    WHAT WAS DONE\n    nothing\n\
+             \n4. [RECOVERED] a-1 on lf-proxy\n    a-1 says RECOVERED.\n    connection refused\n    WHAT WAS DONE\n    nothing\n\
+             \nLOOK FURTHER\nstealthctl status\n"
+        );
+    }
+
+    #[test]
+    fn it_is_the_same_mail_each_time_and_another_for_others() {
+        let (a, b) = ([one("a-1", 1, "DOWN"), one("b-1", 1, "DOWN")], [one("a-1", 1, "DOWN")]);
+        let id = |letters: &[Letter], to| letter(letters, to, &place()).message_id;
+        assert_eq!(id(&a, "x@example.org"), id(&a, "x@example.org"));
+        assert_ne!(id(&a, "x@example.org"), id(&b, "x@example.org"));
+        assert_ne!(id(&a, "x@example.org"), id(&a, "y@example.org"));
+    }
+
+    #[test]
+    fn one_thread_is_gone_on_with() {
+        let letters = [one("a-1", 2, "STILL DOWN"), one("a-1", 3, "RECOVERED")];
+        assert_eq!(letter(&letters, "x", &place()).thread.as_deref(), Some("<a-1.1@lf-proxy>"));
+        let opening = [one("a-1", 1, "DOWN"), one("a-1", 2, "RECOVERED")];
+        assert_eq!(letter(&opening, "x", &place()).thread, None);
+    }
+
+    #[test]
+    fn the_longest_has_every_subject_and_stays_a_mail() {
+        let mut long = one("a-1", 1, "DOWN");
+        long.body = "x".repeat(150) + "\n" + &"a line of it\n".repeat(1000);
+        let letters: Vec<Letter> = (0..super::super::pace::DIGEST_MOST).map(|_| long.clone()).collect();
+        let digest = letter(&letters, "x", &place());
+        assert!(digest.body.len() <= BODY_MAX, "{}", digest.body.len());
+        assert!(digest.body.contains("\n400. [DOWN] a-1 on lf-proxy\n    x"));
+    }
+}

@@ -1,0 +1,109 @@
+//! Words the mails about a storm: many checks that fail together (DESIGN: rule 14).
+//!
+//! Pure: a notice goes in, a letter comes out. It decides neither who is told nor when.
+
+use std::time::Duration;
+
+use super::compose::{BODY_MAX, Letter, Place, joined, message_id, when, zoned};
+use super::text;
+use crate::notice::{HostNotice, HostNoticeKind, StormCheck};
+use crate::time::human;
+use crate::verdict::Health;
+
+/// Words a notice about the machine, to these recipients.
+#[must_use]
+pub fn letter(notice: &HostNotice, to: Vec<String>, place: &Place) -> Letter {
+    let host = text::line(&place.host, 80);
+    let tag = match notice.kind {
+        HostNoticeKind::Storm => "STORM",
+        HostNoticeKind::StillStorm => "STORM GOES ON",
+        HostNoticeKind::StormOver => "STORM OVER",
+    };
+    // The same words behind the tag in each letter of the thread, as in those of an incident.
+    let subject = format!("[{tag}] {} of {} checks failing on {host}", notice.affected, notice.total);
+    Letter {
+        id: notice.id.clone(),
+        to,
+        subject,
+        message_id: message_id(&notice.id.incident, notice.id.number, &place.host),
+        thread: (notice.id.number > 1).then(|| message_id(&notice.id.incident, 1, &place.host)),
+        date: notice.at,
+        check: None,
+        unit: None,
+        body: body(notice, place, &host),
+    }
+}
+
+fn body(notice: &HostNotice, place: &Place, host: &str) -> String {
+    let lasted = human(Duration::from_secs(notice.at.since(notice.since).as_secs()));
+    let (affected, total) = (notice.affected, notice.total);
+    let mut lines = match notice.kind {
+        HostNoticeKind::Storm => vec![
+            format!("{affected} of {total} checks on {host} began to fail together."),
+            "It looks like the machine, not the units: its network, its resolver, or what all of them need."
+                .to_owned(),
+        ],
+        HostNoticeKind::StillStorm => {
+            vec![format!("Checks that began to fail together on {host} have been failing for {lasted}.")]
+        }
+        HostNoticeKind::StormOver => {
+            vec![format!("Checks that began to fail together on {host} pass again, after {lasted}.")]
+        }
+    };
+    lines.push(String::new());
+    if notice.kind == HostNoticeKind::StormOver {
+        lines.push(format!("From {}", when(notice.since, &place.zone)));
+        lines.push(format!("until {}", when(notice.at, &place.zone)));
+    } else {
+        lines.push(format!("Since {}", when(notice.since, &place.zone)));
+    }
+    let (well, ill): (Vec<&StormCheck>, Vec<&StormCheck>) =
+        notice.checks.iter().partition(|check| check.health == Health::Passing);
+    list(
+        &mut lines,
+        if notice.kind == HostNoticeKind::StormOver { "STILL FAILING" } else { "FAILING" },
+        &ill,
+    );
+    list(&mut lines, "PASSING AGAIN BY THEMSELVES", &well);
+    lines.push(String::new());
+    lines.push("WHAT HAPPENS NEXT".to_owned());
+    lines.push(next(notice.kind, &ill));
+    lines.push(String::new());
+    lines.push("LOOK FURTHER".to_owned());
+    let user = if place.user { " --user" } else { "" };
+    lines.push(format!("stealthctl{user} status"));
+    let since = zoned(notice.since.before(Duration::from_mins(5)), &place.zone)
+        .map_or_else(String::new, |at| at.strftime(" --since '%Y-%m-%d %H:%M:%S'").to_string());
+    lines.push(format!("journalctl -p warning{since}"));
+    joined(&lines, BODY_MAX)
+}
+
+fn list(lines: &mut Vec<String>, title: &str, checks: &[&StormCheck]) {
+    if checks.is_empty() {
+        return;
+    }
+    lines.push(String::new());
+    lines.push(format!("{title} ({})", checks.len()));
+    for check in checks {
+        let line = match check.health {
+            Health::Passing => check.name.to_string(),
+            _ if check.seen.is_empty() => format!("{}: {}", check.name, check.health),
+            _ => format!("{}: {}, {}", check.name, check.health, check.seen),
+        };
+        lines.push(text::line(&line, 200));
+    }
+}
+
+fn next(kind: HostNoticeKind, ill: &[&StormCheck]) -> String {
+    if kind != HostNoticeKind::StormOver {
+        return "No unit is restarted for a failing probe until checks pass again; units that systemd calls failed are. \
+                There is no mail about each of the checks above. All of them are probed on."
+            .to_owned();
+    }
+    match ill.iter().filter(|check| check.to_be_recovered).count() {
+        0 if ill.is_empty() => "Nothing to do.".to_owned(),
+        0 => "Each check that still fails is told of in mails of its own.".to_owned(),
+        _ => "Units whose checks still fail are recovered now, one after the other, and told of in mails of their own."
+            .to_owned(),
+    }
+}

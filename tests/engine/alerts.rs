@@ -1,0 +1,117 @@
+//! Who hears of an incident, and when.
+
+use std::time::Duration;
+
+use stealthcheck::check::{Alert, Check, CheckName, Rung};
+use stealthcheck::engine::Engine;
+use stealthcheck::engine::saved::Saved;
+use stealthcheck::notice::{NoticeKind, Proof};
+use stealthcheck::time::{Mono, Now, Wall};
+use stealthcheck::unit::UnitName;
+use stealthcheck::verdict::Health;
+
+use super::rules::check;
+use super::world::{Service, World};
+use NoticeKind::{Down, NeedsYou, Recovered, StillDown};
+
+fn secs(n: u64) -> Duration {
+    Duration::from_secs(n)
+}
+
+fn one(alert: Alert) -> (World, CheckName, UnitName) {
+    let check = Check { alert, ..check("web", "web.service") };
+    let (name, unit) = (check.name.clone(), check.unit.clone().unwrap());
+    let mut world = World::new(vec![check]);
+    world.play(secs(60));
+    (world, name, unit)
+}
+
+fn to(address: &str) -> Alert {
+    Alert { to: vec![address.into()], ..Alert::default() }
+}
+
+#[test]
+fn an_incident_shorter_than_after_is_told_to_nobody_and_one_that_is_longer_whole() {
+    let (mut world, name, unit) = one(Alert { after: secs(600), ..to("ops@example.org") });
+    world.end(&unit, true);
+    world.play(secs(599));
+    assert_eq!((world.health(&name), world.jobs(&unit), world.kinds()), (Health::Passing, 1, vec![]));
+    world.units.get_mut(&unit).unwrap().service = Service::WontStart;
+    world.end(&unit, true);
+    world.play(secs(595));
+    assert_eq!(world.kinds(), [], "also not that somebody is needed");
+    world.play(secs(10));
+    assert_eq!(world.kinds(), [Down, NeedsYou], "but then at once");
+    world.units.get_mut(&unit).unwrap().service = Service::Healthy;
+    world.play(secs(600));
+    assert_eq!(world.kinds(), [Down, NeedsYou, Recovered]);
+    let worked = world.notices[2].attempts.last().unwrap().verdict.clone();
+    assert_eq!(worked, Some(Proof::Worked));
+}
+
+#[test]
+fn an_incident_is_told_again_as_often_as_remind_says_or_never() {
+    for (remind, reminders) in [(Some(secs(3600)), 5), (None, 0)] {
+        let (mut world, _, unit) = one(Alert { remind, ..to("ops@example.org") });
+        world.units.get_mut(&unit).unwrap().service = Service::WontStart;
+        world.end(&unit, true);
+        world.play(secs(6 * 3600));
+        let still = world.kinds().iter().filter(|kind| **kind == StillDown).count();
+        assert_eq!(still, reminders, "{:?}", world.kinds());
+    }
+}
+
+#[test]
+fn every_mail_of_an_incident_goes_to_the_addresses_of_its_check_alone() {
+    let mut quarantest = check("quarantest", "quarantest.service");
+    quarantest.alert = to("owner@example.org");
+    quarantest.recovery.ladder = vec![Rung::Restart];
+    let mut world = World::new(vec![quarantest, check("web", "web.service")]);
+    world.play(secs(60));
+    for unit in ["quarantest.service", "web.service"] {
+        let unit = UnitName::new(unit).unwrap();
+        world.units.get_mut(&unit).unwrap().service = Service::WontStart;
+        world.end(&unit, true);
+    }
+    world.play(secs(3600));
+    for unit in world.units.values_mut() {
+        unit.service = Service::Healthy;
+    }
+    world.play(secs(600));
+    assert_eq!(world.notices.len(), 6);
+    for notice in &world.notices {
+        let owner = notice.check.as_str() == "quarantest";
+        assert_eq!(notice.to, [if owner { "owner@example.org" } else { "ops@example.org" }.into()]);
+    }
+}
+
+#[test]
+fn off_is_silence_while_everything_else_goes_on() {
+    let (mut world, name, unit) = one(Alert { off: true, ..to("ops@example.org") });
+    world.units.get_mut(&unit).unwrap().service = Service::WontStart;
+    world.end(&unit, true);
+    world.play(secs(3600));
+    assert!(world.jobs(&unit) > 5);
+    world.units.get_mut(&unit).unwrap().service = Service::Healthy;
+    world.play(secs(600));
+    assert_eq!((world.health(&name), world.kinds()), (Health::Passing, vec![]));
+}
+
+#[test]
+fn a_state_file_from_before_storms_were_known_is_read() {
+    let (mut world, name, unit) = one(to("ops@example.org"));
+    world.units.get_mut(&unit).unwrap().service = Service::WontStart;
+    world.end(&unit, true);
+    world.play(secs(30));
+    let mut saved = serde_json::to_value(world.engine.save(world.now, "")).unwrap();
+    for key in ["pending_host", "brake"] {
+        assert!(saved.as_object_mut().unwrap().remove(key).is_some(), "{key}");
+    }
+    for key in ["bad", "unmeasured"] {
+        assert!(saved["checks"]["web"].as_object_mut().unwrap().remove(key).is_some(), "{key}");
+    }
+    let saved: Saved = serde_json::from_value(saved).unwrap();
+    let now = Now { mono: Mono(secs(5)), wall: Wall(world.now.wall.0 + 1000) };
+    let (engine, _) = Engine::restore(now, "", saved, world.checks.clone());
+    assert_eq!(engine.status(now, &[name], false)[0].health, Health::Down);
+}

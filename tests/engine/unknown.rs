@@ -1,0 +1,174 @@
+//! Checks that cannot be measured: nothing is restarted, and somebody hears of it when it lasts (DESIGN: rule 15).
+
+use std::time::Duration;
+
+use stealthcheck::check::{Check, CheckName, Probe};
+use stealthcheck::engine::Event;
+use stealthcheck::notice::NoticeKind;
+use stealthcheck::unit::{ManagerState, UnitName};
+use stealthcheck::verdict::{Health, Observation};
+
+use super::rules::check;
+use super::world::{Service, World};
+use NoticeKind::{Down, Measured, Recovered, StillUnmeasured, Unmeasured};
+
+fn secs(n: u64) -> Duration {
+    Duration::from_secs(n)
+}
+
+fn unknown() -> Observation {
+    Observation::Unknown { reason: "the resolver gave no answer within 5s".into() }
+}
+
+fn one() -> (World, CheckName, UnitName) {
+    let mut check = check("web", "web.service");
+    check.alert.remind = Some(secs(4 * 3600));
+    let (name, unit) = (check.name.clone(), check.unit.clone().unwrap());
+    let mut world = World::new(vec![check]);
+    world.play(secs(60));
+    (world, name, unit)
+}
+
+#[test]
+fn what_cannot_be_measured_for_long_is_told_in_a_thread_of_its_own_and_restarts_nothing() {
+    let (mut world, name, unit) = one();
+    world.seen_instead.insert(name.clone(), unknown());
+    let last = |world: &World| {
+        world.engine.status(world.now, std::slice::from_ref(&name), false).remove(0).last.unwrap().observation
+    };
+    while last(&world) != unknown() {
+        world.play(Duration::from_millis(100));
+    }
+    assert_eq!(world.health(&name), Health::Passing, "once is nothing");
+    world.play(secs(11));
+    assert_eq!(world.health(&name), Health::Unknown, "but thrice is: {}", world.timeline());
+    world.play(secs(500));
+    assert_eq!(world.kinds(), []);
+    world.play(secs(100));
+    assert_eq!(world.kinds(), [Unmeasured]);
+    let told = &world.notices[0];
+    assert_eq!(told.cause, "the resolver gave no answer within 5s");
+    assert!(told.id.incident.0.ends_with("-unmeasured"), "{}", told.id);
+    world.play(secs(9 * 3600));
+    assert_eq!(world.kinds(), [Unmeasured, StillUnmeasured, StillUnmeasured]);
+    world.seen_instead.clear();
+    world.play(secs(10));
+    assert_eq!(world.kinds(), [Unmeasured, StillUnmeasured, StillUnmeasured, Measured]);
+    assert_eq!((world.health(&name), world.jobs(&unit)), (Health::Passing, 0));
+}
+
+#[test]
+fn what_is_measured_again_in_time_is_no_mail_and_the_time_counts_anew() {
+    let (mut world, name, _) = one();
+    for _ in 0..3 {
+        world.seen_instead.insert(name.clone(), unknown());
+        world.play(secs(500));
+        world.seen_instead.clear();
+        world.play(secs(60));
+        assert_eq!(world.health(&name), Health::Passing);
+    }
+    assert_eq!(world.kinds(), []);
+}
+
+#[test]
+fn three_runs_at_least_whatever_the_time() {
+    let mut check = check("web", "web.service");
+    check.alert.unmeasured_after = Duration::ZERO;
+    check.schedule.fail_after = 1;
+    let name = check.name.clone();
+    let mut world = World::new(vec![check]);
+    world.play(secs(60));
+    world.seen_instead.insert(name.clone(), unknown());
+    for _ in 0..400 {
+        world.play(Duration::from_millis(100));
+        if world.health(&name) == Health::Unknown {
+            break;
+        }
+    }
+    assert_eq!(
+        (world.health(&name), world.kinds()),
+        (Health::Unknown, vec![]),
+        "one run, as fail_after says"
+    );
+    world.play(secs(11));
+    assert_eq!(world.kinds(), [Unmeasured]);
+}
+
+#[test]
+fn an_incident_stays_open_while_its_check_is_not_measured() {
+    let (mut world, name, unit) = one();
+    world.units.get_mut(&unit).unwrap().service = Service::Broken;
+    world.play(secs(90));
+    assert_eq!((world.health(&name), world.kinds()), (Health::Down, vec![Down]));
+    let jobs = world.jobs(&unit);
+    world.seen_instead.insert(name.clone(), unknown());
+    world.play(secs(500));
+    assert_eq!(world.health(&name), Health::Down);
+    assert!(world.jobs(&unit) <= jobs + 1, "what is not measured asks for nothing new: {}", world.timeline());
+    world.seen_instead.clear();
+    world.units.get_mut(&unit).unwrap().service = Service::Healthy;
+    world.play(secs(20));
+    assert_eq!((world.health(&name), world.kinds()), (Health::Passing, vec![Down, Recovered]));
+}
+
+#[test]
+fn a_failure_after_it_is_a_measurement() {
+    let (mut world, name, unit) = one();
+    world.seen_instead.insert(name.clone(), unknown());
+    world.play(secs(700));
+    world.seen_instead.clear();
+    world.units.get_mut(&unit).unwrap().service = Service::WontStart;
+    world.end(&unit, true);
+    world.play(secs(30));
+    assert_eq!(world.kinds()[..2], [Unmeasured, Down], "{}", world.timeline());
+    assert!(world.kinds().contains(&Measured));
+    assert_eq!(world.health(&name), Health::Down);
+}
+
+#[test]
+fn it_survives_a_restart_of_the_daemon() {
+    let (mut world, name, _) = one();
+    world.seen_instead.insert(name.clone(), unknown());
+    world.play(secs(500));
+    world.restart_daemon(secs(1));
+    assert_eq!(world.health(&name), Health::Unknown);
+    world.play(secs(120));
+    assert_eq!(world.kinds(), [Unmeasured], "ten minutes in all, not from the restart on");
+    world.restart_daemon(secs(60));
+    world.seen_instead.clear();
+    world.play(secs(60));
+    assert_eq!(world.kinds(), [Unmeasured, Measured]);
+    assert_eq!(world.notices[0].id.incident, world.notices[1].id.incident);
+}
+
+#[test]
+fn nobody_hears_of_it_where_nobody_wants_to_and_not_while_it_is_paused() {
+    let (mut world, name, _) = one();
+    world.seen_instead.insert(name.clone(), unknown());
+    world.play(secs(300));
+    world.pause(&name, secs(3600));
+    world.play(secs(3500));
+    assert_eq!(world.kinds(), []);
+    world.play(secs(500));
+    assert_eq!(world.kinds(), [], "what was before the pause says nothing of how long it is so");
+    let mut checks = world.checks.clone();
+    checks[0].alert.off = true;
+    world.tell(Event::Configured(checks));
+    world.play(secs(3600));
+    assert_eq!(world.kinds(), []);
+}
+
+#[test]
+fn a_unit_that_systemd_cannot_be_asked_about_is_not_passing() {
+    let unit_check = Check { probe: Probe::Unit, ..check("web", "web.service") };
+    let name = unit_check.name.clone();
+    let mut world = World::new(vec![unit_check]);
+    world.play(secs(60));
+    assert_eq!(world.health(&name), Health::Passing);
+    world.set_manager(ManagerState::Unreachable);
+    world.play(secs(60));
+    assert_eq!(world.health(&name), Health::Unknown);
+    world.set_manager(ManagerState::Running);
+    world.play(secs(10));
+    assert_eq!((world.health(&name), world.kinds()), (Health::Passing, vec![]));
+}
