@@ -18,6 +18,7 @@ mod authorize;
 mod commands;
 pub mod detail;
 mod exit;
+pub mod import;
 mod reload;
 pub mod render;
 pub mod style;
@@ -109,6 +110,11 @@ enum Command {
         #[arg(value_name = "ADDRESS")]
         to: Vec<String>,
     },
+    /// Turn the files of the old stealthcheck into a configuration and units
+    ///
+    /// Reads its config.json and checks.json. Writes a directory, with a report of what became of each line and how to
+    /// install it. Installs and starts nothing itself.
+    Import(import::Arguments),
     /// Write down what the daemon may ask systemd for
     ///
     /// Run by root when the service starts and reloads. polkit's rule for the daemon looks into the file: one line
@@ -167,8 +173,9 @@ pub fn main() -> ExitCode {
 fn run(cli: Cli) -> Result<Exit, Failure> {
     let bus = if cli.user { Bus::User } else { Bus::System };
     let command = match cli.command.unwrap_or_else(|| Command::Status(Status::default())) {
-        // This needs no daemon, and so no bus.
+        // These need no daemon, and so no bus.
         Command::Validate { file } => return validate::validate(file, bus),
+        Command::Import(arguments) => return import::import(&arguments, bus),
         other => other,
     };
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
@@ -184,7 +191,7 @@ fn run(cli: Cli) -> Result<Exit, Failure> {
             Command::Reload { direct: false } => reload::through_systemd(bus).await,
             Command::TestMail { to } => commands::test_mail(bus, &to).await,
             Command::Authorize { config, output } => authorize::authorize(config, &output, bus).await,
-            Command::Validate { .. } => Ok(Exit::Ok),
+            Command::Validate { .. } | Command::Import(_) => Ok(Exit::Ok),
         }
     })
 }
