@@ -114,6 +114,10 @@ enum Command {
     ///
     /// Reads its config.json and checks.json. Writes a directory, with a report of what became of each line and how to
     /// install it. Installs and starts nothing itself.
+    #[command(
+        after_help = "Exit code: 0 done, 66 the old files cannot be read, 73 NEW cannot be written, 78 the old files\n\
+        have mistakes, each of which is named with its place. See stealthcheck-import(7)."
+    )]
     Import(import::Arguments),
     /// Write down what the daemon may ask systemd for
     ///

@@ -155,6 +155,30 @@ fn bad_files_get_their_exact_messages() {
 }
 
 #[test]
+fn hostile_files_are_done_with_soon() {
+    let full = |unit: &str| unit.repeat((1 << 20) / unit.len());
+    let list = |unit: &str| format!(r#"{{"checks":[{}null]}}"#, full(unit));
+    let began = std::time::Instant::now();
+    let wrong = |config: &str, checks: &str| plan(config, checks, &around(Some("ubuntu"))).unwrap_err();
+    for text in [full("["), full("{\"a\":"), full("\""), full("\\"), full(" "), full("7,"), full("[]")] {
+        assert!(!wrong(&text, &text).is_empty());
+    }
+    let deep = |open: &str, close: &str| format!(r#"{{"note":{}7{},"checks":[]}}"#, full(open), full(close));
+    assert!(plan("{}", &deep("[", "]"), &around(None)).is_ok(), "nobody asks how deep a note is");
+    let problems = wrong("{}", &list("7,"));
+    assert!((1..=100).contains(&problems.len()), "{}", problems.len());
+    wrong("{}", &list("{},"));
+    wrong("{}", &list(r#"{"interval_ms":100,"check_command":"./a","fail_command":"./b"},"#));
+    let many: Vec<_> = (0..2_000)
+        .map(|n| format!(r#"{{"interval_ms":100,"check_command":"./a","fail_command":"./b {n}"}}"#))
+        .collect();
+    let many = format!(r#"{{"checks":[{}]}}"#, many.join(","));
+    let plan = plan("{}", &many, &around(Some("ubuntu"))).unwrap();
+    assert!(plan.files.len() > 4_000);
+    assert!(began.elapsed() < std::time::Duration::from_secs(60), "{:?}", began.elapsed());
+}
+
+#[test]
 fn the_password_is_in_its_own_file_alone() {
     let config = r#"{"alert_emails":["a@example.org"],"smtp":{"server":"mail.example.org","port":587,"username":"u",
         "password":"p4ss\"w\\ö rd","sender":"s@example.org"}}"#;

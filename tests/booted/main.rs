@@ -33,6 +33,7 @@ mod guard_stops;
 #[path = "guard_units.rs"]
 mod guard_units;
 
+mod import;
 mod package;
 mod ports;
 mod rights;

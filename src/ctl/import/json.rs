@@ -10,6 +10,9 @@ use serde::Deserializer as _;
 use serde::de::{MapAccess, Visitor};
 use serde_json::value::RawValue;
 
+/// Nobody reads more.
+const MOST_PROBLEMS: usize = 100;
+
 /// What is wrong with one of the files, and where.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Problem {
@@ -36,6 +39,8 @@ impl fmt::Display for Problem {
 pub(super) struct File<'t> {
     name: &'static str,
     text: &'t str,
+    /// Where each line begins.
+    lines: Vec<usize>,
     pub problems: Vec<Problem>,
 }
 
@@ -52,7 +57,9 @@ pub(super) struct Object<'t> {
 
 impl<'t> File<'t> {
     pub(super) fn new(name: &'static str, text: &'t str) -> Self {
-        Self { name, text, problems: Vec::new() }
+        let ends = text.bytes().enumerate().filter(|(_, byte)| *byte == b'\n');
+        let lines = std::iter::once(0).chain(ends.map(|(at, _)| at + 1)).collect();
+        Self { name, text, lines, problems: Vec::new() }
     }
 
     /// The whole file as a value; `None` where it is no JSON.
@@ -73,12 +80,20 @@ impl<'t> File<'t> {
     /// Line and column of a value, from 1.
     pub(super) fn place(&self, value: Value<'t>) -> (usize, usize) {
         let offset = (value.0.get().as_ptr() as usize).saturating_sub(self.text.as_ptr() as usize);
-        let before = self.text.get(..offset).unwrap_or_default();
-        let line_start = before.rfind('\n').map_or(0, |at| at + 1);
-        (before.matches('\n').count() + 1, before[line_start..].chars().count() + 1)
+        let line = self.lines.partition_point(|start| *start <= offset);
+        let start = self.lines.get(line.saturating_sub(1)).copied().unwrap_or_default();
+        (line, self.text.get(start..offset).unwrap_or_default().chars().count() + 1)
+    }
+
+    /// It has as many problems as anybody reads.
+    pub(super) fn hopeless(&self) -> bool {
+        self.problems.len() >= MOST_PROBLEMS
     }
 
     pub(super) fn wrong(&mut self, at: Value<'t>, message: impl Into<String>) {
+        if self.hopeless() {
+            return;
+        }
         let place = Some(self.place(at));
         // One mistake has one message: what follows from it says nothing new.
         if self.problems.iter().any(|known| known.place == place) {

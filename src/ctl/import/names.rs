@@ -3,7 +3,7 @@
 //! In: hints, such as the name of a program or the host of a URL. Out: names that are valid for a check and a unit, each
 //! given once. A unit never gets the name of one that the machine already has: its file would take that one's place.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use super::Surroundings;
 use super::service::{absolute, base_name};
@@ -17,39 +17,43 @@ const GENERIC: &[&str] =
 /// The names that are given.
 #[derive(Debug, Default)]
 pub(super) struct Names {
-    checks: BTreeSet<String>,
-    units: BTreeSet<String>,
+    checks: Given,
+    units: Given,
+}
+
+/// Names, and the last number that was put behind each.
+#[derive(Debug, Default)]
+struct Given {
+    names: BTreeSet<String>,
+    numbers: BTreeMap<String, u32>,
+}
+
+impl Given {
+    /// `stem`, or with the next number behind it that nobody has.
+    fn give(&mut self, stem: &str, taken: impl Fn(&str) -> bool) -> String {
+        let number = self.numbers.entry(stem.to_owned()).or_insert(1);
+        let mut name = stem.to_owned();
+        while self.names.contains(&name) || taken(&name) {
+            *number += 1;
+            name = format!("{stem}-{number}");
+        }
+        self.names.insert(name.clone());
+        name
+    }
 }
 
 impl Names {
     /// A name for a check, from the first hint that has something to it.
     pub(super) fn check(&mut self, hints: &[String]) -> String {
         let stem = hints.iter().map(|hint| plain(hint)).find(|hint| !hint.is_empty());
-        let stem = stem.unwrap_or_else(|| "check".to_owned());
-        let name = unused(&stem, |name| self.checks.contains(name));
-        self.checks.insert(name.clone());
-        name
+        self.checks.give(&stem.unwrap_or_else(|| "check".to_owned()), |_| false)
     }
 
     /// The name of a new unit, with its suffix.
     pub(super) fn service(&mut self, stem: &str, around: &Surroundings<'_>) -> String {
-        let taken = |stem: &str| {
-            let unit = format!("{stem}.service");
-            self.units.contains(&unit) || stem == "stealthcheck" || (around.unit_exists)(&unit)
-        };
-        let unit = format!("{}.service", unused(stem, taken));
-        self.units.insert(unit.clone());
-        unit
+        let taken = |stem: &str| stem == "stealthcheck" || (around.unit_exists)(&format!("{stem}.service"));
+        format!("{}.service", self.units.give(stem, taken))
     }
-}
-
-/// `stem`, or with the first number behind it that nobody has.
-fn unused(stem: &str, taken: impl Fn(&str) -> bool) -> String {
-    let numbered = (2_u32..).map(|number| format!("{stem}-{number}"));
-    std::iter::once(stem.to_owned())
-        .chain(numbered)
-        .find(|name| !taken(name))
-        .unwrap_or_else(|| stem.to_owned())
 }
 
 /// What of a hint can stand in the name of a check and of a unit.

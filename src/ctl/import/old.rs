@@ -128,8 +128,14 @@ fn checks(file: &mut File<'_>, ignored: &mut Vec<String>) -> Vec<OldCheck> {
         file.wrong(object.value(), "checks.json has no `checks`");
     }
     let entries = file.list(object.get("checks"), "`checks`");
-    let entries = entries.into_iter().enumerate();
-    entries.filter_map(|(index, entry)| check(file, index + 1, entry, ignored)).collect()
+    let mut checks = Vec::new();
+    for (index, entry) in entries.into_iter().enumerate() {
+        if file.hopeless() {
+            break;
+        }
+        checks.extend(check(file, index + 1, entry, ignored));
+    }
+    checks
 }
 
 fn check<'t>(

@@ -3,7 +3,7 @@
 //! In: the files' texts and what is known of the machine. Out: the files to write. It judges nothing by guessing: where the
 //! old line leaves something open, the report says so.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use super::json::Problem;
@@ -93,6 +93,8 @@ pub(super) struct Draft<'o> {
     pub dropped: Vec<&'o OldCheck>,
     /// By name.
     pub services: BTreeMap<String, Service>,
+    /// Their names, by what they were made of.
+    by_line: BTreeMap<(String, Kind), String>,
 }
 
 /// A check of the new configuration.
@@ -158,8 +160,14 @@ pub fn plan(config: &str, checks: &str, around: &Surroundings<'_>) -> Result<Pla
 
 fn draft<'o>(old: &'o Old, around: &Surroundings<'_>) -> Draft<'o> {
     let mail_to = mail_to(old);
-    let mut draft =
-        Draft { old, mail_to, checks: Vec::new(), dropped: Vec::new(), services: BTreeMap::new() };
+    let mut draft = Draft {
+        old,
+        mail_to,
+        checks: Vec::new(),
+        dropped: Vec::new(),
+        services: BTreeMap::new(),
+        by_line: BTreeMap::new(),
+    };
     let mut names = Names::default();
     for was in &old.checks {
         match probe::read(&was.check_command) {
@@ -180,13 +188,8 @@ fn mail_to(old: &Old) -> Option<Vec<String>> {
     if !old.alert_emails.is_empty() {
         return Some(old.alert_emails.clone());
     }
-    let mut all: Vec<String> = Vec::new();
-    for address in old.checks.iter().flat_map(|check| &check.alert_emails) {
-        if !all.contains(address) {
-            all.push(address.clone());
-        }
-    }
-    (!all.is_empty()).then_some(all)
+    let all: BTreeSet<&String> = old.checks.iter().flat_map(|check| &check.alert_emails).collect();
+    (!all.is_empty()).then(|| all.into_iter().cloned().collect())
 }
 
 fn check<'o>(
@@ -319,8 +322,8 @@ fn add<'o>(
     names: &mut Names,
     around: &Surroundings<'_>,
 ) -> String {
-    let same = |known: &&Service| known.line == service.line && known.kind == service.kind;
-    if let Some((name, _)) = draft.services.iter().find(|(_, known)| same(known)) {
+    let made_of = (service.line.clone(), service.kind);
+    if let Some(name) = draft.by_line.get(&made_of) {
         check.said.push(format!("the same line as before: {name}"));
         return name.clone();
     }
@@ -328,6 +331,7 @@ fn add<'o>(
     let name = names.service(&check.name, around);
     check.said.append(&mut service.said);
     check.look.append(&mut service.look);
+    draft.by_line.insert(made_of, name.clone());
     draft.services.insert(name.clone(), service);
     name
 }

@@ -35,7 +35,7 @@ pub(super) struct Service {
 }
 
 /// Whether systemd can tell that it runs.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) enum Kind {
     /// The line says that its program keeps running: a service like any other.
     Kept,
