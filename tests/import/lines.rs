@@ -68,6 +68,7 @@ fn a_program_that_is_left_running_becomes_a_service() {
         ("./service1 'a b' '$x' 100% \\; &", "/srv/stealth1/service1 \"a b\" $$x 100%% \";\"", &[]),
         ("sudo ./service1 &", "/srv/stealth1/service1", &["User=root"]),
         ("sudo -u www-data ./service1 &", "/srv/stealth1/service1", &["User=www-data"]),
+        ("nohup ./service1.sh >/dev/null 2>&1 &", "/srv/stealth1/service1.sh", &[]),
         ("exec ./service1 &", "/srv/stealth1/service1", &[]),
     ] {
         let plan = one("curl localhost:1", fail, Some("ubuntu"));
@@ -120,7 +121,14 @@ fn what_may_end_is_launched_and_not_waited_for() {
         ("ssh ubuntu@example.com ./service1", "ssh -o BatchMode=yes ubuntu@example.com ./service1"),
         ("/usr/bin/ssh -p 22 h x", "/usr/bin/ssh -o BatchMode=yes -p 22 h x"),
         ("ssh h x > log", "/bin/bash -c \"exec ssh -o BatchMode=yes h x > log\""),
+        ("ssh h x &", "ssh -o BatchMode=yes h x"),
+        ("nohup ssh h x &", "ssh -o BatchMode=yes h x"),
         ("./restart.sh", "/srv/stealth1/restart.sh"),
+        // A script may end: to take it for a service would be to run it again and again.
+        ("./restart.sh >/dev/null &", "/srv/stealth1/restart.sh"),
+        ("bash restart.sh &", "bash restart.sh"),
+        ("bash -c 'x' &", "bash -c x"),
+        ("killall x &", "killall x"),
         ("touch /tmp/x", "touch /tmp/x"),
         ("sudo reboot", "reboot"),
         ("sudo -E ./x", "sudo -E ./x"),
@@ -351,7 +359,7 @@ proptest! {
         let config = serde_json::json!({ "alert_emails": ["a@example.org"], "smtp": {
             "server": "h", "port": 25, "username": "u", "password": secret.replace('\0', ""), "sender": "s@example.org" } });
         let checks = serde_json::json!({ "checks": [
-            { "interval_ms": 1000, "check_command": format!("curl -H 'X: {}' a", header.replace('\'', "")), "fail_command": check }
+            { "interval_ms": 1000, "check_command": format!("curl -H 'X: v{}' a", header.replace('\'', "")), "fail_command": check }
         ]});
         loaded(&plan(&config.to_string(), &checks.to_string(), &around(Some("ubuntu"))).unwrap());
     }

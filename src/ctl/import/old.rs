@@ -100,6 +100,22 @@ fn smtp<'t>(file: &mut File<'t>, value: Value<'t>, ignored: &mut Vec<String>) ->
     let username = line(file, "username");
     let sender = line(file, "sender");
     let password = file.text(object.get("password"), "`password`");
+    let port = file
+        .number(object.get("port"), "`port`", 0..=65_535)
+        .and_then(|port| u16::try_from(port).ok())
+        .filter(|port| *port > 0);
+    if server.is_empty() && sender.is_empty() && username.is_empty() {
+        // Written to be filled in one day.
+        return None;
+    }
+    let smtp = Smtp { server, port, username, password, sender };
+    judge(file, &object, &smtp);
+    Some(smtp)
+}
+
+/// Reports what could never have sent a mail.
+fn judge<'t>(file: &mut File<'t>, object: &Object<'t>, smtp: &Smtp) {
+    let server = &smtp.server;
     if server.is_empty()
         || server.contains([' ', '/', '@'])
         || (server.contains(':') && !server.contains("::"))
@@ -110,15 +126,12 @@ fn smtp<'t>(file: &mut File<'t>, value: Value<'t>, ignored: &mut Vec<String>) ->
             "`server` should be the name of a mail server, such as `smtp.example.org`, without a port",
         );
     }
-    if !is_mailbox(&sender) {
+    if !is_mailbox(&smtp.sender) {
         file.wrong(
             object.get("sender").unwrap_or(object.value()),
             "`sender` should be a mail address such as `alerts@example.org`",
         );
     }
-    let port =
-        file.number(object.get("port"), "`port`", 1..=65_535).and_then(|port| u16::try_from(port).ok());
-    Some(Smtp { server, port, username, password, sender })
 }
 
 fn checks(file: &mut File<'_>, ignored: &mut Vec<String>) -> Vec<OldCheck> {

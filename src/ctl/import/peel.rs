@@ -10,8 +10,10 @@ use super::{Surroundings, is_user};
 #[derive(Debug)]
 pub(super) struct Peeled {
     pub words: Vec<String>,
-    /// It keeps running.
-    pub kept: bool,
+    /// An `&` is behind it.
+    pub background: bool,
+    /// `nohup` is in front: it is meant to outlive who starts it.
+    pub nohup: bool,
     /// `sudo` was in front: as whom the rest runs.
     pub user: Option<String>,
 }
@@ -19,7 +21,7 @@ pub(super) struct Peeled {
 /// Takes off what is in front of a command. `background`: an `&` is behind it.
 pub(super) fn peel(command: &Command, background: bool, around: &Surroundings<'_>) -> Peeled {
     let mut words = command.words.as_slice();
-    let mut peeled = Peeled { words: Vec::new(), kept: background, user: None };
+    let mut peeled = Peeled { words: Vec::new(), background, nohup: false, user: None };
     let to_files = |sink: &Sink| matches!(sink, Sink::File { .. });
     // With `sudo ./x >> log` the log is opened by the old user: then it is left to sudo itself. A user manager has no
     // other users.
@@ -31,7 +33,7 @@ pub(super) fn peel(command: &Command, background: bool, around: &Surroundings<'_
     loop {
         words = match words {
             [first, rest @ ..] if first == "nohup" && !rest.is_empty() => {
-                peeled.kept = true;
+                peeled.nohup = true;
                 rest
             }
             [first, rest @ ..]

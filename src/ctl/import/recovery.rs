@@ -140,7 +140,7 @@ fn run(
     if !fits_program(&resolved) {
         return None;
     }
-    service.kind = if peeled.kept { Kind::Kept } else { Kind::Launched };
+    service.kind = if keeps_running(peeled) { Kind::Kept } else { Kind::Launched };
     service.environment.clone_from(&command.environment);
     service.called = names::called(&peeled.words, &service.directory);
     service.argv.clone_from(&peeled.words);
@@ -168,6 +168,20 @@ fn run(
     }
     old_instance(&mut service, rest, base_name(&resolved));
     Some(service)
+}
+
+/// Whether the line itself says that its program keeps running. To take one that ends for a service would be to start it
+/// again and again, so where there is a doubt it is not.
+fn keeps_running(peeled: &Peeled) -> bool {
+    let program = peeled.words.first().map_or("", |program| base_name(program));
+    let script = match peeled.words.get(1) {
+        Some(script) if matches!(program, "sh" | "bash" | "dash") => script,
+        _ => program,
+    };
+    let may_end = script.ends_with(".sh") || script.starts_with('-');
+    !ENDS.contains(&program)
+        && !ELSEWHERE.contains(&program)
+        && (peeled.nohup || (peeled.background && !may_end))
 }
 
 /// Sends the outputs where the line did. Whether a unit's settings can say it.
@@ -283,6 +297,9 @@ fn old_instance(service: &mut Service, arguments: &[String], program: &str) {
     );
 }
 
+/// Programs by which something runs elsewhere, or under another program: that it goes on does not keep these running.
+const ELSEWHERE: &[&str] = &["docker", "kubectl", "podman", "screen", "ssh", "systemd-run", "tmux"];
+
 /// Programs that do one thing and end: nobody needs advice on how to keep them running.
 const ENDS: &[&str] = &[
     "cp",
@@ -317,14 +334,13 @@ const ENDS: &[&str] = &[
 /// Notes what systemd can tell of the service, once that is settled.
 pub(super) fn conclude(service: &mut Service) {
     let program = service.argv.first().map(|program| base_name(program));
-    let by_ssh = program == Some("ssh");
-    let ends = program.is_some_and(|program| ENDS.contains(&program));
+    let known = program.is_none_or(|program| ENDS.contains(&program) || ELSEWHERE.contains(&program));
     let once = "started once for each recovery, and not waited for";
     match service.kind {
         Kind::Kept => {
             service.said.push("it keeps running: a service of its own, which systemd tracks".to_owned());
         }
-        Kind::Launched if by_ssh || ends || service.argv.is_empty() => service.said.push(once.to_owned()),
+        Kind::Launched if known => service.said.push(once.to_owned()),
         Kind::Launched => {
             service.said.push(format!("{once}: the line does not say whether it ends"));
             service.look.push(

@@ -60,6 +60,7 @@ const DIFFERENCES: &[&str] = &[
     "A service of its own is also seen when it crashes, at once and whatever the probe says, and starts at boot.",
     "After `systemctl stop` of a unit it is left alone for 5 min (`after_stop`).",
     "`fail_after: 1` acts on the first failure, as the old tool did. 3, the default, forgives a hiccup: consider it.",
+    "Probes use no proxy and no ~/.curlrc.",
     "The subjects of the mails are others; the sender is the same.",
 ];
 
@@ -114,7 +115,7 @@ fn mail_look(look: &mut Vec<String>, draft: &Draft<'_>) {
         || draft.old.checks.iter().any(|check| !check.alert_emails.is_empty());
     let Some(smtp) = &draft.old.smtp else {
         let also = if addresses { " The old tool would have crashed at its first mail." } else { "" };
-        look.push(format!("mail: config.json has no `smtp`, so nobody is told of a failure.{also}"));
+        look.push(format!("mail: config.json names no mail server, so nobody is told of a failure.{also}"));
         return;
     };
     if draft.mail_to.is_none() {
@@ -195,10 +196,8 @@ fn install(out: &mut String, draft: &Draft<'_>, around: &Surroundings<'_>) {
         );
     }
     let test_mail = draft.mail_to.as_ref().map(|_| place.test_mail.to_owned());
-    let mut commands = vec![
-        format!("{} enable stealthcheck", place.systemctl),
-        format!("{} restart stealthcheck", place.systemctl),
-    ];
+    let mut commands: Vec<String> = place.linger.iter().map(ToString::to_string).collect();
+    commands.extend(["enable", "restart"].map(|verb| format!("{} {verb} stealthcheck", place.systemctl)));
     commands.extend(test_mail);
     commands.push(place.status.to_owned());
     say(out, "Start, and look:", &commands);
@@ -218,6 +217,8 @@ struct Place {
     validate: &'static str,
     test_mail: &'static str,
     status: &'static str,
+    /// What has a user's services run while the user is not logged in.
+    linger: Option<&'static str>,
     user: bool,
 }
 
@@ -231,6 +232,7 @@ impl Place {
                 validate: "sudo stealthctl validate",
                 test_mail: "sudo stealthctl test-mail",
                 status: "stealthctl status",
+                linger: None,
                 user: false,
             }
         } else {
@@ -241,6 +243,7 @@ impl Place {
                 validate: "stealthctl --user validate",
                 test_mail: "stealthctl --user test-mail",
                 status: "stealthctl --user status",
+                linger: Some("loginctl enable-linger"),
                 user: true,
             }
         }
