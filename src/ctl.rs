@@ -22,6 +22,7 @@ mod commands;
 pub mod detail;
 mod exit;
 mod hold;
+pub mod import;
 pub mod page;
 mod probe_files;
 mod reload;
@@ -157,6 +158,15 @@ enum Command {
         #[arg(value_name = "ADDRESS")]
         to: Vec<String>,
     },
+    /// Turn the files of the old stealthcheck into a configuration and units
+    ///
+    /// Reads its config.json and checks.json. Writes a directory, with a report of what became of each line and how to
+    /// install it. Installs and starts nothing itself.
+    #[command(
+        after_help = "Exit code: 0 done, 66 the old files cannot be read, 73 NEW cannot be written, 78 the old files\n\
+        have mistakes, each of which is named with its place. See stealthcheck-import(7)."
+    )]
+    Import(import::Arguments),
     /// Write down what the daemon may ask systemd for
     ///
     /// Run by root when the service starts and reloads. polkit's rule for the daemon looks into the file: one line
@@ -225,9 +235,10 @@ pub fn main() -> ExitCode {
 fn run(cli: Cli) -> Result<ExitCode, Failure> {
     let bus = if cli.user { Bus::User } else { Bus::System };
     let command = match cli.command.unwrap_or_else(|| Command::Status(Status::default())) {
-        // This needs no daemon, and so no bus.
+        // These need no daemon, and so no bus.
         Command::Validate { file } => return validate::validate(file, bus).map(ExitCode::from),
         Command::HoldExec { parent, command } => return Ok(hold::exec(parent, &command)),
+        Command::Import(arguments) => return import::import(&arguments, bus).map(ExitCode::from),
         other => other,
     };
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
@@ -248,7 +259,9 @@ fn run(cli: Cli) -> Result<ExitCode, Failure> {
             Command::Authorize { config, output, probes } => {
                 authorize::authorize(config, Places { output, probes }, bus).await
             }
-            Command::Validate { .. } | Command::RunProbe | Command::HoldExec { .. } => Ok(Exit::Ok),
+            Command::Validate { .. } | Command::RunProbe | Command::Import(_) | Command::HoldExec { .. } => {
+                Ok(Exit::Ok)
+            }
         }
         .map(ExitCode::from)
     })

@@ -25,6 +25,8 @@ pub enum Exit {
     NotRunning = 4,
     /// EX_USAGE: the command line makes no sense.
     Usage = 64,
+    /// EX_NOINPUT: a file to be read is not there, or cannot be read.
+    NoInput = 66,
     /// EX_UNAVAILABLE: the bus or the daemon does not answer.
     Unavailable = 69,
     /// EX_CANTCREAT: a file could not be written.

@@ -20,7 +20,7 @@ use super::recovery::JOB_OVERDUE;
 use super::state::CheckState;
 use super::storm::{LEAST, LookAround, RELATED, Storm, TOGETHER, Thing, explained, threshold};
 use super::{Engine, changed, schedule};
-use crate::check::{CheckName, Probe};
+use crate::check::CheckName;
 use crate::notice::IncidentId;
 use crate::time::{Mono, Now, human};
 use crate::unit::UnitName;

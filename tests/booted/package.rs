@@ -50,7 +50,9 @@ fn a_fresh_installation_says_what_to_write() {
         machine.sh_ok("dpkg-query -W -f '${Conffiles}' stealthcheck | cut -d' ' -f2"),
         "/etc/stealthcheck/stealthcheck.yaml"
     );
-    for page in ["man1/stealthctl.1", "man5/stealthcheck.yaml.5", "man8/stealthcheck.8"] {
+    for page in
+        ["man1/stealthctl.1", "man5/stealthcheck.yaml.5", "man7/stealthcheck-import.7", "man8/stealthcheck.8"]
+    {
         machine.sh_ok(&format!("zcat /usr/share/man/{page}.gz | grep -q '^\\.SH NAME'"));
     }
     assert_eq!(
