@@ -68,6 +68,8 @@ pub struct World {
     pub rivals: BTreeMap<UnitName, Rival>,
     /// Which of them needs which.
     pub needs: Vec<(UnitName, UnitName)>,
+    /// Units that ended by themselves, and when.
+    died: Vec<(UnitName, Mono)>,
     pub manager: ManagerState,
     pub notices: Vec<Notice>,
     pub log: Vec<String>,
@@ -122,6 +124,7 @@ impl World {
             units,
             rivals,
             needs,
+            died: vec![],
             manager: ManagerState::Running,
             notices: Vec::new(),
             log: Vec::new(),
