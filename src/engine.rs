@@ -334,7 +334,12 @@ impl Engine {
         };
         let incident = state.incident.as_ref().map(|incident| &incident.id);
         let what = What::Health { from, to: health, because };
-        out.push(changed(Some(name), state.check.unit.as_ref(), incident, what));
+        let unit = state.check.unit.clone();
+        out.push(changed(Some(name), unit.as_ref(), incident, what));
+        if let Some(unit) = unit {
+            // Whether it is left alone is of concern to those that need it.
+            self.stir(now, &unit);
+        }
     }
 }
 

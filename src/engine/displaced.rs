@@ -13,8 +13,8 @@ use crate::check::AfterStop;
 use crate::time::{Mono, Now, Wall, human};
 use crate::unit::{JobKind, UnitName};
 
-/// What comes back to displace the unit within this time is the same displacement still: one unit that fails and is
-/// started again by systemd must not prolong it for ever.
+/// A unit that comes back to displace this one within this time has not gone: one that fails and is started again by
+/// systemd must not prolong it for ever. Another unit has its own time.
 const RETURNS: Duration = Duration::from_secs(300);
 
 /// The mark on the unit.
@@ -26,8 +26,8 @@ pub(super) struct Displaced {
     pub since: (Mono, Wall),
     /// When the other one ended, once it has.
     pub over: Option<(Mono, Wall)>,
-    /// Somebody had stopped the unit before the other one came: it stays stopped by somebody.
-    pub stopped_before: bool,
+    /// Somebody stopped the unit, before the other one came or long after: it stays stopped by somebody.
+    pub stopped_apart: bool,
 }
 
 impl UnitWatch {
@@ -40,7 +40,7 @@ impl UnitWatch {
                 let known = mark.take();
                 let goes_on = |mark: &Displaced| {
                     let ended = mark.over.is_none_or(|(over, _)| now.mono.since(over) < RETURNS);
-                    ended && self.down_displaced
+                    mark.by == by && ended && self.down_displaced
                 };
                 *mark = Some(match known.filter(goes_on) {
                     Some(known) => Displaced { by, over: None, ..known },
@@ -48,9 +48,9 @@ impl UnitWatch {
                         by,
                         since: moment,
                         over: None,
-                        stopped_before: self.condition == Condition::Stopped
+                        stopped_apart: matches!(self.condition, Condition::Stopping | Condition::Stopped)
                             && match fell {
-                                Some(fell) => came > fell.after(TOGETHER),
+                                Some(fell) => came.since(fell).max(fell.since(came)) > TOGETHER,
                                 None => self.restored_stop.is_some(),
                             },
                     },
@@ -95,7 +95,7 @@ impl UnitWatch {
 
     /// The stop that took the unit down was not somebody's wish, but made room for another unit.
     pub(super) fn stopped_for_another(&self) -> bool {
-        self.displaced_now().is_some_and(|mark| !mark.stopped_before)
+        self.displaced_now().is_some_and(|mark| !mark.stopped_apart)
     }
 
     /// Why a unit that is down counts as such, where it was displaced.

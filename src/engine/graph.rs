@@ -15,6 +15,10 @@ use crate::unit::{ActiveState, JobKind, Relations, UnitName, UnitState};
 /// than this may belong together. It is short for a person, and long for a bus.
 pub(super) const TOGETHER: Duration = Duration::from_secs(5);
 
+/// systemd stops what is bound to a unit that has ended in the next turn of its loop; two readings of one moment are
+/// less apart than this. Longer, and somebody's stop would soon be taken for systemd's.
+const BOUND_WITHIN: Duration = Duration::from_secs(2);
+
 /// One unit.
 #[derive(Debug, Default)]
 struct Node {
@@ -24,8 +28,8 @@ struct Node {
     active: Option<ActiveState>,
     /// Since when it stands in the way of what it conflicts with: it is up, or about to be.
     occupied: Option<Mono>,
-    /// When it began to go down, if it was seen to: by itself, or by a job.
-    fell: Option<Mono>,
+    /// When it began to go down, if it was seen to, and whether a job took it down.
+    fell: Option<(Mono, bool)>,
     relations: Option<Arc<Relations>>,
     /// The whole reading, where no check speaks for it: one may after the next change of the configuration.
     reading: Option<Box<UnitState>>,
@@ -143,14 +147,17 @@ impl Graph {
 
     /// When the unit began to go down, if that was seen.
     pub fn fell(&self, unit: &UnitName) -> Option<Mono> {
-        self.nodes.get(unit)?.fell
+        self.nodes.get(unit)?.fell.map(|(at, _)| at)
     }
 
-    /// Whether something that the unit needs went down, or was told to, when the unit itself did.
+    /// Whether something that the unit needs went down when the unit itself did, and went by itself: then systemd has
+    /// stopped the unit (`BindsTo=`), and nobody else has. Where a job took the other one down, somebody may have stopped
+    /// both; and a restart leaves no unit stopped.
     pub fn fell_with_required(&self, unit: &UnitName) -> bool {
         let Some(fell) = self.fell(unit) else { return false };
-        let together = |at: Mono| at.since(fell).max(fell.since(at)) <= TOGETHER;
-        self.required(unit).iter().any(|name| self.fell(name).is_some_and(together))
+        let together = |at: Mono| at.since(fell).max(fell.since(at)) <= BOUND_WITHIN;
+        let by_itself = |name: &UnitName| self.nodes.get(name)?.fell.filter(|(_, by_job)| !by_job);
+        self.required(unit).iter().any(|name| by_itself(name).is_some_and(|(at, _)| together(at)))
     }
 
     fn occupier(&self, unit: &UnitName) -> Option<(UnitName, Mono)> {
@@ -241,7 +248,7 @@ impl Node {
         if !falls {
             self.fell = None;
         } else if self.active.is_some_and(|_| self.fell.is_none() && !self.was_down()) {
-            self.fell = Some(now);
+            self.fell = Some((now, job.is_some()));
         }
         self.active = Some(state.active);
         self.reading = (!self.guarded).then(|| Box::new(state.clone()));

@@ -164,7 +164,7 @@ struct SavedDisplaced {
     by: UnitName,
     since: Wall,
     over: Option<Wall>,
-    stopped_before: bool,
+    stopped_apart: bool,
 }
 
 /// What a unit needs is not well, or was not.
@@ -319,7 +319,7 @@ fn save_unit(now: Now, watch: &UnitWatch) -> SavedUnit {
             by: mark.by.clone(),
             since: now.wall_of(mark.since.0),
             over: mark.over.map(|(over, _)| now.wall_of(over)),
-            stopped_before: mark.stopped_before,
+            stopped_apart: mark.stopped_apart,
         }),
         blocked: watch.blocked.as_ref().map(|mark| SavedBlocked {
             by: mark.by.clone(),
@@ -423,7 +423,7 @@ fn restore_unit(now: Now, then: Now, watch: &mut UnitWatch, saved: &SavedUnit) {
         by: mark.by.clone(),
         since: moment(mark.since),
         over: mark.over.map(moment),
-        stopped_before: mark.stopped_before,
+        stopped_apart: mark.stopped_apart,
     });
     watch.blocked = saved.blocked.as_ref().map(|mark| Blocked {
         by: mark.by.clone(),

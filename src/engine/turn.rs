@@ -66,6 +66,8 @@ impl Engine {
         let unit = state.check.unit.clone();
         if let Some(unit) = &unit {
             self.place_reading(now, unit, out);
+            // Whatever was missed of what is around it ends here.
+            self.look_around(now, unit);
         }
         let Some(state) = self.checks.get_mut(name) else { return };
         if state.running.is_some_and(|run| run.lost_at <= now.mono) {

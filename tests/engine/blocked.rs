@@ -363,3 +363,23 @@ fn somebodys_restart_of_the_root_is_nobodys_incident() {
     assert_eq!(stage.health("app"), Health::Passing);
     stage.assert_quiet();
 }
+
+#[test]
+fn a_pause_that_ends_holds_up_nobody_in_a_circle() {
+    let circle: Graph = &[("app", &["db"], &[]), ("db", &["app"], &[])];
+    let mut stage = Stage::new(two(), circle);
+    stage.fails("db", true);
+    stage.reads("db", killed);
+    stage.job_ends(JobResult::Failed, killed);
+    stage.fails("app", true);
+    stage.reads("app", killed);
+    let app = stealthcheck::check::CheckName::new("app").unwrap();
+    stage.tell(Event::Command(Command::Pause(app, secs(60))));
+    stage.play(secs(55));
+    assert_eq!(stage.jobs.len(), 1, "its restart would start what is paused");
+    // It has its grace, and then its turn.
+    stage.play(secs(35));
+    blocked_by(&stage, "app", "db");
+    assert_eq!(stage.jobs.last().unwrap().0, "restart db.service");
+    assert_eq!(stage.jobs.len(), 2, "{}", stage.timeline());
+}

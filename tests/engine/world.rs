@@ -72,6 +72,8 @@ pub struct World {
     pub rivals: BTreeMap<UnitName, Rival>,
     /// Which of them needs which.
     pub needs: Vec<(UnitName, UnitName)>,
+    /// Units that ended by themselves, and when.
+    died: Vec<(UnitName, Mono)>,
     pub manager: ManagerState,
     pub notices: Vec<Notice>,
     pub host_notices: Vec<HostNotice>,
@@ -142,6 +144,7 @@ impl World {
             units,
             rivals,
             needs,
+            died: vec![],
             manager: ManagerState::Running,
             notices: Vec::new(),
             host_notices: Vec::new(),

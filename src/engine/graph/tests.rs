@@ -114,6 +114,13 @@ fn what_falls_together_is_known_in_any_order_of_readings() {
         graph.read(at(13), &unit("app"), &state(Active, &["db"], &[]));
         graph.read(at(60), &unit("app"), &falling);
         assert!(!graph.fell_with_required(&unit("app")), "that is another story");
+        // Somebody restarts the one and stops the other.
+        graph.read(at(70), &unit("app"), &state(Active, &["db"], &[]));
+        graph.read(at(70), &unit("db"), &state(Active, &[], &[]));
+        let restart = Some(crate::unit::Job { id: 2, kind: JobKind::Restart });
+        graph.read(at(80), &unit("db"), &UnitState { job: restart, ..state(Active, &[], &[]) });
+        graph.read(at(80), &unit("app"), &falling);
+        assert!(!graph.fell_with_required(&unit("app")), "a restart leaves nothing stopped");
     }
 }
 

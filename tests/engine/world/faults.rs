@@ -27,6 +27,16 @@ impl World {
         target.state.stopped_by = None;
         target.state.inactive_enter_usec = usec;
         self.tell_unit(unit);
+        self.died.push((unit.clone(), self.now.mono));
+        // What somebody stops just then looks as if systemd had stopped what is bound to it.
+        for (dependent, needed) in self.needs.clone() {
+            if needed == *unit
+                && let Some(dependent) = self.units.get_mut(&dependent)
+                && dependent.stopped_at.is_some_and(|at| self.now.mono.since(at) <= Duration::from_secs(2))
+            {
+                dependent.stopped_at = None;
+            }
+        }
     }
 
     /// `systemctl stop`, `systemctl start`.
@@ -51,7 +61,13 @@ impl World {
             target.state.stopped_by = None;
         } else {
             if target.state.active == ActiveState::Active {
-                target.stopped_at = Some(self.now.mono);
+                let bound = |(needed, at): &(UnitName, stealthcheck::time::Mono)| {
+                    self.now.mono.since(*at) <= Duration::from_secs(2)
+                        && self.needs.iter().any(|(needs, root)| needs == unit && root == needed)
+                };
+                if !self.died.iter().any(bound) {
+                    target.stopped_at = Some(self.now.mono);
+                }
                 target.state.stopped_by = job;
                 target.state.inactive_enter_usec = usec;
             }
