@@ -261,11 +261,8 @@ fn warnings_name_what_is_probably_not_meant() {
     assert_eq!(
         warnings(&good("full.yaml")),
         [
-            "31:checks.full.http.verify_tls: whoever answers is believed: the certificate is not verified",
-            "49:checks.device: nothing is done when dev-sda.device fails, mail apart: systemd has no such job for it",
-            "48:checks.device: nothing is done when dev-sda.device fails, mail apart: systemd has no such job for it",
-            "30:checks.full.http.verify_tls: whoever answers is believed: the certificate is not verified",
-            "49:checks.device: nothing is done when dev-sda.device fails, mail apart: systemd has no such job for it",
+            "33:checks.full.http.verify_tls: whoever answers is believed: the certificate is not verified",
+            "53:checks.device: nothing is done when dev-sda.device fails, mail apart: systemd has no such job for it",
         ]
     );
     let config = text(

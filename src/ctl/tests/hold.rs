@@ -17,7 +17,7 @@ fn held() -> CheckStatus {
 fn a_held_check_says_who_has_its_unit_and_how_to_end_that() {
     let snapshot = snapshot(vec![held()]);
     let table = overview(&snapshot, &style(None));
-    for part in ["◇ 1 check: held", "◇ fibridge", "held by alice (pid 4711), for 59m at most"] {
+    for part in ["◈ 1 check: held", "◈ fibridge", "held by alice (pid 4711), for 59m at most"] {
         assert!(table.contains(part), "{table}");
     }
     let shown = detail(&snapshot, &style(Some(80)));
