@@ -67,7 +67,10 @@ fn every_command_exists() {
         .take_while(|line| !line.is_empty())
         .filter_map(|line| line.split_whitespace().next())
         .collect();
-    let word = |rest: &'static str| rest.split(|c: char| !c.is_ascii_lowercase() && c != '-').next().unwrap();
+    let word = |rest: &'static str| {
+        let rest = rest.strip_prefix("--user ").unwrap_or(rest);
+        rest.split(|c: char| !c.is_ascii_lowercase() && c != '-').next().unwrap()
+    };
     let named: BTreeSet<&str> =
         after(README, "stealthctl ").map(word).filter(|word| !word.is_empty()).collect();
     assert!(named.len() >= 7, "{named:?}");

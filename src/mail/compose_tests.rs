@@ -312,3 +312,27 @@ fn that_a_check_cannot_be_measured_is_told_without_a_word_on_its_target() {
     assert!(last.body.contains("It was: the resolver gave no answer within 5s"), "{}", last.body);
     assert!(last.body.contains("Not measured from") && !last.body.contains("RUNBOOK"), "{}", last.body);
 }
+
+#[test]
+fn what_goes_down_with_it_is_named_and_a_notice_of_an_older_spool_names_nothing() {
+    let taken = |check: &str, well| TakenDown {
+        check: CheckName::new(check).unwrap(),
+        unit: UnitName::new(&format!("{check}.service")).unwrap(),
+        well,
+    };
+    let mut down = notice(NoticeKind::Down, 1);
+    down.takes_down = vec![taken("app", false), taken("blog", true)];
+    let body = letter(&down, None, &place()).body;
+    let named = "\nTAKES DOWN WITH IT\napp (app.service): blocked\nblog (blog.service): well so far\n\n";
+    assert!(body.contains(named), "{body}");
+    down.kind = NoticeKind::Recovered;
+    let body = letter(&down, None, &place()).body;
+    assert!(body.contains("\nTOOK DOWN WITH IT\napp (app.service): not back yet\n"), "{body}");
+    down.takes_down = (0..30).map(|n| taken(&format!("c{n}"), false)).collect();
+    assert!(letter(&down, None, &place()).body.contains("\n… 10 more\n"));
+
+    let mut json = serde_json::to_value(notice(NoticeKind::Down, 1)).unwrap();
+    json.as_object_mut().unwrap().remove("takes_down");
+    let old: Notice = serde_json::from_value(json).unwrap();
+    assert!(!letter(&old, None, &place()).body.contains("DOWN WITH IT"));
+}
