@@ -35,6 +35,10 @@ impl UnitWatch {
     pub(super) fn displace(&mut self, now: Now, in_the_way: Option<(UnitName, Mono)>, fell: Option<Mono>) {
         let moment = (now.mono, now.wall);
         let may_be = self.may_be_displaced();
+        // A oneshot comes and goes; it is what displaces. That what it made room in is up again is its end, and to start
+        // it means to displace that again: a check that says so wants a renewal.
+        let oneshot = self.state.as_ref().is_some_and(|state| state.oneshot);
+        let in_the_way = in_the_way.filter(|_| !oneshot);
         match (in_the_way, &mut self.displaced) {
             (Some((by, came)), mark) => {
                 let known = mark.take();

@@ -176,9 +176,13 @@ impl Track {
     }
 
     /// A signal says that the unit is in this state now, and when it last became inactive or failed. Called before
-    /// [`Track::observe`], which forgets what it was in before.
+    /// [`Track::observe`], which forgets what it was in before. (Of a run of some milliseconds systemd tells the end
+    /// alone: the moment of it is news, though the unit was never seen to be up.)
     pub fn note_end(&mut self, active: ActiveState, inactive_enter: Option<u64>) {
-        if active == ActiveState::Inactive && self.active.is_some_and(|before| !is_down(before)) {
+        let known =
+            self.reading.as_ref().map_or(u64::MAX, |reading| reading.inactive_enter_usec.max(self.ended));
+        let ran = self.active.is_some_and(|before| !is_down(before)) || inactive_enter > Some(known);
+        if active == ActiveState::Inactive && ran {
             self.ended = inactive_enter.unwrap_or(self.ended).max(self.ended);
         }
     }

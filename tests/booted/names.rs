@@ -89,6 +89,10 @@ fn names_are_asked_for_at_the_machines_resolver_and_at_a_given_server() {
     machine.becomes("server", "passing");
 
     // It hangs: who asks that server sees it fail, and it is restarted; who asks the machine's resolver has not measured.
+    // (All the others would fail with it, which would be a storm: nothing is restarted then.)
+    for (name, _, _) in asks.iter().filter(|(name, _, _)| *name != "a") {
+        machine.sh_ok(&format!("stealthctl pause {name}"));
+    }
     let pid = machine.unit("unbound.service", "MainPID");
     machine.sh_ok(&format!("kill -STOP {pid}"));
     let unknown = machine.wait_for("an answer that does not come", MINUTE, || {

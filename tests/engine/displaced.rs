@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use stealthcheck::check::{AfterStop, Check, Rung};
 use stealthcheck::notice::NoticeKind::{Down, Recovered};
-use stealthcheck::unit::JobResult;
+use stealthcheck::unit::{ActiveState, JobResult, UnitState};
 use stealthcheck::verdict::Health;
 
 use super::rules::check;
@@ -363,5 +363,37 @@ fn a_unit_found_down_waits_for_the_readings_around_it() {
         stage.read("web");
         stage.play(secs(32));
         assert_eq!(stage.jobs.len(), 1, "{}", stage.timeline());
+    }
+}
+
+/// The renewal is itself the unit of a check, which starts it: what it conflicts with is up then, and is meant to make room.
+#[test]
+fn a_oneshot_that_a_check_starts_displaces_and_is_not_displaced() {
+    let oneshot = |state: UnitState| UnitState { oneshot: true, ..ended(state) };
+    let failed = |state: UnitState| UnitState {
+        active: ActiveState::Failed,
+        sub: "failed".into(),
+        result: "exit-code".into(),
+        ..oneshot(state)
+    };
+    for at_rest in [true, false] {
+        let mut certificate = check("certificate", "renew.service");
+        certificate.recovery.ladder = vec![Rung::Start];
+        let mut stage = Stage::before(
+            vec![check("web", "web.service"), certificate],
+            &[("web", &[], &["renew"]), ("renew", &[], &["web"])],
+        );
+        stage.becomes("renew", oneshot);
+        stage.tell_all();
+        stage.play(secs(60));
+        if at_rest {
+            stage.fails("certificate", true);
+        } else {
+            stage.reads("renew", failed);
+        }
+        stage.play(secs(90));
+        assert!(stage.jobs.iter().any(|(job, _)| job == "start renew.service"), "{}", stage.timeline());
+        assert_eq!(stage.health("certificate"), Health::Down);
+        assert_eq!(stage.health("web"), Health::Passing);
     }
 }

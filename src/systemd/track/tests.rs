@@ -160,12 +160,16 @@ fn the_end_of_a_run_is_known_though_systemd_has_forgotten_the_unit() {
     assert!(track.news().is_some(), "nothing else of it differs");
     assert_eq!(end(&mut track, "b", 9), 9);
     assert!(track.news().is_some());
+    track.note_end(Inactive, Some(9));
+    track.read_done(reading(Inactive, ""));
+    assert_eq!(track.current().unwrap().seen_ended_usec, 9, "that end is known");
+    // A run of some milliseconds: nothing is told but its end.
     track.note_end(Inactive, Some(11));
     track.read_done(reading(Inactive, ""));
-    assert_eq!(track.current().unwrap().seen_ended_usec, 9, "it was down before that signal");
+    assert_eq!(track.current().unwrap().seen_ended_usec, 11);
     track.observe(Activating, 1, "c");
     track.note_end(Failed, Some(13));
     track.observe(Failed, 0, "c");
     track.read_done(reading(Failed, "c"));
-    assert_eq!(track.current().unwrap().seen_ended_usec, 9, "that run failed");
+    assert_eq!(track.current().unwrap().seen_ended_usec, 11, "that run failed");
 }

@@ -8,11 +8,14 @@ live = "/etc/letsencrypt/live/lf-proxy.example.org"
 
 
 class Challenge(http.server.BaseHTTPRequestHandler):
+    server_version, sys_version = "certbot", ""
+
     def do_GET(self):
         self.send_response(404)
-        self.send_header("Server", "certbot")
         self.send_header("Content-Length", "0")
         self.end_headers()
+
+    do_HEAD = do_GET
 
     def log_message(self, *_):
         pass

@@ -11,7 +11,10 @@ fn worker(name: &str) -> Machine {
     machine.sh_ok("systemctl enable --now gru");
     machine.guard_by(
         "gru-worker.yaml",
-        &[("every: 10s", "every: 1s"), ("over: 30m", "over: 6s }, every: 1s, backoff: { initial: 1s")],
+        &[
+            ("every: 10s", "every: 1s"),
+            ("over: 30m }", "over: 6s }\n    every: 1s\n    backoff: { initial: 1s }"),
+        ],
     );
     machine.becomes("gru", "passing");
     machine
