@@ -93,6 +93,9 @@ impl Session<'_> {
         }
         for name in self.names(&unit) {
             if let Some(Unit { track, .. }) = self.client.watched.units.get_mut(&name) {
+                if result == "done" {
+                    track.note_done(id, now());
+                }
                 track.job_removed(id, result == "done");
             }
             self.tell(&name);
@@ -136,4 +139,10 @@ where
     T: for<'de> DynamicDeserialize<'de>,
 {
     message.body().deserialize().ok()
+}
+
+/// The wall clock, in microseconds since 1970 as systemd counts.
+fn now() -> u64 {
+    let since = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH);
+    since.map_or(0, |since| u64::try_from(since.as_micros()).unwrap_or(u64::MAX))
 }

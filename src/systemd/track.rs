@@ -115,6 +115,18 @@ impl Track {
         self.settle(id);
     }
 
+    /// A job was done at this moment (microseconds since 1970) on a unit that was at rest before and is so now. Of a
+    /// oneshot that ran for some milliseconds, and that nothing refers to, systemd tells no more than this: it has made
+    /// the unit and forgotten it before it came to tell of it. Called before [`Track::job_removed`].
+    pub fn note_done(&mut self, id: u32, now: u64) {
+        let oneshot = self.reading.as_ref().is_some_and(|reading| reading.oneshot && reading.job.is_none());
+        let kind = self.job.filter(|job| job.id == id).and_then(|job| job.kind);
+        let may_have_run = matches!(kind, None | Some(JobKind::Start | JobKind::Restart | JobKind::Other));
+        if oneshot && may_have_run && self.active == Some(ActiveState::Inactive) && self.down.is_none() {
+            self.ended = self.ended.max(now);
+        }
+    }
+
     /// The job is no more.
     pub fn job_removed(&mut self, id: u32, done: bool) {
         // One whose kind is still being asked for stays, so that the answer finds it.

@@ -173,3 +173,28 @@ fn the_end_of_a_run_is_known_though_systemd_has_forgotten_the_unit() {
     track.read_done(reading(Failed, "c"));
     assert_eq!(track.current().unwrap().seen_ended_usec, 11, "that run failed");
 }
+
+#[test]
+fn a_job_that_was_done_on_a_oneshot_at_rest_was_a_run_of_it() {
+    let oneshot = || UnitState { oneshot: true, ..reading(Inactive, "") };
+    let mut track = Track::default();
+    track.read_done(oneshot());
+    track.job_new(7);
+    track.note_done(7, 20);
+    track.job_removed(7, true);
+    track.read_done(oneshot());
+    assert_eq!(track.current().unwrap().seen_ended_usec, 20);
+    // A stop of it was no run.
+    track.job_new(8);
+    track.job_kind(8, JobKind::Stop);
+    track.note_done(8, 30);
+    track.job_removed(8, true);
+    track.read_done(oneshot());
+    assert_eq!(track.current().unwrap().seen_ended_usec, 20);
+    // Nor was a job on a service.
+    let mut track = Track::default();
+    track.read_done(reading(Inactive, ""));
+    track.note_done(7, 20);
+    track.read_done(reading(Inactive, ""));
+    assert_eq!(track.current().unwrap().seen_ended_usec, 0);
+}
