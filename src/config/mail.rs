@@ -49,6 +49,10 @@ fn address(field: &Field<'_>, report: &mut Report) -> Option<String> {
             return Err("a mail address stands on one line, without control characters".to_owned());
         }
         match text.trim().parse::<Mailbox>() {
+            // SMTPUTF8 (RFC 6531) is an extension that few servers have; a name before the address is encoded.
+            Ok(mailbox) if !mailbox.email.to_string().is_ascii() => Err(format!(
+                "the address in `{text}` has a letter outside ASCII; write the domain as DNS has it (`xn--...`)"
+            )),
             Ok(_) => Ok(text.trim().to_owned()),
             Err(_) if text.contains(',') && !text.contains('"') => Err(format!(
                 "`{text}` is not one mail address; write several as a list: `[a@example.org, b@example.org]`"

@@ -142,8 +142,11 @@ pub fn message(letter: &Letter, from: &Mailbox) -> Result<Vec<u8>, String> {
         .header(ContentType::TEXT_PLAIN)
         .raw_header(header("Auto-Submitted", "auto-generated"));
     for address in &letter.to {
-        // One that cannot be an address is left out; delivery to it is refused where it is its turn.
-        if let Ok(mailbox) = address.parse::<Mailbox>() {
+        // One that cannot be an address, or that SMTP without extensions cannot carry, is left out; the configuration lets
+        // none through, and delivery to it is refused where it is its turn.
+        if let Ok(mailbox) = address.parse::<Mailbox>()
+            && mailbox.email.to_string().is_ascii()
+        {
             builder = builder.to(mailbox);
         }
     }
