@@ -51,9 +51,15 @@ struct SeenJob {
     id: u32,
     /// `None` while it is being asked for; [`JobKind::Other`] where the job was gone before it could be asked.
     kind: Option<JobKind>,
+    /// The unit was seen to rise from rest with it: no stop does that.
+    rose: bool,
 }
 
 impl SeenJob {
+    fn new(id: u32) -> Self {
+        Self { id, kind: None, rose: false }
+    }
+
     fn learn(&mut self, id: u32, kind: JobKind) {
         if self.id == id && matches!(self.kind, None | Some(JobKind::Other)) {
             self.kind = Some(kind);
@@ -76,6 +82,8 @@ impl Down {
     fn verdict(&self) -> Result<Option<Job>, u32> {
         let id = self.job.id;
         let kind = match (self.job.kind, self.ended) {
+            // Too quick to be asked, and it had brought the unit up: a oneshot that has run.
+            (None | Some(JobKind::Other), Some(true)) if self.job.rose => return Ok(None),
             // Too quick to be asked: a job that was done and left the unit down was a stop.
             (None | Some(JobKind::Other), Some(true)) | (Some(JobKind::Stop), _) => JobKind::Stop,
             (None, None) => return Err(id),
@@ -100,7 +108,7 @@ impl Track {
         if self.job.is_some_and(|job| job.id == id) {
             return false;
         }
-        self.job = Some(SeenJob { id, kind: None });
+        self.job = Some(SeenJob::new(id));
         true
     }
 
@@ -119,7 +127,8 @@ impl Track {
     /// oneshot that ran for some milliseconds, and that nothing refers to, systemd tells no more than this: it has made
     /// the unit and forgotten it before it came to tell of it. Called before [`Track::job_removed`].
     pub fn note_done(&mut self, id: u32, now: u64) {
-        let oneshot = self.reading.as_ref().is_some_and(|reading| reading.oneshot && reading.job.is_none());
+        let at_rest = |reading: &UnitState| reading.oneshot && reading.job.is_none_or(|job| job.id == id);
+        let oneshot = self.reading.as_ref().is_some_and(at_rest);
         let kind = self.job.filter(|job| job.id == id).and_then(|job| job.kind);
         let may_have_run = matches!(kind, None | Some(JobKind::Start | JobKind::Restart | JobKind::Other));
         if oneshot && may_have_run && self.active == Some(ActiveState::Inactive) && self.down.is_none() {
@@ -170,13 +179,14 @@ impl Track {
             | ActiveState::Activating
             | ActiveState::Maintenance => {
                 self.down = None;
-                // The second half of a restart is a start: what fails now was not stopped by it.
                 if active == ActiveState::Activating
-                    && let Some(seen) = &mut self.job
-                    && seen.id == job
-                    && seen.kind == Some(JobKind::Restart)
+                    && let Some(seen) = self.job.as_mut().filter(|seen| seen.id == job)
                 {
-                    seen.kind = Some(JobKind::Start);
+                    seen.rose |= before.is_some_and(is_down);
+                    // The second half of a restart is a start: what fails now was not stopped by it.
+                    if seen.kind == Some(JobKind::Restart) {
+                        seen.kind = Some(JobKind::Start);
+                    }
                 }
             }
             ActiveState::Deactivating => self.fall(job, invocation),
@@ -204,9 +214,8 @@ impl Track {
         if job == 0 || self.down.is_some() {
             return;
         }
-        let kind = self.job.filter(|seen| seen.id == job).and_then(|seen| seen.kind);
-        if !matches!(kind, Some(JobKind::Start | JobKind::Reload)) {
-            let job = SeenJob { id: job, kind };
+        let job = self.job.filter(|seen| seen.id == job).unwrap_or_else(|| SeenJob::new(job));
+        if !matches!(job.kind, Some(JobKind::Start | JobKind::Reload)) {
             self.down = Some(Down { job, invocation: invocation.to_owned(), ended: None });
         }
     }

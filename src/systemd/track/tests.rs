@@ -198,3 +198,37 @@ fn a_job_that_was_done_on_a_oneshot_at_rest_was_a_run_of_it() {
     track.read_done(reading(Inactive, ""));
     assert_eq!(track.current().unwrap().seen_ended_usec, 0);
 }
+
+#[test]
+fn a_run_whose_job_was_gone_before_it_could_be_asked_was_no_stop() {
+    let oneshot = || UnitState { oneshot: true, ..reading(Inactive, "") };
+    let mut track = Track::default();
+    track.read_done(oneshot());
+    track.job_new(7);
+    assert_eq!(track.observe(Activating, 7, "a"), None, "its kind is being asked for already");
+    track.note_end(Inactive, Some(20));
+    track.observe(Inactive, 7, "a");
+    track.job_removed(7, true);
+    track.job_kind(7, JobKind::Other);
+    track.read_done(oneshot());
+    let state = track.current().unwrap();
+    assert_eq!((state.stopped_by, state.seen_ended_usec), (None, 20));
+    // One that was stopped by such a job, after it had come up by another.
+    track.job_new(8);
+    track.observe(Activating, 8, "b");
+    track.job_removed(8, false);
+    track.job_new(9);
+    track.observe(Deactivating, 9, "b");
+    track.observe(Inactive, 9, "b");
+    track.job_removed(9, true);
+    track.job_kind(9, JobKind::Other);
+    track.read_done(oneshot());
+    assert_eq!(track.current().unwrap().stopped_by, Some(Job { id: 9, kind: JobKind::Stop }));
+    // A reading that came while the job had not begun yet is no reason to forget that it ran.
+    let mut track = Track::default();
+    track.read_done(UnitState { job: Some(Job { id: 7, kind: JobKind::Start }), ..oneshot() });
+    track.note_done(7, 30);
+    track.job_removed(7, true);
+    track.read_done(oneshot());
+    assert_eq!(track.current().unwrap().seen_ended_usec, 30);
+}
