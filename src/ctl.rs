@@ -23,6 +23,7 @@ pub mod detail;
 mod exit;
 mod hold;
 pub mod import;
+mod jobs;
 pub mod page;
 mod probe_files;
 mod reload;

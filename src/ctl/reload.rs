@@ -5,32 +5,19 @@
 
 use std::time::Duration;
 
-use futures_util::StreamExt as _;
-use zbus::{OwnedObjectPath, fdo};
+use zbus::fdo;
 
 use super::commands::connect;
 use super::exit::{Exit, Failure, lines, systemctl};
+use super::jobs::{Verb, job};
 use super::print;
 use super::text::inert;
 use crate::bus::Bus;
-use crate::bus::client::{CallError, Client};
+use crate::bus::client::CallError;
 
 const UNIT: &str = "stealthcheck.service";
 /// systemd's own limit for a reload is TimeoutStartSec=, 90 s unless told otherwise.
 const PATIENCE: Duration = Duration::from_secs(120);
-
-#[zbus::proxy(
-    interface = "org.freedesktop.systemd1.Manager",
-    default_service = "org.freedesktop.systemd1",
-    default_path = "/org/freedesktop/systemd1"
-)]
-trait Systemd {
-    fn subscribe(&self) -> zbus::Result<()>;
-    #[zbus(allow_interactive_auth)]
-    fn reload_unit(&self, name: &str, mode: &str) -> zbus::Result<OwnedObjectPath>;
-    #[zbus(signal)]
-    fn job_removed(&self, id: u32, job: OwnedObjectPath, unit: String, result: String);
-}
 
 /// Asks the daemon itself: what `ExecReload=` runs. Problems go to standard error, and so into the journal.
 pub(super) async fn direct(bus: Bus) -> Result<Exit, Failure> {
@@ -50,7 +37,7 @@ pub(super) async fn through_systemd(bus: Bus) -> Result<Exit, Failure> {
         Err(error @ CallError::NotRunning) => return Err(Failure::of_call(&error, bus)),
         Err(_) => None, // it may be too busy to answer and still reload
     };
-    let result = match tokio::time::timeout(PATIENCE, job(&client)).await {
+    let result = match tokio::time::timeout(PATIENCE, job(client.connection(), UNIT, Verb::Reload)).await {
         Ok(result) => result.map_err(|error| of_systemd(&error, bus))?,
         Err(_) => {
             return Err(Failure::new(
@@ -88,22 +75,6 @@ pub(super) async fn through_systemd(bus: Bus) -> Result<Exit, Failure> {
             ),
         )),
     }
-}
-
-/// The reload's job, from the order to its result. `JobRemoved` is listened to before the order is given, so that even
-/// the fastest job is not missed; systemd sends it to those who have subscribed.
-async fn job(client: &Client) -> zbus::Result<String> {
-    let systemd = SystemdProxy::new(client.connection()).await?;
-    let mut removed = systemd.receive_job_removed().await?;
-    systemd.subscribe().await?;
-    let job = systemd.reload_unit(UNIT, "replace").await?;
-    while let Some(signal) = removed.next().await {
-        let ended = signal.args()?;
-        if *ended.job() == job {
-            return Ok(ended.result().clone());
-        }
-    }
-    Err(zbus::Error::Failure("the bus closed the connection".to_owned()))
 }
 
 fn of_systemd(error: &zbus::Error, bus: Bus) -> Failure {

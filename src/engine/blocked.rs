@@ -124,10 +124,7 @@ impl Engine {
         let before = (watch.displaced.clone(), watch.blocked.clone());
         watch.displace(now, in_the_way, fell);
         watch.block(now, root, fell_together);
-        if before != (watch.displaced.clone(), watch.blocked.clone()) {
-            self.stirred.insert(unit.clone());
-        }
-        if watch.unplaced.is_some() {
+        if before.0 != watch.displaced || before.1 != watch.blocked || watch.unplaced.is_some() {
             self.stirred.insert(unit.clone());
         }
     }

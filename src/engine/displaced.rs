@@ -6,6 +6,7 @@
 
 use std::time::Duration;
 
+use super::Engine;
 use super::graph::TOGETHER;
 use super::state::{Aside, CheckState};
 use super::watch::{Condition, UnitWatch};
@@ -121,6 +122,18 @@ impl UnitWatch {
     pub(super) fn job_would_stop(&self) -> Option<&UnitName> {
         let mark = self.displaced.as_ref().filter(|mark| mark.over.is_none())?;
         (!self.may_be_displaced()).then_some(&mark.by)
+    }
+}
+
+impl Engine {
+    /// Another unit is up in the place of this one, and at least one check puts up with that still.
+    pub(super) fn is_displaced(&self, now: Now, unit: &UnitName) -> bool {
+        let Some(watch) = self.units.get(unit) else { return false };
+        watch
+            .checks
+            .iter()
+            .filter_map(|name| self.checks.get(name))
+            .any(|state| matches!(state.displacement(now, watch), Some(Aside::Displaced { over: false, .. })))
     }
 }
 

@@ -11,7 +11,7 @@ use super::incident::Incident;
 use super::state::Base;
 use super::watch::Condition;
 use super::{Engine, changed, outlook};
-use crate::check::{CheckName, Probe};
+use crate::check::CheckName;
 use crate::notice::{IncidentId, Notice, Proof, TakenDown};
 use crate::status::Topic;
 use crate::time::Now;
@@ -160,8 +160,8 @@ impl Engine {
             return;
         }
         // Where it did not happen by systemd's own word, a word that explains it may be under way.
-        let by_its_word = state.check.probe == Probe::Unit || state.check.probe.job().is_some();
-        let on_its_way = !by_its_word && watch.is_some_and(|watch| watch.condition == Condition::Up);
+        let on_its_way =
+            !state.check.probe.looks_at_unit() && watch.is_some_and(|watch| watch.condition == Condition::Up);
         let suspect = self.suspect(name);
         let Some(state) = self.checks.get_mut(name) else { return };
         let first = state.failures == 0;

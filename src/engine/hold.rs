@@ -15,7 +15,7 @@ use super::event::{Action, AttemptId, What};
 use super::state::Aside;
 use super::watch::{Condition, InFlight, UnitWatch};
 use super::{Engine, changed, human_until, recovery};
-use crate::check::{AfterStop, CheckName, Rung};
+use crate::check::{CheckName, Rung};
 use crate::notice::Proof;
 use crate::time::{Mono, Now, Wall, human};
 use crate::unit::{JobResult, ManagerState, UnitName, UnitState};
@@ -112,7 +112,7 @@ impl UnitWatch {
 
     /// It is up, or on its way without us.
     fn is_up_or_coming(&self) -> bool {
-        matches!(self.condition, Condition::Up | Condition::Starting | Condition::AutoRestart)
+        self.is_rising() || self.condition == Condition::AutoRestart
     }
 }
 
@@ -235,8 +235,9 @@ impl Engine {
 
     /// Brings the unit back after a hold, as soon as that is ours to do.
     pub(super) fn bring_back(&mut self, now: Now, unit: &UnitName, out: &mut Vec<Action>) {
+        let displaced = self.is_displaced(now, unit);
         let Some(watch) = self.units.get_mut(unit) else { return };
-        let Some(UnitHold { over: Some(over), .. }) = &mut watch.hold else { return };
+        let Some(UnitHold { bring_back, over: Some(over), .. }) = &mut watch.hold else { return };
         if let Some((_, asked)) = over.asked {
             let lasting = now.mono.since(asked);
             if lasting >= recovery::JOB_OVERDUE && !over.overdue {
@@ -246,17 +247,11 @@ impl Engine {
             }
             return;
         }
-        if self.manager == ManagerState::Unreachable || watch.condition == Condition::Unread {
-            // Nobody knows how it is. That time does not count.
+        if self.manager == ManagerState::Unreachable || watch.condition == Condition::Unread || displaced {
+            // Nobody knows how it is, or a start would stop what is up in its place. That time does not count.
             over.since = now.mono;
             return;
         }
-        if self.displaced_for_now(now, unit) {
-            self.wait_for_displacer(now, unit);
-            return;
-        }
-        let Some(watch) = self.units.get_mut(unit) else { return };
-        let Some(UnitHold { bring_back, over: Some(over), .. }) = &watch.hold else { return };
         let (bring_back, since) = (*bring_back, over.since);
         if !bring_back || watch.is_up_or_coming() {
             let was = watch.condition.clone();
@@ -275,26 +270,6 @@ impl Engine {
             None => self.ask_for_start(now, unit, out),
             Some(why) if now.mono.since(since) >= PUT_OFF => self.not_brought_back(now, unit, why, out),
             Some(_) => {}
-        }
-    }
-
-    /// The unit is down, and one that it conflicts with is up, and has not been for longer than its checks put up with: a
-    /// start would stop that one (DESIGN: rule 8).
-    fn displaced_for_now(&self, now: Now, unit: &UnitName) -> bool {
-        let Some(watch) = self.units.get(unit).filter(|watch| !watch.is_up_or_coming()) else { return false };
-        let Some((_, came)) = self.graph.in_the_way_of(unit) else { return false };
-        let patient = |name: &CheckName| match self.checks.get(name)?.check.recovery.after_displaced {
-            AfterStop::Never => Some(true),
-            AfterStop::After(lasting) => Some(now.mono < came.after(lasting)),
-        };
-        watch.checks.iter().filter_map(patient).any(|patient| patient)
-    }
-
-    /// The unit's return waits for that; the time does not count.
-    fn wait_for_displacer(&mut self, now: Now, unit: &UnitName) {
-        let over = self.units.get_mut(unit).and_then(|watch| watch.hold.as_mut()?.over.as_mut());
-        if let Some(over) = over {
-            over.since = now.mono;
         }
     }
 

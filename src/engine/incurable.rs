@@ -23,18 +23,21 @@ impl Engine {
 
 /// The rung that the check has climbed to, whatever it can do about the failure.
 pub(super) fn climbed_to(state: &CheckState) -> Option<&Rung> {
-    let ladder = &state.check.recovery.ladder;
-    let climbed = usize::try_from(state.climbed).unwrap_or(usize::MAX);
-    ladder.get(climbed.min(ladder.len().checked_sub(1)?))
+    from_climbed(state).first()
 }
 
 /// The rung that the check has climbed to, or where its failure is incurable the next that starts another unit; `None`:
 /// there is none. A unit that is down itself, by systemd's word, is restarted whatever its probe said before.
 pub(super) fn rung(state: &CheckState, watch: &UnitWatch) -> Option<Rung> {
-    let ladder = &state.check.recovery.ladder;
-    let climbed = usize::try_from(state.climbed).unwrap_or(usize::MAX).min(ladder.len().checked_sub(1)?);
     let incurable = state.incident.as_ref().is_some_and(|incident| incident.incurable);
     let helps =
         |rung: &&Rung| !incurable || watch.condition.down().is_some() || matches!(rung, Rung::StartUnit(_));
-    ladder.get(climbed..)?.iter().find(helps).cloned()
+    from_climbed(state).iter().find(helps).cloned()
+}
+
+/// The ladder from where the check has climbed to; its last rung, where it has climbed further.
+fn from_climbed(state: &CheckState) -> &[Rung] {
+    let ladder = &state.check.recovery.ladder;
+    let climbed = usize::try_from(state.climbed).unwrap_or(usize::MAX);
+    ladder.get(climbed.min(ladder.len().saturating_sub(1))..).unwrap_or_default()
 }

@@ -4,6 +4,7 @@
 
 use std::fs;
 use std::path::Path;
+use std::sync::OnceLock;
 use std::time::Duration;
 
 use stealthcheck::check::{Alert, Check, CheckName, Probe, Recovery, Rung, Schedule};
@@ -14,6 +15,13 @@ use stealthcheck::mail::spool::Spool;
 use stealthcheck::time::{Mono, Now, Wall};
 use stealthcheck::unit::{JobResult, UnitName};
 use stealthcheck::verdict::Observation;
+
+/// A directory in memory, for the targets: one for the life of the process.
+pub fn in_memory() -> &'static Path {
+    static DIRECTORY: OnceLock<tempfile::TempDir> = OnceLock::new();
+    let made = || tempfile::tempdir_in("/dev/shm").expect("a directory in memory");
+    DIRECTORY.get_or_init(made).path()
+}
 
 /// A configuration file. Every problem names the file, says something, and is one line.
 pub fn config(directory: &Path, bytes: &[u8]) {
