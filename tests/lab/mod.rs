@@ -32,6 +32,10 @@ use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant};
 
+/// The oldest Debian that is supported, and the one that comes after it.
+pub const OLDEST: &str = "bookworm";
+pub const NEXT: &str = "trixie";
+
 /// The deadline of most waits: generous, for a busy host must not fail a test.
 pub const MINUTE: Duration = Duration::from_secs(60);
 
@@ -77,13 +81,15 @@ pub struct Machine {
 }
 
 impl Machine {
-    /// Boots a fresh Debian 12 of this name (letters, digits, dashes; best the test's own), waiting where
-    /// enough machines run. Takes about a second; the very first time on a host, a minute.
+    /// Boots a fresh Debian of this name (letters, digits, dashes; best the test's own), waiting where enough
+    /// machines run. Takes about a second; the very first time on a host, a minute. It is Debian 12, or what
+    /// `STEALTHCHECK_SUITE` names (`trixie`): each test can be run on each.
     pub fn boot(name: &str) -> Self {
-        Self::boot_suite(name, "bookworm")
+        let suite = std::env::var("STEALTHCHECK_SUITE");
+        Self::boot_suite(name, suite.as_deref().unwrap_or(OLDEST))
     }
 
-    /// The same with another Debian: `trixie`.
+    /// The same with this Debian, whatever is said elsewhere.
     pub fn boot_suite(name: &str, suite: &str) -> Self {
         let mut running = lock(&RUNNING);
         while running.len() >= MACHINES_AT_ONCE {
