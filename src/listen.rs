@@ -15,6 +15,9 @@
 //! | `/metrics` | Prometheus' text format 0.0.4 |
 //! | `/healthz`, and any other | `ok` |
 //!
+//! On loopback the first three are told only to who asks by an address, `localhost` or the machine's own name: a web page
+//! that somebody here looks at could otherwise have its own name point to 127.0.0.1 and read them (DNS rebinding).
+//!
 //! Bounds, as anybody may come: so many connections ([`Limits::connections`]; one more ends the oldest, so that slow
 //! clients starve nobody), one request each, 8 KiB of it, a deadline for each step, and at most two looks at the status
 //! within a second, however many ask for it.
@@ -25,6 +28,7 @@
 
 mod connection;
 mod counters;
+mod host;
 mod metrics;
 mod pages;
 mod response;

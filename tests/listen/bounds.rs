@@ -141,3 +141,33 @@ async fn who_does_not_read_is_left_behind() {
     let _ = tokio::time::timeout(MINUTE, lazy.read_to_end(&mut taken)).await.expect("an end");
     assert!(taken.len() < 64 << 20, "{}", taken.len());
 }
+
+/// More slow clients than there is room for, many times over, with the bounds that the daemon has: as many as ever come,
+/// so many are open, and whoever asks properly is answered.
+#[tokio::test(flavor = "current_thread")]
+async fn five_hundred_that_never_finish_their_request_starve_nobody() {
+    let (_rig, address) = Rig::on_loopback(Limits { request: MINUTE * 10, ..Limits::default() }).await;
+    let mut slow = Vec::new();
+    let mut longest = Duration::ZERO;
+    for n in 0..500 {
+        let mut stream = TcpStream::connect(address).await.unwrap();
+        stream.write_all(b"GET / HTTP/1.1\r\nX: ").await.unwrap();
+        slow.push(stream);
+        // Each gives another byte now and then, to be taken for alive.
+        if n % 10 == 9 {
+            for stream in &mut slow {
+                let _ = stream.write_all(b"x").await;
+            }
+            let asked = Instant::now();
+            assert_eq!(status(&get(address, "/healthz").await), "200", "beside {n}");
+            longest = longest.max(asked.elapsed());
+        }
+    }
+    println!("the longest answer took {longest:?}");
+    assert!(longest < Limits::default().request, "{longest:?}");
+    let mut open = 0;
+    for mut stream in slow {
+        open += usize::from(tokio::time::timeout(Duration::from_millis(2), stream.read_u8()).await.is_err());
+    }
+    assert!(open <= Limits::default().connections, "{open} are open");
+}
