@@ -45,7 +45,10 @@ fn there_is_no_unsafe_code_and_none_can_be_added() {
     let word = ["un", "safe"].concat();
     let files = sources(root());
     assert!(files.len() > 200, "only {} files were found", files.len());
-    assert!(files.iter().any(|file| file.ends_with("tests/fuzz/targets/config.rs")), "the fuzz targets are not among them");
+    assert!(
+        files.iter().any(|file| file.ends_with("tests/fuzz/targets/config.rs")),
+        "the fuzz targets are not among them"
+    );
     for file in files {
         let text = fs::read_to_string(&file).unwrap();
         let code = text.lines().enumerate().filter(|(_, line)| !line.trim_start().starts_with("//"));
@@ -74,7 +77,8 @@ fn every_exception_of_the_supply_chain_has_a_reason() {
     let entries = rules.lines().filter(|line| line.trim_start().starts_with('{'));
     let mut seen = 0;
     for entry in entries {
-        let reason = entry.split("reason = \"").nth(1).and_then(|rest| rest.split('"').next()).unwrap_or_default();
+        let reason =
+            entry.split("reason = \"").nth(1).and_then(|rest| rest.split('"').next()).unwrap_or_default();
         assert!(reason.len() >= 10, "without a reason: {entry}");
         seen += 1;
     }

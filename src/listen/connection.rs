@@ -11,10 +11,10 @@ use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 use tokio::time::timeout;
 
-use super::Limits;
 use super::host;
 use super::pages::Pages;
 use super::response::Response;
+use super::{Limits, Stage};
 
 /// The longest head of a request.
 const HEAD: usize = 8 << 10;
@@ -25,8 +25,10 @@ const FIELDS: usize = 64;
 const LINGER_BYTES: usize = 64 << 10;
 
 /// Serves a connection to its end.
-pub(super) async fn serve(mut stream: TcpStream, pages: Arc<Pages>, limits: Limits) {
-    let (response, body) = match timeout(limits.request, read(&mut stream)).await {
+pub(super) async fn serve(mut stream: TcpStream, pages: Arc<Pages>, limits: Limits, stage: Stage) {
+    let request = timeout(limits.request, read(&mut stream)).await;
+    stage.is(Stage::ASKED);
+    let (response, body) = match request {
         Ok(Ok(Request { method, path, host })) => {
             let response = match method {
                 Method::GET | Method::HEAD if Pages::tells(&path) && !host::is_ours(&stream, &host) => {
@@ -51,7 +53,9 @@ pub(super) async fn serve(mut stream: TcpStream, pages: Arc<Pages>, limits: Limi
         }
         stream.shutdown().await
     };
-    if let Ok(Ok(())) = timeout(limits.delivery, send).await {
+    let sent = timeout(limits.delivery, send).await;
+    stage.is(Stage::ANSWERED);
+    if let Ok(Ok(())) = sent {
         let _ = timeout(limits.linger, drain(&mut stream)).await;
     }
 }

@@ -181,7 +181,7 @@ fn enemy() -> Machine {
          \x20 certificate: {{ tls: {{ address: \"127.0.0.1:9106\", server_name: localhost }}, {soon} }}\n\
          \x20 command: {{ command: check_evil, {soon} }}\n\
          \x20 unit: {{ unit: unit.service, recover: [restart], limit: 1, runbook: {} }}\n",
-        serde_json::to_string("see \u{1b}[2J\u{202e}the\u{9b}31m page\nBcc: victim@example.org").unwrap()
+        r#""see \u001b[2J\u202ethe\u009b31m page\nBcc: victim@example.org""#
     ));
     machine
 }
@@ -257,7 +257,12 @@ fn the_journal_is_inert(machine: &Machine) {
 fn files_and_their_names(machine: &Machine) {
     let name = "$(printf '/etc/stealthcheck/conf.d/\\033[2J\\302\\23331m\\342\\200\\256\\nBcc: x.yaml')";
     let text = EVIL.replace(['\u{0}', '\r', '\n'], " ");
-    let key = serde_json::to_string(&text).unwrap();
+    // YAML wants them written out, in double quotes, and then they are there all the same.
+    let key: String = text
+        .chars()
+        .map(|c| if acts(c) { format!("\\u{:04x}", u32::from(c)) } else { c.to_string() })
+        .collect();
+    let key = format!("\"{key}\"");
     machine.write("/root/evil.yaml", &format!("checks:\n  {key}: {{ {key}: {key} }}\n  z: {{ unit: {key}, every: {key}, http: {{ url: {key} }} }}\n"));
     machine.sh_ok(&format!("cp /root/evil.yaml \"{name}\""));
     for look in [

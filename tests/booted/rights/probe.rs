@@ -4,7 +4,7 @@ use super::*;
 use crate::guarding::assert_has;
 
 /// Tries everything, and says for each what came of it. `can` lines are what the test compares.
-const SPY: &str = r#"#!/usr/bin/python3
+const SPY: &str = r#"#!/usr/bin/python3 -u
 import ctypes, os, signal, socket, subprocess, sys
 
 DAEMON, OTHER, ROOTS = (int(argument) for argument in sys.argv[1:4])
@@ -86,7 +86,24 @@ for command in ["test -r /etc/passwd", "pgrep -f victim.py", "df /home", "grep M
                 "systemctl is-active web.service", "curl -s http://127.0.0.1:9001/", "ls /home/somebody", "cat /home/somebody/open",
                 "touch /tmp/own /var/tmp/own", "bash -c 'echo < /dev/tcp/127.0.0.1/9001'", "getent passwd somebody"]:
     attempt(f"look: {command}", lambda: run(command))
+print("done")
 "#;
+
+/// Runs it, and returns what it found.
+fn spied(machine: &Machine) -> String {
+    machine.sh("stealthctl check spy");
+    machine.wait_for("the end of the spy", crate::lab::MINUTE, || {
+        let run = machine.unit("stealthcheck-probe@spy.service", "InvocationID");
+        let found = machine
+            .sh_ok(&format!("journalctl --sync; journalctl --no-pager -o cat _SYSTEMD_INVOCATION_ID={run}"));
+        found.ends_with("\ndone").then_some(found)
+    })
+}
+
+/// What it could do, besides looking.
+fn beyond_looking(found: &str) -> Vec<&str> {
+    found.lines().filter(|line| line.starts_with("can: ") && !line.starts_with("can: look: ")).collect()
+}
 
 #[test]
 fn a_command_can_look_at_the_machine_and_do_nothing_to_it() {
@@ -128,16 +145,11 @@ fn a_command_can_look_at_the_machine_and_do_nothing_to_it() {
     let before = running();
     configure(&daemon, &other);
     machine.sh_ok("systemctl reload stealthcheck");
-    let checked = machine.sh("stealthctl check spy");
-    let run = machine.unit("stealthcheck-probe@spy.service", "InvocationID");
-    let found = machine
-        .sh_ok(&format!("journalctl --sync; journalctl --no-pager -o cat _SYSTEMD_INVOCATION_ID={run}"));
+    let found = spied(&machine);
     println!("{found}");
-    let can: Vec<&str> = found.lines().filter_map(|line| line.strip_prefix("can: ")).collect();
-    let looks: Vec<&str> = can.iter().copied().filter(|line| line.starts_with("look: ")).collect();
-    assert_eq!(looks.len(), 12, "{found}\n{checked}");
-    let rest: Vec<&str> = can.into_iter().filter(|line| !line.starts_with("look: ")).collect();
-    assert!(rest.is_empty(), "{rest:#?}\n{found}");
+    let looks = found.lines().filter(|line| line.starts_with("can: look: ")).count();
+    assert_eq!(looks, 12, "{found}");
+    assert_eq!(beyond_looking(&found), Vec::<&str>::new(), "{found}");
     assert!(found.lines().count() > 110, "{found}");
     // And nothing has come of what it could not be told of.
     assert_eq!(running(), before);
@@ -151,12 +163,7 @@ fn a_command_can_look_at_the_machine_and_do_nothing_to_it() {
     // What an administrator loosens is loose, for this one, and as far as it was loosened.
     machine
         .service("stealthcheck-probe@spy.service.d/loose.conf", "[Service]\nReadWritePaths=/srv/everybody\n");
-    machine.sh_ok("stealthctl check spy; true");
+    let found = spied(&machine);
+    assert_eq!(beyond_looking(&found), ["can: write a file of everybody's"], "{found}");
     assert_has(&machine.sh_ok("cat /srv/everybody"), &["x"]);
-    let run = machine.unit("stealthcheck-probe@spy.service", "InvocationID");
-    let found = machine
-        .sh_ok(&format!("journalctl --sync; journalctl --no-pager -o cat _SYSTEMD_INVOCATION_ID={run}"));
-    let more: Vec<&str> =
-        found.lines().filter(|line| line.starts_with("can: ") && !line.starts_with("can: look: ")).collect();
-    assert_eq!(more, ["can: write a file of everybody's"], "{found}");
 }

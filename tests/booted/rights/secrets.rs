@@ -43,7 +43,7 @@ fn mail(smtp: &str) -> String {
 #[test]
 fn the_password_is_nowhere_but_where_it_was_put() {
     let machine = Machine::boot("rights-secrets");
-    machine.victim("web", 9001);
+    let web = machine.victim("web", 9001);
     machine.smtp();
     machine.install_deb();
     machine.write("/root/parrot", PARROT);
@@ -91,6 +91,7 @@ fn the_password_is_nowhere_but_where_it_was_put() {
     assert_has(&output.to_string(), &["login as alerts@example.org failed: 535"]);
     said += &output.to_string();
     // Undelivered mail in the spool, and an incident in the state.
+    web.fault("500");
     machine.wait_for("a mail in the spool", MINUTE, || {
         (machine.status_json()["mail"]["queued"].as_u64() > Some(0)).then_some(())
     });
