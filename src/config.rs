@@ -28,6 +28,7 @@ mod input;
 mod listen;
 mod mail;
 mod near;
+mod own;
 mod permit;
 mod probes;
 mod recover;

@@ -227,7 +227,9 @@ pub fn main() -> ExitCode {
     match run(cli) {
         Ok(exit) => exit,
         Err(failure) => {
-            let _ = writeln!(std::io::stderr(), "stealthctl: {}", failure.message);
+            // Lines as lines; whatever else is in them, by whichever way it came there, only stands there.
+            let lines: Vec<String> = failure.message.split('\n').map(text::inert).collect();
+            let _ = writeln!(std::io::stderr(), "stealthctl: {}", lines.join("\n"));
             failure.exit.into()
         }
     }

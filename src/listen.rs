@@ -15,8 +15,11 @@
 //! | `/metrics` | Prometheus' text format 0.0.4 |
 //! | `/healthz`, and any other | `ok` |
 //!
-//! Bounds, as anybody may come: so many connections ([`Limits::connections`]; one more ends the oldest, so that slow
-//! clients starve nobody), one request each, 8 KiB of it, a deadline for each step, and at most two looks at the status
+//! On loopback the first three are told only to who asks by an address, `localhost` or the machine's own name: a web page
+//! that somebody here looks at could otherwise have its own name point to 127.0.0.1 and read them (DNS rebinding).
+//!
+//! Bounds, as anybody may come: so many connections ([`Limits::connections`]; one more ends the oldest that has not
+//! asked for anything, so that slow clients starve nobody), one request each, 8 KiB of it, a deadline for each step, and at most two looks at the status
 //! within a second, however many ask for it.
 //!
 //! Why no HTTP server from a crate: hyper's would bring connection reuse, bodies, upgrades and timers of its own, to be
@@ -25,6 +28,7 @@
 
 mod connection;
 mod counters;
+mod host;
 mod metrics;
 mod pages;
 mod response;
@@ -33,10 +37,11 @@ mod sockets;
 use std::collections::VecDeque;
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU8, Ordering};
 use std::time::Duration;
 
 use tokio::sync::{mpsc, oneshot, watch};
-use tokio::task::{AbortHandle, JoinSet};
+use tokio::task::{AbortHandle, JoinSet, yield_now};
 use tokio::time::{Instant, sleep, sleep_until};
 
 pub use counters::Counters;
@@ -66,7 +71,7 @@ pub struct Report {
 /// What bounds the listener.
 #[derive(Clone, Copy, Debug)]
 pub struct Limits {
-    /// Connections at once. One more ends the oldest.
+    /// Connections at once. One more ends the oldest that has not sent its request.
     pub connections: usize,
     /// Within this time a client must have sent its request.
     pub request: Duration,
@@ -136,8 +141,11 @@ pub async fn run(
                 () = sleep_until(retry_at), if !told.is_empty() => break,
                 accepted = sockets.accept() => match accepted {
                     Ok(stream) => {
-                        let pages = Arc::clone(&pages);
-                        crowd.admit(limits.connections, connection::serve(stream, pages, limits));
+                        let (pages, stage) = (Arc::clone(&pages), Stage::default());
+                        let connection = connection::serve(stream, pages, limits, stage.clone());
+                        crowd.admit(limits.connections, stage, connection);
+                        // A crowd at the door must not push out one that came in just now and has not had its turn.
+                        yield_now().await;
                     }
                     // No file descriptor is free, or the client has gone already: neither is better at once.
                     Err(_) => sleep(Duration::from_millis(100)).await,
@@ -147,24 +155,45 @@ pub async fn run(
     }
 }
 
+/// How far a connection is, for who must choose which one ends.
+#[derive(Clone, Debug, Default)]
+struct Stage(Arc<AtomicU8>);
+
+impl Stage {
+    /// It has its answer, and may only be sending what nobody wants. Missed by nobody.
+    const ANSWERED: u8 = 0;
+    /// It has not sent its request.
+    const DAWDLING: u8 = 1;
+    /// It has, and waits for the answer or is taking it.
+    const ASKED: u8 = 2;
+
+    fn is(&self, stage: u8) {
+        self.0.store(stage, Ordering::Relaxed);
+    }
+}
+
 /// The connections that are open, the oldest first. They end with this value.
 #[derive(Default)]
 struct Crowd {
     tasks: JoinSet<()>,
-    open: VecDeque<AbortHandle>,
+    open: VecDeque<(Stage, AbortHandle)>,
 }
 
 impl Crowd {
-    /// Starts one more. Where there are `limit` already the oldest ends: whoever sends its request at once is done long
-    /// before it is the oldest, so those that dawdle only drive out each other.
-    fn admit(&mut self, limit: usize, connection: impl Future<Output = ()> + Send + 'static) {
+    /// Starts one more. Where there are `limit` already one ends: of those that have their answer the oldest, else of those
+    /// that have not asked, else of all. Whoever sends its request at once is not the oldest of those who have not for
+    /// long, so that those that dawdle only drive out each other.
+    fn admit(&mut self, limit: usize, stage: Stage, connection: impl Future<Output = ()> + Send + 'static) {
         while self.tasks.try_join_next().is_some() {}
-        self.open.retain(|task| !task.is_finished());
+        self.open.retain(|(_, task)| !task.is_finished());
         if self.open.len() >= limit
-            && let Some(oldest) = self.open.pop_front()
+            && let Some(first) = (0..self.open.len())
+                .min_by_key(|n| self.open.get(*n).map(|(stage, _)| stage.0.load(Ordering::Relaxed)))
+            && let Some((_, task)) = self.open.remove(first)
         {
-            oldest.abort();
+            task.abort();
         }
-        self.open.push_back(self.tasks.spawn(connection));
+        stage.is(Stage::DAWDLING);
+        self.open.push_back((stage, self.tasks.spawn(connection)));
     }
 }

@@ -16,6 +16,8 @@ use stealthcheck::config::{Config, Problem, load};
 mod files;
 #[path = "config/good.rs"]
 mod good;
+#[path = "config/own.rs"]
+mod own;
 #[path = "config/properties.rs"]
 mod properties;
 

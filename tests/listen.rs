@@ -7,6 +7,8 @@
 mod addresses;
 #[path = "listen/bounds.rs"]
 mod bounds;
+#[path = "listen/names.rs"]
+mod names;
 #[path = "listen/pages.rs"]
 mod pages;
 
@@ -120,7 +122,7 @@ async fn exchange(address: SocketAddr, request: &[u8]) -> String {
 }
 
 async fn get(address: SocketAddr, path: &str) -> String {
-    exchange(address, format!("GET {path} HTTP/1.1\r\nHost: x\r\n\r\n").as_bytes()).await
+    exchange(address, format!("GET {path} HTTP/1.1\r\nHost: {address}\r\n\r\n").as_bytes()).await
 }
 
 fn status(answer: &str) -> &str {

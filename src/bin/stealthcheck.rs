@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::Parser;
+use rustix::process::{DumpableBehavior, set_dumpable_behavior};
 use stealthcheck::supervisor::{self, Fatal, Options};
 use stealthcheck::{config, ctl, journal, listen};
 
@@ -34,6 +35,10 @@ struct Arguments {
 
 fn main() -> ExitCode {
     let arguments = Arguments::parse();
+    // The mail password passes through this process's memory. What cannot be dumped leaves no core file, whatever
+    // kernel.core_pattern says (a limit of 0 does not count for those that are a pipe, core(5)), and other processes of
+    // the same user can neither trace it nor look into its memory and environment in /proc. The call cannot fail.
+    let _ = set_dumpable_behavior(DumpableBehavior::NotDumpable);
     // A second set-up is the only thing that can fail here, and this is the first.
     let _ = journal::init(journal::Verbosity::Normal, arguments.user);
     let Some(config) = arguments.config.or_else(|| config::default_path(arguments.user)) else {

@@ -9,7 +9,7 @@ use super::MailSettings;
 use super::defaults::{self, Defaults};
 use super::field::Field;
 use super::report::Report;
-use super::{mail, probes, recover, slower};
+use super::{mail, own, probes, recover, slower};
 use crate::check::{Alert, Check, CheckName, Probe};
 use crate::unit::UnitName;
 
@@ -85,6 +85,7 @@ pub(super) fn check(
         // To run a job again at another time than its own is a decision: only who writes it takes it.
         recovery.ladder.clear();
     }
+    own::look(&table, unit.as_ref(), &recovery, report);
     if let (None, Some(field)) = (table.get("ran_within"), table.get("runtime_max")) {
         report.warn(&field.at, "without effect: the check has no `ran_within`");
     }

@@ -1,7 +1,8 @@
 //! One connection: the head of one request, one answer, the end.
 //!
 //! In: bytes from anybody. Out: a [`Response`]. A body is never wanted and never read for itself. Each step has its
-//! deadline; nothing that comes in is repeated in what goes out.
+//! deadline; nothing that comes in is repeated in what goes out. Who asked by a name that is not this machine's
+//! (`host.rs`) gets no page.
 
 use std::sync::Arc;
 
@@ -10,9 +11,10 @@ use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 use tokio::time::timeout;
 
-use super::Limits;
+use super::host;
 use super::pages::Pages;
 use super::response::Response;
+use super::{Limits, Stage};
 
 /// The longest head of a request.
 const HEAD: usize = 8 << 10;
@@ -23,11 +25,20 @@ const FIELDS: usize = 64;
 const LINGER_BYTES: usize = 64 << 10;
 
 /// Serves a connection to its end.
-pub(super) async fn serve(mut stream: TcpStream, pages: Arc<Pages>, limits: Limits) {
-    let (response, body) = match timeout(limits.request, read(&mut stream)).await {
-        Ok(Ok(Request { method: Method::HEAD, path })) => (pages.page(&path).await, false),
-        Ok(Ok(Request { method: Method::GET, path })) => (pages.page(&path).await, true),
-        Ok(Ok(_)) => (Response::not_allowed(), true),
+pub(super) async fn serve(mut stream: TcpStream, pages: Arc<Pages>, limits: Limits, stage: Stage) {
+    let request = timeout(limits.request, read(&mut stream)).await;
+    stage.is(Stage::ASKED);
+    let (response, body) = match request {
+        Ok(Ok(Request { method, path, host })) => {
+            let response = match method {
+                Method::GET | Method::HEAD if Pages::tells(&path) && !host::is_ours(&stream, &host) => {
+                    Response::misdirected()
+                }
+                Method::GET | Method::HEAD => pages.page(&path).await,
+                _ => Response::not_allowed(),
+            };
+            (response, method != Method::HEAD)
+        }
         Ok(Err(Some(status))) => (Response::refusal(status), true),
         // Somebody only looked whether the port is open.
         Ok(Err(None)) => return,
@@ -42,7 +53,9 @@ pub(super) async fn serve(mut stream: TcpStream, pages: Arc<Pages>, limits: Limi
         }
         stream.shutdown().await
     };
-    if let Ok(Ok(())) = timeout(limits.delivery, send).await {
+    let sent = timeout(limits.delivery, send).await;
+    stage.is(Stage::ANSWERED);
+    if let Ok(Ok(())) = sent {
         let _ = timeout(limits.linger, drain(&mut stream)).await;
     }
 }
@@ -52,6 +65,8 @@ struct Request {
     method: Method,
     /// Without the query.
     path: String,
+    /// The field `Host`; empty where there is none.
+    host: String,
 }
 
 /// Reads a request's head. The error is the answer to what is none; `None`: there is nobody to answer.
@@ -88,7 +103,14 @@ fn parse(bytes: &[u8]) -> Result<Option<Request>, StatusCode> {
     }
     let method = parsed.method.and_then(|method| method.parse().ok()).ok_or(StatusCode::BAD_REQUEST)?;
     let path = path(parsed.path.unwrap_or_default()).to_owned();
-    Ok(Some(Request { method, path }))
+    let mut hosts = parsed.headers.iter().filter(|field| field.name.eq_ignore_ascii_case("Host"));
+    let host = hosts.next().map_or(&b""[..], |field| field.value);
+    // Of two, one could be meant for us and the other for a proxy (RFC 9112, section 3.2).
+    if hosts.next().is_some() {
+        return Err(StatusCode::BAD_REQUEST);
+    }
+    let host = String::from_utf8_lossy(host).into_owned();
+    Ok(Some(Request { method, path, host }))
 }
 
 /// The path of a request's target, which a proxy's client writes as a whole URL (RFC 9112, section 3.2.2).

@@ -47,6 +47,11 @@ impl Pages {
         Self { questions, draw, patience, fresh: Arc::default(), silent: Lock::default() }
     }
 
+    /// Whether the page at `path` tells more than that the engine turns over.
+    pub(super) fn tells(path: &str) -> bool {
+        matches!(path, "/" | "/status.json" | "/metrics")
+    }
+
     /// The page at `path`, or why there is none.
     pub(super) async fn page(&self, path: &str) -> Response {
         let asked = Instant::now();

@@ -52,6 +52,12 @@ impl Response {
         Self { status: StatusCode::METHOD_NOT_ALLOWED, ..Self::text(sentence) }
     }
 
+    /// What was asked for is not told to whoever calls this machine by a foreign name.
+    pub(super) fn misdirected() -> Self {
+        let sentence = "On this address the status is for this machine: ask by an address, localhost or the host's name.\n";
+        Self { status: StatusCode::MISDIRECTED_REQUEST, ..Self::text(sentence) }
+    }
+
     /// Everything before the body.
     pub(super) fn head(&self) -> String {
         let Self { status, kind, body } = self;

@@ -141,3 +141,74 @@ async fn who_does_not_read_is_left_behind() {
     let _ = tokio::time::timeout(MINUTE, lazy.read_to_end(&mut taken)).await.expect("an end");
     assert!(taken.len() < 64 << 20, "{}", taken.len());
 }
+
+/// More slow clients than there is room for, many times over, with the bounds that the daemon has: as many as ever come,
+/// so many are open, and whoever asks properly is answered.
+#[tokio::test(flavor = "current_thread")]
+async fn five_hundred_that_never_finish_their_request_starve_nobody() {
+    let (_rig, address) = Rig::on_loopback(Limits { request: MINUTE * 10, ..Limits::default() }).await;
+    let mut slow = Vec::new();
+    let mut longest = Duration::ZERO;
+    for n in 0..500 {
+        let mut stream = TcpStream::connect(address).await.unwrap();
+        stream.write_all(b"GET / HTTP/1.1\r\nX: ").await.unwrap();
+        slow.push(stream);
+        // Each gives another byte now and then, to be taken for alive.
+        if n % 10 == 9 {
+            for stream in &mut slow {
+                let _ = stream.write_all(b"x").await;
+            }
+            let asked = Instant::now();
+            assert_eq!(status(&get(address, "/healthz").await), "200", "beside {n}");
+            longest = longest.max(asked.elapsed());
+        }
+    }
+    println!("the longest answer took {longest:?}");
+    assert!(longest < Limits::default().request, "{longest:?}");
+    let mut open = 0;
+    for mut stream in slow {
+        open += usize::from(tokio::time::timeout(Duration::from_millis(2), stream.read_u8()).await.is_err());
+    }
+    assert!(open <= Limits::default().connections, "{open} are open");
+}
+
+/// Who has asked is served, however many come after it that have not.
+#[tokio::test(flavor = "current_thread")]
+async fn those_who_dawdle_drive_out_only_each_other() {
+    let limits = Limits { connections: 4, request: MINUTE * 10, answer: Duration::from_secs(2), ..limits() };
+    let (rig, address) = Rig::on_loopback(limits).await;
+    rig.stuck.store(true, Ordering::SeqCst);
+    let asked = tokio::spawn(async move { get(address, "/healthz").await });
+    // The engine has been asked for it, and takes its time: that is the answer, and no connection that just ends.
+    tokio::time::sleep(Duration::from_millis(100)).await;
+    let mut slow = Vec::new();
+    for _ in 0..20 {
+        let mut stream = TcpStream::connect(address).await.unwrap();
+        stream.write_all(b"GET / HTTP/1.1\r\n").await.unwrap();
+        slow.push(stream);
+        tokio::task::yield_now().await;
+    }
+    let answer = asked.await.unwrap();
+    assert_eq!(status(&answer), "503", "{answer}");
+    rig.stuck.store(false, Ordering::SeqCst);
+    assert_eq!(status(&get(address, "/healthz").await), "200");
+}
+
+/// A crowd that comes all at once, and asks for nothing: whoever stands among it and asks is answered.
+#[tokio::test(flavor = "current_thread")]
+async fn a_rush_at_the_door_pushes_nobody_out_before_its_turn() {
+    let (_rig, address) = Rig::on_loopback(Limits { request: MINUTE, ..Limits::default() }).await;
+    let mut held = Vec::new();
+    for round in 0..20 {
+        // They connect, and this one in their middle, before the listener gets to any of them.
+        let connect = |n: usize| async move { (n, TcpStream::connect(address).await.unwrap()) };
+        let mut streams = futures_util::future::join_all((0..100).map(connect)).await;
+        let (_, mut honest) = streams.swap_remove(50);
+        honest.write_all(b"GET /healthz HTTP/1.1\r\nHost: localhost\r\n\r\n").await.unwrap();
+        let mut answer = String::new();
+        let read = tokio::time::timeout(MINUTE, honest.read_to_string(&mut answer)).await;
+        read.expect("an end").unwrap_or_else(|error| panic!("round {round}: {error}"));
+        assert_eq!(status(&answer), "200", "round {round}: {answer}");
+        held.append(&mut streams);
+    }
+}
