@@ -42,6 +42,16 @@ impl Session<'_> {
                 }
                 return Ok(());
             }
+            Done::Out { attempt } => {
+                if self.client.watched.jobs.waits_for_its_name(attempt) {
+                    self.later(Work::System);
+                }
+                return Ok(());
+            }
+            Done::Pinged(answer) => {
+                self.pinged(answer);
+                return Ok(());
+            }
             Done::Ended { order, result, answer } => {
                 if self.overtaken(&order.unit, &answer) {
                     self.finish(order, result);
@@ -211,10 +221,7 @@ impl Session<'_> {
     /// A question failed.
     fn failed(&mut self, unit: Option<&UnitName>, failure: &Failure) {
         if failure.silent {
-            self.client.unreachable(format!("systemd does not answer: {failure}"));
-            self.listed = false;
-            self.later(Work::List { all: true });
-            self.later(Work::System);
+            self.silence(failure);
         } else if let Some(unit) = unit
             && self.ready
             && self.unreadable.insert(unit.clone())

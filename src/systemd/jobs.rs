@@ -71,6 +71,11 @@ impl Jobs {
         Some((order.target().clone(), kind))
     }
 
+    /// systemd has not answered this order yet.
+    pub fn waits_for_its_name(&self, attempt: AttemptId) -> bool {
+        self.out.iter().any(|order| order.attempt == attempt && order.job.is_none())
+    }
+
     /// systemd has queued the job. Returns the order and its result where the job has ended already.
     pub fn queued(&mut self, attempt: AttemptId, job: String) -> Option<(Order, JobResult)> {
         let early = self.early.iter().position(|(path, _)| *path == job);
@@ -173,9 +178,15 @@ pub(super) fn refusal(order: &Order, failure: &Failure) -> String {
         );
     }
     match failure.name.rsplit('.').next().unwrap_or_default() {
-        "InteractiveAuthorizationRequired" | "AccessDenied" | "AuthFailed" => format!(
+        // No rule of polkit's says yes.
+        "InteractiveAuthorizationRequired" | "AuthFailed" => format!(
             "systemd does not let stealthcheck {verb} {unit} ({failure}): run `systemctl reload stealthcheck`, which \
              writes the list of permitted units anew"
+        ),
+        // One says no; or, where systemd cannot ask it, nobody says anything.
+        "AccessDenied" => format!(
+            "systemd does not let stealthcheck {verb} {unit} ({failure}): a polkit rule of this machine forbids it (see \
+             /etc/polkit-1/rules.d), or polkit does not run (see `systemctl status polkit`)"
         ),
         "NoSuchUnit" => {
             format!("systemd knows no {unit}: install it, or correct its name in the configuration")
@@ -190,6 +201,11 @@ pub(super) fn refusal(order: &Order, failure: &Failure) -> String {
         "JobTypeNotApplicable" => {
             format!("{unit} cannot {verb} ({failure}): give another step in `recover:`")
         }
+        // What systemd says when it has waited 25 s for its own question to polkit.
+        "NoReply" if failure.text == "Method call timed out" => format!(
+            "systemd does not let stealthcheck {verb} {unit}, for polkit does not answer it ({failure}): see `systemctl \
+             status polkit`; `systemctl restart polkit` ends a hang"
+        ),
         // systemd re-executes itself, or the bus gave up on it.
         "NoReply" => {
             format!("systemd was asked to {verb} {unit}, and whether it did is not known ({failure})")
@@ -259,6 +275,10 @@ mod tests {
         assert!(
             says("org.freedesktop.DBus.Error.InteractiveAuthorizationRequired").contains("systemctl reload")
         );
+        assert!(says("org.freedesktop.DBus.Error.AccessDenied").contains("/etc/polkit-1/rules.d"));
+        let hung = Failure { text: "Method call timed out".to_owned(), ..failure("org.freedesktop.DBus.Error.NoReply") };
+        assert!(refusal(&order(1), &hung).contains("polkit does not answer it"));
+        assert!(says("org.freedesktop.DBus.Error.NoReply").contains("whether it did is not known"));
         assert!(says("org.freedesktop.systemd1.UnitMasked").contains("unmask web.service"));
         assert!(says("org.freedesktop.systemd1.NoSuchUnit").contains("knows no web.service"));
         let polkit = Failure {

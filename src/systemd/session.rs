@@ -20,7 +20,7 @@ use super::jobs::{Order, refusal};
 use super::runs::{Run, Runs};
 use super::track::{Listed, Read};
 use super::watched::Unit;
-use super::{Ask, Bus, Client};
+use super::{Ask, Bus, Client, Happening};
 use crate::engine::AttemptId;
 use crate::unit::{JobKind, JobResult, ManagerState, UnitName, UnitState, UnitUsage};
 
@@ -30,6 +30,11 @@ const RECONCILE: Duration = Duration::from_secs(45);
 const QUESTIONS: usize = 16;
 /// The same for readings that nothing hinted at, so that a job has few of them before it in systemd's queue.
 const ROUTINE_QUESTIONS: usize = 8;
+
+/// An order that has no answer after this long has systemd asked whether it answers at all.
+const ORDER_PATIENCE: Duration = Duration::from_secs(5);
+/// Between one question and the next while systemd does not answer.
+const PING_PAUSE: Duration = Duration::from_secs(5);
 
 /// Why the loop ended.
 pub(super) enum Ended {
@@ -79,6 +84,12 @@ pub(super) enum Done {
         attempt: AttemptId,
         answer: Result<String, Failure>,
     },
+    /// An order has been out for some seconds.
+    Out {
+        attempt: AttemptId,
+    },
+    /// Whether a systemd that did not answer does again.
+    Pinged(Result<ManagerState, Failure>),
     Ended {
         order: Order,
         result: JobResult,
@@ -127,6 +138,8 @@ pub(super) struct Session<'a> {
     pub runs: Runs,
     /// Every unit has been listed on this connection, by this systemd.
     pub listed: bool,
+    /// systemd has left a question without an answer: nothing is asked but whether it answers again.
+    pub silent: bool,
     pub system: Option<ManagerState>,
     /// logind has announced a shutdown.
     pub shutdown: bool,
@@ -157,6 +170,7 @@ pub(super) async fn serve(
         answers: FuturesUnordered::new(),
         runs: Runs::default(),
         listed: false,
+        silent: false,
         system: None,
         shutdown: false,
         told: None,
@@ -239,6 +253,7 @@ impl Session<'_> {
     /// systemd is there, as it was not before: everything is asked anew.
     pub fn everything(&mut self) {
         self.ready = true;
+        self.silent = false;
         self.listed = false;
         self.system = None;
         self.urgent.push_back(Work::System);
@@ -251,10 +266,46 @@ impl Session<'_> {
     }
 
     fn reconcile(&mut self) {
-        if self.ready {
+        if self.ready && !self.silent {
             self.urgent.push_back(Work::System);
             self.urgent.push_back(Work::List { all: false });
             self.look_for_jobs();
+        }
+    }
+
+    /// systemd does not answer. Whatever else it were asked would wait with the rest, and be done late and all at once: from
+    /// here on there is one question at a time, until it answers.
+    pub fn silence(&mut self, failure: &Failure) {
+        self.client.unreachable(format!("systemd does not answer: {failure}"));
+        if std::mem::replace(&mut self.silent, true) {
+            return;
+        }
+        self.urgent.clear();
+        self.routine.clear();
+        for unit in self.client.watched.units.values_mut() {
+            if matches!(unit.track.read, Read::Waiting | Read::Queued) {
+                unit.track.read = Read::Idle;
+            }
+        }
+        self.listed = false;
+        self.system = None;
+        self.ping();
+    }
+
+    fn ping(&self) {
+        let systemd = self.systemd.clone();
+        self.answers.push(Box::pin(async move {
+            tokio::time::sleep(PING_PAUSE).await;
+            Done::Pinged(systemd.system_state().await)
+        }));
+    }
+
+    /// The answer to a ping. Once there is one, everything is asked anew: signals may have been lost.
+    pub fn pinged(&mut self, answer: Result<ManagerState, Failure>) {
+        match answer {
+            _ if !self.silent || !self.ready => {}
+            Err(failure) if failure.silent => self.ping(),
+            Ok(_) | Err(_) => self.everything(),
         }
     }
 
@@ -281,7 +332,7 @@ impl Session<'_> {
     }
 
     pub fn later(&mut self, work: Work) {
-        if self.ready {
+        if self.ready && !self.silent {
             self.urgent.push_back(work);
         }
     }
@@ -290,6 +341,10 @@ impl Session<'_> {
     pub fn hint(&mut self, name: &UnitName, at: Option<Sequence>) {
         let Some(unit) = self.client.watched.units.get_mut(name) else { return };
         unit.heard = unit.heard.max(at);
+        if self.silent {
+            // Everything is read when it answers again.
+            return;
+        }
         match unit.track.read {
             Read::Idle | Read::Waiting => {
                 unit.track.read = Read::Queued;
@@ -349,6 +404,9 @@ impl Session<'_> {
     }
 
     fn ask(&mut self, ask: Ask) {
+        if self.silent {
+            return self.client.refuse(ask);
+        }
         match ask {
             Ask::Job { unit, attempt, rung, reset_failed } => {
                 let order = Order::new(unit, attempt, rung, reset_failed);
@@ -383,7 +441,11 @@ impl Session<'_> {
 
     /// Asks systemd for the job at once, past all questions.
     fn queue(&self, order: Order) {
-        let systemd = self.systemd.clone();
+        let (systemd, attempt) = (self.systemd.clone(), order.attempt);
+        self.answers.push(Box::pin(async move {
+            tokio::time::sleep(ORDER_PATIENCE).await;
+            Done::Out { attempt }
+        }));
         self.answers.push(Box::pin(async move {
             if order.reset_failed
                 && let Err(failure) = systemd.reset_failed(order.target()).await
@@ -398,7 +460,12 @@ impl Session<'_> {
     }
 
     /// An order has its result: read the unit, then tell.
-    pub fn finish(&self, order: Order, result: JobResult) {
+    pub fn finish(&mut self, order: Order, result: JobResult) {
+        if self.silent {
+            let Order { unit, attempt, .. } = order;
+            self.client.outbox.push(Happening::JobEnded { unit, attempt, result, state: None });
+            return;
+        }
         let systemd = self.systemd.clone();
         let path = self.client.watched.path(&order.unit);
         self.answers.push(Box::pin(async move {
