@@ -35,7 +35,15 @@ impl Session<'_> {
                 let jobs = &mut self.client.watched.jobs;
                 let ended = match answer {
                     Ok(job) => jobs.queued(attempt, job),
-                    Err(failure) => jobs.refused(attempt, failure.text),
+                    // systemd left the bus with the order in its hands, to execute itself anew.
+                    Err(failure) if failure.is_nobodys_word() => {
+                        jobs.unheard(attempt);
+                        if self.ready && !self.silent {
+                            self.look_for_jobs();
+                        }
+                        None
+                    }
+                    Err(failure) => jobs.refused(attempt, &failure),
                 };
                 if let Some((order, result)) = ended {
                     self.finish(order, result);
@@ -96,12 +104,19 @@ impl Session<'_> {
             Done::System(Ok(state)) => self.system = Some(state),
             Done::System(Err(failure)) => self.failed(None, &failure),
             Done::Looked { attempt, answer: Ok(false) } => {
-                if let Some((order, result)) = self.client.watched.jobs.missed(attempt) {
-                    self.finish(order, result);
+                if let Some((unit, _)) = self.client.watched.jobs.target(attempt) {
+                    self.later(Work::Find { attempt, unit });
                 }
             }
             Done::Looked { answer: Ok(true), .. } => {}
-            Done::Looked { answer: Err(failure), .. } => self.failed(None, &failure),
+            Done::Found { attempt, answer: Ok(reading) } => {
+                if let Some((order, result)) = self.client.watched.jobs.find(attempt, &reading.state) {
+                    self.finish(order, result);
+                }
+            }
+            Done::Looked { answer: Err(failure), .. } | Done::Found { answer: Err(failure), .. } => {
+                self.failed(None, &failure);
+            }
         }
         self.answered();
         Ok(())

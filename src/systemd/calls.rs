@@ -30,6 +30,8 @@ const BUS_PATH: &str = "/org/freedesktop/DBus";
 /// A question is answered within milliseconds; while systemd reloads a big machine, within seconds. 25 s is libdbus's own
 /// patience.
 const PATIENCE: Duration = Duration::from_secs(25);
+/// The words of sd-bus for a call of its own that was not answered: here always systemd's to polkit.
+const POLKIT_HANGS: &str = "Method call timed out";
 /// Messages that may wait for us. More than zbus's own 64, so that a burst of signals does not hold up answers.
 const QUEUE: usize = 256;
 
@@ -71,6 +73,16 @@ impl Failure {
     /// Nobody answered in time.
     pub fn silence() -> Self {
         Self { name: String::new(), text: String::new(), silent: true }
+    }
+
+    /// The bus's word that whoever was asked is gone, and has left no answer.
+    pub fn is_nobodys_word(&self) -> bool {
+        self.name.ends_with(".NoReply") && self.text != POLKIT_HANGS
+    }
+
+    /// systemd's word that it has waited 25 s for its own question to polkit.
+    pub fn is_polkits_hang(&self) -> bool {
+        self.name.ends_with(".NoReply") && self.text == POLKIT_HANGS
     }
 
     /// An error that came as the answer. One is the bus's word that so many earlier questions have none yet that it takes

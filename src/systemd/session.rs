@@ -16,7 +16,7 @@ use zbus::MessageStream;
 use zbus::message::Sequence;
 
 use super::calls::{Failure, Reading, Systemd};
-use super::jobs::{Order, refusal};
+use super::jobs::Order;
 use super::runs::{Run, Runs};
 use super::track::{Listed, Read};
 use super::watched::Unit;
@@ -55,6 +55,8 @@ pub(super) enum Work {
     Kind { unit: UnitName, id: u32, job: String },
     System,
     Look { attempt: AttemptId, job: String },
+    /// What became of an order of which nobody heard the end.
+    Find { attempt: AttemptId, unit: UnitName },
 }
 
 /// An answer.
@@ -79,6 +81,10 @@ pub(super) enum Done {
     Looked {
         attempt: AttemptId,
         answer: Result<bool, Failure>,
+    },
+    Found {
+        attempt: AttemptId,
+        answer: Result<Reading, Failure>,
     },
     Queued {
         attempt: AttemptId,
@@ -309,9 +315,13 @@ impl Session<'_> {
         }
     }
 
-    fn look_for_jobs(&mut self) {
+    /// Asks what became of the jobs whose end may have been missed.
+    pub fn look_for_jobs(&mut self) {
         for (attempt, job) in self.client.watched.jobs.to_look_for() {
             self.urgent.push_back(Work::Look { attempt, job });
+        }
+        for (attempt, unit) in self.client.watched.jobs.to_find() {
+            self.urgent.push_back(Work::Find { attempt, unit });
         }
         self.runs.look();
     }
@@ -398,6 +408,13 @@ impl Session<'_> {
                 let answer = systemd.job_lives(&job).await;
                 Done::Looked { attempt, answer }
             }),
+            Work::Find { attempt, unit } => {
+                let path = watched.path(&unit);
+                Box::pin(async move {
+                    let answer = systemd.read(&path, &unit, None).await;
+                    Done::Found { attempt, answer }
+                })
+            }
         };
         self.busy += 1;
         self.answers.push(answer);
@@ -410,6 +427,8 @@ impl Session<'_> {
         match ask {
             Ask::Job { unit, attempt, rung, reset_failed } => {
                 let order = Order::new(unit, attempt, rung, reset_failed);
+                let before = self.client.watched.run_of(order.target());
+                let order = order.after(before);
                 self.client.watched.jobs.add(order.clone());
                 if self.ready {
                     self.queue(order);
@@ -454,7 +473,6 @@ impl Session<'_> {
                 tracing::debug!("cannot reset the failures of {}: {failure}", order.target());
             }
             let answer = systemd.queue(order.method(), order.target()).await;
-            let answer = answer.map_err(|failure| Failure { text: refusal(&order, &failure), ..failure });
             Done::Queued { attempt: order.attempt, answer }
         }));
     }
