@@ -373,8 +373,7 @@ impl Supervisor {
                 format!("{checks} {plural}, {} down{unknown}: {}{more}", down.len(), names.join(", "))
             }
         };
-        if line != self.status_line {
-            service_manager::status(&line);
+        if line != self.status_line && service_manager::status(&line) {
             self.status_line = line;
         }
     }

@@ -230,14 +230,7 @@ impl Client {
 
     /// The connection is lost, or there was none.
     fn lost(&mut self, sentence: String) {
-        for (order, result) in self.watched.lost(&sentence) {
-            self.outbox.push(Happening::JobEnded {
-                unit: order.unit,
-                attempt: order.attempt,
-                result,
-                state: None,
-            });
-        }
+        self.watched.lost();
         self.unreachable(sentence);
     }
 

@@ -356,3 +356,73 @@ async fn what_a_unit_has_to_do_with_others_is_told_with_it_and_what_every_unit_h
     let state = client.unit("app.service", |state| state.relations.is_none()).await;
     assert_eq!(state.active, ActiveState::Active);
 }
+
+#[tokio::test]
+async fn a_systemd_that_does_not_answer_is_asked_one_thing_at_a_time_until_it_does() {
+    let fake = fake_with(&[("web.service", up()), ("db.service", up())]).await;
+    let mut client = Client::ready(&fake, &["web.service", "db.service"]).await;
+    // What a bus says of a connection that has too many questions without an answer.
+    fake.world.lock().unwrap().error = Some("org.freedesktop.DBus.Error.LimitsExceeded");
+    fake.reloaded().await;
+    assert!(matches!(client.next().await, Happening::Unreachable(why) if why == "systemd does not answer: Enough."));
+    let asked = || fake.world.lock().unwrap().calls.len();
+    let before = asked();
+    for _ in 0..20 {
+        fake.reloaded().await;
+        fake.properties_changed("web.service", fake::SYSTEMD).await;
+    }
+    let (reply, answer) = oneshot::channel();
+    client.asks.send(Ask::Read { unit: name("web.service"), reply }).await.unwrap();
+    assert!(answer.await.unwrap().unwrap_err().contains("cannot be reached: systemd does not answer"));
+    client.ask_job("web.service", 1, Rung::Restart, false).await;
+    let (_, attempt, result, _) = client.job_ended().await;
+    assert_eq!(attempt, AttemptId(1));
+    assert!(matches!(result, JobResult::Refused(why) if why.contains("cannot be reached")));
+    client.quiet().await;
+    assert!(asked() - before <= 1, "asked {} times meanwhile", asked() - before);
+
+    // It answers again: everything is read anew, for signals may have been lost.
+    let failed = unit("failed", "failed", 0, 2);
+    fake.world.lock().unwrap().units.insert("web.service".into(), failed);
+    fake.world.lock().unwrap().error = None;
+    let told = tokio::time::timeout(Duration::from_secs(20), client.happenings.recv()).await.unwrap();
+    assert!(
+        matches!(&told, Some(Happening::Unit { unit, state }) if unit.as_str() == "web.service"
+            && state.active == ActiveState::Failed),
+        "{told:?}"
+    );
+    assert_eq!(client.next().await, Happening::Reachable);
+    assert_eq!(client.next().await, Happening::Manager(ManagerState::Running));
+    fake.set("web.service", up()).await;
+    client.unit("web.service", |state| state.active == ActiveState::Active).await;
+}
+
+#[tokio::test]
+async fn an_order_that_is_not_answered_is_not_given_up_and_holds_up_nothing() {
+    let fake = fake_with(&[("web.service", up()), ("db.service", up())]).await;
+    let mut client = Client::ready(&fake, &["web.service", "db.service"]).await;
+    let scripts = [Script::AnswerLater(7), Script::EndFirst(8, "done")];
+    fake.world.lock().unwrap().scripts.extend(scripts);
+    client.ask_job("web.service", 1, Rung::Restart, false).await;
+    eventually(|| fake.world.lock().unwrap().scripts.len() == 1).await;
+    client.ask_job("db.service", 2, Rung::Restart, false).await;
+    assert_eq!(client.job_ended().await.1, AttemptId(2));
+    // Whether systemd answers at all is asked after a while. It does, so this is all that is late.
+    let looked = || fake.world.lock().unwrap().calls.iter().filter(|call| *call == "Get").count();
+    let before = looked();
+    tokio::time::timeout(Duration::from_secs(30), async {
+        while looked() == before {
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+    })
+    .await
+    .expect("systemd is not looked after");
+    client.quiet().await;
+
+    fake.answer_order().await;
+    fake.job_removed(7, "web.service", "done").await;
+    let (_, attempt, result, _) = client.job_ended().await;
+    assert_eq!((attempt, result), (AttemptId(1), JobResult::Done));
+    let orders = fake.world.lock().unwrap().calls.iter().filter(|call| *call == "RestartUnit").count();
+    assert_eq!(orders, 2, "an order cannot be taken back, so it is not given twice");
+}

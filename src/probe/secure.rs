@@ -11,7 +11,8 @@ use rustls::client::{Resumption, WebPkiServerVerifier};
 use rustls::crypto::{CryptoProvider, ring};
 use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
 use rustls::{
-    CertificateError, ClientConfig, DigitallySignedStruct, OtherError, RootCertStore, SignatureScheme,
+    CertificateError, ClientConfig, DigitallySignedStruct, InvalidMessage, OtherError, RootCertStore,
+    SignatureScheme,
 };
 use tokio::net::TcpStream;
 use tokio::sync::OnceCell;
@@ -145,6 +146,10 @@ pub(super) fn explain(error: &rustls::Error) -> Trouble {
     use rustls::Error as E;
     let text = match error {
         E::InvalidCertificate(error) => certificate(error),
+        // 64 KiB of them, where a chain has some 5.
+        E::InvalidMessage(
+            InvalidMessage::HandshakePayloadTooLarge | InvalidMessage::CertificatePayloadTooLarge,
+        ) => "the server sends more certificates than a client takes".to_owned(),
         // Whatever was not even a record of TLS.
         E::InvalidMessage(_) | E::PeerSentOversizedRecord => "the server does not speak TLS".to_owned(),
         E::AlertReceived(alert) => format!("the server refused the TLS handshake: {alert:?}"),

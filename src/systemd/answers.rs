@@ -35,11 +35,29 @@ impl Session<'_> {
                 let jobs = &mut self.client.watched.jobs;
                 let ended = match answer {
                     Ok(job) => jobs.queued(attempt, job),
-                    Err(failure) => jobs.refused(attempt, failure.text),
+                    // systemd left the bus with the order in its hands, to execute itself anew.
+                    Err(failure) if failure.is_nobodys_word() => {
+                        jobs.unheard(attempt);
+                        if self.ready && !self.silent {
+                            self.look_for_jobs();
+                        }
+                        None
+                    }
+                    Err(failure) => jobs.refused(attempt, &failure),
                 };
                 if let Some((order, result)) = ended {
                     self.finish(order, result);
                 }
+                return Ok(());
+            }
+            Done::Out { attempt } => {
+                if self.client.watched.jobs.waits_for_its_name(attempt) {
+                    self.later(Work::System);
+                }
+                return Ok(());
+            }
+            Done::Pinged(answer) => {
+                self.pinged(answer);
                 return Ok(());
             }
             Done::Ended { order, result, answer } => {
@@ -86,12 +104,19 @@ impl Session<'_> {
             Done::System(Ok(state)) => self.system = Some(state),
             Done::System(Err(failure)) => self.failed(None, &failure),
             Done::Looked { attempt, answer: Ok(false) } => {
-                if let Some((order, result)) = self.client.watched.jobs.missed(attempt) {
-                    self.finish(order, result);
+                if let Some((unit, _)) = self.client.watched.jobs.target(attempt) {
+                    self.later(Work::Find { attempt, unit });
                 }
             }
             Done::Looked { answer: Ok(true), .. } => {}
-            Done::Looked { answer: Err(failure), .. } => self.failed(None, &failure),
+            Done::Found { attempt, answer: Ok(reading) } => {
+                if let Some((order, result)) = self.client.watched.jobs.find(attempt, &reading.state) {
+                    self.finish(order, result);
+                }
+            }
+            Done::Looked { answer: Err(failure), .. } | Done::Found { answer: Err(failure), .. } => {
+                self.failed(None, &failure);
+            }
         }
         self.answered();
         Ok(())
@@ -211,10 +236,7 @@ impl Session<'_> {
     /// A question failed.
     fn failed(&mut self, unit: Option<&UnitName>, failure: &Failure) {
         if failure.silent {
-            self.client.unreachable(format!("systemd does not answer: {failure}"));
-            self.listed = false;
-            self.later(Work::List { all: true });
-            self.later(Work::System);
+            self.silence(failure);
         } else if let Some(unit) = unit
             && self.ready
             && self.unreadable.insert(unit.clone())

@@ -9,9 +9,9 @@
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
-use zbus::message::Sequence;
+use zbus::message::{Message, Sequence};
 use zbus::wire::{DynamicType, Type};
-use zbus::{Connection, MessageStream, OwnedObjectPath, as_variant, fdo};
+use zbus::{Connection, MessageStream, OwnedObjectPath, as_variant};
 
 use super::state::{Properties, UNIT_PATHS, active_state, job_kind, load_state, unit_path};
 use super::track::Listed;
@@ -27,8 +27,11 @@ const PROPERTIES: &str = "org.freedesktop.DBus.Properties";
 const BUS: &str = "org.freedesktop.DBus";
 const BUS_PATH: &str = "/org/freedesktop/DBus";
 
-/// systemd answers within milliseconds; while it reloads a big machine, within seconds. 25 s is libdbus's own patience.
+/// A question is answered within milliseconds; while systemd reloads a big machine, within seconds. 25 s is libdbus's own
+/// patience.
 const PATIENCE: Duration = Duration::from_secs(25);
+/// The words of sd-bus for a call of its own that was not answered: here always systemd's to polkit.
+const POLKIT_HANGS: &str = "Method call timed out";
 /// Messages that may wait for us. More than zbus's own 64, so that a burst of signals does not hold up answers.
 const QUEUE: usize = 256;
 
@@ -45,7 +48,7 @@ pub(super) struct Failure {
 
 impl std::fmt::Display for Failure {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        if self.silent {
+        if self.silent && self.text.is_empty() {
             write!(f, "no answer within {} s", PATIENCE.as_secs())
         } else if self.text.is_empty() {
             f.write_str(&self.name)
@@ -59,21 +62,34 @@ impl From<zbus::Error> for Failure {
     fn from(error: zbus::Error) -> Self {
         use zbus::DBusError as _;
         match error {
-            zbus::Error::MethodError(name, text, _) => {
-                Self { name: name.to_string(), text: text.unwrap_or_default(), silent: false }
-            }
-            zbus::Error::FDO(error) => {
-                let silent = matches!(*error, fdo::Error::TimedOut(_) | fdo::Error::Timeout(_));
-                let text = error.description().unwrap_or_default().to_owned();
-                Self { name: error.name().to_string(), text, silent }
-            }
-            zbus::Error::InputOutput(error) => Self {
-                name: String::new(),
-                silent: error.kind() == std::io::ErrorKind::TimedOut,
-                text: error.to_string(),
-            },
+            zbus::Error::MethodError(name, text, _) => Self::said(&name, &text.unwrap_or_default()),
+            zbus::Error::FDO(error) => Self::said(&error.name(), error.description().unwrap_or_default()),
             other => Self { name: String::new(), text: other.to_string(), silent: false },
         }
+    }
+}
+
+impl Failure {
+    /// Nobody answered in time.
+    pub fn silence() -> Self {
+        Self { name: String::new(), text: String::new(), silent: true }
+    }
+
+    /// The bus's word that whoever was asked is gone, and has left no answer.
+    pub fn is_nobodys_word(&self) -> bool {
+        self.name.ends_with(".NoReply") && self.text != POLKIT_HANGS
+    }
+
+    /// systemd's word that it has waited 25 s for its own question to polkit.
+    pub fn is_polkits_hang(&self) -> bool {
+        self.name.ends_with(".NoReply") && self.text == POLKIT_HANGS
+    }
+
+    /// An error that came as the answer. One is the bus's word that so many earlier questions have none yet that it takes
+    /// no more.
+    fn said(name: &str, text: &str) -> Self {
+        let silent = name.ends_with(".LimitsExceeded");
+        Self { name: name.to_owned(), text: text.to_owned(), silent }
     }
 }
 
@@ -96,14 +112,29 @@ impl Systemd {
             Bus::Session => zbus::connection::Builder::session(),
             Bus::Address(address) => zbus::connection::Builder::address(address.as_str()),
         };
-        let connect = builder.method_timeout(PATIENCE).build();
-        let silent = Failure { name: String::new(), text: String::new(), silent: true };
-        let connection = tokio::time::timeout(PATIENCE, connect).await.map_err(|_| silent)??;
+        let connection =
+            tokio::time::timeout(PATIENCE, builder.build()).await.map_err(|_| Failure::silence())??;
         let mut messages = MessageStream::from(&connection);
         if let Some(queue) = std::num::NonZeroUsize::new(QUEUE) {
             messages.set_max_queued(queue);
         }
         Ok((Self(connection), messages))
+    }
+
+    /// A call that is answered within [`PATIENCE`], or not at all.
+    async fn ask<B>(
+        &self,
+        to: &str,
+        path: &str,
+        interface: &str,
+        method: &str,
+        body: &B,
+    ) -> Result<Message, Failure>
+    where
+        B: Serialize + DynamicType + Sync,
+    {
+        let call = self.0.call_method(Some(to), path, Some(interface), method, body);
+        Ok(tokio::time::timeout(PATIENCE, call).await.map_err(|_| Failure::silence())??)
     }
 
     async fn call<B, R>(
@@ -118,8 +149,7 @@ impl Systemd {
         B: Serialize + DynamicType + Sync,
         R: for<'de> Deserialize<'de> + Type,
     {
-        let reply = self.0.call_method(Some(to), path, Some(interface), method, body).await?;
-        Ok(reply.body().deserialize()?)
+        Ok(self.ask(to, path, interface, method, body).await?.body().deserialize()?)
     }
 
     /// Asks the bus for the signals that concern us. The bus filters: of a unit's two `PropertiesChanged` (systemd
@@ -233,14 +263,14 @@ impl Systemd {
 
     async fn properties(&self, path: &str) -> Result<(Properties, Sequence), Failure> {
         // The empty name stands for all interfaces of the object.
-        let reply = self.0.call_method(Some(SYSTEMD), path, Some(PROPERTIES), "GetAll", &"").await?;
+        let reply = self.ask(SYSTEMD, path, PROPERTIES, "GetAll", &"").await?;
         Ok((reply.body().deserialize()?, reply.recv_position()))
     }
 
     /// The properties of a unit that runs a command, with its line of status.
     pub async fn read_run(&self, unit: &UnitName) -> Result<judge::Reading, Failure> {
         let path = unit_path(unit.as_str());
-        let reply = self.0.call_method(Some(SYSTEMD), path, Some(PROPERTIES), "GetAll", &"").await?;
+        let reply = self.ask(SYSTEMD, &path, PROPERTIES, "GetAll", &"").await?;
         let mut read: Properties = reply.body().deserialize()?;
         let status_text = read.status_text.take().unwrap_or_default();
         Ok(judge::Reading { state: read.into_state(unit, JobKind::Other), status_text })
@@ -273,8 +303,7 @@ impl Systemd {
     where
         T: for<'de> Deserialize<'de> + Type,
     {
-        let reply =
-            self.0.call_method(Some(SYSTEMD), path, Some(PROPERTIES), "Get", &(interface, name)).await?;
+        let reply = self.ask(SYSTEMD, path, PROPERTIES, "Get", &(interface, name)).await?;
         let body = reply.body();
         let value: as_variant::Deserialize<'_, T> = body.deserialize()?;
         Ok(value.0)
@@ -287,8 +316,13 @@ impl Systemd {
 
     /// Queues a job by one of the `…Unit` methods, and returns its object path. `replace`: a job that stands against
     /// it gives way, as with systemctl.
+    ///
+    /// Waits for the answer however long it takes: an order cannot be taken back, and a systemd that hangs does it when it
+    /// goes on. (That polkit hangs, it tells after 25 s.)
     pub async fn queue(&self, method: &str, unit: &UnitName) -> Result<String, Failure> {
-        let path: OwnedObjectPath = self.manager(method, &(unit.as_str(), "replace")).await?;
+        let body = (unit.as_str(), "replace");
+        let reply = self.0.call_method(Some(SYSTEMD), MANAGER_PATH, Some(MANAGER), method, &body).await?;
+        let path: OwnedObjectPath = reply.body().deserialize()?;
         Ok(path.as_str().to_owned())
     }
 }

@@ -4,10 +4,10 @@
 //! it is here. Out: the result of each order, once. No I/O.
 
 use super::calls::Failure;
-use super::state::job_result;
+use super::state::{job_path, job_result};
 use crate::check::Rung;
 use crate::engine::AttemptId;
-use crate::unit::{JobKind, JobResult, UnitName};
+use crate::unit::{ActiveState, JobKind, JobResult, UnitName, UnitState};
 
 /// One order that is not answered yet.
 #[derive(Clone, Debug)]
@@ -20,11 +20,15 @@ pub(super) struct Order {
     pub reset_failed: bool,
     /// The job's object, once systemd has named it.
     job: Option<String>,
+    /// The run of the job's unit before it, where that is known.
+    before: Option<String>,
+    /// The connection was lost before there was an answer.
+    lost: bool,
 }
 
 impl Order {
     pub fn new(unit: UnitName, attempt: AttemptId, rung: Rung, reset_failed: bool) -> Self {
-        Self { unit, attempt, rung, reset_failed, job: None }
+        Self { unit, attempt, rung, reset_failed, job: None, before: None, lost: false }
     }
 
     /// The unit that the job is on.
@@ -32,6 +36,36 @@ impl Order {
         match &self.rung {
             Rung::StartUnit(other) => other,
             _ => &self.unit,
+        }
+    }
+
+    /// Of this run the job is to be the end, or what comes after it.
+    pub fn after(mut self, invocation: Option<String>) -> Self {
+        self.before = invocation;
+        self
+    }
+
+    /// The kind of its job.
+    fn kind(&self) -> JobKind {
+        match self.rung {
+            Rung::Restart => JobKind::Restart,
+            Rung::Start | Rung::StartUnit(_) => JobKind::Start,
+            Rung::Stop => JobKind::Stop,
+            Rung::Reload => JobKind::Reload,
+        }
+    }
+
+    /// Whether its unit, in which nobody saw the job end, is now as the job would have made it.
+    fn is_done(&self, state: &UnitState) -> bool {
+        let another_run = self.before.as_ref().is_some_and(|before| {
+            !state.invocation_id.is_empty() && *before != state.invocation_id
+        });
+        match self.rung {
+            Rung::Restart | Rung::Start | Rung::StartUnit(_) => {
+                another_run && state.active != ActiveState::Failed
+            }
+            Rung::Stop => state.active == ActiveState::Inactive,
+            Rung::Reload => false,
         }
     }
 
@@ -62,13 +96,12 @@ impl Jobs {
     /// The unit on which an order's job is, and what kind of job that is.
     pub fn target(&self, attempt: AttemptId) -> Option<(UnitName, JobKind)> {
         let order = self.out.iter().find(|order| order.attempt == attempt)?;
-        let kind = match order.rung {
-            Rung::Restart => JobKind::Restart,
-            Rung::Start | Rung::StartUnit(_) => JobKind::Start,
-            Rung::Stop => JobKind::Stop,
-            Rung::Reload => JobKind::Reload,
-        };
-        Some((order.target().clone(), kind))
+        Some((order.target().clone(), order.kind()))
+    }
+
+    /// systemd has not answered this order yet.
+    pub fn waits_for_its_name(&self, attempt: AttemptId) -> bool {
+        self.out.iter().any(|order| order.attempt == attempt && order.job.is_none())
     }
 
     /// systemd has queued the job. Returns the order and its result where the job has ended already.
@@ -87,10 +120,11 @@ impl Jobs {
         ended
     }
 
-    /// The order failed.
-    pub fn refused(&mut self, attempt: AttemptId, reason: String) -> Option<(Order, JobResult)> {
+    /// systemd did not take the order.
+    pub fn refused(&mut self, attempt: AttemptId, failure: &Failure) -> Option<(Order, JobResult)> {
         let at = self.out.iter().position(|order| order.attempt == attempt)?;
         let order = self.out.swap_remove(at);
+        let reason = refusal(&order, failure);
         self.forget_early();
         Some((order, JobResult::Refused(reason)))
     }
@@ -114,25 +148,20 @@ impl Jobs {
         }
     }
 
-    /// The connection is lost. Orders whose job was not named yet are answered now; of the others
-    /// [`Jobs::to_look_for`] asks later.
-    pub fn lost(&mut self, why: &str) -> Vec<(Order, JobResult)> {
+    /// The connection is lost: no answer will come, and no word of an end. What became of the orders is found out when
+    /// there is another one ([`Jobs::to_look_for`], [`Jobs::to_find`]).
+    pub fn lost(&mut self) {
         self.early = Vec::new();
-        let (named, unnamed) =
-            std::mem::take(&mut self.out).into_iter().partition(|order| order.job.is_some());
-        self.out = named;
-        unnamed
-            .into_iter()
-            .map(|order: Order| {
-                let verb = verb(&order.rung);
-                let text = format!(
-                    "the connection to systemd was lost while it was asked to {verb} {}, and whether it did is not \
-                     known ({why})",
-                    order.target()
-                );
-                (order, JobResult::Refused(text))
-            })
-            .collect()
+        for order in self.out.iter_mut().filter(|order| order.job.is_none()) {
+            order.lost = true;
+        }
+    }
+
+    /// Nobody will answer this order any more.
+    pub fn unheard(&mut self, attempt: AttemptId) {
+        for order in self.out.iter_mut().filter(|order| order.attempt == attempt && order.job.is_none()) {
+            order.lost = true;
+        }
     }
 
     /// Jobs whose end may have been missed.
@@ -140,10 +169,37 @@ impl Jobs {
         self.out.iter().filter_map(|order| Some((order.attempt, order.job.clone()?))).collect()
     }
 
-    /// The job is no longer there, and nobody saw it end.
-    pub fn missed(&mut self, attempt: AttemptId) -> Option<(Order, JobResult)> {
-        let reason = "the job ended while nobody listened, and its result is not known".to_owned();
-        self.refused(attempt, reason)
+    /// Orders of which it is not known whether systemd ever took them: what is to be read of them is their unit.
+    pub fn to_find(&self) -> Vec<(AttemptId, UnitName)> {
+        let lost = self.out.iter().filter(|order| order.lost && order.job.is_none());
+        lost.map(|order| (order.attempt, order.target().clone())).collect()
+    }
+
+    /// What became of an order of which nobody heard the end, by what its unit is in now. `None`: it goes on.
+    pub fn find(&mut self, attempt: AttemptId, state: &UnitState) -> Option<(Order, JobResult)> {
+        let at = self.out.iter().position(|order| order.attempt == attempt)?;
+        let order = &mut self.out[at];
+        if order.job.is_none()
+            && let Some(job) = state.job
+            // Of a restart the second half is a start.
+            && (job.kind == order.kind() || (order.rung == Rung::Restart && job.kind == JobKind::Start))
+        {
+            order.job = Some(job_path(job.id));
+            order.lost = false;
+            return None;
+        }
+        let order = self.out.swap_remove(at);
+        let result = if order.is_done(state) {
+            JobResult::Done
+        } else if order.job.is_some() {
+            JobResult::Refused("the job ended while nobody listened, and its result is not known".to_owned())
+        } else {
+            let (verb, unit) = (verb(&order.rung), order.target());
+            JobResult::Refused(format!(
+                "the connection to systemd was lost while it was asked to {verb} {unit}, and it did not"
+            ))
+        };
+        Some((order, result))
     }
 }
 
@@ -173,9 +229,15 @@ pub(super) fn refusal(order: &Order, failure: &Failure) -> String {
         );
     }
     match failure.name.rsplit('.').next().unwrap_or_default() {
-        "InteractiveAuthorizationRequired" | "AccessDenied" | "AuthFailed" => format!(
+        // No rule of polkit's says yes.
+        "InteractiveAuthorizationRequired" | "AuthFailed" => format!(
             "systemd does not let stealthcheck {verb} {unit} ({failure}): run `systemctl reload stealthcheck`, which \
              writes the list of permitted units anew"
+        ),
+        // One says no; or, where systemd cannot ask it, nobody says anything.
+        "AccessDenied" => format!(
+            "systemd does not let stealthcheck {verb} {unit} ({failure}): a polkit rule of this machine forbids it (see \
+             /etc/polkit-1/rules.d), or polkit does not run (see `systemctl status polkit`)"
         ),
         "NoSuchUnit" => {
             format!("systemd knows no {unit}: install it, or correct its name in the configuration")
@@ -190,6 +252,10 @@ pub(super) fn refusal(order: &Order, failure: &Failure) -> String {
         "JobTypeNotApplicable" => {
             format!("{unit} cannot {verb} ({failure}): give another step in `recover:`")
         }
+        "NoReply" if failure.is_polkits_hang() => format!(
+            "systemd does not let stealthcheck {verb} {unit}, for polkit does not answer it ({failure}): see `systemctl \
+             status polkit`; `systemctl restart polkit` ends a hang"
+        ),
         // systemd re-executes itself, or the bus gave up on it.
         "NoReply" => {
             format!("systemd was asked to {verb} {unit}, and whether it did is not known ({failure})")
@@ -207,6 +273,7 @@ pub(super) fn refusal(order: &Order, failure: &Failure) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::unit::Job;
 
     fn order(attempt: u64) -> Order {
         Order::new(UnitName::new("web.service").unwrap(), AttemptId(attempt), Rung::Restart, false)
@@ -240,16 +307,49 @@ mod tests {
     }
 
     #[test]
-    fn a_lost_bus_answers_what_cannot_be_found_again() {
-        let mut jobs = Jobs::default();
-        jobs.add(order(1));
-        jobs.add(order(2));
-        jobs.queued(AttemptId(2), "/job/7".into());
-        let lost = jobs.lost("gone");
-        assert_eq!(lost.len(), 1);
-        assert_eq!(lost[0].0.attempt, AttemptId(1));
-        assert_eq!(jobs.to_look_for(), [(AttemptId(2), "/job/7".to_owned())]);
-        assert!(matches!(jobs.missed(AttemptId(2)).unwrap().1, JobResult::Refused(_)));
+    fn of_an_order_that_a_lost_bus_left_open_the_unit_tells_what_became() {
+        let state = |active, job: Option<(u32, JobKind)>, run: &str| UnitState {
+            active,
+            job: job.map(|(id, kind)| Job { id, kind }),
+            invocation_id: run.to_owned(),
+            ..UnitState::default()
+        };
+        let lost = || {
+            let mut jobs = Jobs::default();
+            jobs.add(order(1).after(Some("first".to_owned())));
+            jobs.add(order(2).after(Some("first".to_owned())));
+            jobs.queued(AttemptId(2), "/job/7".into());
+            jobs.lost();
+            assert_eq!(jobs.to_find(), [(AttemptId(1), UnitName::new("web.service").unwrap())]);
+            assert_eq!(jobs.to_look_for(), [(AttemptId(2), "/job/7".to_owned())]);
+            jobs
+        };
+        let (old, new) =
+            (state(ActiveState::Active, None, "first"), state(ActiveState::Active, None, "second"));
+        for attempt in [1, 2].map(AttemptId) {
+            let mut jobs = lost();
+            assert_eq!(jobs.find(attempt, &new).unwrap().1, JobResult::Done);
+            assert!(jobs.find(attempt, &new).is_none(), "answered once");
+            assert!(matches!(lost().find(attempt, &old).unwrap().1, JobResult::Refused(_)));
+            let failed = state(ActiveState::Failed, None, "second");
+            assert!(matches!(lost().find(attempt, &failed).unwrap().1, JobResult::Refused(_)));
+        }
+        // It was taken, and is under way: its end is still to come.
+        for kind in [JobKind::Restart, JobKind::Start] {
+            let mut jobs = lost();
+            let job = state(ActiveState::Activating, Some((9, kind)), "second");
+            assert!(jobs.find(AttemptId(1), &job).is_none());
+            assert!(jobs.to_find().is_empty());
+            assert_eq!(jobs.removed(&job_path(9), "done")[0].1, JobResult::Done);
+        }
+        // A job of somebody else's is not ours.
+        let stop = state(ActiveState::Deactivating, Some((9, JobKind::Stop)), "first");
+        assert!(matches!(lost().find(AttemptId(1), &stop).unwrap().1, JobResult::Refused(_)));
+        // Where nobody knows what ran before, nothing is claimed.
+        let mut unwatched = Jobs::default();
+        unwatched.add(order(3));
+        unwatched.lost();
+        assert!(matches!(unwatched.find(AttemptId(3), &new).unwrap().1, JobResult::Refused(_)));
     }
 
     #[test]
@@ -259,6 +359,10 @@ mod tests {
         assert!(
             says("org.freedesktop.DBus.Error.InteractiveAuthorizationRequired").contains("systemctl reload")
         );
+        assert!(says("org.freedesktop.DBus.Error.AccessDenied").contains("/etc/polkit-1/rules.d"));
+        let hung = Failure { text: "Method call timed out".to_owned(), ..failure("org.freedesktop.DBus.Error.NoReply") };
+        assert!(refusal(&order(1), &hung).contains("polkit does not answer it"));
+        assert!(says("org.freedesktop.DBus.Error.NoReply").contains("whether it did is not known"));
         assert!(says("org.freedesktop.systemd1.UnitMasked").contains("unmask web.service"));
         assert!(says("org.freedesktop.systemd1.NoSuchUnit").contains("knows no web.service"));
         let polkit = Failure {

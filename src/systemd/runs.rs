@@ -200,6 +200,5 @@ impl Course {
 
 /// A call's answer, if it comes soon.
 async fn within<T>(call: impl Future<Output = Call<T>>) -> Call<T> {
-    let silent = Failure { name: String::new(), text: String::new(), silent: true };
-    timeout(LAST_WORDS, call).await.unwrap_or(Err(silent))
+    timeout(LAST_WORDS, call).await.unwrap_or_else(|_| Err(Failure::silence()))
 }

@@ -16,11 +16,11 @@ use zbus::MessageStream;
 use zbus::message::Sequence;
 
 use super::calls::{Failure, Reading, Systemd};
-use super::jobs::{Order, refusal};
+use super::jobs::Order;
 use super::runs::{Run, Runs};
 use super::track::{Listed, Read};
 use super::watched::Unit;
-use super::{Ask, Bus, Client};
+use super::{Ask, Bus, Client, Happening};
 use crate::engine::AttemptId;
 use crate::unit::{JobKind, JobResult, ManagerState, UnitName, UnitState, UnitUsage};
 
@@ -30,6 +30,11 @@ const RECONCILE: Duration = Duration::from_secs(45);
 const QUESTIONS: usize = 16;
 /// The same for readings that nothing hinted at, so that a job has few of them before it in systemd's queue.
 const ROUTINE_QUESTIONS: usize = 8;
+
+/// An order that has no answer after this long has systemd asked whether it answers at all.
+const ORDER_PATIENCE: Duration = Duration::from_secs(5);
+/// Between one question and the next while systemd does not answer.
+const PING_PAUSE: Duration = Duration::from_secs(5);
 
 /// Why the loop ended.
 pub(super) enum Ended {
@@ -50,6 +55,8 @@ pub(super) enum Work {
     Kind { unit: UnitName, id: u32, job: String },
     System,
     Look { attempt: AttemptId, job: String },
+    /// What became of an order of which nobody heard the end.
+    Find { attempt: AttemptId, unit: UnitName },
 }
 
 /// An answer.
@@ -75,10 +82,20 @@ pub(super) enum Done {
         attempt: AttemptId,
         answer: Result<bool, Failure>,
     },
+    Found {
+        attempt: AttemptId,
+        answer: Result<Reading, Failure>,
+    },
     Queued {
         attempt: AttemptId,
         answer: Result<String, Failure>,
     },
+    /// An order has been out for some seconds.
+    Out {
+        attempt: AttemptId,
+    },
+    /// Whether a systemd that did not answer does again.
+    Pinged(Result<ManagerState, Failure>),
     Ended {
         order: Order,
         result: JobResult,
@@ -127,6 +144,8 @@ pub(super) struct Session<'a> {
     pub runs: Runs,
     /// Every unit has been listed on this connection, by this systemd.
     pub listed: bool,
+    /// systemd has left a question without an answer: nothing is asked but whether it answers again.
+    pub silent: bool,
     pub system: Option<ManagerState>,
     /// logind has announced a shutdown.
     pub shutdown: bool,
@@ -157,6 +176,7 @@ pub(super) async fn serve(
         answers: FuturesUnordered::new(),
         runs: Runs::default(),
         listed: false,
+        silent: false,
         system: None,
         shutdown: false,
         told: None,
@@ -239,6 +259,7 @@ impl Session<'_> {
     /// systemd is there, as it was not before: everything is asked anew.
     pub fn everything(&mut self) {
         self.ready = true;
+        self.silent = false;
         self.listed = false;
         self.system = None;
         self.urgent.push_back(Work::System);
@@ -251,16 +272,56 @@ impl Session<'_> {
     }
 
     fn reconcile(&mut self) {
-        if self.ready {
+        if self.ready && !self.silent {
             self.urgent.push_back(Work::System);
             self.urgent.push_back(Work::List { all: false });
             self.look_for_jobs();
         }
     }
 
-    fn look_for_jobs(&mut self) {
+    /// systemd does not answer. Whatever else it were asked would wait with the rest, and be done late and all at once: from
+    /// here on there is one question at a time, until it answers.
+    pub fn silence(&mut self, failure: &Failure) {
+        self.client.unreachable(format!("systemd does not answer: {failure}"));
+        if std::mem::replace(&mut self.silent, true) {
+            return;
+        }
+        self.urgent.clear();
+        self.routine.clear();
+        for unit in self.client.watched.units.values_mut() {
+            if matches!(unit.track.read, Read::Waiting | Read::Queued) {
+                unit.track.read = Read::Idle;
+            }
+        }
+        self.listed = false;
+        self.system = None;
+        self.ping();
+    }
+
+    fn ping(&self) {
+        let systemd = self.systemd.clone();
+        self.answers.push(Box::pin(async move {
+            tokio::time::sleep(PING_PAUSE).await;
+            Done::Pinged(systemd.system_state().await)
+        }));
+    }
+
+    /// The answer to a ping. Once there is one, everything is asked anew: signals may have been lost.
+    pub fn pinged(&mut self, answer: Result<ManagerState, Failure>) {
+        match answer {
+            _ if !self.silent || !self.ready => {}
+            Err(failure) if failure.silent => self.ping(),
+            Ok(_) | Err(_) => self.everything(),
+        }
+    }
+
+    /// Asks what became of the jobs whose end may have been missed.
+    pub fn look_for_jobs(&mut self) {
         for (attempt, job) in self.client.watched.jobs.to_look_for() {
             self.urgent.push_back(Work::Look { attempt, job });
+        }
+        for (attempt, unit) in self.client.watched.jobs.to_find() {
+            self.urgent.push_back(Work::Find { attempt, unit });
         }
         self.runs.look();
     }
@@ -281,7 +342,7 @@ impl Session<'_> {
     }
 
     pub fn later(&mut self, work: Work) {
-        if self.ready {
+        if self.ready && !self.silent {
             self.urgent.push_back(work);
         }
     }
@@ -290,6 +351,10 @@ impl Session<'_> {
     pub fn hint(&mut self, name: &UnitName, at: Option<Sequence>) {
         let Some(unit) = self.client.watched.units.get_mut(name) else { return };
         unit.heard = unit.heard.max(at);
+        if self.silent {
+            // Everything is read when it answers again.
+            return;
+        }
         match unit.track.read {
             Read::Idle | Read::Waiting => {
                 unit.track.read = Read::Queued;
@@ -343,15 +408,27 @@ impl Session<'_> {
                 let answer = systemd.job_lives(&job).await;
                 Done::Looked { attempt, answer }
             }),
+            Work::Find { attempt, unit } => {
+                let path = watched.path(&unit);
+                Box::pin(async move {
+                    let answer = systemd.read(&path, &unit, None).await;
+                    Done::Found { attempt, answer }
+                })
+            }
         };
         self.busy += 1;
         self.answers.push(answer);
     }
 
     fn ask(&mut self, ask: Ask) {
+        if self.silent {
+            return self.client.refuse(ask);
+        }
         match ask {
             Ask::Job { unit, attempt, rung, reset_failed } => {
                 let order = Order::new(unit, attempt, rung, reset_failed);
+                let before = self.client.watched.run_of(order.target());
+                let order = order.after(before);
                 self.client.watched.jobs.add(order.clone());
                 if self.ready {
                     self.queue(order);
@@ -383,7 +460,11 @@ impl Session<'_> {
 
     /// Asks systemd for the job at once, past all questions.
     fn queue(&self, order: Order) {
-        let systemd = self.systemd.clone();
+        let (systemd, attempt) = (self.systemd.clone(), order.attempt);
+        self.answers.push(Box::pin(async move {
+            tokio::time::sleep(ORDER_PATIENCE).await;
+            Done::Out { attempt }
+        }));
         self.answers.push(Box::pin(async move {
             if order.reset_failed
                 && let Err(failure) = systemd.reset_failed(order.target()).await
@@ -392,13 +473,17 @@ impl Session<'_> {
                 tracing::debug!("cannot reset the failures of {}: {failure}", order.target());
             }
             let answer = systemd.queue(order.method(), order.target()).await;
-            let answer = answer.map_err(|failure| Failure { text: refusal(&order, &failure), ..failure });
             Done::Queued { attempt: order.attempt, answer }
         }));
     }
 
     /// An order has its result: read the unit, then tell.
-    pub fn finish(&self, order: Order, result: JobResult) {
+    pub fn finish(&mut self, order: Order, result: JobResult) {
+        if self.silent {
+            let Order { unit, attempt, .. } = order;
+            self.client.outbox.push(Happening::JobEnded { unit, attempt, result, state: None });
+            return;
+        }
         let systemd = self.systemd.clone();
         let path = self.client.watched.path(&order.unit);
         self.answers.push(Box::pin(async move {

@@ -265,6 +265,11 @@ pub(super) fn unit_path(name: &str) -> String {
     path
 }
 
+/// The object of a job.
+pub(super) fn job_path(id: u32) -> String {
+    format!("/org/freedesktop/systemd1/job/{id}")
+}
+
 /// The objects of the units.
 pub(super) const UNIT_PATHS: &str = "/org/freedesktop/systemd1/unit";
 

@@ -4,10 +4,10 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use zbus::message::Sequence;
 
-use super::jobs::{Jobs, Order};
+use super::jobs::Jobs;
 use super::state::unit_path;
 use super::track::{Read, Track};
-use crate::unit::{JobResult, UnitName};
+use crate::unit::UnitName;
 
 /// It outlives the connection.
 #[derive(Default)]
@@ -51,12 +51,17 @@ impl Watched {
     }
 
     /// The connection is lost: no answer will come any more.
-    pub fn lost(&mut self, why: &str) -> Vec<(Order, JobResult)> {
+    pub fn lost(&mut self) {
         for unit in self.units.values_mut() {
             unit.track.read = Read::Idle;
             unit.heard = None;
         }
-        self.jobs.lost(why)
+        self.jobs.lost();
+    }
+
+    /// The run of a unit that was seen last, where it is watched.
+    pub fn run_of(&self, name: &UnitName) -> Option<String> {
+        self.units.get(name)?.track.current().map(|state| state.invocation_id)
     }
 
     /// The object of a unit, watched or not.

@@ -13,10 +13,10 @@ use tokio::net::{TcpListener, UdpSocket};
 use super::server::*;
 
 /// What a server sends for a question, over UDP in so many packets, or over TCP in the first one.
-type Script = fn(asked: &[u8], tcp: bool) -> Vec<Vec<u8>>;
+pub type Script = fn(asked: &[u8], tcp: bool) -> Vec<Vec<u8>>;
 
 /// A DNS server that goes by a script, and what it was asked, over TCP or not.
-async fn server(script: Script) -> (SocketAddr, Arc<Mutex<Vec<(Vec<u8>, bool)>>>) {
+pub async fn server(script: Script) -> (SocketAddr, Arc<Mutex<Vec<(Vec<u8>, bool)>>>) {
     let udp = UdpSocket::bind("127.0.0.1:0").await.unwrap();
     let address = udp.local_addr().unwrap();
     // Another test may have that port: then this one has another pair.
@@ -48,7 +48,7 @@ async fn server(script: Script) -> (SocketAddr, Arc<Mutex<Vec<(Vec<u8>, bool)>>>
     (address, asked)
 }
 
-fn probe(name: &str, kind: RecordKind, server: SocketAddr) -> DnsProbe {
+pub fn probe(name: &str, kind: RecordKind, server: SocketAddr) -> DnsProbe {
     let server = Some(HostPort::parse(&server.to_string()).unwrap());
     DnsProbe { name: name.to_owned(), kind, server, expect: Vec::new(), only: false }
 }
@@ -74,7 +74,7 @@ fn wire(name: &str) -> Vec<u8> {
 }
 
 /// A record of the class Internet; `owner` on the wire.
-fn record(owner: &[u8], kind: u16, data: &[u8]) -> Vec<u8> {
+pub fn record(owner: &[u8], kind: u16, data: &[u8]) -> Vec<u8> {
     let mut bytes = owner.to_vec();
     bytes.extend(kind.to_be_bytes());
     bytes.extend([0, 1, 0, 0, 0, 60]);
@@ -84,10 +84,10 @@ fn record(owner: &[u8], kind: u16, data: &[u8]) -> Vec<u8> {
 }
 
 /// Where the name of the question stands in every message.
-const ASKED: &[u8] = &[0xc0, 12];
+pub const ASKED: &[u8] = &[0xc0, 12];
 
 /// An answer of a resolver: the question, and these records in the answer section.
-fn answer(asked: &[u8], flags: u16, records: &[Vec<u8>]) -> Vec<u8> {
+pub fn answer(asked: &[u8], flags: u16, records: &[Vec<u8>]) -> Vec<u8> {
     let mut bytes = asked[..2].to_vec();
     bytes.extend((0x8180 | flags).to_be_bytes());
     bytes.extend([0, 1]);
@@ -101,7 +101,7 @@ fn answer(asked: &[u8], flags: u16, records: &[Vec<u8>]) -> Vec<u8> {
 const NXDOMAIN: u16 = 3;
 const SERVFAIL: u16 = 2;
 const REFUSED: u16 = 5;
-const TRUNCATED: u16 = 0x0200;
+pub const TRUNCATED: u16 = 0x0200;
 
 #[tokio::test]
 async fn values_of_each_kind_are_read_and_sorted() {

@@ -5,6 +5,9 @@
 mod certificates;
 mod crowd;
 mod dns;
+mod hostile;
+mod hostile_certificates;
+mod hostile_dns;
 mod http;
 mod redirects;
 mod renewed;

@@ -22,6 +22,8 @@ pub enum Script {
     EndFirst(u32, &'static str),
     /// Refuses with this error.
     Refuse(&'static str),
+    /// Queues it as this number, and answers when the test says so.
+    AnswerLater(u32),
 }
 
 #[derive(Clone)]
@@ -59,6 +61,8 @@ pub struct World {
     /// What units have run, by name.
     pub runs: BTreeMap<String, Ran>,
     pub system_state: &'static str,
+    /// What every question is answered with, where it is an error.
+    pub error: Option<&'static str>,
     /// Methods in the order they were called.
     pub calls: Vec<String>,
 }
@@ -67,6 +71,8 @@ pub struct World {
 pub struct Fake {
     pub world: Arc<Mutex<World>>,
     connection: Arc<Mutex<Option<Connection>>>,
+    /// An order that was not answered yet, and its job.
+    later: Arc<Mutex<Option<(Message, u32)>>>,
     directory: Arc<tempfile::TempDir>,
 }
 
@@ -91,6 +97,7 @@ impl Fake {
         let fake = Self {
             world: Arc::new(Mutex::new(World { system_state: "running", ..World::default() })),
             connection: Arc::default(),
+            later: Arc::default(),
             directory: Arc::new(tempfile::tempdir().unwrap()),
         };
         let listener = tokio::net::UnixListener::bind(fake.directory.path().join("bus")).unwrap();
@@ -136,6 +143,10 @@ impl Fake {
         let object = header.path().unwrap().to_string();
         self.world.lock().unwrap().calls.push(method.clone());
         let body = message.body();
+        let error = self.world.lock().unwrap().error;
+        if let Some(error) = error {
+            return connection.reply_error(header, error, &"Enough.").await.unwrap();
+        }
         match method.as_str() {
             "Hello" => connection.reply(header, &":1.7").await,
             "GetNameOwner" => match body.deserialize::<&str>().unwrap() {
@@ -186,7 +197,17 @@ impl Fake {
                 connection.reply(header, &path(&job_path(id))).await.unwrap();
             }
             Script::Refuse(error) => connection.reply_error(header, error, &"Nope.").await.unwrap(),
+            Script::AnswerLater(id) => {
+                *self.later.lock().unwrap() = Some((message.clone(), id));
+            }
         }
+    }
+
+    /// The answer to the order that was not answered.
+    pub async fn answer_order(&self) {
+        let connection = self.connection.lock().unwrap().clone().expect("nobody is connected");
+        let (message, id) = self.later.lock().unwrap().take().expect("no order waits");
+        connection.reply(&message.header(), &path(&job_path(id))).await.unwrap();
     }
 
     fn canonical(&self, name: &str) -> String {
