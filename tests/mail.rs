@@ -5,6 +5,10 @@
 
 #[path = "mail/digest.rs"]
 mod digest;
+#[path = "mail/hostile.rs"]
+mod hostile;
+#[path = "mail/outage.rs"]
+mod outage;
 #[path = "mail/rig.rs"]
 mod rig;
 #[path = "mail/secrets.rs"]

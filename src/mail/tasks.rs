@@ -123,6 +123,7 @@ pub async fn delivery(
                     }
                     (not_before, failures, lost) = (Mono::default(), 0, 0);
                     shared.queue().retry_now();
+                    shared.forget_refusals();
                 }
                 () = shared.woken() => {}
                 () = sleep_until(until) => {}
@@ -142,6 +143,7 @@ pub async fn delivery(
                     queue.mail_error = None;
                     queue.pace.accepted(&to, shared.now(), numbers.len());
                 }
+                shared.takes(&to);
                 // A crash in here makes some of them come twice, none never.
                 for number in numbers {
                     shared.settle(number, &to).await;
@@ -150,6 +152,10 @@ pub async fn delivery(
             }
             Some(Err(Refusal::Never(error))) => {
                 (failures, lost) = (0, 0);
+                if shared.refuses(&to, &error) {
+                    let (subject, body) = compose::unreachable(&to, &error);
+                    shared.take_in_host(Some(current.clone()), &subject, &body).await;
+                }
                 for number in numbers {
                     shared.drop_recipient(number, &to, error.clone()).await;
                 }
@@ -162,6 +168,14 @@ pub async fn delivery(
             Some(Err(Refusal::Message(error))) => {
                 (failures, lost) = (0, 0);
                 shared.queue().pace.too_long(&to, numbers.len());
+                (error, shared.put_off(&numbers, &to, 1))
+            }
+            Some(Err(Refusal::Content(error))) => {
+                (failures, lost) = (0, 0);
+                match numbers.as_slice() {
+                    [one] => shared.write_plainly(*one, &to),
+                    _ => shared.queue().pace.too_long(&to, numbers.len()),
+                }
                 (error, shared.put_off(&numbers, &to, 1))
             }
             Some(Err(Refusal::Lost(error))) => {
