@@ -384,6 +384,10 @@ fn plainly(beneath: &str) -> String {
     if beneath == "incomplete response" {
         return "the server closed the connection".to_owned();
     }
+    // The parser's own words: where it gave up, and over what.
+    if let Some((_, said)) = beneath.strip_prefix("error ").and_then(|rest| rest.split_once(" at: ")) {
+        return format!("it does not speak SMTP: {said}");
+    }
     // Another authority of the same name shows as a bad signature.
     if beneath.contains("UnknownIssuer") || beneath.contains("BadSignature") {
         return format!("its certificate is not signed by an authority that this machine trusts ({beneath})");

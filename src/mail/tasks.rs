@@ -141,6 +141,7 @@ pub async fn delivery(
                 {
                     let mut queue = shared.queue();
                     queue.mail_error = None;
+                    queue.rest_until = Mono::default();
                     queue.pace.accepted(&to, shared.now(), numbers.len());
                 }
                 shared.takes(&to);
@@ -184,8 +185,7 @@ pub async fn delivery(
                 // Longer than the server is left alone: so that other letters come before one that kills it.
                 let delay = shared.put_off(&numbers, &to, 2);
                 if lost >= LOST_MAX {
-                    failures = failures.saturating_add(1);
-                    not_before = shared.now().after(backoff.delay(failures));
+                    shared.queue().rest_until = shared.now().after(backoff.delay(lost + 1 - LOST_MAX));
                 }
                 (error, delay)
             }

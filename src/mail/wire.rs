@@ -21,8 +21,8 @@ use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
 
 /// The most that a server may say before it is spoken to again. Answers are a few lines; a TLS handshake has at most some
-/// certificates of 16 KiB.
-const AT_ONCE: usize = 256 << 10;
+/// certificates of a few KiB.
+const AT_ONCE: usize = 64 << 10;
 
 /// The most that it may say in one connection: within TLS it could have itself be spoken to by asking for new keys. Tens of
 /// thousands of mails fit in; then another connection is made.

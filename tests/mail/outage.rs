@@ -46,7 +46,7 @@ async fn down_for_a_day_then_all_come_oldest_first_in_a_few_mails() {
     let Backoff { initial, max } = production.backoff;
     assert_eq!((initial.as_secs(), max.as_secs()), (5, 300));
     around.backoff = Backoff { initial: initial / PACE, max: max / PACE };
-    around.limit = Limit { mails: production.limit.mails, within: Duration::from_millis(300) };
+    around.limit = Limit { mails: production.limit.mails, within: Duration::from_secs(4) };
     around.patience.answer = Duration::from_secs(20);
     around.patience.accept = Duration::from_secs(20);
     let mut settings = settings(port);
@@ -107,7 +107,7 @@ fn oldest(dir: &Path) -> Option<Wall> {
 
 #[tokio::test]
 async fn thousands_of_mails_from_an_earlier_life_are_read_quickly_and_sent_as_a_few() {
-    const MANY: usize = 3000;
+    const MANY: usize = 2000;
     let dir = tempfile::tempdir_in("/dev/shm").unwrap();
     let spool = Spool::new(dir.path());
     let place = compose::Place { host: "lf-proxy".to_owned(), zone: jiff::tz::TimeZone::UTC, user: false };
@@ -120,7 +120,7 @@ async fn thousands_of_mails_from_an_earlier_life_are_read_quickly_and_sent_as_a_
     }
     let server = Server::start(Options::default()).await;
     let mut soon = surroundings();
-    soon.limit = Limit { mails: 10, within: Duration::from_millis(200) };
+    soon.limit = Limit { mails: 3, within: Duration::from_secs(1) };
     let started = Instant::now();
     let mut rig = Rig::start_in(soon, Some(dir.path()), Some(settings(server.port)));
     while rig.mailer.status().queued < MANY {
@@ -135,7 +135,7 @@ async fn thousands_of_mails_from_an_earlier_life_are_read_quickly_and_sent_as_a_
     }
     println!("sent after {:?}", started.elapsed());
     let accepted = server.accepted();
-    assert!(accepted.len() <= 10 + MANY.div_ceil(400), "{} mails", accepted.len());
+    assert!(accepted.len() <= 3 + MANY.div_ceil(400), "{} mails", accepted.len());
     assert_eq!(accepted.iter().flat_map(subjects).count(), MANY, "each is told");
     assert!(accepted.iter().all(|mail| mail.text.len() < 1 << 19), "each stays a mail");
 }
