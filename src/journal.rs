@@ -193,6 +193,12 @@ pub fn log_mail_dropped(notice: &NoticeId, to: &str, error: &str) {
     emit(&Entry { reason: Some(error.to_owned()), ..entry::of_mail(notice, Priority::Err, message) });
 }
 
+/// The mail server has refused every recipient of a notice.
+pub fn log_mail_undeliverable(notice: &NoticeId) {
+    let message = format!("mail {notice} reaches nobody: every address of it is refused");
+    emit(&entry::of_mail(notice, Priority::Err, message));
+}
+
 /// Something is not as it should be; the daemon goes on.
 pub fn log_trouble(sentence: &str) {
     emit(&Entry::new(Priority::Warning, sentence.to_owned()));

@@ -19,12 +19,14 @@ pub mod deliver;
 mod digest;
 pub mod evidence;
 pub mod pace;
+mod plain;
 mod queue;
 mod shared;
 pub mod spool;
 mod storm;
 mod tasks;
 pub mod text;
+mod wire;
 
 use std::future::Future;
 use std::path::PathBuf;
@@ -73,6 +75,8 @@ pub enum MailEvent {
         /// The server's words.
         error: String,
     },
+    /// The server would take the notice for none of its recipients: nobody has it, and nobody will.
+    Undeliverable(NoticeId),
     /// Something about the spool that an administrator should know, one sentence: a file that cannot be read, a disk
     /// that refuses.
     Warning(String),

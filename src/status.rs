@@ -57,6 +57,9 @@ pub struct MailStatus {
     pub oldest: Option<Wall>,
     /// Why the last delivery failed; `None` once one succeeded.
     pub last_error: Option<String>,
+    /// Addresses that the server refuses for good, each with its words.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub refused: Vec<(String, String)>,
 }
 
 /// One check.

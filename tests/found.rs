@@ -2,7 +2,7 @@
 //! seeds that the fuzzer starts from, in `tests/fuzz/seeds/TARGET/`.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
-#[path = "fuzz/harness.rs"]
+#[path = "fuzz/harness/mod.rs"]
 // The targets have their directory from it; a test has one of its own.
 #[allow(dead_code)]
 mod harness;
@@ -24,28 +24,64 @@ fn files(target: &str) -> Vec<(String, Vec<u8>)> {
     found
 }
 
+/// Plays all files of a target.
+fn replay(target: &str, play: impl Fn(&Path, &[u8])) {
+    let directory = tempfile::tempdir().unwrap();
+    for (name, bytes) in files(target) {
+        println!("{name}");
+        play(directory.path(), &bytes);
+    }
+}
+
 #[test]
 fn configurations() {
-    let directory = tempfile::tempdir().unwrap();
-    for (name, bytes) in files("config") {
-        println!("{name}");
-        harness::config(directory.path(), &bytes);
-    }
+    replay("config", harness::config);
 }
 
 #[test]
 fn states() {
-    for (name, bytes) in files("state") {
-        println!("{name}");
-        harness::state(&bytes);
-    }
+    replay("state", |_, bytes| harness::state(bytes));
 }
 
 #[test]
 fn spooled_mails() {
-    let directory = tempfile::tempdir().unwrap();
-    for (name, bytes) in files("spool") {
-        println!("{name}");
-        harness::spool(directory.path(), &bytes);
-    }
+    replay("spool", harness::spool);
+}
+
+#[test]
+fn calls_on_the_bus() {
+    replay("bus", |_, bytes| harness::calls(bytes));
+}
+
+#[test]
+fn files_of_the_old_tool() {
+    replay("import", harness::import);
+}
+
+#[test]
+fn names() {
+    replay("name", |_, bytes| harness::name(bytes));
+}
+
+#[test]
+fn texts_from_outside() {
+    replay("text", |_, bytes| {
+        harness::shown(bytes);
+        harness::notice(bytes);
+    });
+}
+
+#[test]
+fn answers_of_dns_servers() {
+    replay("dns", |_, bytes| harness::dns(bytes));
+}
+
+#[test]
+fn certificates_of_servers() {
+    replay("certificate", |_, bytes| harness::certificate(bytes));
+}
+
+#[test]
+fn requests_to_the_listener() {
+    replay("request", |_, bytes| harness::request(bytes));
 }

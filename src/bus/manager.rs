@@ -3,6 +3,7 @@
 //! In: calls, each in its own task with a shared reference, so that an open password prompt of one caller keeps nobody
 //! else waiting. Out: requests and their answers. It never holds state, and never blocks the supervisor.
 
+use std::collections::HashSet;
 use std::time::Duration;
 
 use tokio::sync::{mpsc, oneshot};
@@ -16,6 +17,13 @@ use crate::text::inert;
 
 /// So many characters of what a caller says of a hold are kept.
 const WORDS: usize = 200;
+
+/// No check, unit or hold has a longer name (systemd's UNIT_NAME_MAX), and a message on the bus may have 32 MB of one: what
+/// is longer goes no further, neither to polkit, which would show it, nor into a search for what may have been meant.
+const LONGEST_NAME: usize = 255;
+
+/// So many checks may be named at once; more than a configuration has.
+const MOST_NAMES: usize = 4096;
 
 /// The interface's implementation.
 pub(super) struct Manager {
@@ -37,6 +45,14 @@ impl Manager {
     }
 }
 
+/// Whether a name can be one at all. The error does not repeat it.
+fn plausible(name: &str) -> Result<(), Refusal> {
+    if name.len() > LONGEST_NAME {
+        return Err(Refusal::InvalidArgument(format!("no name here is longer than {LONGEST_NAME} bytes")));
+    }
+    Ok(())
+}
+
 fn json<T: serde::Serialize>(value: &T) -> Result<String, Refusal> {
     serde_json::to_string(value)
         .map_err(|error| Refusal::Failed(format!("the status could not be written: {error}")))
@@ -48,6 +64,13 @@ impl Manager {
     /// set. JSON.
     #[zbus(out_args("status"))]
     async fn get_status(&self, names: Vec<String>, detail: bool) -> Result<String, Refusal> {
+        names.iter().try_for_each(|name| plausible(name))?;
+        if names.len() > MOST_NAMES {
+            return Err(Refusal::InvalidArgument(format!("at most {MOST_NAMES} checks may be named at once")));
+        }
+        let mut seen = HashSet::new();
+        // Each check once, however often it is named: anybody may ask, and the answer is much longer than the question.
+        let names: Vec<String> = names.into_iter().filter(|name| seen.insert(name.clone())).collect();
         let mut snapshot = self.ask(|reply| Request::Status { names, detail, reply }).await?;
         if !detail {
             // Half of every check's JSON, and no table shows it: a thousand checks have 15 ms from question to screen.
@@ -63,6 +86,7 @@ impl Manager {
     /// Why a check is as it is, and what was decided about it: JSON. Reading, so open to everybody.
     #[zbus(out_args("explanation"))]
     async fn why(&self, name: String) -> Result<String, Refusal> {
+        plausible(&name)?;
         json(&self.ask(|reply| Request::Why { name, reply }).await?)
     }
 
@@ -74,6 +98,7 @@ impl Manager {
         #[zbus(connection)] connection: &zbus::Connection,
         name: String,
     ) -> Result<String, Refusal> {
+        plausible(&name)?;
         authority::permit(connection, self.bus, &header, Verb::Check, &name).await?;
         json(&self.ask(|reply| Request::Check { name, reply }).await?)
     }
@@ -86,6 +111,7 @@ impl Manager {
         name: String,
         seconds: u64,
     ) -> Result<(), Refusal> {
+        plausible(&name)?;
         authority::permit(connection, self.bus, &header, Verb::Pause, &name).await?;
         if seconds == 0 {
             return Err(Refusal::InvalidArgument("a pause lasts at least a second".to_owned()));
@@ -101,6 +127,7 @@ impl Manager {
         #[zbus(connection)] connection: &zbus::Connection,
         name: String,
     ) -> Result<(), Refusal> {
+        plausible(&name)?;
         authority::permit(connection, self.bus, &header, Verb::Resume, &name).await?;
         self.ask(|reply| Request::Resume { name, reply }).await
     }
@@ -119,6 +146,7 @@ impl Manager {
         why: String,
         seconds: u64,
     ) -> Result<(OwnedFd, String, String, Vec<String>), Refusal> {
+        plausible(&name)?;
         authority::permit(connection, self.bus, &header, Verb::Hold, &name).await?;
         let for_ = Duration::from_secs(seconds);
         if seconds == 0 || for_ > LONGEST_HOLD {
@@ -138,6 +166,7 @@ impl Manager {
         #[zbus(connection)] connection: &zbus::Connection,
         name: String,
     ) -> Result<String, Refusal> {
+        plausible(&name)?;
         authority::permit(connection, self.bus, &header, Verb::Release, &name).await?;
         self.ask(|reply| Request::Release { name, reply }).await
     }

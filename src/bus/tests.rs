@@ -230,6 +230,26 @@ async fn reading_needs_no_permission_and_an_unknown_check_names_the_near_miss() 
 }
 
 #[tokio::test]
+async fn a_question_that_is_too_long_is_refused_before_anybody_works_on_it() {
+    let scene = scene(Bus::System, SOMEBODY, Polkit::Yes).await;
+    let client = Client::on(&scene.caller).await.unwrap();
+    let long = "x".repeat(8 << 20);
+    let error = client.why(&long).await.unwrap_err();
+    assert_eq!(error.to_string(), "no name here is longer than 255 bytes");
+    let error = client.status(&[&long], false).await.unwrap_err();
+    assert_eq!(error.to_string(), "no name here is longer than 255 bytes");
+    let error = client.status(&vec!["gru"; 1 << 20], true).await.unwrap_err();
+    assert_eq!(error.to_string(), "at most 4096 checks may be named at once");
+    for method in ["Check", "Resume", "Release"] {
+        let error = call(&scene, method, Flags::empty(), &(&long,)).await.unwrap_err();
+        assert_eq!(error.to_string(), "no name here is longer than 255 bytes", "{method}");
+    }
+    assert!(scene.asked.lock().unwrap().is_empty(), "polkit, which would show it, was asked");
+    let snapshot = client.status(&vec!["gru"; 4096], true).await.unwrap();
+    assert_eq!(snapshot.checks.len(), 1, "a check that is named often is told once");
+}
+
+#[tokio::test]
 async fn root_and_the_daemons_own_user_need_no_polkit() {
     for bus in [Bus::System, Bus::User] {
         for uid in [0, rustix::process::getuid().as_raw()] {

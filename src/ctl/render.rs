@@ -174,6 +174,9 @@ fn alerts(snapshot: &Snapshot, style: &Style) -> String {
             None => {}
         }
     }
+    for (address, why) in &mail.refused {
+        say(Paint::Bad, &format!("No mail reaches {}: {}", inert(address), inert(why)));
+    }
     if !mail.configured && !snapshot.checks.is_empty() {
         say(Paint::Warn, "Nobody is told of incidents: the configuration has no `mail:` section");
     }

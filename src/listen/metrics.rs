@@ -62,6 +62,8 @@ fn of_mail(report: &Report, out: &mut Metrics) {
         "How long the oldest of them has waited; 0 where there is none.",
         seconds(waited),
     );
+    let help = "How many addresses the mail server refuses for good.";
+    out.one("mail_addresses_refused", "gauge", help, count(mail.refused.len()));
     let help = "Whether the last delivery failed.";
     out.one("mail_delivery_failing", "gauge", help, truth(mail.last_error.is_some()));
     let help = "Mails about checks that the server has accepted, since the daemon's start.";

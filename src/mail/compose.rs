@@ -119,6 +119,17 @@ pub fn host_letter(
     }
 }
 
+/// Subject and body of the letter that tells the others of an address which the server refuses.
+#[must_use]
+pub fn unreachable(to: &str, why: &str) -> (String, String) {
+    let to = text::line(to, 100);
+    let body = format!(
+        "The mail server will not have mail for {to}:\n{why}\n\nWhoever reads there hears of nothing. Put the address right \
+         in the configuration, then `stealthctl reload`; `stealthctl test-mail {to}` shows whether it is."
+    );
+    (format!("no mail reaches {to}"), body)
+}
+
 /// Words the mail of `stealthctl test-mail`.
 #[must_use]
 pub fn test_letter(to: Vec<String>, at: Wall, place: &Place) -> Letter {

@@ -13,12 +13,13 @@ use std::time::Duration;
 use lettre::Address;
 use lettre::transport::smtp::Error;
 use lettre::transport::smtp::authentication::{Credentials, Mechanism};
-use lettre::transport::smtp::client::{AsyncSmtpConnection, TlsParameters};
+use lettre::transport::smtp::client::{AsyncSmtpConnection, AsyncTokioStream, TlsParameters};
 use lettre::transport::smtp::commands::{Auth, Data, Mail, Quit, Rcpt, Rset};
 use lettre::transport::smtp::extension::{ClientId, Extension, MailParameter};
 use lettre::transport::smtp::response::{Response, Severity};
 
 use super::text;
+use super::wire::Wire;
 use crate::config::{Smtp, SmtpTls};
 
 /// How long to wait for what.
@@ -54,15 +55,18 @@ pub enum Refusal {
     Later(String),
     /// Not this very message, now: others may fare better, or a shorter one. The connection is still good.
     Message(String),
+    /// Never this very message: another about the same may fare better. The connection is still good.
+    Content(String),
     /// This recipient will never get mail through this server; the connection is still good.
     Never(String),
 }
 
 impl fmt::Display for Refusal {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let (Self::Server(why) | Self::Lost(why) | Self::Later(why) | Self::Message(why) | Self::Never(why)) =
-            self;
-        f.write_str(why)
+        f.write_str(match self {
+            Self::Server(why) | Self::Lost(why) | Self::Later(why) => why,
+            Self::Message(why) | Self::Content(why) | Self::Never(why) => why,
+        })
     }
 }
 
@@ -101,24 +105,19 @@ impl Courier {
 
     async fn connect_and_log_in(&self, smtp: &Smtp, login: Option<&Login>) -> Result<Session, String> {
         let hello = ClientId::Domain(text::domain(&self.host));
-        let tls = match smtp.tls {
-            SmtpTls::None => None,
-            SmtpTls::Starttls | SmtpTls::Implicit => Some(tls_parameters(smtp.host.clone()).await?),
-        };
-        let implicit = tls.clone().filter(|_| smtp.tls == SmtpTls::Implicit);
         let Patience { connect, answer, .. } = self.patience;
-        let connecting = AsyncSmtpConnection::connect_tokio1(
-            (smtp.host.as_str(), smtp.port),
-            Some(connect),
-            &hello,
-            implicit,
-            None,
-        );
-        let mut connection = within(answer, "the greeting", connecting).await?;
-        if let Some(tls) = tls.filter(|_| smtp.tls == SmtpTls::Starttls) {
+        let stream = within(answer, "connecting", Wire::connect(&smtp.host, smtp.port, connect)).await?;
+        let stream: Box<dyn AsyncTokioStream> = match smtp.tls {
+            SmtpTls::None | SmtpTls::Starttls => Box::new(stream),
+            SmtpTls::Implicit => Box::new(within(answer, "TLS", stream.secure(&smtp.host)).await?),
+        };
+        let greeting = AsyncSmtpConnection::connect_with_transport(stream, &hello);
+        let mut connection = within(answer, "the greeting", greeting).await?;
+        if smtp.tls == SmtpTls::Starttls {
             if !connection.can_starttls() {
                 return Err("it does not offer STARTTLS, which `tls: starttls` requires".to_owned());
             }
+            let tls = tls_parameters(smtp.host.clone()).await?;
             within(answer, "STARTTLS", connection.starttls(tls, &hello)).await?;
         }
         if let Some(login) = login {
@@ -128,7 +127,7 @@ impl Courier {
             }
             within(answer, "the login", connection.auth(&mechanisms, &login.credentials))
                 .await
-                .map_err(|why| format!("login as {} failed: {why}", login.username))?;
+                .map_err(|why| login.failed(&why))?;
         }
         Ok(Session { connection, patience: self.patience })
     }
@@ -252,14 +251,12 @@ impl Step {
         Refusal::Server(self.text)
     }
 
-    /// Refused at RCPT. Only a permanent code about the address itself is final: 530 and 5.7.x (RFC 3463: security or
-    /// policy) mean that the server does not relay for us, which a login or the settings may put right.
+    /// Refused at RCPT. Only a permanent word about the address itself is final. A server that falls silent over one
+    /// address, or hangs up, may have others for whom it does not.
     fn of_the_recipient(self) -> Refusal {
         match self.code {
-            None | Some(421) => Refusal::Server(self.text),
-            Some(530) => Refusal::Later(self.text),
-            Some(500..=599) if self.text.contains(" 5.7.") => Refusal::Later(self.text),
-            Some(500..=599) => Refusal::Never(self.text),
+            None | Some(421) => Refusal::Lost(self.text),
+            Some(code @ 500..=599) if is_about_the_address(code, &self.text) => Refusal::Never(self.text),
             Some(_) => Refusal::Later(self.text),
         }
     }
@@ -267,9 +264,33 @@ impl Step {
     /// Refused at DATA or after it: perhaps because of what it says, so that others may fare better.
     fn of_the_message(self) -> Refusal {
         match self.code {
-            None => Refusal::Lost(self.text),
-            Some(421) => Refusal::Server(self.text),
+            None | Some(421) => Refusal::Lost(self.text),
+            Some(500..=599) => Refusal::Content(self.text),
             Some(_) => Refusal::Message(self.text),
+        }
+    }
+}
+
+/// Whether a permanent refusal at RCPT says that the address is no good, so that no later attempt will do better. Servers
+/// also refuse there who sends (by relaying rules, by the sender's address, by the name in EHLO), which the settings or time
+/// put right: a notice that is dropped for that would be lost. So an enhanced status code (RFC 3463) must name the address
+/// (5.1.x of the recipient), or a mailbox that is switched off (5.2.1); a full one (5.2.2, 552) has room again one day.
+/// Where there is none, the code must be one about a mailbox (RFC 5321, section 4.2.2), and no word may tell otherwise.
+fn is_about_the_address(code: u16, text: &str) -> bool {
+    const OTHERWISE: [&str; 16] = [
+        "relay", "sender", "helo", "ehlo", "auth", "login", "block", "spam", "reject", "polic", "dnsbl", "rbl", "client",
+        "denied", "full", "quota",
+    ];
+    let enhanced = text.split(|c: char| !(c.is_ascii_digit() || c == '.')).find_map(|word| {
+        let mut numbers = word.strip_prefix("5.")?.split('.');
+        Some((numbers.next()?.parse::<u16>().ok()?, numbers.next()?.parse::<u16>().ok()?))
+    });
+    match enhanced {
+        Some((1, 1..=3 | 6 | 10) | (2, 1)) => true,
+        Some(_) => false,
+        None => {
+            let text = text.to_ascii_lowercase();
+            matches!(code, 550 | 551 | 553) && !OTHERWISE.iter().any(|word| text.contains(word))
         }
     }
 }
@@ -298,6 +319,13 @@ impl Login {
         Self { username, credentials, secrets }
     }
 
+    fn failed(&self, why: &str) -> String {
+        // 535: the name or the password is wrong.
+        let changed = "; systemd hands over a password that has changed when stealthcheck is restarted";
+        let hint = if why.starts_with("535") { changed } else { "" };
+        format!("login as {} failed: {why}{hint}", self.username)
+    }
+
     fn hide(&self, text: &str) -> String {
         self.secrets.iter().fold(text.to_owned(), |text, secret| text.replace(secret.as_str(), "(password)"))
     }
@@ -319,13 +347,16 @@ async fn tls_parameters(host: String) -> Result<TlsParameters, String> {
     }
 }
 
-async fn within<T>(
+async fn within<T, E: std::error::Error + 'static>(
     limit: Duration,
     what: &str,
-    step: impl Future<Output = Result<T, Error>>,
+    step: impl Future<Output = Result<T, E>>,
 ) -> Result<T, String> {
     match tokio::time::timeout(limit, step).await {
-        Ok(result) => result.map_err(|e| chain(&e)),
+        Ok(result) => result.map_err(|e| match (&e as &dyn std::error::Error).downcast_ref::<Error>() {
+            Some(error) => chain(error),
+            None => plainly(&e.to_string()),
+        }),
         Err(_) => Err(no_answer(what, limit)),
     }
 }
@@ -344,13 +375,27 @@ fn chain(error: &Error) -> String {
     let beneath = beneath.to_string();
     match error.status() {
         Some(code) => format!("{code} {beneath}"),
-        None if beneath == "incomplete response" => "the server closed the connection".to_owned(),
-        // Another authority of the same name shows as a bad signature.
-        None if beneath.contains("UnknownIssuer") || beneath.contains("BadSignature") => {
-            format!("its certificate is not signed by an authority that this machine trusts ({beneath})")
-        }
-        None => beneath,
+        None => plainly(&beneath),
     }
+}
+
+/// What failed beneath, in words for who can mend it.
+fn plainly(beneath: &str) -> String {
+    if beneath == "incomplete response" {
+        return "the server closed the connection".to_owned();
+    }
+    // The parser's own words: where it gave up, and over what.
+    if let Some((_, said)) = beneath.strip_prefix("error ").and_then(|rest| rest.split_once(" at: ")) {
+        return format!("it does not speak SMTP: {said}");
+    }
+    // Another authority of the same name shows as a bad signature.
+    if beneath.contains("UnknownIssuer") || beneath.contains("BadSignature") {
+        return format!("its certificate is not signed by an authority that this machine trusts ({beneath})");
+    }
+    if beneath.contains("certificate expired") || beneath.contains("Expired") {
+        return format!("its certificate has expired ({beneath})");
+    }
+    beneath.to_owned()
 }
 
 /// `250 2.0.0 Ok: queued as 4F2A`.

@@ -68,6 +68,9 @@ pub struct Queue {
     next: u64,
     /// Recipients who were told "later", by incident: until when, after how many tries.
     later: HashMap<(IncidentId, String), (Mono, u32)>,
+    /// Nothing of that is tried before then, for the server breaks off over each; what has not been tried yet may fare
+    /// better.
+    pub rest_until: Mono,
     /// How many each recipient got of late.
     pub pace: Pace,
     /// Why the disk refused; `None` once it did not.
@@ -145,6 +148,10 @@ impl Queue {
             }
         }
         let mut soonest: Option<Mono> = None;
+        let mut wait = |until: Mono| soonest = Some(soonest.map_or(until, |s: Mono| s.min(until)));
+        // Those who were told "later" come after those who were not: else a few whose every attempt takes its time would
+        // be due again before it is anybody else's turn.
+        let mut again: Option<(Mono, &Entry, &String)> = None;
         // What the disk refuses is sent at once: nobody would ever release it, and a mail twice is better than none.
         for entry in self.entries.iter().filter(|entry| entry.released || entry.in_memory) {
             let id = &entry.record.letter.id;
@@ -153,18 +160,34 @@ impl Queue {
                     continue;
                 }
                 match self.later.get(&(id.incident.clone(), to.clone())) {
-                    Some((until, _)) if *until > now => {
-                        soonest = Some(soonest.map_or(*until, |s| s.min(*until)));
-                    }
-                    _ => match self.pace.turn(to, now) {
-                        Turn::Single => return Pick::Send(entry.number, to.clone()),
-                        Turn::Wait(until) => soonest = Some(soonest.map_or(until, |s| s.min(until))),
-                        Turn::Together(most) => return self.together(to, now, most),
+                    None => match self.turn_of(entry, to, now) {
+                        Pick::Wait(until) => wait(until),
+                        pick => return pick,
                     },
+                    Some((until, _)) if (*until).max(self.rest_until) > now => wait((*until).max(self.rest_until)),
+                    Some((until, _)) if again.is_none_or(|(first, ..)| *until < first) => {
+                        again = Some((*until, entry, to));
+                    }
+                    Some(_) => {}
                 }
             }
         }
+        if let Some((_, entry, to)) = again {
+            match self.turn_of(entry, to, now) {
+                Pick::Wait(until) => wait(until),
+                pick => return pick,
+            }
+        }
         soonest.map_or(Pick::Idle, Pick::Wait)
+    }
+
+    /// How a letter that is to be sent to `to` goes there.
+    fn turn_of(&self, entry: &Entry, to: &str, now: Mono) -> Pick {
+        match self.pace.turn(to, now) {
+            Turn::Single => Pick::Send(entry.number, to.to_owned()),
+            Turn::Wait(until) => Pick::Wait(until),
+            Turn::Together(most) => self.together(to, now, most),
+        }
     }
 
     /// All that may be sent to `to` now, at most `most`, oldest first. Of an incident only as far as it may be told in
@@ -219,6 +242,7 @@ impl Queue {
     /// Forgets who was told "later": the server or the settings are other ones now.
     pub fn retry_now(&mut self) {
         self.later.clear();
+        self.rest_until = Mono::default();
     }
 
     /// Numbers of the letters whose files are not as they ought to be.

@@ -209,3 +209,22 @@ fn one_that_waits_alone_is_a_mail_like_any_other() {
     queue.pace.accepted("x", at(0), 10);
     assert_eq!(queue.pick(at(60)), send(0, "x"));
 }
+
+#[test]
+fn who_was_told_later_comes_after_who_was_not_however_soon_it_is_due() {
+    let mut queue = queue(&[("a", 1, &["slow"]), ("b", 1, &["slow"]), ("c", 1, &["x"])]);
+    queue.put_off(0, "slow", at(0), &BACKOFF, 1);
+    queue.put_off(1, "slow", at(1), &BACKOFF, 1);
+    assert_eq!(queue.pick(at(100)), send(2, "x"), "it has not been tried yet");
+    queue.settled(2, "x");
+    assert_eq!(queue.pick(at(100)), send(0, "slow"), "it is due for longest");
+    queue.put_off(0, "slow", at(130), &BACKOFF, 1);
+    assert_eq!(queue.pick(at(160)), send(1, "slow"), "each in its turn");
+    // The server breaks off over each of them: they rest, a new one need not.
+    queue.rest_until = at(500);
+    assert_eq!(queue.pick(at(200)), Pick::Wait(at(500)));
+    let new = queue.insert(record("d", 1, &["x"]));
+    queue.saved(new, Some(0));
+    queue.release(&id("d", 1));
+    assert_eq!(queue.pick(at(200)), send(new, "x"));
+}

@@ -3,6 +3,7 @@
 //! The queue in memory is the truth; [`Shared::sync`] makes a letter's file match it, whoever asks, and is asked again
 //! until it has worked. The queue's lock is never held across a wait.
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
@@ -15,6 +16,7 @@ use super::compose;
 use super::deliver::{Refusal, Session};
 use super::digest;
 use super::evidence::{Reader, Wanted};
+use super::plain;
 use super::queue::{DiskJob, Queue};
 use super::spool::{Record, Spool};
 use super::storm;
@@ -34,11 +36,23 @@ pub struct Shared {
     spool: Option<Spool>,
     events: mpsc::Sender<MailEvent>,
     queue: Mutex<Queue>,
+    servers_word: Mutex<ServersWord>,
     /// Held while a file is brought up to date, so that an older state is never written over a newer one.
     disk: tokio::sync::Mutex<()>,
     /// There is something new to deliver.
     wake: Notify,
     started: Instant,
+}
+
+/// What the mail server will never have: forgotten when the configuration is read anew, and in the next life.
+#[derive(Debug, Default)]
+struct ServersWord {
+    /// Addresses, and why.
+    addresses: BTreeMap<String, String>,
+    /// Letters, by number and recipient, as they were first written.
+    letters: BTreeSet<(u64, String)>,
+    /// How many recipients of a letter were refused.
+    dropped: BTreeMap<u64, usize>,
 }
 
 impl Shared {
@@ -51,6 +65,7 @@ impl Shared {
             journal: Reader::new(surroundings.journals.clone(), surroundings.user, surroundings.evidence),
             spool: state_dir.map(Spool::new),
             queue: Mutex::new(Queue::new(surroundings.limit)),
+            servers_word: Mutex::default(),
             surroundings,
             events,
             disk: tokio::sync::Mutex::default(),
@@ -71,7 +86,33 @@ impl Shared {
         if !configured && queued > 0 {
             last_error.get_or_insert_with(|| "the configuration has no `mail:` section".to_owned());
         }
-        MailStatus { configured, queued, oldest, last_error }
+        drop(queue);
+        let refused = self.servers_word().addresses.clone().into_iter().collect();
+        MailStatus { configured, queued, oldest, last_error, refused }
+    }
+
+    /// The server will never have mail for this address; whether that is news.
+    pub fn refuses(&self, to: &str, why: &str) -> bool {
+        self.servers_word().addresses.insert(to.to_owned(), why.to_owned()).is_none()
+    }
+
+    /// The server has taken a mail for this address.
+    pub fn takes(&self, to: &str) {
+        self.servers_word().addresses.remove(to);
+    }
+
+    /// The addresses or the server may be others now.
+    pub fn forget_refusals(&self) {
+        self.servers_word().addresses.clear();
+    }
+
+    /// The server will never have this letter as it is written: the next attempt has nothing in it that is not ours.
+    pub fn write_plainly(&self, number: u64, to: &str) {
+        self.servers_word().letters.insert((number, to.to_owned()));
+    }
+
+    fn servers_word(&self) -> MutexGuard<'_, ServersWord> {
+        self.servers_word.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     pub fn surroundings(&self) -> &Surroundings {
@@ -260,6 +301,7 @@ impl Shared {
             Refusal::Lost(why) => Refusal::Lost(server(why)),
             Refusal::Later(why) => Refusal::Later(format!("{to}: {}", server(why))),
             Refusal::Message(why) => Refusal::Message(format!("{to}: {}", server(why))),
+            Refusal::Content(why) => Refusal::Content(format!("{to}: {}", server(why))),
             Refusal::Never(why) => Refusal::Never(server(why)),
         }))
     }
@@ -268,8 +310,10 @@ impl Shared {
         let queue = self.queue();
         let records = numbers.iter().map(|number| queue.record(*number));
         let mut letters = records.map(|record| record.map(|record| record.letter.clone()));
-        if numbers.len() == 1 {
-            return letters.next().flatten();
+        if let [number] = numbers {
+            let letter = letters.next().flatten()?;
+            let plainly = self.servers_word().letters.contains(&(*number, to.to_owned()));
+            return Some(if plainly { plain::letter(&letter, &self.surroundings.place()) } else { letter });
         }
         let letters: Vec<compose::Letter> = letters.collect::<Option<_>>()?;
         (!letters.is_empty()).then(|| digest::letter(&letters, to, &self.surroundings.place()))
@@ -294,11 +338,17 @@ impl Shared {
 
     /// A recipient needs no more of a letter: onto the disk with it, and tell when it was the last.
     pub async fn settle(&self, number: u64, to: &str) {
-        let (last, id, saved) = {
+        let (last, id, everybody, saved) = {
             let mut queue = self.queue();
-            let Some(id) = queue.record(number).map(|record| record.letter.id.clone()) else { return };
+            let Some(letter) = queue.record(number).map(|record| &record.letter) else { return };
+            let (id, everybody) = (letter.id.clone(), letter.to.iter().collect::<BTreeSet<_>>().len());
             let saved = queue.is_saved(number);
-            (queue.settled(number, to), id, saved)
+            (queue.settled(number, to), id, everybody, saved)
+        };
+        let nobody = {
+            let mut word = self.servers_word();
+            word.letters.remove(&(number, to.to_owned()));
+            last && word.dropped.remove(&number).is_some_and(|dropped| dropped >= everybody)
         };
         self.sync(number).await;
         if last && !is_about_the_host(&id) {
@@ -306,7 +356,7 @@ impl Shared {
             if !saved {
                 self.tell(MailEvent::Spooled(id.clone())).await;
             }
-            self.tell(MailEvent::Delivered(id)).await;
+            self.tell(if nobody { MailEvent::Undeliverable(id) } else { MailEvent::Delivered(id) }).await;
         }
     }
 
@@ -314,6 +364,7 @@ impl Shared {
     pub async fn drop_recipient(&self, number: u64, to: &str, error: String) {
         let id = self.queue().record(number).map(|record| record.letter.id.clone());
         if let Some(id) = id {
+            *self.servers_word().dropped.entry(number).or_default() += 1;
             self.tell(MailEvent::Dropped { id, to: to.to_owned(), error }).await;
         }
         self.settle(number, to).await;

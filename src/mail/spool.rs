@@ -5,6 +5,7 @@
 //! File names begin with a number that grows: their order is the order in which letters were written. What cannot be
 //! read goes to `spool/quarantine/`, never away. Blocking file work only; it knows no queue, no clock and no server.
 
+use std::collections::HashSet;
 use std::fs::{self, DirBuilder, File, OpenOptions};
 use std::io::{self, Read, Write};
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
@@ -84,6 +85,7 @@ impl Spool {
                 return found;
             }
         };
+        let mut known: HashSet<NoticeId> = HashSet::new();
         for name in names {
             if name.ends_with(".tmp") {
                 // A crash came before the rename: its letter was never said to be safe.
@@ -97,7 +99,7 @@ impl Spool {
                 }
                 (None, _) => self.set_aside(&name, "it has no number", &mut found.warnings),
                 (_, Err(Unreadable::Content(why))) => self.set_aside(&name, &why, &mut found.warnings),
-                (Some(_), Ok(twice)) if found.records.iter().any(|(_, r)| r.letter.id == twice.letter.id) => {
+                (Some(_), Ok(record)) if !known.insert(record.letter.id.clone()) => {
                     self.set_aside(&name, "the same mail is there twice", &mut found.warnings);
                 }
                 (Some(number), Ok(record)) => found.records.push((number, record)),

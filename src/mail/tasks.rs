@@ -123,6 +123,7 @@ pub async fn delivery(
                     }
                     (not_before, failures, lost) = (Mono::default(), 0, 0);
                     shared.queue().retry_now();
+                    shared.forget_refusals();
                 }
                 () = shared.woken() => {}
                 () = sleep_until(until) => {}
@@ -140,8 +141,10 @@ pub async fn delivery(
                 {
                     let mut queue = shared.queue();
                     queue.mail_error = None;
+                    queue.rest_until = Mono::default();
                     queue.pace.accepted(&to, shared.now(), numbers.len());
                 }
+                shared.takes(&to);
                 // A crash in here makes some of them come twice, none never.
                 for number in numbers {
                     shared.settle(number, &to).await;
@@ -150,6 +153,10 @@ pub async fn delivery(
             }
             Some(Err(Refusal::Never(error))) => {
                 (failures, lost) = (0, 0);
+                if shared.refuses(&to, &error) {
+                    let (subject, body) = compose::unreachable(&to, &error);
+                    shared.take_in_host(Some(current.clone()), &subject, &body).await;
+                }
                 for number in numbers {
                     shared.drop_recipient(number, &to, error.clone()).await;
                 }
@@ -164,14 +171,21 @@ pub async fn delivery(
                 shared.queue().pace.too_long(&to, numbers.len());
                 (error, shared.put_off(&numbers, &to, 1))
             }
+            Some(Err(Refusal::Content(error))) => {
+                (failures, lost) = (0, 0);
+                match numbers.as_slice() {
+                    [one] => shared.write_plainly(*one, &to),
+                    _ => shared.queue().pace.too_long(&to, numbers.len()),
+                }
+                (error, shared.put_off(&numbers, &to, 1))
+            }
             Some(Err(Refusal::Lost(error))) => {
                 lost = lost.saturating_add(1);
                 shared.queue().pace.too_long(&to, numbers.len());
                 // Longer than the server is left alone: so that other letters come before one that kills it.
                 let delay = shared.put_off(&numbers, &to, 2);
                 if lost >= LOST_MAX {
-                    failures = failures.saturating_add(1);
-                    not_before = shared.now().after(backoff.delay(failures));
+                    shared.queue().rest_until = shared.now().after(backoff.delay(lost + 1 - LOST_MAX));
                 }
                 (error, delay)
             }

@@ -30,6 +30,8 @@ pub enum Fault {
     Silent,
     /// The connection is closed.
     Drop,
+    /// The message is taken, and the connection is closed before a word of it.
+    Taken,
 }
 
 /// A fault, at a phase, so many times; only where the command or the message contains `about`.
@@ -88,7 +90,11 @@ pub struct Server {
 
 impl Server {
     pub async fn start(options: Options) -> Self {
-        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        Self::start_at(0, options).await
+    }
+
+    pub async fn start_at(port: u16, options: Options) -> Self {
+        let listener = TcpListener::bind(("127.0.0.1", port)).await.unwrap();
         let server =
             Self { port: listener.local_addr().unwrap().port(), seen: Arc::default(), rules: Arc::default() };
         let this = server.clone();
@@ -159,7 +165,7 @@ impl Server {
         let (reply, good) = match self.next_fault(phase, text) {
             None => (reply, true),
             Some(Fault::Reply(reply)) => (reply, false),
-            Some(Fault::Drop) => return None,
+            Some(Fault::Drop | Fault::Taken) => return None,
             Some(Fault::Silent) => std::future::pending().await,
         };
         s.write_all(format!("{reply}\r\n").as_bytes()).await.ok()?;
@@ -276,10 +282,22 @@ impl Server {
             }
         }
         tokio::time::sleep(options.slow).await;
+        if self.is_taken(&text) {
+            self.seen.lock().unwrap().accepted.push(Accepted { to: to.to_owned(), text });
+            return None;
+        }
         if self.answer(s, Phase::Accept, &text, "250 2.0.0 queued as 4F2A").await? {
             self.seen.lock().unwrap().accepted.push(Accepted { to: to.to_owned(), text });
         }
         Some(())
+    }
+
+    /// Whether it is this message's turn to be taken without a word.
+    fn is_taken(&self, text: &str) -> bool {
+        let mut rules = self.rules.lock().unwrap();
+        let mut taken = rules.iter_mut().filter(|rule| matches!(rule.fault, Fault::Taken));
+        let rule = taken.find(|rule| rule.times > 0 && text.contains(rule.about));
+        rule.map(|rule| rule.times -= 1).is_some()
     }
 
     /// After STARTTLS there is no greeting.

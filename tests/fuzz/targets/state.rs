@@ -1,7 +1,7 @@
 #![no_main]
 //! A state file of any bytes.
 
-#[path = "../harness.rs"]
+#[path = "../harness/mod.rs"]
 #[allow(dead_code)]
 mod harness;
 

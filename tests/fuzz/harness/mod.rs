@@ -16,11 +16,31 @@ use stealthcheck::time::{Mono, Now, Wall};
 use stealthcheck::unit::{JobResult, UnitName};
 use stealthcheck::verdict::Observation;
 
+mod bus;
+mod import;
+mod network;
+mod words;
+
+pub use bus::calls;
+pub use import::import;
+pub use network::{certificate, dns, request};
+pub use words::{name, notice, shown};
+
 /// A directory in memory, for the targets: one for the life of the process.
 pub fn in_memory() -> &'static Path {
     static DIRECTORY: OnceLock<tempfile::TempDir> = OnceLock::new();
     let made = || tempfile::tempdir_in("/dev/shm").expect("a directory in memory");
     DIRECTORY.get_or_init(made).path()
+}
+
+/// The runtime of the targets that speak with somebody: everything in one thread.
+fn runtime() -> tokio::runtime::Runtime {
+    tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime")
+}
+
+/// Whether a terminal, a log or a header would show the text and not act on it.
+pub fn is_one_line(text: &str) -> bool {
+    !text.chars().any(stealthcheck::text::acts)
 }
 
 /// A configuration file. Every problem names the file, says something, and is one line.

@@ -1,0 +1,8 @@
+#![no_main]
+//! An HTTP client's request of any bytes.
+
+#[path = "../harness/mod.rs"]
+#[allow(dead_code)]
+mod harness;
+
+libfuzzer_sys::fuzz_target!(|bytes: &[u8]| harness::request(bytes));
