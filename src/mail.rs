@@ -16,11 +16,11 @@
 
 pub mod compose;
 pub mod deliver;
-mod digest;
+pub mod digest;
 pub mod evidence;
 pub mod pace;
 mod plain;
-mod queue;
+pub mod queue;
 mod shared;
 pub mod spool;
 mod storm;

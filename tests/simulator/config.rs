@@ -1,0 +1,212 @@
+//! A random configuration: what is guarded on the simulated machine, and how its units hang together.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use stealthcheck::check::{
+    AfterStop, Alert, Backoff, Check, CheckName, HostPort, Percent, Probe, RanWithin, Recovery, Rung,
+    Schedule, TcpProbe, UsageLimit, UsageProbe, UsedBy,
+};
+use stealthcheck::unit::UnitName;
+
+use crate::random::Random;
+
+/// Nobody's mail gets through to this one: the server refuses it for ever.
+pub const DEAD: &str = "gone@example.org";
+
+const PEOPLE: [&str; 4] = ["ops@example.org", "chase@example.org", "night@example.org", DEAD];
+
+/// One unit.
+#[derive(Clone, Debug)]
+pub struct UnitPlan {
+    pub name: UnitName,
+    pub requires: Vec<UnitName>,
+    /// Another unit conflicts with it.
+    pub rival: bool,
+    /// systemd restarts it by itself.
+    pub auto_restart: bool,
+    /// It is a job that a timer starts this often.
+    pub job: Option<Duration>,
+    /// It ends with 143 when it is stopped: `failed` after `systemctl stop`.
+    pub dies_of_stop: bool,
+}
+
+/// Everything.
+#[derive(Clone, Debug)]
+pub struct Plan {
+    pub checks: Vec<Check>,
+    pub units: Vec<UnitPlan>,
+    /// Units need each other in a circle.
+    pub circle: bool,
+    pub lasting: Duration,
+}
+
+pub fn unit(n: usize) -> UnitName {
+    UnitName::new(&format!("u{n}.service")).unwrap()
+}
+
+/// A unit that a ladder may start in place of the check's own.
+pub fn helper() -> UnitName {
+    UnitName::new("helper.service").unwrap()
+}
+
+pub fn rival_of(unit: &UnitName) -> UnitName {
+    UnitName::new(&format!("rival-of-{unit}")).unwrap()
+}
+
+/// Draws one. Mostly a handful of units; now and then a machine with up to two hundred checks.
+pub fn plan(random: &mut Random) -> Plan {
+    let units = match random.below(20) {
+        0 => random.between(40, 200),
+        1..=4 => random.between(8, 24),
+        _ => random.between(1, 7),
+    };
+    let units = usize::try_from(units).unwrap();
+    let crowd = units > 30;
+    let circle = units > 1 && random.percent(10);
+    let mut plan =
+        Plan { checks: vec![], units: vec![], circle, lasting: Duration::from_secs(30 * 86_400) };
+    let defaults = schedule(random, units);
+    for n in 0..units {
+        let job = (!crowd && random.percent(12)).then(|| Duration::from_secs(random.between(1, 24) * 3600));
+        let needs = job.is_none() && !crowd && n + 1 < units && random.percent(30);
+        let mut requires: Vec<UnitName> = vec![];
+        if needs {
+            requires.push(unit(usize::try_from(random.between(n as u64 + 1, units as u64 - 1)).unwrap()));
+        }
+        let rival = job.is_none() && !crowd && random.percent(30);
+        plan.units.push(UnitPlan {
+            name: unit(n),
+            requires,
+            rival,
+            auto_restart: random.percent(30),
+            job,
+            dies_of_stop: random.percent(15),
+        });
+        let speakers = if crowd || job.is_some() { 1 } else { random.of(&[1, 1, 1, 2, 3]) };
+        for k in 0..speakers {
+            let probe = match job {
+                Some(every) => Probe::RanWithin(RanWithin {
+                    within: every * 3 / 2 + Duration::from_secs(600),
+                    runtime_max: Duration::from_secs(1800),
+                }),
+                None => probe(random, k > 0),
+            };
+            plan.checks.push(check(random, &format!("c{n}-{k}"), Some(unit(n)), probe, &defaults));
+        }
+    }
+    if circle {
+        plan.units[0].requires = vec![unit(1)];
+        plan.units[1].requires = vec![unit(0)];
+    }
+    for n in 0..random.below(3) {
+        // Mail only.
+        let probe = Probe::Tcp(tcp());
+        let mut check = check(random, &format!("dns{n}"), None, probe, &defaults);
+        check.recovery.ladder.clear();
+        plan.checks.push(check);
+    }
+    plan
+}
+
+/// The machine is probed some tens of thousands of times in its month, whatever its size: a large one seldom.
+fn schedule(random: &mut Random, units: usize) -> Schedule {
+    let every = match units {
+        1..=3 => random.of(&[60, 120, 300, 600]),
+        4..=8 => random.of(&[300, 600, 900]),
+        9..=30 => random.of(&[900, 1800]),
+        _ => random.of(&[4 * 3600, 12 * 3600]),
+    };
+    let timeout = random.of(&[1, 5, 5, 10]);
+    let retry = if units > 30 { random.of(&[60, 300]) } else { random.of(&[5, 5, 10, 30]) };
+    Schedule {
+        every: Duration::from_secs(every),
+        timeout: Duration::from_secs(timeout),
+        retry: Duration::from_secs(retry.max(timeout)),
+        fail_after: 3,
+        pass_after: 1,
+        slower_than: None,
+    }
+}
+
+fn tcp() -> Arc<TcpProbe> {
+    Arc::new(TcpProbe { address: HostPort::parse("127.0.0.1:9001").unwrap(), send: None, expect: None })
+}
+
+fn probe(random: &mut Random, further: bool) -> Probe {
+    match random.below(10) {
+        0..=1 => Probe::Unit,
+        2..=3 if further => Probe::Usage(Arc::new(UsageProbe {
+            of: UsedBy::Unit,
+            limit: UsageLimit::OneCpu(Percent(5000)),
+            over: Duration::from_secs(random.of(&[1800, 3600])),
+        })),
+        _ => Probe::Tcp(tcp()),
+    }
+}
+
+fn check(
+    random: &mut Random,
+    name: &str,
+    unit: Option<UnitName>,
+    probe: Probe,
+    defaults: &Schedule,
+) -> Check {
+    let mut schedule = defaults.clone();
+    schedule.fail_after = u32::try_from(random.of(&[1, 2, 3, 3, 3, 5])).unwrap();
+    schedule.pass_after = random.of(&[1, 1, 1, 2, 3]);
+    if probe.usage().is_some() || probe.job().is_some() {
+        schedule.every = schedule.every.clamp(Duration::from_secs(300), Duration::from_secs(600));
+        schedule.retry = schedule.every;
+        schedule.fail_after = 1;
+    }
+    let mut to: Vec<Arc<str>> = vec![];
+    for _ in 0..random.of(&[1, 1, 1, 2, 3]) {
+        let address: Arc<str> = random.of(&PEOPLE).into();
+        if !to.contains(&address) {
+            to.push(address);
+        }
+    }
+    let remind = random.of(&[None, Some(600), Some(3600), Some(4 * 3600), Some(4 * 3600)]);
+    let alert = Alert {
+        to,
+        after: Duration::from_secs(random.of(&[0, 0, 0, 60, 600])),
+        remind: remind.map(Duration::from_secs),
+        unmeasured_after: Duration::from_secs(random.of(&[60, 600, 600])),
+        off: random.percent(7),
+    };
+    let recovery = recovery(random, probe.job().is_some());
+    Check { name: CheckName::new(name).unwrap(), unit, probe, schedule, recovery, alert, runbook: None }
+}
+
+fn recovery(random: &mut Random, job: bool) -> Recovery {
+    use Rung::{Reload, Restart, Start, StartUnit, Stop};
+    let ladder = match random.below(20) {
+        0..=1 => vec![],
+        2 => vec![Restart, Start],
+        3 => vec![Start],
+        4 => vec![Reload, Restart],
+        5 => vec![Restart, StartUnit(helper())],
+        6 => vec![Restart, Stop],
+        _ => vec![Restart],
+    };
+    let backoff = match random.below(4) {
+        0 => Backoff {
+            initial: Duration::from_secs(random.of(&[5, 30])),
+            max: Duration::from_secs(random.of(&[60, 600])),
+        },
+        _ => Backoff::default(),
+    };
+    let after = |random: &mut Random, choices: &[u64]| match random.below(6) {
+        0 => AfterStop::Never,
+        _ => AfterStop::After(Duration::from_secs(random.of(choices))),
+    };
+    Recovery {
+        ladder: if job { random.of(&[vec![], vec![Start]]) } else { ladder },
+        limit: random.percent(20).then(|| u32::try_from(random.between(1, 6)).unwrap()),
+        backoff,
+        grace: Duration::from_secs(random.of(&[5, 30, 30, 60, 120])),
+        after_stop: after(random, &[0, 60, 300, 300, 300]),
+        after_displaced: after(random, &[300, 3600, 3600]),
+    }
+}

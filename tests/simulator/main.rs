@@ -1,0 +1,132 @@
+//! Months of a machine's life in seconds: the real engine and the real mail queue on a simulated machine where everything
+//! goes wrong, by chance from a seed, with the promises of DESIGN.md §5 and §6 checked at every step.
+//!
+//! ```text
+//!            faults (by chance)
+//!   machine ───────────────► daemon ──────────► post
+//!   systemd, services,       the real Engine,   the real Queue and Pace, a disk,
+//!   people, clocks           saved and killed   a mail server
+//!        └───────────────────────┴─────────────────┘
+//!                                ▼
+//!                         rules: what must hold
+//! ```
+//!
+//! A seed is a configuration and a month. What the daemon is told comes late, what it asks for takes its time, and it is
+//! killed between any two steps of what it does.
+//!
+//! | how | what |
+//! |---|---|
+//! | `cargo test --test simulator` | a few seeds, in half a minute |
+//! | `cargo test --profile simulator --test simulator` | the same, many times as fast |
+//! | `STEALTHCHECK_SEEDS=100000 cargo test --profile simulator --test simulator` | as many as you like, on all cores |
+//! | `STEALTHCHECK_FIRST_SEED=5000` besides | from there on |
+//! | `STEALTHCHECK_SEED=1234 cargo test --test simulator -- --nocapture` | that one alone, with its timeline |
+//!
+//! A rule that is broken ends the run with its name, the seed and the timeline's last lines. The tests in `tests/engine/`
+//! tell the same engine's rules one by one, as stories; where a seed finds a mistake, its story belongs there.
+
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+
+mod config;
+mod daemon;
+mod faults;
+mod machine;
+mod post;
+mod random;
+mod rules;
+mod sim;
+
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::time::Instant;
+
+use sim::{Sim, Stats};
+
+/// So many seeds where nobody says otherwise: half a minute without optimisation.
+const SEEDS: u64 = 24;
+
+fn number(name: &str) -> Option<u64> {
+    let text = std::env::var(name).ok()?;
+    Some(text.parse().unwrap_or_else(|_| panic!("{name}={text}: a number is expected")))
+}
+
+/// Plays a seed; `Err` is the broken rule.
+fn play(seed: u64, logs: bool) -> Result<Stats, String> {
+    sim::keep_timeline(logs);
+    catch_unwind(AssertUnwindSafe(|| Sim::play(seed, logs))).map_err(|panic| {
+        let text = panic.downcast_ref::<String>().map(String::as_str);
+        text.or_else(|| panic.downcast_ref::<&str>().copied()).unwrap_or("a panic without words").to_owned()
+    })
+}
+
+/// What is printed of a seed that breaks a rule. It is played again, with its timeline this time.
+fn report(seed: u64, rule: &str) -> String {
+    let again = play(seed, true);
+    let same = if again.as_ref().err().is_some_and(|again| again == rule) { "" } else { " (not the second time!)" };
+    format!(
+        "seed {seed}: {rule}{same}\n\n{}\n\nseed {seed} broke a rule: {rule}\nplay it alone: \
+         STEALTHCHECK_SEED={seed} cargo test --test simulator -- --nocapture",
+        sim::timeline()
+    )
+}
+
+fn add(sum: &mut Stats, one: Stats) {
+    sum.events += one.events;
+    sum.jobs += one.jobs;
+    sum.incidents += one.incidents;
+    sum.notices += one.notices;
+    sum.mails += one.mails;
+    sum.digests += one.digests;
+    sum.duplicates += one.duplicates;
+    sum.crashes += one.crashes;
+    sum.storms += one.storms;
+}
+
+#[test]
+fn every_promise_holds_whatever_happens() {
+    if let Some(seed) = number("STEALTHCHECK_SEED") {
+        let result = play(seed, true);
+        println!("{}", sim::timeline());
+        println!("seed {seed}: {result:?}");
+        assert!(result.is_ok(), "seed {seed}: {result:?}");
+        return;
+    }
+    let first = number("STEALTHCHECK_FIRST_SEED").unwrap_or(1);
+    let seeds = number("STEALTHCHECK_SEEDS").unwrap_or(SEEDS);
+    let threads = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
+    let (next, failed) = (AtomicU64::new(first), AtomicBool::new(false));
+    let (sum, failure) = (Mutex::new(Stats::default()), Mutex::new(None));
+    let began = Instant::now();
+    // A broken rule is told once, below.
+    let hook = std::panic::take_hook();
+    std::panic::set_hook(Box::new(|_| {}));
+    std::thread::scope(|scope| {
+        for _ in 0..threads {
+            scope.spawn(|| {
+                while !failed.load(Ordering::Relaxed) {
+                    let seed = next.fetch_add(1, Ordering::Relaxed);
+                    if seed >= first + seeds {
+                        return;
+                    }
+                    match play(seed, false) {
+                        Ok(stats) => add(&mut sum.lock().unwrap(), stats),
+                        Err(rule) => {
+                            failed.store(true, Ordering::Relaxed);
+                            let text = report(seed, &rule);
+                            failure.lock().unwrap().get_or_insert(text);
+                        }
+                    }
+                }
+            });
+        }
+    });
+    std::panic::set_hook(hook);
+    if let Some(text) = failure.into_inner().unwrap() {
+        panic!("{text}");
+    }
+    let sum = sum.into_inner().unwrap();
+    println!("{seeds} machine months in {:?}: {sum:?}", began.elapsed());
+    // It is about something: what is to be survived has happened.
+    assert!(sum.incidents > seeds && sum.jobs > seeds && sum.crashes > seeds && sum.notices > seeds, "{sum:?}");
+}

@@ -1,0 +1,289 @@
+//! Which jobs may be asked for (DESIGN.md §5, rules 4, 5, 7 to 12, 14) and that no check overlaps itself (rule 3).
+
+use std::collections::BTreeSet;
+use std::time::Duration;
+
+use stealthcheck::check::{AfterStop, Check, CheckName, Probe, Rung};
+use stealthcheck::engine::AttemptId;
+use stealthcheck::unit::{ActiveState, LoadState, ManagerState, UnitName};
+use stealthcheck::verdict::Health;
+
+use crate::daemon::describe;
+use crate::machine::Service;
+use crate::sim::Sim;
+
+/// A job that has not ended after this long is a person's matter, and others are not kept waiting for it.
+const OVERDUE: Duration = Duration::from_secs(300);
+
+impl Sim {
+    /// A job is about to be asked for: by a check, or (`None`) to bring a unit back after a hold.
+    pub fn a_job_is_ours_to_ask_for(
+        &mut self,
+        unit: &UnitName,
+        attempt: AttemptId,
+        rung: &Rung,
+        asker: Option<&CheckName>,
+    ) {
+        self.one_job_at_a_time(unit, attempt);
+        self.not_ours_to_fight(unit);
+        self.a_held_unit_is_left_alone(unit);
+        let Some(name) = asker else { return };
+        let Some(check) = self.check(name).cloned() else {
+            self.broken("only checks ask for recoveries", name.as_str())
+        };
+        self.what_is_asked_is_on_the_ladder(&check, rung);
+        self.a_paused_check_asks_for_nothing(name);
+        self.a_stop_is_respected(unit, &check);
+        self.a_displaced_unit_is_left_alone(unit, &check);
+        self.what_a_unit_needs_is_mended_first(unit);
+        self.a_storm_restarts_one_at_a_time(unit, attempt);
+        self.a_machine_without_network_restarts_nothing(unit, &check);
+        self.the_status_agrees(name);
+    }
+
+    /// Rule 4.
+    fn one_job_at_a_time(&mut self, unit: &UnitName, attempt: AttemptId) {
+        let now = self.mono;
+        let Some(book) = self.rules.units.get_mut(unit) else {
+            self.broken("jobs are asked for on guarded units only", unit.as_str())
+        };
+        if let Some((open, since)) = book.open.replace((attempt, now)) {
+            let what = format!("{unit}: {open:?} since {:?} ago, and {attempt:?}", now.since(since));
+            self.broken("one job at a time per unit", &what);
+        }
+    }
+
+    /// Rule 7, by what the daemon was told.
+    fn not_ours_to_fight(&self, unit: &UnitName) {
+        let broken = |what: &str| self.broken("not ours to fight", &format!("{unit}: {what}"));
+        if self.rules.manager != ManagerState::Running {
+            broken(&format!("systemd is {:?}", self.rules.manager));
+        }
+        let Some(told) = self.rules.told.get(unit) else { return broken("its state was not told yet") };
+        if told.job.is_some() {
+            broken(&format!("there is a job on it: {}", describe(told)));
+        }
+        if told.load == LoadState::Masked || (told.load != LoadState::Loaded && told.is_down()) {
+            broken("it is masked, or there is no such unit");
+        }
+        if matches!(told.active, ActiveState::Activating | ActiveState::Deactivating) {
+            broken(&format!("it is on its way without us: {}", describe(told)));
+        }
+    }
+
+    /// Rule 10.
+    fn a_held_unit_is_left_alone(&self, unit: &UnitName) {
+        if let Some((id, _)) = self.rules.leases.iter().find(|(_, held)| *held == unit) {
+            self.broken("a held unit is left alone", &format!("a job on {unit}, held by {id}"));
+        }
+    }
+
+    fn what_is_asked_is_on_the_ladder(&self, check: &Check, rung: &Rung) {
+        if !check.recovery.ladder.contains(rung) {
+            self.broken("what is asked for is on the check's ladder", &format!("{}: {rung:?}", check.name));
+        }
+    }
+
+    /// Rule 11.
+    fn a_paused_check_asks_for_nothing(&self, name: &CheckName) {
+        let paused = self.rules.checks.get(name).and_then(|book| book.paused);
+        if paused.is_some_and(|until| until > self.mono) {
+            self.broken("a paused check is left alone", &format!("{name} asks for a job"));
+        }
+    }
+
+    /// Rule 12. What went down with something that it needs is another matter.
+    fn a_stop_is_respected(&self, unit: &UnitName, check: &Check) {
+        let Some((since, _)) = self.rules.units.get(unit).and_then(|book| book.stop) else { return };
+        let alone = self.plan.units.iter().any(|plan| plan.name == *unit && plan.requires.is_empty());
+        let rival = self.rules.units.get(unit).is_some_and(|book| book.rival_up.is_some());
+        let job = check.probe.job().is_some();
+        if !alone || rival || job {
+            return;
+        }
+        let rested = self.mono.since(since);
+        let respected = match check.recovery.after_stop {
+            AfterStop::After(lasting) => rested >= lasting,
+            AfterStop::Never => false,
+        };
+        if !respected {
+            let what = format!("{} asks for a job on {unit}, stopped {rested:?} ago", check.name);
+            self.broken("somebody's stop is respected", &what);
+        }
+    }
+
+    /// Rule 8.
+    fn a_displaced_unit_is_left_alone(&self, unit: &UnitName, check: &Check) {
+        let Some(book) = self.rules.units.get(unit) else { return };
+        let Some(since) = book.rival_up.filter(|_| book.rival_went.is_none()) else { return };
+        let lasting = self.mono.since(since);
+        let known = self.rules.told.contains_key(&crate::config::rival_of(unit));
+        let long = match check.recovery.after_displaced {
+            AfterStop::After(most) => lasting >= most,
+            AfterStop::Never => false,
+        };
+        if known && !long {
+            let what = format!("{} asks for a job on {unit}, displaced for {lasting:?}", check.name);
+            self.broken("a displaced unit is left alone", &what);
+        }
+    }
+
+    /// What the unit needs, directly or not.
+    fn required(&self, unit: &UnitName) -> BTreeSet<UnitName> {
+        let mut found = BTreeSet::new();
+        let mut open = vec![unit.clone()];
+        while let Some(next) = open.pop() {
+            let plan = self.plan.units.iter().find(|plan| plan.name == next);
+            for name in plan.iter().flat_map(|plan| &plan.requires) {
+                if name != unit && found.insert(name.clone()) {
+                    open.push(name.clone());
+                }
+            }
+        }
+        found
+    }
+
+    /// Rule 9. In a circle either may be the root.
+    fn what_a_unit_needs_is_mended_first(&self, unit: &UnitName) {
+        if self.plan.circle {
+            return;
+        }
+        for required in self.required(unit) {
+            let ill = self.plan.checks.iter().find(|check| {
+                check.unit.as_ref() == Some(&required)
+                    && self.rules.committed.get(&check.name).is_some_and(|book| book.incident.is_some())
+                    && self.rules.checks.get(&check.name).is_some_and(|book| book.incident.is_some())
+            });
+            if let Some(check) = ill {
+                let what = format!("a job on {unit}, which needs {required}, and {} is down", check.name);
+                self.broken("what a unit needs is mended first", &what);
+            }
+        }
+    }
+
+    /// Rule 14: while a storm is on, of the units that run one is restarted at a time.
+    fn a_storm_restarts_one_at_a_time(&self, unit: &UnitName, attempt: AttemptId) {
+        let runs = |unit: &UnitName| {
+            self.rules.told.get(unit).is_some_and(|told| told.active == ActiveState::Active)
+        };
+        if !self.rules.storm || !runs(unit) {
+            return;
+        }
+        let beside = self.rules.units.iter().find(|(name, book)| {
+            book.open.is_some_and(|(open, since)| {
+                open != attempt && since >= self.rules.storm_since && self.mono.since(since) < OVERDUE
+            }) && *name != unit
+                && runs(name)
+        });
+        if let Some((beside, _)) = beside {
+            self.broken("a storm restarts one at a time", &format!("{unit} beside {beside}"));
+        }
+    }
+
+    /// Rule 14: where all that is probed over the network fails at once, units that are well are let be. The first may be
+    /// restarted before anybody can know.
+    fn a_machine_without_network_restarts_nothing(&mut self, unit: &UnitName, check: &Check) {
+        if self.rules.network_gone.is_none() || !matches!(check.probe, Probe::Tcp(_)) {
+            return;
+        }
+        let well = self.units.get(unit).is_some_and(|unit| unit.is_up() && unit.service == Service::Healthy);
+        let quick = |check: &&Check| {
+            matches!(check.probe, Probe::Tcp(_)) && check.schedule.every <= Duration::from_secs(900)
+        };
+        let things: BTreeSet<&str> = self
+            .plan
+            .checks
+            .iter()
+            .filter(quick)
+            .map(|check| check.unit.as_ref().map_or(check.name.as_str(), UnitName::as_str))
+            .collect();
+        let all: BTreeSet<&str> = self
+            .plan
+            .checks
+            .iter()
+            .filter(|check| !check.probe.looks_at_unit())
+            .map(|check| check.unit.as_ref().map_or(check.name.as_str(), UnitName::as_str))
+            .collect();
+        if !well || things.len() < 8 || things.len() * 2 < all.len() {
+            return;
+        }
+        self.rules.jobs_without_network += 1;
+        if self.rules.jobs_without_network > 3 {
+            let what = format!("{unit} is well, and the {}th to be restarted", self.rules.jobs_without_network);
+            self.broken("a machine without its network restarts nothing", &what);
+        }
+    }
+
+    fn the_status_agrees(&self, name: &CheckName) {
+        let Some(daemon) = &self.daemon else { return };
+        let status = daemon.engine.status(self.now(), std::slice::from_ref(name), false);
+        if status.iter().any(|status| status.health != Health::Down) {
+            let what = format!("{name} asks for a job and is {:?}", status.first().map(|s| &s.health));
+            self.broken("only a check that is down asks for a job", &what);
+        }
+    }
+
+    /// Rule 5: from one attempt on a unit to the next the backoff, doubling, as long as there is no long healthy time.
+    pub fn attempts_keep_their_distance(&mut self, unit: &UnitName) {
+        let now = self.mono;
+        let backoffs = || {
+            let of_unit = self.plan.checks.iter().filter(|check| check.unit.as_ref() == Some(unit));
+            of_unit.map(|check| check.recovery.backoff)
+        };
+        let longest = backoffs().map(|backoff| backoff.max).min().unwrap_or_default();
+        let Some(book) = self.rules.units.get(unit) else { return };
+        let (mut streak, gap) = (book.streak, book.last.map(|last| now.since(last)));
+        if gap.is_none_or(|gap| gap >= longest) {
+            streak = 0;
+        }
+        let least = backoffs().map(|backoff| backoff.delay(streak)).min().unwrap_or_default();
+        if let Some(gap) = gap
+            && streak > 0
+            && gap < least
+        {
+            let what = format!("{unit}: {gap:?} after attempt {streak} in a row, at least {least:?}");
+            self.broken("attempts keep their distance", &what);
+        }
+        if let Some(book) = self.rules.units.get_mut(unit) {
+            (book.streak, book.last) = (streak + 1, Some(now));
+        }
+    }
+
+    /// Rule 5.
+    pub fn the_limit_is_kept(&mut self, name: &CheckName) {
+        let limit = self.check(name).and_then(|check| check.recovery.limit);
+        for books in [&mut self.rules.checks, &mut self.rules.committed] {
+            if let Some(book) = books.get_mut(name) {
+                book.tries += 1;
+            }
+        }
+        let tries = self.rules.checks.get(name).map_or(0, |book| book.tries);
+        if limit.is_some_and(|limit| tries > limit) {
+            self.broken("the limit of attempts is kept", &format!("{name}: {tries} of {limit:?}"));
+        }
+    }
+
+    /// Rule 3. A probe that is given up, since its unit begins anew or somebody pauses the check, may still run.
+    pub fn a_check_does_not_overlap_itself(&mut self, check: &CheckName, run: u64) {
+        let now = self.mono;
+        let timeout = self.check(check).map_or(Duration::ZERO, |check| check.schedule.timeout);
+        let lost = timeout + Duration::from_secs(5);
+        let upset = self.rules.upset.get(check).copied().unwrap_or_default();
+        let probing = self.rules.probing.entry(check.clone()).or_default();
+        probing.retain(|_, since| now.since(*since) < lost && *since > upset);
+        let overlapped = probing.iter().next().map(|(run, since)| (*run, *since));
+        let grows = probing.keys().all(|before| *before < run);
+        probing.insert(run, now);
+        if let Some((before, since)) = overlapped {
+            let what = format!("{check}: run {run} while run {before} is under way for {:?}", now.since(since));
+            self.broken("a check does not overlap itself", &what);
+        }
+        if !grows {
+            self.broken("the numbers of runs grow", check.as_str());
+        }
+        let paused = self.rules.checks.get(check).and_then(|book| book.paused);
+        if paused.is_some_and(|until| until > now) && self.rules.upset.get(check) != Some(&now) {
+            self.broken("a paused check is not probed", check.as_str());
+        }
+    }
+}

@@ -1,0 +1,97 @@
+//! What people are shown agrees with what is (DESIGN.md §5, rule 16), and nobody is left without a word (§6).
+
+use std::time::Duration;
+
+use stealthcheck::check::CheckName;
+use stealthcheck::status::CheckStatus;
+use stealthcheck::unit::JobKind;
+use stealthcheck::verdict::Health;
+
+use crate::machine::By;
+use crate::sim::{Coming, Sim};
+
+/// So many checks are looked at in one look.
+const MOST: usize = 8;
+
+/// Longer than anything that puts off an opening notice by itself.
+const TOLD_WITHIN: Duration = Duration::from_secs(900);
+
+impl Sim {
+    /// Somebody looks at the status.
+    pub fn look(&mut self) {
+        let next = self.random.secs(600, 14_400);
+        self.later(next, Coming::Look);
+        // What was decided is done, as it is between any two questions to the daemon.
+        self.settle();
+        let checks = self.plan.checks.len();
+        let from = self.random.below(checks);
+        for n in (0..checks).cycle().skip(from).take(checks.min(MOST)) {
+            let name = self.plan.checks[n].name.clone();
+            self.is_shown_as_it_is(&name);
+        }
+        self.somebody_comes_by();
+    }
+
+    fn is_shown_as_it_is(&mut self, name: &CheckName) {
+        let now = self.now();
+        let Some(daemon) = &self.daemon else { return };
+        let Some(status) = daemon.engine.status(now, std::slice::from_ref(name), true).pop() else {
+            self.broken("every check has a status", name.as_str())
+        };
+        let Some(why) = daemon.engine.why(now, name) else {
+            self.broken("every check is explained", name.as_str())
+        };
+        let broken = |what: &str| self.broken("what is shown is so", &format!("{name}: {what}"));
+        if why.health != status.health || why.now.is_empty() {
+            broken("why and status differ");
+        }
+        let Some(book) = self.rules.checks.get(name) else { return };
+        if status.incident.as_ref().map(|incident| &incident.id) != book.incident.as_ref() {
+            broken(&format!("shown with {:?}, {:?} is open", status.incident, book.incident));
+        }
+        let quiet = matches!(status.health, Health::Passing | Health::Failing { .. } | Health::Starting);
+        if (status.health == Health::Down && status.incident.is_none()) || (quiet && status.incident.is_some()) {
+            broken(&format!("{:?} with incident {:?}", status.health, status.incident));
+        }
+        let paused = book.paused.is_some_and(|until| until > self.mono);
+        if paused != matches!(status.health, Health::Paused { .. }) {
+            broken(&format!("{:?}, and it is paused: {paused}", status.health));
+        }
+        self.nobody_is_left_without_a_word(&status);
+    }
+
+    /// An incident that lasts is told.
+    fn nobody_is_left_without_a_word(&self, status: &CheckStatus) {
+        let (Some(check), Some(book)) = (self.check(&status.name), self.rules.checks.get(&status.name)) else {
+            return;
+        };
+        let Some(incident) = &status.incident else { return };
+        let since = book.down_since.unwrap_or(self.mono).max(self.rules.storm_over);
+        let long = self.mono.since(since) > check.alert.after + check.recovery.grace + TOLD_WITHIN;
+        if status.health == Health::Down
+            && !self.rules.storm
+            && long
+            && incident.notices.0 == 0
+            && !check.alert.is_silent()
+        {
+            let what = format!("{} for {:?}", incident.id, self.mono.since(since));
+            self.broken("an incident that lasts is told", &what);
+        }
+    }
+
+    /// Somebody has read the mails, and restarts what has been down for long.
+    fn somebody_comes_by(&mut self) {
+        let Some(daemon) = &self.daemon else { return };
+        let statuses = daemon.engine.status(self.now(), &[], false);
+        let long = |status: &&CheckStatus| {
+            let book = self.rules.checks.get(&status.name);
+            book.is_some_and(|book| book.incident.is_some() && self.mono.since(book.opened) > Duration::from_secs(14_400))
+        };
+        let units: Vec<_> = statuses.iter().filter(long).filter_map(|status| status.unit.clone()).collect();
+        for unit in units {
+            if self.random.percent(30) {
+                let _ = self.queue_job(&unit, JobKind::Restart, By::Somebody);
+            }
+        }
+    }
+}
