@@ -13,6 +13,8 @@ use std::os::fd::{BorrowedFd, OwnedFd};
 use std::os::linux::net::SocketAddrExt as _;
 use std::os::unix::ffi::OsStrExt as _;
 use std::os::unix::net::{SocketAddr, UnixDatagram};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread;
 use std::time::Duration;
 
 use rustix::net::{SendAncillaryBuffer, SendAncillaryMessage, SendFlags, sendmsg};
@@ -49,10 +51,22 @@ pub fn last_status(line: &str) {
     send(&[NotifyState::Status(line)], &[], PATIENCE);
 }
 
-/// The loop has turned over: the watchdog starts anew. A service manager that has no room for it does not look at its
-/// watchdogs either, and the next one comes soon.
+/// The loop has turned over: the watchdog starts anew.
 pub fn ping() {
-    send(&[NotifyState::Watchdog], &[], Duration::ZERO);
+    /// Somebody waits for a place for it.
+    static WAITS: AtomicBool = AtomicBool::new(false);
+    if send(&[NotifyState::Watchdog], &[], Duration::ZERO) || WAITS.swap(true, Ordering::AcqRel) {
+        return;
+    }
+    // When the service manager goes on, it looks at its watchdogs at once, and would find that nobody has been heard of
+    // since. So one ping waits for the first place, beside the loop.
+    let waiting = thread::Builder::new().name("watchdog".to_owned()).spawn(|| {
+        send(&[NotifyState::Watchdog], &[], Duration::MAX);
+        WAITS.store(false, Ordering::Release);
+    });
+    if waiting.is_err() {
+        WAITS.store(false, Ordering::Release);
+    }
 }
 
 /// Within what time [`ping`] must come (`WatchdogSec=`); `None` where there is no watchdog.
@@ -102,10 +116,10 @@ fn send_to(
     patience: Duration,
 ) -> io::Result<()> {
     let socket = UnixDatagram::unbound()?;
-    if patience.is_zero() {
-        socket.set_nonblocking(true)?;
-    } else {
-        socket.set_write_timeout(Some(patience))?;
+    match patience {
+        Duration::ZERO => socket.set_nonblocking(true)?,
+        Duration::MAX => {}
+        patience => socket.set_write_timeout(Some(patience))?,
     }
     socket.connect_addr(address)?;
     let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(1))];

@@ -364,7 +364,9 @@ async fn a_systemd_that_does_not_answer_is_asked_one_thing_at_a_time_until_it_do
     // What a bus says of a connection that has too many questions without an answer.
     fake.world.lock().unwrap().error = Some("org.freedesktop.DBus.Error.LimitsExceeded");
     fake.reloaded().await;
-    assert!(matches!(client.next().await, Happening::Unreachable(why) if why == "systemd does not answer: Enough."));
+    assert!(
+        matches!(client.next().await, Happening::Unreachable(why) if why == "systemd does not answer: Enough.")
+    );
     let asked = || fake.world.lock().unwrap().calls.len();
     let before = asked();
     for _ in 0..20 {

@@ -177,7 +177,10 @@ impl Engine {
         flight.ended = Some(now.mono);
         flight.grace_until = now.mono.after(grace);
         let Some(watch) = self.units.get_mut(unit) else { return };
-        watch.settling = Some(now.mono);
+        // What was refused has not been done: nothing comes up now.
+        if !matches!(result, JobResult::Refused(_)) {
+            watch.settling = Some(now.mono);
+        }
         let missing =
             if done { unproven(&flight, watch) } else { Some(format!("the job ended as {result}")) };
         watch.attempt = Some(flight);

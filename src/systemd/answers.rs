@@ -2,6 +2,7 @@
 
 use super::Happening;
 use super::calls::{Failure, Reading};
+use super::jobs::Found;
 use super::session::{Done, Session, Work};
 use super::track::{Listed, Read};
 use super::watched::Unit;
@@ -110,8 +111,10 @@ impl Session<'_> {
             }
             Done::Looked { answer: Ok(true), .. } => {}
             Done::Found { attempt, answer: Ok(reading) } => {
-                if let Some((order, result)) = self.client.watched.jobs.find(attempt, &reading.state) {
-                    self.finish(order, result);
+                match self.client.watched.jobs.find(attempt, &reading.state) {
+                    Found::GoesOn => {}
+                    Found::Lost(order) => self.queue(order),
+                    Found::Ended(order, result) => self.finish(order, result),
                 }
             }
             Done::Looked { answer: Err(failure), .. } | Done::Found { answer: Err(failure), .. } => {
@@ -239,6 +242,7 @@ impl Session<'_> {
             self.silence(failure);
         } else if let Some(unit) = unit
             && self.ready
+            && !failure.is_nobodys_word()
             && self.unreadable.insert(unit.clone())
         {
             tracing::warn!("cannot read the state of {unit}: {failure}");

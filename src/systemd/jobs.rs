@@ -24,11 +24,27 @@ pub(super) struct Order {
     before: Option<String>,
     /// The connection was lost before there was an answer.
     lost: bool,
+    /// How often it was given.
+    given: u32,
+}
+
+/// How often an order is given that systemd loses each time, as it does with what waits for polkit when it executes itself
+/// anew.
+const GIVEN_AT_MOST: u32 = 5;
+
+/// What became of an order of which nobody heard the end.
+#[derive(Debug)]
+pub(super) enum Found {
+    /// Its job is there.
+    GoesOn,
+    /// systemd never took it: it is to be given again.
+    Lost(Order),
+    Ended(Order, JobResult),
 }
 
 impl Order {
     pub fn new(unit: UnitName, attempt: AttemptId, rung: Rung, reset_failed: bool) -> Self {
-        Self { unit, attempt, rung, reset_failed, job: None, before: None, lost: false }
+        Self { unit, attempt, rung, reset_failed, job: None, before: None, lost: false, given: 1 }
     }
 
     /// The unit that the job is on.
@@ -57,9 +73,10 @@ impl Order {
 
     /// Whether its unit, in which nobody saw the job end, is now as the job would have made it.
     fn is_done(&self, state: &UnitState) -> bool {
-        let another_run = self.before.as_ref().is_some_and(|before| {
-            !state.invocation_id.is_empty() && *before != state.invocation_id
-        });
+        let another_run = self
+            .before
+            .as_ref()
+            .is_some_and(|before| !state.invocation_id.is_empty() && *before != state.invocation_id);
         match self.rung {
             Rung::Restart | Rung::Start | Rung::StartUnit(_) => {
                 another_run && state.active != ActiveState::Failed
@@ -67,6 +84,11 @@ impl Order {
             Rung::Stop => state.active == ActiveState::Inactive,
             Rung::Reload => false,
         }
+    }
+
+    /// Whether its unit is as it was: nothing of the order has been done, and nothing is being done with the unit.
+    fn untouched(&self, state: &UnitState) -> bool {
+        state.job.is_none() && self.before.as_ref() == Some(&state.invocation_id)
     }
 
     /// The manager's method for it.
@@ -175,18 +197,25 @@ impl Jobs {
         lost.map(|order| (order.attempt, order.target().clone())).collect()
     }
 
-    /// What became of an order of which nobody heard the end, by what its unit is in now. `None`: it goes on.
-    pub fn find(&mut self, attempt: AttemptId, state: &UnitState) -> Option<(Order, JobResult)> {
-        let at = self.out.iter().position(|order| order.attempt == attempt)?;
+    /// What became of an order of which nobody heard the end, by what its unit is in now.
+    pub fn find(&mut self, attempt: AttemptId, state: &UnitState) -> Found {
+        let Some(at) = self.out.iter().position(|order| order.attempt == attempt) else {
+            return Found::GoesOn;
+        };
         let order = &mut self.out[at];
-        if order.job.is_none()
-            && let Some(job) = state.job
+        if order.job.is_none() {
             // Of a restart the second half is a start.
-            && (job.kind == order.kind() || (order.rung == Rung::Restart && job.kind == JobKind::Start))
-        {
-            order.job = Some(job_path(job.id));
-            order.lost = false;
-            return None;
+            let ours = |kind| kind == order.kind() || (order.rung == Rung::Restart && kind == JobKind::Start);
+            if let Some(job) = state.job.filter(|job| ours(job.kind)) {
+                order.job = Some(job_path(job.id));
+                order.lost = false;
+                return Found::GoesOn;
+            }
+            if !order.is_done(state) && order.untouched(state) && order.given < GIVEN_AT_MOST {
+                order.lost = false;
+                order.given += 1;
+                return Found::Lost(order.clone());
+            }
         }
         let order = self.out.swap_remove(at);
         let result = if order.is_done(state) {
@@ -196,10 +225,10 @@ impl Jobs {
         } else {
             let (verb, unit) = (verb(&order.rung), order.target());
             JobResult::Refused(format!(
-                "the connection to systemd was lost while it was asked to {verb} {unit}, and it did not"
+                "the connection to systemd was lost while it was asked to {verb} {unit}, and whether it did is not known"
             ))
         };
-        Some((order, result))
+        Found::Ended(order, result)
     }
 }
 
@@ -326,30 +355,38 @@ mod tests {
         };
         let (old, new) =
             (state(ActiveState::Active, None, "first"), state(ActiveState::Active, None, "second"));
+        let refused = |found: Found| matches!(found, Found::Ended(_, JobResult::Refused(_)));
         for attempt in [1, 2].map(AttemptId) {
             let mut jobs = lost();
-            assert_eq!(jobs.find(attempt, &new).unwrap().1, JobResult::Done);
-            assert!(jobs.find(attempt, &new).is_none(), "answered once");
-            assert!(matches!(lost().find(attempt, &old).unwrap().1, JobResult::Refused(_)));
-            let failed = state(ActiveState::Failed, None, "second");
-            assert!(matches!(lost().find(attempt, &failed).unwrap().1, JobResult::Refused(_)));
+            assert!(matches!(jobs.find(attempt, &new), Found::Ended(_, JobResult::Done)));
+            assert!(matches!(jobs.find(attempt, &new), Found::GoesOn), "answered once");
+            assert!(refused(lost().find(attempt, &state(ActiveState::Failed, None, "second"))));
         }
+        // Nothing has become of it: it is given again, but not for ever. A job that systemd had named is another matter.
+        assert!(refused(lost().find(AttemptId(2), &old)));
+        let mut jobs = lost();
+        for _ in 1..GIVEN_AT_MOST {
+            assert!(matches!(jobs.find(AttemptId(1), &old), Found::Lost(_)));
+            assert!(jobs.to_find().is_empty(), "it waits for its answer");
+            jobs.lost();
+        }
+        assert!(refused(jobs.find(AttemptId(1), &old)));
         // It was taken, and is under way: its end is still to come.
         for kind in [JobKind::Restart, JobKind::Start] {
             let mut jobs = lost();
             let job = state(ActiveState::Activating, Some((9, kind)), "second");
-            assert!(jobs.find(AttemptId(1), &job).is_none());
+            assert!(matches!(jobs.find(AttemptId(1), &job), Found::GoesOn));
             assert!(jobs.to_find().is_empty());
             assert_eq!(jobs.removed(&job_path(9), "done")[0].1, JobResult::Done);
         }
         // A job of somebody else's is not ours.
         let stop = state(ActiveState::Deactivating, Some((9, JobKind::Stop)), "first");
-        assert!(matches!(lost().find(AttemptId(1), &stop).unwrap().1, JobResult::Refused(_)));
+        assert!(refused(lost().find(AttemptId(1), &stop)));
         // Where nobody knows what ran before, nothing is claimed.
         let mut unwatched = Jobs::default();
         unwatched.add(order(3));
         unwatched.lost();
-        assert!(matches!(unwatched.find(AttemptId(3), &new).unwrap().1, JobResult::Refused(_)));
+        assert!(refused(unwatched.find(AttemptId(3), &new)));
     }
 
     #[test]
@@ -360,7 +397,10 @@ mod tests {
             says("org.freedesktop.DBus.Error.InteractiveAuthorizationRequired").contains("systemctl reload")
         );
         assert!(says("org.freedesktop.DBus.Error.AccessDenied").contains("/etc/polkit-1/rules.d"));
-        let hung = Failure { text: "Method call timed out".to_owned(), ..failure("org.freedesktop.DBus.Error.NoReply") };
+        let hung = Failure {
+            text: "Method call timed out".to_owned(),
+            ..failure("org.freedesktop.DBus.Error.NoReply")
+        };
         assert!(refusal(&order(1), &hung).contains("polkit does not answer it"));
         assert!(says("org.freedesktop.DBus.Error.NoReply").contains("whether it did is not known"));
         assert!(says("org.freedesktop.systemd1.UnitMasked").contains("unmask web.service"));

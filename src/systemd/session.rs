@@ -50,13 +50,25 @@ pub(super) enum Ended {
 
 /// A question that waits for its turn.
 pub(super) enum Work {
-    List { all: bool },
+    List {
+        all: bool,
+    },
     Read(UnitName),
-    Kind { unit: UnitName, id: u32, job: String },
+    Kind {
+        unit: UnitName,
+        id: u32,
+        job: String,
+    },
     System,
-    Look { attempt: AttemptId, job: String },
+    Look {
+        attempt: AttemptId,
+        job: String,
+    },
     /// What became of an order of which nobody heard the end.
-    Find { attempt: AttemptId, unit: UnitName },
+    Find {
+        attempt: AttemptId,
+        unit: UnitName,
+    },
 }
 
 /// An answer.
@@ -459,7 +471,7 @@ impl Session<'_> {
     }
 
     /// Asks systemd for the job at once, past all questions.
-    fn queue(&self, order: Order) {
+    pub fn queue(&self, order: Order) {
         let (systemd, attempt) = (self.systemd.clone(), order.attempt);
         self.answers.push(Box::pin(async move {
             tokio::time::sleep(ORDER_PATIENCE).await;

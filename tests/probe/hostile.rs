@@ -79,9 +79,8 @@ async fn of_ten_gigabytes_in_whatever_shape_only_the_beginning_is_read() {
         assert!(begins_never || taken < TAKEN_AT_MOST, "{taken} bytes of {head_text:?}: {seen:?}");
         assert_eq!(seen.text().starts_with("no answer within"), begins_never, "{head_text:?}: {seen:?}");
     }
-    let endless_bytes = serve(|mut stream| async move {
-        while stream.write_all(&[0xff; 65_536]).await.is_ok() {}
-    });
+    let endless_bytes =
+        serve(|mut stream| async move { while stream.write_all(&[0xff; 65_536]).await.is_ok() {} });
     blamed(&see(get_at(endless_bytes.await)).await);
 }
 
@@ -106,11 +105,27 @@ async fn heads_that_contradict_themselves_are_told() {
 async fn redirects_to_anywhere_but_the_web_are_not_gone_to() {
     let long = format!("http://127.0.0.1/{}", "x".repeat(60_000));
     for location in [
-        "file:///etc/shadow", "javascript:alert(1)", "data:text/html,x", "gopher://127.0.0.1:70/", "ftp://127.0.0.1/", "unix:/run/x",
-        "", "//", "http://", "https://:443/", "http://[::1/", "http://127.0.0.1:99999/", "\u{1b}[2J", "\u{ff}\u{fe}", "?", "#", &long,
+        "file:///etc/shadow",
+        "javascript:alert(1)",
+        "data:text/html,x",
+        "gopher://127.0.0.1:70/",
+        "ftp://127.0.0.1/",
+        "unix:/run/x",
+        "",
+        "//",
+        "http://",
+        "https://:443/",
+        "http://[::1/",
+        "http://127.0.0.1:99999/",
+        "\u{1b}[2J",
+        "\u{ff}\u{fe}",
+        "?",
+        "#",
+        &long,
     ] {
         let location = location.to_owned();
-        let server = answering(format!("HTTP/1.1 302 Found\r\nLocation: {location}\r\nContent-Length: 0\r\n\r\n"));
+        let server =
+            answering(format!("HTTP/1.1 302 Found\r\nLocation: {location}\r\nContent-Length: 0\r\n\r\n"));
         let seen = see_within(get_at(server.await).following(), Duration::from_secs(5)).await;
         assert!(!matches!(seen, Observation::Passing { .. }), "{location:?}: {seen:?}");
         sentence(&seen);
@@ -119,7 +134,7 @@ async fn redirects_to_anywhere_but_the_web_are_not_gone_to() {
 
 /// What a TLS probe sees within a brief deadline of a server that sends these bytes after the greeting, one piece after
 /// the other with a pause, again and again.
-async fn see_handshake_of(pieces: &'static [&'static [u8]], pause: Duration) -> (Observation, Duration) {
+async fn see_handshake_of(pieces: Pieces, pause: Duration) -> (Observation, Duration) {
     let server = serve(move |mut stream: TcpStream| async move {
         let mut hello = [0; 64];
         let _ = stream.read(&mut hello).await;
@@ -137,6 +152,20 @@ async fn see_handshake_of(pieces: &'static [&'static [u8]], pause: Duration) -> 
     (seen, begun.elapsed())
 }
 
+type Pieces = &'static [&'static [u8]];
+
+/// Changes of the cipher, warnings, a message that is longer than any, records with nothing in them, and no TLS at all.
+const FLOODS: [Pieces; 5] = [
+    &[b"\x14\x03\x03\x00\x01\x01"],
+    &[b"\x15\x03\x03\x00\x02\x01\x5a"],
+    &[b"\x16\x03\x03\x00\x05\x0b\xff\xff\xff\x00"],
+    &[b"\x16\x03\x03\x00\x00"],
+    &[b"HTTP/1.1 200 OK\r\n"],
+];
+
+/// One that says nothing at all, and one that says no more than that there will be an answer.
+const STALLS: [Pieces; 2] = [&[], &[b"\x16\x03\x03\x00\x7a\x02\x00\x00\x76\x03\x03"]];
+
 #[tokio::test]
 async fn handshakes_that_never_get_on_end_at_the_deadline_or_before() {
     const DRIP: Duration = Duration::from_millis(20);
@@ -144,20 +173,13 @@ async fn handshakes_that_never_get_on_end_at_the_deadline_or_before() {
     let (seen, took) = see_handshake_of(&[b"\x16\x03\x03\x3f\xff", b"\x02", b"\x02", b"\x02"], DRIP).await;
     blamed(&seen);
     assert!(took < Duration::from_secs(10), "{took:?}");
-    for flood in [
-        // Changes of the cipher, warnings, and pieces of a message that grows for ever.
-        &[&b"\x14\x03\x03\x00\x01\x01"[..]][..],
-        &[b"\x15\x03\x03\x00\x02\x01\x5a"],
-        &[b"\x16\x03\x03\x00\x05\x0b\xff\xff\xff\x00"],
-        &[b"\x16\x03\x03\x00\x00"],
-        &[b"HTTP/1.1 200 OK\r\n"],
-    ] {
+    for flood in FLOODS {
         let (seen, took) = see_handshake_of(flood, Duration::ZERO).await;
         blamed(&seen);
         assert!(took < Duration::from_secs(10), "{took:?} for {flood:?}");
     }
     // One that answers nothing at all, and one that says no more than that there will be an answer.
-    for stall in [&[][..], &[&b"\x16\x03\x03\x00\x7a\x02\x00\x00\x76\x03\x03"[..]]] {
+    for stall in STALLS {
         let server = serve(move |mut stream: TcpStream| async move {
             for piece in stall {
                 let _ = stream.write_all(piece).await;

@@ -91,7 +91,8 @@ async fn what_is_no_certificate_is_told_and_breaks_nothing() {
     let ours = authority("ours");
     let Identity(good, key) = issued(&ours, &params(&["localhost"]));
     let whole = good.as_ref().to_vec();
-    let mut broken: Vec<Vec<u8>> = vec![vec![0], vec![0x30, 0x84, 0xff, 0xff, 0xff, 0xff], vec![0xff; 300], vec![0x30; 5000]];
+    let mut broken: Vec<Vec<u8>> =
+        vec![vec![0], vec![0x30, 0x84, 0xff, 0xff, 0xff, 0xff], vec![0xff; 300], vec![0x30; 5000]];
     broken.extend((1..whole.len()).step_by(37).map(|length| whole[..length].to_vec()));
     broken.extend((0..whole.len()).step_by(23).map(|at| {
         let mut flipped = whole.clone();
@@ -153,7 +154,10 @@ async fn thousands_of_names_are_counted_and_not_listed() {
     assert!(!http.text().contains("certificate"), "{http:?}");
     let Identity(leaf, key) = issued(&ours, &params(&names[..2000]));
     for seen in refused(&ours, vec![leaf], &key).await {
-        assert!(seen.text().contains("the certificate is not for localhost, but for n0.example.org"), "{seen:?}");
+        assert!(
+            seen.text().contains("the certificate is not for localhost, but for n0.example.org"),
+            "{seen:?}"
+        );
         assert!(seen.text().contains("1995 more"), "{seen:?}");
     }
 }

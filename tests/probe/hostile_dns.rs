@@ -84,7 +84,11 @@ async fn names_that_point_at_each_other_end_somewhere() {
         // Two pointers, each to the other; one to the middle of a label; one to itself in the data of an alias.
         (|asked: &[u8], _| {
             let at = u8::try_from(asked.len()).unwrap();
-            vec![answer(asked, 0, &[vec![0xc0, at + 2, 0xc0, at, 0, 1, 0, 1, 0, 0, 0, 60, 0, 4, 192, 0, 2, 1]])]
+            vec![answer(
+                asked,
+                0,
+                &[vec![0xc0, at + 2, 0xc0, at, 0, 1, 0, 1, 0, 0, 0, 60, 0, 4, 192, 0, 2, 1]],
+            )]
         }) as Script,
         |asked, _| vec![answer(asked, 0, &[record(&[0xc0, 13], 1, &[192, 0, 2, 1])])],
         |asked, _| {
@@ -140,9 +144,8 @@ async fn over_tcp_too_there_is_an_end() {
     });
     failing(&see(drip.await).await, nothing);
     // More than that, and none of it an answer.
-    let endless = cutting(|mut stream| async move {
-        while stream.write_all(&[0xff; 65_536]).await.is_ok() {}
-    });
+    let endless =
+        cutting(|mut stream| async move { while stream.write_all(&[0xff; 65_536]).await.is_ok() {} });
     let seen = see(endless.await).await;
     assert!(seen.text().ends_with("sends over TCP is no answer to the question"), "{seen:?}");
     let empty = cutting(|mut stream| async move {

@@ -74,7 +74,8 @@ fn a_bus_that_is_restarted_or_killed_costs_no_incident_and_no_mail() {
     machine.wait_told(ids::INCIDENT_CLOSED, "web", 1);
     machine.becomes("web", "passing");
     let mails = machine.wait_mails("web", 2);
-    let between = if mails.len() == 3 { &["DOWN", "NEEDS YOU", "RECOVERED"][..] } else { &["DOWN", "RECOVERED"] };
+    let between =
+        if mails.len() == 3 { &["DOWN", "NEEDS YOU", "RECOVERED"][..] } else { &["DOWN", "RECOVERED"] };
     assert_thread(&mails, between);
     assert_eq!(machine.told(ids::INCIDENT_OPENED, "web").len(), 1);
 

@@ -28,7 +28,10 @@ const WELL: usize = 20;
 fn a_thousand_hung_targets_delay_nobody_who_is_well_and_no_restart() {
     let machine = Machine::ready("faults-crowd");
     machine.write("/usr/local/lib/mute.py", MUTE);
-    machine.service("mute.service", "[Service]\nExecStart=/usr/bin/python3 /usr/local/lib/mute.py\nLimitNOFILE=20000\n");
+    machine.service(
+        "mute.service",
+        "[Service]\nExecStart=/usr/bin/python3 /usr/local/lib/mute.py\nLimitNOFILE=20000\n",
+    );
     machine.service("well@.service", "[Service]\nExecStart=/bin/sleep infinity\n");
     machine.victim("web", 9001);
     let struck = machine.victim("struck", 9002);
@@ -49,7 +52,10 @@ fn a_thousand_hung_targets_delay_nobody_who_is_well_and_no_restart() {
     machine.wait_for("all of the thousand to hang", 3 * MINUTE, || {
         let status = machine.status_json();
         let hang = status["checks"].as_array()?.iter().filter(|check| {
-            check["last"]["observation"]["reason"].as_str().unwrap_or_default().contains("no answer within 9s")
+            check["last"]["observation"]["reason"]
+                .as_str()
+                .unwrap_or_default()
+                .contains("no answer within 9s")
         });
         (hang.count() == HUNG).then_some(())
     });
@@ -72,7 +78,8 @@ fn a_thousand_hung_targets_delay_nobody_who_is_well_and_no_restart() {
     let counts: Vec<u64> = (1..=WELL).map(|n| seen(n) - before[n - 1]).collect();
     let status = machine.read(&format!("/proc/{daemon}/status"));
     let resident = status.lines().find(|line| line.starts_with("VmRSS")).unwrap_or_default();
-    let descriptors: usize = machine.sh_ok(&format!("ls /proc/{daemon}/fd | wc -l")).parse().expect("a number");
+    let descriptors: usize =
+        machine.sh_ok(&format!("ls /proc/{daemon}/fd | wc -l")).parse().expect("a number");
     println!("asked {} ms after the kill; in {passed} s each was probed {counts:?} times", after / 1000);
     println!("{resident}, {descriptors} descriptors");
     assert!(after < 10 * SECOND, "restarted {} s after it failed", after / SECOND);

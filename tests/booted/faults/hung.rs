@@ -85,7 +85,8 @@ fn a_systemd_that_hangs_is_told_and_nothing_is_done_twice_when_it_goes_on() {
     });
     // It was restarted by the one order, and nothing else was.
     assert_eq!(machine.asked("web"), 1);
-    let started = machine.journal_entries(&["_PID=1", "UNIT=web.service", "JOB_RESULT=done", "JOB_TYPE=restart"]);
+    let started =
+        machine.journal_entries(&["_PID=1", "UNIT=web.service", "JOB_RESULT=done", "JOB_TYPE=restart"]);
     assert_eq!(started.len(), 1, "{started:#?}");
     assert_ne!(machine.unit(&web.unit(), "InvocationID"), runs[0]);
     assert_eq!(machine.unit(&idle.unit(), "InvocationID"), runs[1]);

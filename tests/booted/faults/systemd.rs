@@ -53,9 +53,8 @@ fn systemd_re_executed_and_reloaded_again_and_again_loses_no_job_and_no_failure(
 
     // Storms of both, and units that fail in the middle of them.
     machine.sh_ok(
-        "systemd-run -q --unit=shaken sh -c 'for i in $(seq 8); do
-             systemctl daemon-reload; systemctl daemon-reload; systemctl daemon-reload; systemctl daemon-reexec
-         done'",
+        "systemd-run -q --unit=shaken sh -c 'for i in 1 2 3 4 5 6 7 8; do systemctl daemon-reload; \
+         systemctl daemon-reload; systemctl daemon-reload; systemctl daemon-reexec; done'",
     );
     for n in 1..=2 {
         other.signal("KILL");
@@ -155,7 +154,7 @@ fn a_unit_whose_file_goes_breaks_or_is_masked_in_mid_incident_is_told_and_comes_
     machine.sh_ok("mv /etc/systemd/system/gone.service /root/ && systemctl daemon-reload && systemctl stop gone.service");
     machine.becomes("gone", "down");
     let mails = machine.wait_mails("gone", 1);
-    assert_has(&mails[0].body, &["not-found"]);
+    assert_has(&mails[0].body, &["unit is not found"]);
     machine.sh_ok("mv /root/gone.service /etc/systemd/system/ && systemctl daemon-reload");
     machine.wait_told(ids::INCIDENT_CLOSED, "gone", 1);
     assert_thread(&machine.wait_mails("gone", 2), &["DOWN", "RECOVERED"]);
@@ -174,16 +173,16 @@ fn a_unit_whose_file_goes_breaks_or_is_masked_in_mid_incident_is_told_and_comes_
         });
     };
     machine.sh_ok("systemctl kill -s KILL web.service; systemctl reset-failed web.service || true");
-    held("there is no unit to act on: not-found");
+    held("there is no unit to act on: not found");
     assert_eq!(machine.unit("web.service", "LoadState"), "not-found");
     let attempts = machine.asked("web");
     assert_eq!(incident(&machine, "web"), id);
-    assert_has(&machine.sh("stealthctl status web").stdout, &["not-found"]);
+    assert_has(&machine.sh("stealthctl status web").stdout, &["not found"]);
 
     // It is there again, but cannot be read.
     machine.write("/etc/systemd/system/web.service", "[Service]\nExecStart=not/absolute\n");
     machine.sh_ok("systemctl daemon-reload");
-    held("there is no unit to act on: bad-setting");
+    held("there is no unit to act on: bad setting in the unit file");
     assert_eq!(incident(&machine, "web"), id);
 
     // It is masked.
