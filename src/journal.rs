@@ -4,22 +4,22 @@
 //! `tracing`. Out: one journal entry each, with `MESSAGE_ID=` for `journalctl -x` and the fields `STEALTHCHECK_CHECK=`,
 //! `STEALTHCHECK_UNIT=`, `STEALTHCHECK_INCIDENT=` to find them by. Ordinary probes are not logged.
 //!
-//! It never lets text from outside steer a terminal or a log, and never fails the daemon: an entry that cannot be
-//! written is lost.
+//! It never lets text from outside steer a terminal or a log, and never fails the daemon nor holds it up: entries that
+//! journald does not take wait in memory, so many, and what is beyond is lost and counted.
 
 mod entry;
 mod hold;
 pub mod ids;
+mod native;
 mod text;
 
 use std::os::fd::AsFd;
-use std::sync::OnceLock;
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use tracing::Level;
-use tracing_journald::{Priority as Journald, PriorityMappings};
-use tracing_subscriber::filter::{Targets, filter_fn};
-use tracing_subscriber::layer::{Layer as _, SubscriberExt as _};
+use tracing_subscriber::filter::Targets;
+use tracing_subscriber::layer::SubscriberExt as _;
 use tracing_subscriber::util::SubscriberInitExt as _;
 
 use crate::engine::Change;
@@ -31,6 +31,9 @@ const NOTICE: &str = "stealthcheck::notice";
 
 /// Set once, by [`init`]: the units are those of a user manager.
 static USER: OnceLock<bool> = OnceLock::new();
+
+/// Set once, by [`init`], where the log is the journal.
+static NATIVE: OnceLock<Arc<native::Journal>> = OnceLock::new();
 
 /// How much is logged.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -65,37 +68,23 @@ pub fn init(verbosity: Verbosity, user: bool) -> Result<(), String> {
     // A second call fails below.
     let _ = USER.set(user);
     let registry = tracing_subscriber::registry().with(verbosity.targets());
-    let tried = match stderr_is_the_journal() {
-        true => tracing_journald::layer().and_then(|plain| Ok((plain, tracing_journald::layer()?))),
-        false => Err(std::io::Error::from(std::io::ErrorKind::NotFound)),
-    };
-    let done = match tried {
-        Ok((plain, notice)) => {
-            let set_up = |layer: tracing_journald::Layer, info| {
-                layer
-                    .with_field_prefix(None)
-                    .with_syslog_identifier("stealthcheck".to_owned())
-                    .with_priority_mappings(PriorityMappings {
-                        error: Journald::Error,
-                        warn: Journald::Warning,
-                        info,
-                        debug: Journald::Debug,
-                        trace: Journald::Debug,
-                    })
-            };
-            registry
-                .with(
-                    set_up(plain, Journald::Informational)
-                        .with_filter(filter_fn(|event| event.target() != NOTICE)),
-                )
-                .with(
-                    set_up(notice, Journald::Notice).with_filter(filter_fn(|event| event.target() == NOTICE)),
-                )
-                .try_init()
+    let native = if stderr_is_the_journal() { native::Journal::open(native::SOCKET) } else { None };
+    let done = match native {
+        Some(native) => {
+            let native = Arc::new(native);
+            let _ = NATIVE.set(Arc::clone(&native));
+            registry.with(native::Entries(native)).try_init()
         }
-        Err(_) => registry.with(text::Lines::stderr()).try_init(),
+        None => registry.with(text::Lines::stderr()).try_init(),
     };
     done.map_err(|error| format!("cannot set up the log: {error}"))
+}
+
+/// Offers journald again what it did not take. To be called now and then: else it waits for the next entry.
+pub fn catch_up() {
+    if let Some(native) = NATIVE.get() {
+        native.catch_up();
+    }
 }
 
 /// Whether stderr is the stream that systemd has connected with the journal (systemd.exec(5), `$JOURNAL_STREAM`).
@@ -223,8 +212,7 @@ fn clean(text: Option<&str>) -> Option<String> {
     text.map(text::inert)
 }
 
-/// Hands the entry to `tracing`. The field names are the journal's: tracing-journald passes upper case and `_` through,
-/// and leaves out what is `None`.
+/// Hands the entry to `tracing`. The field names are the journal's; what is `None` is left out.
 fn emit(entry: &Entry) {
     let Entry { priority, id, message, check, unit, incident, reason, verb, result, until, checks } = entry;
     let (message, reason, result) =

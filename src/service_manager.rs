@@ -1,59 +1,88 @@
 //! What the service manager that runs this daemon is told, and what it keeps for the daemon's next life: sd_notify(3), its
 //! store of file descriptors, sd_listen_fds(3).
 //!
-//! Everything here does nothing where there is no `$NOTIFY_SOCKET`. It never reads anything but the environment.
+//! Everything here does nothing where there is no `$NOTIFY_SOCKET`. It never reads anything but the environment, and it
+//! never waits: of a service manager that hangs (a PID 1 that has crashed freezes, and lives on) nobody would restart a
+//! daemon that hangs on it. What it does not take now is kept, and offered again with the next word. One socket does for
+//! the whole life, so that a daemon that is out of file descriptors still feeds its watchdog.
 
-use std::os::fd::{BorrowedFd, OwnedFd};
-use std::time::Duration;
+use std::collections::VecDeque;
+use std::io;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::unix::net::UnixDatagram;
+use std::sync::{Mutex, OnceLock, PoisonError};
+use std::time::{Duration, Instant};
 
-use sd_notify::NotifyState;
+use rustix::io::Errno;
+use rustix::net::{SendAncillaryBuffer, SendAncillaryMessage, SendFlags, SocketAddrUnix};
+use rustix::time::{ClockId, clock_gettime};
+
+/// So many words are kept for a service manager that takes none. They are few: a new status replaces the one before.
+const KEPT: usize = 64;
+
+/// How long [`last_word`] is offered, and how often.
+const LAST_WORD: (Duration, Duration) = (Duration::from_secs(5), Duration::from_millis(20));
 
 /// The daemon guards now; also the end of a reload.
 pub fn ready() {
-    send(&[NotifyState::Ready]);
+    send("READY=1\n".to_owned(), None);
 }
 
 /// A reload begins; [`ready`] ends it. systemd 253 and later wants the moment with it.
 pub fn reloading() {
-    match NotifyState::monotonic_usec_now() {
-        Ok(moment) => send(&[NotifyState::Reloading, moment]),
-        Err(_) => send(&[NotifyState::Reloading]),
-    }
+    let now = clock_gettime(ClockId::Monotonic);
+    let usec = now.tv_sec.saturating_mul(1_000_000).saturating_add(now.tv_nsec / 1_000);
+    send(format!("RELOADING=1\nMONOTONIC_USEC={usec}\n"), None);
 }
 
 /// The daemon ends in good order.
 pub fn stopping() {
-    send(&[NotifyState::Stopping]);
+    send("STOPPING=1\n".to_owned(), None);
 }
 
 /// One line for `systemctl status`.
 pub fn status(line: &str) {
-    send(&[NotifyState::Status(line)]);
+    send(format!("{STATUS}{line}\n"), None);
+}
+
+/// [`status`], from a process that ends now: waits a little for a service manager that is busy.
+pub fn last_word(line: &str) {
+    let Some(manager) = manager() else { return };
+    let (patience, pause) = LAST_WORD;
+    let until = Instant::now() + patience;
+    manager.say(Word { text: format!("{STATUS}{line}\n"), descriptor: None });
+    while !manager.catch_up() && Instant::now() < until {
+        std::thread::sleep(pause);
+    }
 }
 
 /// The loop has turned over: the watchdog starts anew.
 pub fn ping() {
-    send(&[NotifyState::Watchdog]);
+    send(PING.to_owned(), None);
 }
 
 /// Within what time [`ping`] must come (`WatchdogSec=`); `None` where there is no watchdog.
 #[must_use]
 pub fn watchdog() -> Option<Duration> {
-    sd_notify::watchdog_enabled()
+    let ours = std::env::var("WATCHDOG_PID")
+        .map_or(true, |pid| pid.parse::<u32>().is_ok_and(|pid| pid == std::process::id()));
+    let usec = std::env::var("WATCHDOG_USEC").ok()?.parse().ok()?;
+    (ours && usec > 0).then(|| Duration::from_micros(usec))
 }
 
 /// Puts a copy of a descriptor into the service manager's store, under this name (no colon, no control character). It is
 /// there at the next start of the daemon ([`stored`]), unless it was forgotten, or hung up: the service manager itself
 /// watches for that.
 pub fn store(name: &str, descriptor: BorrowedFd<'_>) {
-    let state = [NotifyState::FdStore, NotifyState::FdName(name)];
-    // As below; without a copy there is none at the next start, which is seen then.
-    let _ = sd_notify::notify_with_fds(&state, &[descriptor]);
+    // Without a copy there is none at the next start, which is seen then.
+    if let Ok(copy) = descriptor.try_clone_to_owned() {
+        send(format!("FDSTORE=1\nFDNAME={name}\n"), Some(copy));
+    }
 }
 
 /// Takes what is stored under this name out of the store; nothing where there is none.
 pub fn forget(name: &str) {
-    send(&[NotifyState::FdStoreRemove, NotifyState::FdName(name)]);
+    send(format!("FDSTOREREMOVE=1\nFDNAME={name}\n"), None);
 }
 
 /// What was stored, by name. To be called once in the life of a process, as it hands out the same descriptors each time.
@@ -66,7 +95,200 @@ pub fn stored() -> Result<Vec<(String, OwnedFd)>, String> {
     Ok(stored.into_iter().map(|(name, fd)| (name.unwrap_or_default(), fd.into_std())).collect())
 }
 
-fn send(state: &[NotifyState]) {
-    // A service manager that does not listen is no reason to stop guarding, and there is nobody else to tell.
-    let _ = sd_notify::notify(state);
+const STATUS: &str = "STATUS=";
+const PING: &str = "WATCHDOG=1\n";
+
+fn send(text: String, descriptor: Option<OwnedFd>) {
+    if let Some(manager) = manager() {
+        manager.say(Word { text, descriptor });
+    }
+}
+
+/// The one there is, found out at the first word.
+fn manager() -> Option<&'static Manager> {
+    static MANAGER: OnceLock<Option<Manager>> = OnceLock::new();
+    let find = || Manager::at(&std::env::var("NOTIFY_SOCKET").ok()?).ok();
+    MANAGER.get_or_init(find).as_ref()
+}
+
+/// One datagram.
+struct Word {
+    text: String,
+    descriptor: Option<OwnedFd>,
+}
+
+/// Where words go.
+struct Manager {
+    socket: UnixDatagram,
+    address: SocketAddrUnix,
+    /// What was not taken yet, oldest first.
+    kept: Mutex<VecDeque<Word>>,
+}
+
+impl Manager {
+    /// `@` begins a name that is in no file system.
+    fn at(address: &str) -> io::Result<Self> {
+        let address = match address.strip_prefix('@') {
+            Some(name) => SocketAddrUnix::new_abstract_name(name.as_bytes())?,
+            None => SocketAddrUnix::new(address)?,
+        };
+        Ok(Self { socket: UnixDatagram::unbound()?, address, kept: Mutex::default() })
+    }
+
+    fn say(&self, word: Word) {
+        let mut kept = self.kept.lock().unwrap_or_else(PoisonError::into_inner);
+        self.offer(&mut kept);
+        if kept.is_empty() && self.taken(&word) {
+            return;
+        }
+        // The watchdog is fed by the next ping as well as by a late one.
+        if word.text == PING {
+            return;
+        }
+        if word.text.starts_with(STATUS) {
+            kept.retain(|older| !older.text.starts_with(STATUS));
+        }
+        kept.push_back(word);
+        if kept.len() > KEPT {
+            kept.pop_front();
+        }
+    }
+
+    /// Whether all has been taken.
+    fn catch_up(&self) -> bool {
+        let mut kept = self.kept.lock().unwrap_or_else(PoisonError::into_inner);
+        self.offer(&mut kept);
+        kept.is_empty()
+    }
+
+    fn offer(&self, kept: &mut VecDeque<Word>) {
+        while kept.front().is_some_and(|word| self.taken(word)) {
+            kept.pop_front();
+        }
+    }
+
+    /// Whether the service manager has it, or never will. One that takes none now, or is not there, may be back: its
+    /// successor opens the socket anew.
+    fn taken(&self, word: &Word) -> bool {
+        let mut space = [std::mem::MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(1))];
+        let mut with = SendAncillaryBuffer::new(&mut space);
+        let descriptors: Vec<BorrowedFd<'_>> = word.descriptor.iter().map(AsFd::as_fd).collect();
+        if !descriptors.is_empty() {
+            with.push(SendAncillaryMessage::ScmRights(&descriptors));
+        }
+        let text = [io::IoSlice::new(word.text.as_bytes())];
+        let flags = SendFlags::DONTWAIT | SendFlags::NOSIGNAL;
+        let sent = rustix::net::sendmsg_addr(&self.socket, &self.address, &text, &mut with, flags);
+        !matches!(sent, Err(Errno::AGAIN | Errno::NOBUFS | Errno::NOENT | Errno::CONNREFUSED))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    struct Systemd {
+        _dir: tempfile::TempDir,
+        socket: UnixDatagram,
+    }
+
+    impl Systemd {
+        fn listens() -> (Self, Manager) {
+            let dir = tempfile::tempdir().unwrap();
+            let path = dir.path().join("notify");
+            let socket = UnixDatagram::bind(&path).unwrap();
+            socket.set_nonblocking(true).unwrap();
+            let manager = Manager::at(path.to_str().unwrap()).unwrap();
+            (Self { _dir: dir, socket }, manager)
+        }
+
+        /// All that waits.
+        fn reads(&self) -> Vec<String> {
+            let mut text = [0; 4096];
+            let mut all = Vec::new();
+            while let Ok(n) = self.socket.recv(&mut text) {
+                all.push(String::from_utf8(text[..n].to_vec()).unwrap());
+            }
+            all
+        }
+    }
+
+    fn word(text: &str) -> Word {
+        Word { text: text.to_owned(), descriptor: None }
+    }
+
+    #[test]
+    fn a_manager_that_hangs_holds_up_nobody_and_hears_what_counts_when_it_is_back() {
+        let (systemd, manager) = Systemd::listens();
+        // Until its queue is full, and far beyond: each of these returns.
+        for n in 0..5_000 {
+            manager.say(word(&format!("STATUS={n}\n")));
+            manager.say(word(PING));
+        }
+        manager.say(word("RELOADING=1\n"));
+        manager.say(word("READY=1\n"));
+        assert!(!manager.catch_up(), "the queue of a hanging socket has no end");
+        let before = systemd.reads();
+        assert!(before.len() < 5_000, "{}", before.len());
+        assert!(manager.catch_up());
+        let [status, rest @ ..] = &systemd.reads()[..] else { panic!("nothing was kept") };
+        assert_eq!(status, "STATUS=4999\n", "the last status, and no other");
+        assert_eq!(rest, ["RELOADING=1\n", "READY=1\n"], "in order");
+    }
+
+    #[test]
+    fn what_is_kept_has_an_end() {
+        let (systemd, manager) = Systemd::listens();
+        for n in 0..2_000 {
+            manager.say(word(&format!("FDSTOREREMOVE=1\nFDNAME={n}\n")));
+        }
+        systemd.reads();
+        let mut kept = Vec::new();
+        // A queue at a time.
+        while !manager.catch_up() {
+            kept.extend(systemd.reads());
+        }
+        kept.extend(systemd.reads());
+        assert_eq!(kept.len(), KEPT);
+        assert_eq!(kept[KEPT - 1], "FDSTOREREMOVE=1\nFDNAME=1999\n");
+    }
+
+    #[test]
+    fn a_descriptor_goes_with_its_name_also_by_an_abstract_address() {
+        use std::os::linux::net::SocketAddrExt as _;
+        let name = format!("stealthcheck-test-{}", std::process::id());
+        let address = std::os::unix::net::SocketAddr::from_abstract_name(&name).unwrap();
+        let socket = UnixDatagram::bind_addr(&address).unwrap();
+        let manager = Manager::at(&format!("@{name}")).unwrap();
+        let file = tempfile::tempfile().unwrap();
+        manager.say(Word {
+            text: "FDSTORE=1\nFDNAME=x\n".to_owned(),
+            descriptor: Some(file.as_fd().try_clone_to_owned().unwrap()),
+        });
+        let mut text = [0; 64];
+        let mut space = [std::mem::MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(1))];
+        let mut with = rustix::net::RecvAncillaryBuffer::new(&mut space);
+        let mut into = [io::IoSliceMut::new(&mut text)];
+        let got =
+            rustix::net::recvmsg(&socket, &mut into, &mut with, rustix::net::RecvFlags::empty()).unwrap();
+        assert_eq!(&text[..got.bytes], b"FDSTORE=1\nFDNAME=x\n");
+        let came = with.drain().map(|message| match message {
+            rustix::net::RecvAncillaryMessage::ScmRights(descriptors) => descriptors.count(),
+            _ => 0,
+        });
+        assert_eq!(came.sum::<usize>(), 1);
+    }
+
+    #[test]
+    fn a_manager_that_is_gone_is_told_when_it_is_back() {
+        let (systemd, manager) = Systemd::listens();
+        let path = systemd.socket.local_addr().unwrap().as_pathname().unwrap().to_owned();
+        std::fs::remove_file(&path).unwrap();
+        manager.say(word("READY=1\n"));
+        let back = UnixDatagram::bind(&path).unwrap();
+        manager.say(word(PING));
+        let mut text = [0; 64];
+        let n = back.recv(&mut text).unwrap();
+        assert_eq!(&text[..n], b"READY=1\n");
+    }
 }

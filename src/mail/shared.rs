@@ -116,7 +116,7 @@ impl Shared {
         }
         self.wake();
         for warning in found.warnings {
-            self.tell(MailEvent::Warning(warning)).await;
+            self.tell(MailEvent::Unreadable(warning)).await;
         }
     }
 

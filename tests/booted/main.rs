@@ -47,6 +47,7 @@ mod guard_usage;
 
 mod certificates;
 mod config_backup;
+mod faults;
 mod import;
 mod iobio;
 mod mutual;
