@@ -4,9 +4,10 @@
 //! `tracing`. Out: one journal entry each, with `MESSAGE_ID=` for `journalctl -x` and the fields `STEALTHCHECK_CHECK=`,
 //! `STEALTHCHECK_UNIT=`, `STEALTHCHECK_INCIDENT=` to find them by. Ordinary probes are not logged.
 //!
-//! It never lets text from outside steer a terminal or a log, and never fails the daemon: an entry that cannot be
-//! written is lost.
+//! It never lets text from outside steer a terminal or a log, and never fails the daemon nor holds it up: entries that
+//! journald does not take wait in memory, so many, and what is beyond is lost and counted.
 
+mod beside;
 mod entry;
 mod hold;
 pub mod ids;
@@ -16,10 +17,10 @@ use std::os::fd::AsFd;
 use std::sync::OnceLock;
 use std::time::Duration;
 
-use tracing::Level;
+use tracing::{Dispatch, Level};
 use tracing_journald::{Priority as Journald, PriorityMappings};
-use tracing_subscriber::filter::{Targets, filter_fn};
-use tracing_subscriber::layer::{Layer as _, SubscriberExt as _};
+use tracing_subscriber::filter::Targets;
+use tracing_subscriber::layer::SubscriberExt as _;
 use tracing_subscriber::util::SubscriberInitExt as _;
 
 use crate::engine::Change;
@@ -65,37 +66,30 @@ pub fn init(verbosity: Verbosity, user: bool) -> Result<(), String> {
     // A second call fails below.
     let _ = USER.set(user);
     let registry = tracing_subscriber::registry().with(verbosity.targets());
-    let tried = match stderr_is_the_journal() {
-        true => tracing_journald::layer().and_then(|plain| Ok((plain, tracing_journald::layer()?))),
-        false => Err(std::io::Error::from(std::io::ErrorKind::NotFound)),
-    };
-    let done = match tried {
-        Ok((plain, notice)) => {
-            let set_up = |layer: tracing_journald::Layer, info| {
-                layer
-                    .with_field_prefix(None)
-                    .with_syslog_identifier("stealthcheck".to_owned())
-                    .with_priority_mappings(PriorityMappings {
-                        error: Journald::Error,
-                        warn: Journald::Warning,
-                        info,
-                        debug: Journald::Debug,
-                        trace: Journald::Debug,
-                    })
-            };
-            registry
-                .with(
-                    set_up(plain, Journald::Informational)
-                        .with_filter(filter_fn(|event| event.target() != NOTICE)),
-                )
-                .with(
-                    set_up(notice, Journald::Notice).with_filter(filter_fn(|event| event.target() == NOTICE)),
-                )
-                .try_init()
-        }
-        Err(_) => registry.with(text::Lines::stderr()).try_init(),
+    let journald = if stderr_is_the_journal() { journald(verbosity).ok() } else { None };
+    let done = match journald.and_then(|journald| beside::Beside::start(journald).ok()) {
+        Some(beside) => registry.with(beside).try_init(),
+        None => registry.with(text::Lines::stderr()).try_init(),
     };
     done.map_err(|error| format!("cannot set up the log: {error}"))
+}
+
+/// The way to journald, with the journal's own priorities and names of fields.
+fn journald(verbosity: Verbosity) -> std::io::Result<beside::Journald> {
+    let writes = |info| -> std::io::Result<Dispatch> {
+        let layer = tracing_journald::layer()?
+            .with_field_prefix(None)
+            .with_syslog_identifier("stealthcheck".to_owned())
+            .with_priority_mappings(PriorityMappings {
+                error: Journald::Error,
+                warn: Journald::Warning,
+                info,
+                debug: Journald::Debug,
+                trace: Journald::Debug,
+            });
+        Ok(Dispatch::new(tracing_subscriber::registry().with(verbosity.targets()).with(layer)))
+    };
+    Ok(beside::Journald::new(writes(Journald::Informational)?, writes(Journald::Notice)?))
 }
 
 /// Whether stderr is the stream that systemd has connected with the journal (systemd.exec(5), `$JOURNAL_STREAM`).

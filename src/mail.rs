@@ -77,9 +77,10 @@ pub enum MailEvent {
     },
     /// The server would take the notice for none of its recipients: nobody has it, and nobody will.
     Undeliverable(NoticeId),
-    /// Something about the spool that an administrator should know, one sentence: a file that cannot be read, a disk
-    /// that refuses.
+    /// Something about the spool that an administrator should know, one sentence: a disk that refuses.
     Warning(String),
+    /// A mail that an earlier life has left cannot be used; one sentence: why, and where it is.
+    Unreadable(String),
 }
 
 /// What the mailer needs to know of the machine, and its patience.

@@ -1,67 +1,77 @@
 //! What the service manager that runs this daemon is told, and what it keeps for the daemon's next life: sd_notify(3), its
 //! store of file descriptors, sd_listen_fds(3).
 //!
-//! Everything here does nothing where there is no `$NOTIFY_SOCKET`. It never reads anything but the environment.
-//!
-//! Nor does it wait for long: a service manager that has stopped reading (hung, or crashed, when systemd "freezes
-//! execution" and the machine goes on without it) leaves a queue that fills, and on a full one a plain send waits for
-//! ever. The one who can tell people of that must not hang with it.
+//! Everything here does nothing where there is no `$NOTIFY_SOCKET`. It never reads anything but the environment, and it
+//! never waits: of a service manager that hangs (a PID 1 that has crashed freezes, and lives on) nobody would restart a
+//! daemon that hangs on it. What it does not take now is kept, and offered again with the next word. One socket does for
+//! the whole life, so that a daemon that is out of file descriptors still feeds its watchdog.
 
-use std::io::{self, IoSlice};
-use std::mem::MaybeUninit;
-use std::os::fd::{BorrowedFd, OwnedFd};
-use std::os::linux::net::SocketAddrExt as _;
-use std::os::unix::ffi::OsStrExt as _;
-use std::os::unix::net::{SocketAddr, UnixDatagram};
+use std::collections::VecDeque;
+use std::io;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::unix::net::UnixDatagram;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Mutex, OnceLock, PoisonError};
 use std::thread;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
-use rustix::net::{SendAncillaryBuffer, SendAncillaryMessage, SendFlags, sendmsg};
+use rustix::io::Errno;
+use rustix::net::{SendAncillaryBuffer, SendAncillaryMessage, SendFlags, SocketAddrUnix};
 use sd_notify::NotifyState;
 
-/// How long what is said only once waits for a place in the queue.
-const PATIENCE: Duration = Duration::from_secs(1);
+/// So many words are kept for a service manager that takes none. They are few: a new status replaces the one before.
+const KEPT: usize = 64;
+
+/// How long [`last_word`] is offered, and how often.
+const LAST_WORD: (Duration, Duration) = (Duration::from_secs(5), Duration::from_millis(20));
 
 /// The daemon guards now; also the end of a reload.
 pub fn ready() {
-    send(&[NotifyState::Ready], &[], PATIENCE);
+    send(&[NotifyState::Ready], None);
 }
 
 /// A reload begins; [`ready`] ends it. systemd 253 and later wants the moment with it.
 pub fn reloading() {
     match NotifyState::monotonic_usec_now() {
-        Ok(moment) => send(&[NotifyState::Reloading, moment], &[], PATIENCE),
-        Err(_) => send(&[NotifyState::Reloading], &[], PATIENCE),
-    };
+        Ok(moment) => send(&[NotifyState::Reloading, moment], None),
+        Err(_) => send(&[NotifyState::Reloading], None),
+    }
 }
 
 /// The daemon ends in good order.
 pub fn stopping() {
-    send(&[NotifyState::Stopping], &[], PATIENCE);
+    send(&[NotifyState::Stopping], None);
 }
 
-/// One line for `systemctl status`. False where the service manager has no room for it now: say it again later.
-pub fn status(line: &str) -> bool {
-    send(&[NotifyState::Status(line)], &[], Duration::ZERO)
+/// One line for `systemctl status`.
+pub fn status(line: &str) {
+    send(&[NotifyState::Status(line)], None);
 }
 
-/// The last line that this process has for the service manager: it may wait a moment for its place.
-pub fn last_status(line: &str) {
-    send(&[NotifyState::Status(line)], &[], PATIENCE);
+/// [`status`], from a process that ends now: waits a little for a service manager that is busy.
+pub fn last_word(line: &str) {
+    let Some(manager) = manager() else { return };
+    let (patience, pause) = LAST_WORD;
+    let until = Instant::now() + patience;
+    manager.say(Word::new(&[NotifyState::Status(line)], None));
+    while !manager.catch_up() && Instant::now() < until {
+        thread::sleep(pause);
+    }
 }
 
 /// The loop has turned over: the watchdog starts anew.
 pub fn ping() {
     /// Somebody waits for a place for it.
     static WAITS: AtomicBool = AtomicBool::new(false);
-    if send(&[NotifyState::Watchdog], &[], Duration::ZERO) || WAITS.swap(true, Ordering::AcqRel) {
+    let Some(manager) = manager() else { return };
+    let ping = || Word::new(&[NotifyState::Watchdog], None);
+    if manager.say(ping()) || WAITS.swap(true, Ordering::AcqRel) {
         return;
     }
     // When the service manager goes on, it looks at its watchdogs at once, and would find that nobody has been heard of
     // since. So one ping waits for the first place, beside the loop.
-    let waiting = thread::Builder::new().name("watchdog".to_owned()).spawn(|| {
-        send(&[NotifyState::Watchdog], &[], Duration::MAX);
+    let waiting = thread::Builder::new().name("watchdog".to_owned()).spawn(move || {
+        manager.send(&ping(), SendFlags::NOSIGNAL).ok();
         WAITS.store(false, Ordering::Release);
     });
     if waiting.is_err() {
@@ -72,7 +82,10 @@ pub fn ping() {
 /// Within what time [`ping`] must come (`WatchdogSec=`); `None` where there is no watchdog.
 #[must_use]
 pub fn watchdog() -> Option<Duration> {
-    sd_notify::watchdog_enabled()
+    let ours = std::env::var("WATCHDOG_PID")
+        .map_or(true, |pid| pid.parse::<u32>().is_ok_and(|pid| pid == std::process::id()));
+    let usec = std::env::var("WATCHDOG_USEC").ok()?.parse().ok()?;
+    (ours && usec > 0).then(|| Duration::from_micros(usec))
 }
 
 /// Puts a copy of a descriptor into the service manager's store, under this name (no colon, no control character). It is
@@ -80,12 +93,14 @@ pub fn watchdog() -> Option<Duration> {
 /// watches for that.
 pub fn store(name: &str, descriptor: BorrowedFd<'_>) {
     // Without a copy there is none at the next start, which is seen then.
-    send(&[NotifyState::FdStore, NotifyState::FdName(name)], &[descriptor], PATIENCE);
+    if let Ok(copy) = descriptor.try_clone_to_owned() {
+        send(&[NotifyState::FdStore, NotifyState::FdName(name)], Some(copy));
+    }
 }
 
 /// Takes what is stored under this name out of the store; nothing where there is none.
 pub fn forget(name: &str) {
-    send(&[NotifyState::FdStoreRemove, NotifyState::FdName(name)], &[], PATIENCE);
+    send(&[NotifyState::FdStoreRemove, NotifyState::FdName(name)], None);
 }
 
 /// What was stored, by name. To be called once in the life of a process, as it hands out the same descriptors each time.
@@ -98,74 +113,210 @@ pub fn stored() -> Result<Vec<(String, OwnedFd)>, String> {
     Ok(stored.into_iter().map(|(name, fd)| (name.unwrap_or_default(), fd.into_std())).collect())
 }
 
-/// Whether it was said. That nobody listens is no reason to stop guarding, and there is nobody else to tell.
-fn send(state: &[NotifyState<'_>], descriptors: &[BorrowedFd<'_>], patience: Duration) -> bool {
-    let Some(name) = std::env::var_os("NOTIFY_SOCKET") else { return true };
-    let message: String = state.iter().map(|state| format!("{state}\n")).collect();
-    let address = match name.as_bytes() {
-        [b'@', abstract_name @ ..] => SocketAddr::from_abstract_name(abstract_name),
-        _ => SocketAddr::from_pathname(&name),
-    };
-    address.and_then(|address| send_to(&address, &message, descriptors, patience)).is_ok()
+const STATUS: &str = "STATUS=";
+const PING: &str = "WATCHDOG=1\n";
+
+fn send(states: &[NotifyState<'_>], descriptor: Option<OwnedFd>) {
+    if let Some(manager) = manager() {
+        manager.say(Word::new(states, descriptor));
+    }
 }
 
-fn send_to(
-    address: &SocketAddr,
-    message: &str,
-    descriptors: &[BorrowedFd<'_>],
-    patience: Duration,
-) -> io::Result<()> {
-    let socket = UnixDatagram::unbound()?;
-    match patience {
-        Duration::ZERO => socket.set_nonblocking(true)?,
-        Duration::MAX => {}
-        patience => socket.set_write_timeout(Some(patience))?,
+/// The one there is, found out at the first word.
+fn manager() -> Option<&'static Manager> {
+    static MANAGER: OnceLock<Option<Manager>> = OnceLock::new();
+    let find = || Manager::at(&std::env::var("NOTIFY_SOCKET").ok()?).ok();
+    MANAGER.get_or_init(find).as_ref()
+}
+
+/// One datagram.
+struct Word {
+    text: String,
+    descriptor: Option<OwnedFd>,
+}
+
+impl Word {
+    fn new(states: &[NotifyState<'_>], descriptor: Option<OwnedFd>) -> Self {
+        Self { text: states.iter().map(|state| format!("{state}\n")).collect(), descriptor }
     }
-    socket.connect_addr(address)?;
-    let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(1))];
-    let mut control = SendAncillaryBuffer::new(&mut space);
-    if !descriptors.is_empty() && !control.push(SendAncillaryMessage::ScmRights(descriptors)) {
-        return Err(io::ErrorKind::InvalidInput.into());
+}
+
+/// Where words go.
+struct Manager {
+    socket: UnixDatagram,
+    address: SocketAddrUnix,
+    /// What was not taken yet, oldest first.
+    kept: Mutex<VecDeque<Word>>,
+}
+
+impl Manager {
+    /// `@` begins a name that is in no file system.
+    fn at(address: &str) -> io::Result<Self> {
+        let address = match address.strip_prefix('@') {
+            Some(name) => SocketAddrUnix::new_abstract_name(name.as_bytes())?,
+            None => SocketAddrUnix::new(address)?,
+        };
+        Ok(Self { socket: UnixDatagram::unbound()?, address, kept: Mutex::default() })
     }
-    sendmsg(&socket, &[IoSlice::new(message.as_bytes())], &mut control, SendFlags::NOSIGNAL)?;
-    Ok(())
+
+    /// Whether it is taken now. What is not is kept, but for a ping: the next one feeds the watchdog as well.
+    fn say(&self, word: Word) -> bool {
+        let mut kept = self.kept.lock().unwrap_or_else(PoisonError::into_inner);
+        self.offer(&mut kept);
+        if kept.is_empty() && self.taken(&word) {
+            return true;
+        }
+        if word.text == PING {
+            return false;
+        }
+        if word.text.starts_with(STATUS) {
+            kept.retain(|older| !older.text.starts_with(STATUS));
+        }
+        kept.push_back(word);
+        if kept.len() > KEPT {
+            kept.pop_front();
+        }
+        false
+    }
+
+    /// Whether all has been taken.
+    fn catch_up(&self) -> bool {
+        let mut kept = self.kept.lock().unwrap_or_else(PoisonError::into_inner);
+        self.offer(&mut kept);
+        kept.is_empty()
+    }
+
+    fn offer(&self, kept: &mut VecDeque<Word>) {
+        while kept.front().is_some_and(|word| self.taken(word)) {
+            kept.pop_front();
+        }
+    }
+
+    /// Whether the service manager has it, or never will. One that takes none now, or is not there, may be back: its
+    /// successor opens the socket anew.
+    fn taken(&self, word: &Word) -> bool {
+        let sent = self.send(word, SendFlags::DONTWAIT | SendFlags::NOSIGNAL);
+        !matches!(sent, Err(Errno::AGAIN | Errno::NOBUFS | Errno::NOENT | Errno::CONNREFUSED))
+    }
+
+    fn send(&self, word: &Word, flags: SendFlags) -> rustix::io::Result<usize> {
+        let mut space = [std::mem::MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(1))];
+        let mut with = SendAncillaryBuffer::new(&mut space);
+        let descriptors: Vec<BorrowedFd<'_>> = word.descriptor.iter().map(AsFd::as_fd).collect();
+        if !descriptors.is_empty() {
+            with.push(SendAncillaryMessage::ScmRights(&descriptors));
+        }
+        let text = [io::IoSlice::new(word.text.as_bytes())];
+        rustix::net::sendmsg_addr(&self.socket, &self.address, &text, &mut with, flags)
+    }
 }
 
 #[cfg(test)]
 mod tests {
-    use std::os::fd::AsFd as _;
-    use std::time::Instant;
-
     use super::*;
 
-    #[test]
-    fn a_service_manager_that_does_not_read_is_not_waited_for() {
-        let folder = tempfile::tempdir().unwrap();
-        let path = folder.path().join("notify");
-        let manager = UnixDatagram::bind(&path).unwrap();
-        let address = SocketAddr::from_pathname(&path).unwrap();
-        let began = Instant::now();
-        let mut room = 0;
-        while send_to(&address, "WATCHDOG=1\n", &[], Duration::ZERO).is_ok() {
-            room += 1;
-            assert!(room < 1_000_000, "its queue has no end");
-        }
-        let soon = Duration::from_millis(50);
-        let descriptor = std::fs::File::open("/dev/null").unwrap();
-        for descriptors in [&[][..], &[descriptor.as_fd()]] {
-            assert!(send_to(&address, "READY=1\n", descriptors, soon).is_err());
-        }
-        assert!(began.elapsed() < Duration::from_secs(20));
+    struct Systemd {
+        _dir: tempfile::TempDir,
+        socket: UnixDatagram,
+    }
 
-        // It reads again, and is told again.
-        let mut buffer = [0; 64];
-        manager.recv(&mut buffer).unwrap();
-        send_to(&address, "FDSTORE=1\n", &[descriptor.as_fd()], soon).unwrap();
-        let mut last = Vec::new();
-        for _ in 0..room {
-            let length = manager.recv(&mut buffer).unwrap();
-            last = buffer[..length].to_vec();
+    impl Systemd {
+        fn listens() -> (Self, Manager) {
+            let dir = tempfile::tempdir().unwrap();
+            let path = dir.path().join("notify");
+            let socket = UnixDatagram::bind(&path).unwrap();
+            socket.set_nonblocking(true).unwrap();
+            let manager = Manager::at(path.to_str().unwrap()).unwrap();
+            (Self { _dir: dir, socket }, manager)
         }
-        assert_eq!(last, b"FDSTORE=1\n");
+
+        /// All that waits.
+        fn reads(&self) -> Vec<String> {
+            let mut text = [0; 4096];
+            let mut all = Vec::new();
+            while let Ok(n) = self.socket.recv(&mut text) {
+                all.push(String::from_utf8(text[..n].to_vec()).unwrap());
+            }
+            all
+        }
+    }
+
+    fn word(text: &str) -> Word {
+        Word { text: text.to_owned(), descriptor: None }
+    }
+
+    #[test]
+    fn a_manager_that_hangs_holds_up_nobody_and_hears_what_counts_when_it_is_back() {
+        let (systemd, manager) = Systemd::listens();
+        // Until its queue is full, and far beyond: each of these returns.
+        for n in 0..5_000 {
+            manager.say(word(&format!("STATUS={n}\n")));
+            manager.say(word(PING));
+        }
+        manager.say(word("RELOADING=1\n"));
+        manager.say(word("READY=1\n"));
+        assert!(!manager.catch_up(), "the queue of a hanging socket has no end");
+        let before = systemd.reads();
+        assert!(before.len() < 5_000, "{}", before.len());
+        assert!(manager.catch_up());
+        let [status, rest @ ..] = &systemd.reads()[..] else { panic!("nothing was kept") };
+        assert_eq!(status, "STATUS=4999\n", "the last status, and no other");
+        assert_eq!(rest, ["RELOADING=1\n", "READY=1\n"], "in order");
+    }
+
+    #[test]
+    fn what_is_kept_has_an_end() {
+        let (systemd, manager) = Systemd::listens();
+        for n in 0..2_000 {
+            manager.say(word(&format!("FDSTOREREMOVE=1\nFDNAME={n}\n")));
+        }
+        systemd.reads();
+        let mut kept = Vec::new();
+        // A queue at a time.
+        while !manager.catch_up() {
+            kept.extend(systemd.reads());
+        }
+        kept.extend(systemd.reads());
+        assert_eq!(kept.len(), KEPT);
+        assert_eq!(kept[KEPT - 1], "FDSTOREREMOVE=1\nFDNAME=1999\n");
+    }
+
+    #[test]
+    fn a_descriptor_goes_with_its_name_also_by_an_abstract_address() {
+        use std::os::linux::net::SocketAddrExt as _;
+        let name = format!("stealthcheck-test-{}", std::process::id());
+        let address = std::os::unix::net::SocketAddr::from_abstract_name(&name).unwrap();
+        let socket = UnixDatagram::bind_addr(&address).unwrap();
+        let manager = Manager::at(&format!("@{name}")).unwrap();
+        let file = tempfile::tempfile().unwrap();
+        manager.say(Word {
+            text: "FDSTORE=1\nFDNAME=x\n".to_owned(),
+            descriptor: Some(file.as_fd().try_clone_to_owned().unwrap()),
+        });
+        let mut text = [0; 64];
+        let mut space = [std::mem::MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(1))];
+        let mut with = rustix::net::RecvAncillaryBuffer::new(&mut space);
+        let mut into = [io::IoSliceMut::new(&mut text)];
+        let got =
+            rustix::net::recvmsg(&socket, &mut into, &mut with, rustix::net::RecvFlags::empty()).unwrap();
+        assert_eq!(&text[..got.bytes], b"FDSTORE=1\nFDNAME=x\n");
+        let came = with.drain().map(|message| match message {
+            rustix::net::RecvAncillaryMessage::ScmRights(descriptors) => descriptors.count(),
+            _ => 0,
+        });
+        assert_eq!(came.sum::<usize>(), 1);
+    }
+
+    #[test]
+    fn a_manager_that_is_gone_is_told_when_it_is_back() {
+        let (systemd, manager) = Systemd::listens();
+        let path = systemd.socket.local_addr().unwrap().as_pathname().unwrap().to_owned();
+        std::fs::remove_file(&path).unwrap();
+        manager.say(word("READY=1\n"));
+        let back = UnixDatagram::bind(&path).unwrap();
+        manager.say(word(PING));
+        let mut text = [0; 64];
+        let n = back.recv(&mut text).unwrap();
+        assert_eq!(&text[..n], b"READY=1\n");
     }
 }

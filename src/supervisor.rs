@@ -20,6 +20,7 @@ mod act;
 mod clock;
 mod command;
 mod holds;
+mod keep;
 mod listener;
 mod publish;
 mod requests;
@@ -119,6 +120,12 @@ const SLOT: Duration = Duration::from_millis(20);
 /// The engine is woken at least this often (and the watchdog, where there is one, at half its time).
 const HEARTBEAT: Duration = Duration::from_secs(10);
 
+/// So many mails that cannot be read are alerts each, the others a number. The journal has them all.
+const UNREADABLE_SHOWN: usize = 3;
+
+/// How long the last state is waited for at the end.
+const LAST_SAVE: Duration = Duration::from_millis(500);
+
 /// Everything the loop holds.
 struct Supervisor {
     options: Options,
@@ -157,7 +164,11 @@ struct Alerts {
     systemd: Option<String>,
     bus: Option<String>,
     state: Option<String>,
+    /// The state of the life before could not be used.
+    forgotten: Option<String>,
     mail: Option<String>,
+    /// Mails that the life before has left, and that could not be used; and how many more there are.
+    unreadable: (Vec<String>, usize),
     listen: Vec<String>,
 }
 
@@ -210,7 +221,11 @@ pub async fn run(options: Options) -> Result<(), Fatal> {
                 if !supervisor.mailer.is_running() {
                     return Err(Fatal::TaskEnded("mailer"));
                 }
+                if supervisor.state.as_ref().is_some_and(|state| !state.is_running()) {
+                    return Err(Fatal::TaskEnded("state writer"));
+                }
                 supervisor.tell(Event::Tick);
+                supervisor.try_again();
                 service_manager::ping();
             }
             _ = &mut client => return Err(Fatal::TaskEnded("systemd client")),
@@ -302,6 +317,11 @@ impl Supervisor {
             MailEvent::Undeliverable(id) => journal::log_mail_undeliverable(&id),
             MailEvent::Dropped { id, to, error } => journal::log_mail_dropped(&id, &to, &error),
             MailEvent::Warning(sentence) => journal::log_trouble(&sentence),
+            MailEvent::Unreadable(sentence) => {
+                journal::log_trouble(&sentence);
+                let (first, more) = &mut self.alerts.unreadable;
+                if first.len() < UNREADABLE_SHOWN { first.push(sentence) } else { *more += 1 }
+            }
         }
     }
 
@@ -326,7 +346,7 @@ impl Supervisor {
     /// Saves what was decided, then does it.
     async fn settle(&mut self) {
         if std::mem::take(&mut self.dirty) {
-            self.save(false).await;
+            self.save(state_file::PATIENCE).await;
         }
         for action in std::mem::take(&mut self.actions) {
             self.act(action);
@@ -338,23 +358,6 @@ impl Supervisor {
             self.units.send_replace(units);
         }
         self.say_status();
-    }
-
-    async fn save(&mut self, durable: bool) {
-        let Some(file) = &mut self.state else { return };
-        let before = file.trouble.take();
-        file.save(&self.engine.save(clock::now(), &self.boot), durable).await;
-        match (&before, &file.trouble) {
-            (None, Some(why)) => {
-                journal::log_trouble(why);
-                self.alerts.state = Some(why.clone());
-            }
-            (Some(_), None) => {
-                journal::log_relief("the state can be written again");
-                self.alerts.state = None;
-            }
-            _ => {}
-        }
     }
 
     /// Keeps `systemctl status` told: "5 checks, 1 down: gru".
@@ -374,7 +377,8 @@ impl Supervisor {
                 format!("{checks} {plural}, {} down{unknown}: {}{more}", down.len(), names.join(", "))
             }
         };
-        if line != self.status_line && service_manager::status(&line) {
+        if line != self.status_line {
+            service_manager::status(&line);
             self.status_line = line;
         }
     }
@@ -384,7 +388,7 @@ impl Supervisor {
         service_manager::stopping();
         journal::log_stopping();
         self.settle().await;
-        self.save(true).await;
+        self.save(LAST_SAVE).await;
         self.mailer.stop().await;
     }
 }

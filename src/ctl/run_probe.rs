@@ -47,7 +47,7 @@ pub(super) fn run_probe() -> ExitCode {
         let _ = writeln!(io::stderr(), "{}", not_run.sentence);
         (not_run.status, not_run.sentence)
     });
-    service_manager::last_status(&to_status(&line));
+    service_manager::last_word(&to_status(&line));
     ExitCode::from(status)
 }
 

@@ -257,7 +257,7 @@ impl Engine {
         let Some(mut incident) = state.incident.take() else { return };
         incident.takes_down = unit.as_ref().map(|unit| self.taken_down_by(unit)).unwrap_or_default();
         let Some(state) = self.checks.get_mut(name) else { return };
-        let what = What::IncidentClosed { since: incident.since, attempts: incident.attempts_total };
+        let what = What::IncidentClosed { since: incident.since(now), attempts: incident.attempts_total };
         out.push(changed(Some(name), unit.as_ref(), Some(&incident.id), what));
         let watch = unit.as_ref().and_then(|unit| self.units.get(unit));
         let in_storm = self.brake.storm.as_ref().is_some_and(|storm| storm.members.contains_key(name));

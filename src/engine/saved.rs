@@ -63,7 +63,8 @@ pub struct SavedCheck {
     passing: bool,
     failures: u32,
     incident: Option<SavedIncident>,
-    /// Until when, and how many milliseconds were left: a wall clock that was set back must not prolong it.
+    /// Until when by the clock as it was then (somebody may have set it since the pause began), and how many milliseconds
+    /// were left: a wall clock that is set back later must not prolong it.
     paused: Option<(Wall, u64)>,
     climbed: u32,
     tries: u32,
@@ -252,15 +253,15 @@ fn save_check(now: Now, state: &CheckState) -> SavedCheck {
         passing: state.base == Base::Passing,
         failures: state.failures,
         incident: state.incident.as_ref().map(|incident| save_incident(now, incident)),
-        paused: state
-            .pause
-            .map(|(end, until)| (until, u64::try_from(end.since(now.mono).as_millis()).unwrap_or(u64::MAX))),
+        paused: state.pause.map(|(end, _)| {
+            (now.wall_of(end), u64::try_from(end.since(now.mono).as_millis()).unwrap_or(u64::MAX))
+        }),
         climbed: state.climbed,
         tries: state.tries,
         last_incident: state.last_incident,
         bad: state.bad.map(|since| now.wall_of(since)),
         unmeasured: state.unmeasured.as_ref().map(|unmeasured| SavedUnmeasured {
-            since: unmeasured.since_wall,
+            since: now.wall_of(unmeasured.since),
             runs: unmeasured.runs,
             reason: unmeasured.reason.clone(),
             thread: unmeasured
@@ -286,7 +287,7 @@ fn save_check(now: Now, state: &CheckState) -> SavedCheck {
 fn save_incident(now: Now, incident: &Incident) -> SavedIncident {
     SavedIncident {
         id: incident.id.clone(),
-        since: incident.since,
+        since: incident.since(now),
         cause: incident.cause.clone(),
         crash_loop: incident.crash_loop,
         incurable: incident.incurable,

@@ -45,7 +45,7 @@ impl Engine {
             next_probe: (!state.paused() && state.running.is_none()).then(|| now.wall_of(state.next_probe)),
             incident: state.incident.as_ref().map(|incident| IncidentStatus {
                 id: incident.id.clone(),
-                since: incident.since,
+                since: incident.since(now),
                 cause: incident.cause.clone(),
                 attempts: incident.attempts_total,
                 limit: state.check.recovery.limit,

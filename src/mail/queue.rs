@@ -259,6 +259,10 @@ impl Queue {
             let id = entry.record.letter.id.clone();
             if entry.saved.is_none() {
                 self.entries.remove(at);
+                // What the disk refused has got where it was to go, so that there is no complaint left.
+                if self.unsaved().is_empty() {
+                    self.disk_error = None;
+                }
                 return None;
             }
             return Some(DiskJob::Remove(id));

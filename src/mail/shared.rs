@@ -157,7 +157,7 @@ impl Shared {
         }
         self.wake();
         for warning in found.warnings {
-            self.tell(MailEvent::Warning(warning)).await;
+            self.tell(MailEvent::Unreadable(warning)).await;
         }
     }
 

@@ -132,8 +132,10 @@ impl Spool {
     /// What the file system says.
     pub fn remove(&self, number: u64, id: &NoticeId) -> io::Result<()> {
         match fs::remove_file(self.dir.join(file_name(number, id))) {
-            Err(e) if e.kind() != io::ErrorKind::NotFound => Err(e),
-            _ => sync_dir(&self.dir),
+            // Not even the directory need be there.
+            Err(e) if e.kind() == io::ErrorKind::NotFound => Ok(()),
+            Err(e) => Err(e),
+            Ok(()) => sync_dir(&self.dir),
         }
     }
 

@@ -100,8 +100,13 @@ impl Supervisor {
     }
 
     fn alerts(&self, checks: &[CheckStatus]) -> Vec<String> {
-        let own = [&self.alerts.systemd, &self.alerts.bus, &self.alerts.state];
-        let mut alerts: Vec<String> = own.into_iter().flatten().chain(&self.alerts.listen).cloned().collect();
+        let own = [&self.alerts.systemd, &self.alerts.bus, &self.alerts.state, &self.alerts.forgotten];
+        let (unreadable, more) = &self.alerts.unreadable;
+        let own = own.into_iter().flatten().chain(&self.alerts.listen).chain(unreadable);
+        let mut alerts: Vec<String> = own.cloned().collect();
+        if *more > 0 {
+            alerts.push(format!("and {more} more mails that cannot be used: the journal names them"));
+        }
         alerts.extend(self.engine.storm(clock::now()));
         for check in checks {
             let (Some(unit), Some(state)) = (&check.unit, &check.unit_state) else { continue };

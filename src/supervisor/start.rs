@@ -68,12 +68,14 @@ impl Supervisor {
                 Found::Nothing
             }
         };
+        let mut in_the_way = None;
         let (engine, actions) = match found {
             Found::State(saved) => Engine::restore(now, &boot, *saved, config.checks.clone()),
             other => {
-                if let Found::Unusable(why) = other {
+                if let Found::Unusable { why, aside } = other {
                     journal::log_trouble(&why);
-                    alerts.state = Some(why);
+                    alerts.forgotten = Some(why);
+                    in_the_way = aside;
                 }
                 let mut engine = Engine::new();
                 let actions = engine.handle(now, Event::Configured(config.checks.clone()));
@@ -92,7 +94,7 @@ impl Supervisor {
         let (listen, _) = watch::channel(config.listen.clone());
         let configuration = loaded(&config, now.wall);
         let supervisor = Self {
-            state: options.state_dir.as_deref().map(StateFile::new),
+            state: options.state_dir.as_deref().map(|dir| StateFile::new(dir, in_the_way)),
             options,
             config,
             configuration,

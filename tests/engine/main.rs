@@ -4,6 +4,7 @@
 
 mod alerts;
 mod blocked;
+mod clocks;
 mod displaced;
 mod edges;
 mod hold;

@@ -164,6 +164,18 @@ impl Machine {
         self.control_ok("crash", &[]);
     }
 
+    /// Stops all processes of the guest for so long, as those of a machine that is suspended.
+    pub fn sleeps(&self, lasting: Duration) {
+        self.control_ok("freeze", &[]);
+        thread::sleep(lasting);
+        self.control_ok("thaw", &[]);
+    }
+
+    /// Sends the guest's PID 1 a signal, as only the host can: `STOP` hangs it, `CONT` ends that.
+    pub fn signal_init(&self, signal: &str) {
+        self.control_ok("signal", &[signal]);
+    }
+
     /// Installs the package with apt, as an administrator does: the one that `STEALTHCHECK_DEB` names, or
     /// else the newest in target/debian. Panics where apt fails, and returns what it said.
     pub fn install_deb(&self) -> Output {

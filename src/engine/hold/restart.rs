@@ -26,7 +26,7 @@ impl SavedHold {
         Self {
             id: hold.id.clone(),
             holder: hold.holder.clone(),
-            until: (hold.until.1, left),
+            until: (now.wall_of(hold.until.0), left),
             bring_back: hold.bring_back,
             over: hold.over.is_some(),
         }
