@@ -34,7 +34,7 @@ fn the_daemons_user_cannot_lead_root_astray() {
     // All that the user owns, and where it may write: nothing that root's code opens is below one of these.
     let own = machine.sh_ok(
         "find / -xdev \\( -path /proc -o -path /sys \\) -prune -o -user stealthcheck ! -path '/var/lib/stealthcheck/*' -print;
-         find /run -user stealthcheck ! -path '/run/credentials/*' -print; test ! -w /run/credentials || find /run/credentials -perm /222",
+         find /run -user stealthcheck ! -path '/run/credentials/*' -print; test ! -w /run/credentials || find /run/credentials -user stealthcheck -perm /222",
     );
     assert_eq!(own, "/var/lib/stealthcheck");
     let hidden =

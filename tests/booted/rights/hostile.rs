@@ -86,10 +86,6 @@ fn assert_inert(what: &str, text: &str) {
         let around: String = text[from..].chars().take(160).collect();
         panic!("{what} is not inert: {around:?}");
     }
-    assert!(
-        !text.contains("Bcc: victim") || !text.lines().any(|line| line.starts_with("Bcc:")),
-        "{what}:\n{text}"
-    );
 }
 
 #[test]
@@ -168,6 +164,10 @@ fn enemy() -> Machine {
             .sh("for port in 9101 9102 9103 9104 9105 9106; do nc -z 127.0.0.1 $port || exit 1; done")
             .success()
             .then_some(())
+    });
+    machine.sh_ok("systemctl start unit.service");
+    machine.wait_for("the unit to fail", MINUTE, || {
+        (machine.unit("unit.service", "ActiveState") == "failed").then_some(())
     });
     let soon = "every: 1h, retry: 200ms, timeout: 10s, fail_after: 1";
     machine.configure(&format!(

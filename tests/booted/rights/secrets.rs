@@ -160,12 +160,10 @@ fn it_leaves_no_core(machine: &Machine) {
         machine.sh("stealthctl test-mail");
         let pid = machine.daemon();
         let daemon = machine.sh_ok("id -u stealthcheck");
-        assert_eq!(
-            machine.sh_ok(&format!("stat -c %u /proc/{pid} /proc/{pid}/environ /proc/{pid}/mem")),
-            "0\n0\n0"
-        );
+        assert_eq!(machine.sh_ok(&format!("stat -c %u /proc/{pid}/environ /proc/{pid}/mem")), "0\n0");
         assert_eq!(machine.sh_ok(&format!("awk '/^Uid:/ {{ print $2 }}' /proc/{pid}/status")), daemon);
-        machine.sh_ok(&format!("kill -{signal} {pid}"));
+        // (Rust's runtime takes the first SIGSEGV for a stack's end, and lets the next one have its way.)
+        machine.sh_ok(&format!("while kill -{signal} {pid} 2>/dev/null; do sleep 0.1; done"));
         machine.daemon_after(pid);
         let code = |unit: &str| {
             machine.sh_ok(&format!(
