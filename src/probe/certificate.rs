@@ -43,6 +43,11 @@ impl<'a> Certificate<'a> {
         Some(Self { issuer, validity, subject, key, rest })
     }
 
+    /// Whose it is, as it stands in it.
+    pub(super) fn subject(&self) -> &'a [u8] {
+        self.subject
+    }
+
     /// Whether it claims to be its own issuer.
     pub(super) fn self_issued(&self) -> bool {
         self.issuer == self.subject

@@ -4,6 +4,7 @@
 //! there is none. Sessions are never resumed: a resumed session shows no certificate, and one that expired since would
 //! go unseen.
 
+use std::collections::HashMap;
 use std::sync::Arc;
 
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
@@ -87,6 +88,24 @@ impl Trust {
             .await
             .unwrap_or_else(|_| Err(Trouble::ours("the machine's certificate authorities could not be read")))
     }
+}
+
+/// Of one name, this many certificates of a chain are looked at. There are two where a new authority is also signed by an
+/// old one.
+const OF_ONE_NAME: usize = 4;
+
+/// The certificates between a server's own and its authority's, without the hostile ones: where many bear the same name,
+/// each may be the issuer of each, and to try all ways through them takes as long as whoever made them likes.
+pub(super) fn few<'a>(intermediates: &'a [CertificateDer<'_>]) -> Vec<CertificateDer<'a>> {
+    let mut of_name: HashMap<&[u8], usize> = HashMap::new();
+    let mut looked_at = |der: &&'a CertificateDer<'_>| {
+        let name = Certificate::read(der).map(|claims| claims.subject()).unwrap_or_default();
+        let count = of_name.entry(name).or_default();
+        *count += 1;
+        *count <= OF_ONE_NAME
+    };
+    let kept = intermediates.iter().filter(|der| looked_at(der));
+    kept.map(|der| CertificateDer::from(der.as_ref())).collect()
 }
 
 /// What verifies certificates by these authorities.
@@ -253,7 +272,8 @@ impl ServerCertVerifier for Explaining {
         ocsp_response: &[u8],
         now: UnixTime,
     ) -> Result<ServerCertVerified, rustls::Error> {
-        self.inner.verify_server_cert(end_entity, intermediates, server_name, ocsp_response, now).map_err(
+        let intermediates = few(intermediates);
+        self.inner.verify_server_cert(end_entity, &intermediates, server_name, ocsp_response, now).map_err(
             |error| match Self::issuer(&error, end_entity) {
                 Some(why) => CertificateError::Other(OtherError(Arc::new(why))).into(),
                 None => error,

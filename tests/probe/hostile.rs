@@ -70,9 +70,19 @@ async fn of_ten_gigabytes_in_whatever_shape_only_the_beginning_is_read() {
         ("HTTP/1.1 200 OK\r\n", b"x"),
         ("HTTP/1.1 200 ", b"x"),
     ] {
-        let (server, sent) = endless(head_text, piece).await;
-        // Those that are read to the deadline are answers that never begin.
-        let seen = see_within(get_at(server).containing("no such text"), Duration::from_secs(3)).await;
+        // Those that are read to the deadline are answers that never begin. (The server is in this thread: on a busy machine
+        // it may hold up the probe.)
+        let (mut seen, mut sent);
+        let mut tries = 0;
+        loop {
+            let server;
+            tries += 1;
+            (server, sent) = endless(head_text, piece).await;
+            seen = see_within(get_at(server).containing("no such text"), Duration::from_secs(3)).await;
+            if tries == 20 || !seen.text().contains("itself was held up") {
+                break;
+            }
+        }
         blamed(&seen);
         let begins_never = piece.starts_with(b"HTTP");
         let taken = sent.load(Ordering::Relaxed);
@@ -187,7 +197,7 @@ async fn handshakes_that_never_get_on_end_at_the_deadline_or_before() {
             hang(stream).await;
         })
         .await;
-        let seen = Prober::new().run(&Probe::Tls(Arc::new(at(server))), BRIEF).await;
-        failing(&seen, "no answer within 300ms (in the TLS handshake)");
+        let seen = Prober::new().run(&Probe::Tls(Arc::new(at(server))), Duration::from_secs(2)).await;
+        failing(&seen, "no answer within 2s (in the TLS handshake)");
     }
 }

@@ -19,7 +19,7 @@ use tokio_rustls::TlsConnector;
 
 use super::super::certificate::Certificate;
 use super::super::connect::connect;
-use super::super::secure::{client_config, failed, server_name};
+use super::super::secure::{client_config, failed, few, server_name};
 use super::super::trouble::Trouble;
 use super::super::{Attempt, Phase};
 use super::authorities::Authorities;
@@ -139,7 +139,7 @@ impl ServerCertVerifier for Recorder {
             name_and_dates(end_entity, name, now)
         } else {
             let verifier = &self.authorities.verifier;
-            verifier.verify_server_cert(end_entity, intermediates, name, ocsp_response, now).map(|_| ())
+            verifier.verify_server_cert(end_entity, &few(intermediates), name, ocsp_response, now).map(|_| ())
         };
         let all = std::iter::once(end_entity).chain(intermediates);
         let chain = all.map(|certificate| certificate.clone().into_owned()).collect();

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use stealthcheck::journal::ids;
 
+use super::polkit::is_probed;
 use crate::guarding::{assert_has, assert_thread, quick};
 use crate::lab::{MINUTE, Machine};
 
@@ -63,11 +64,7 @@ fn a_systemd_that_hangs_is_told_and_nothing_is_done_twice_when_it_goes_on() {
         entries.iter().any(told).then_some(())
     });
     assert_has(&machine.sh("stealthctl status").stdout, &["systemd does not answer: no answer within 25 s"]);
-    let last = || machine.check("idle")["last"]["at"].as_i64().expect("a time");
-    for _ in 0..5 {
-        let before = last();
-        machine.wait_for("the probes to go on", MINUTE, || (last() > before).then_some(()));
-    }
+    is_probed(&machine, "idle");
     machine.wait_for("the unit's state to count as not known", MINUTE, || {
         machine.check("state")["last"]["observation"]["reason"].as_str().map(|_| ())
     });

@@ -17,8 +17,8 @@ fn refused(machine: &Machine, check: &str, words: &str) {
 }
 
 /// Probes of the check begin and end: it has been seen again, and again.
-fn is_probed(machine: &Machine, check: &str) {
-    let last = || machine.check(check)["last"]["at"].as_i64().expect("a time");
+pub fn is_probed(machine: &Machine, check: &str) {
+    let last = || machine.check(check)["last"]["last"].as_i64().expect("a time");
     for _ in 0..3 {
         let before = last();
         machine.wait_for(&format!("{check} to be probed"), MINUTE, || (last() > before).then_some(()));
