@@ -20,8 +20,8 @@ use super::NOTICE;
 /// Where journald listens.
 pub(super) const SOCKET: &str = "/run/systemd/journal/socket";
 
-/// So much is kept of what journald does not take: a night's transitions, and no more memory than this.
-const KEPT: usize = 256 * 1024;
+/// So much is kept of what journald does not take, some 3,000 entries: journald has a watchdog, too, of 3 minutes.
+const KEPT: usize = 1024 * 1024;
 
 /// A longer value is cut: what an entry may be, a datagram can hold.
 const LONGEST: usize = 16 * 1024;
