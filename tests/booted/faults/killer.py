@@ -31,8 +31,8 @@ def daemon():
         for pid in PROCESSES.read_text().split():
             if pathlib.Path("/proc/%s/comm" % pid).read_text() == "stealthcheck\n":
                 return int(pid)
-    except (FileNotFoundError, ProcessLookupError):
-        pass
+    except OSError:
+        pass  # it, or its cgroup, has gone meanwhile
     return None
 
 
@@ -56,7 +56,9 @@ def main():
     chance = random.Random(SEED)
     for name in VICTIMS:
         if name != "stubborn":
-            threading.Thread(target=torment, args=(name, random.Random(chance.random()))).start()
+            # As daemons: where this one fails, they end with it.
+            args = (name, random.Random(chance.random()))
+            threading.Thread(target=torment, args=args, daemon=True).start()
     last, killed = None, 0
     while killed < KILLS:
         pid = daemon()

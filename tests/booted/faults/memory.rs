@@ -83,7 +83,7 @@ fn out_of_file_descriptors_it_restarts_nobody() {
     let unknown = machine.wait_for("web not to be measured", MINUTE, || {
         most = most.max(open());
         let seen = machine.sh("stealthctl why web 2>&1").stdout;
-        seen.contains("Too many open files").then_some(seen)
+        seen.contains("no file descriptor left").then_some(seen)
     });
     println!("{most} descriptors at most\n{unknown}");
     // For longer than its watchdog.
