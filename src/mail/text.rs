@@ -29,8 +29,9 @@ pub fn line(text: &str, max: usize) -> String {
         };
         if count == max {
             // One character gives way to the mark that something is missing.
-            out.pop();
-            out.push('…');
+            if out.pop().is_some() {
+                out.push('…');
+            }
             return out;
         }
         out.push(c);
@@ -136,6 +137,7 @@ mod tests {
     fn long_lines_and_long_blocks_are_cut_and_say_so() {
         assert_eq!(line("abcdef", 6), "abcdef");
         assert_eq!(line("abcdefg", 6), "abcde…");
+        assert_eq!(line("abc", 0), "");
         assert_eq!(line(&"é".repeat(1_000_000), LINE_MAX).chars().count(), LINE_MAX);
         assert_eq!(block("a\nb\nc\n", 2), ["a", "b", "…"]);
         assert_eq!(block("a\r\nb\n\n", 2), ["a", "b"]);

@@ -55,7 +55,8 @@ impl UnitName {
         if stem.is_empty() || stem.starts_with('@') {
             return Err("a unit name needs something before its suffix".to_owned());
         }
-        if stem.ends_with('@') {
+        // The first `@` ends the template's name; whatever follows is the instance, also more of them.
+        if stem.find('@').is_some_and(|at| at + 1 == stem.len()) {
             return Err(format!("`{name}` is a template; name an instance, such as `{stem}NAME.{suffix}`"));
         }
         Ok(Self(Arc::from(name)))
@@ -114,7 +115,7 @@ mod tests {
 
     #[test]
     fn unit_names_are_checked_by_the_rules_of_systemd() {
-        for good in ["a.service", "getty@tty1.service", "dev-sda.device", "a:b-c_d.e\\x20.timer"] {
+        for good in ["a.service", "getty@tty1.service", "a@@.service", "dev-sda.device", "a:b-c_d.e\\x20.timer"] {
             assert!(UnitName::new(good).is_ok(), "{good}");
         }
         for (bad, says) in [
@@ -135,7 +136,7 @@ mod tests {
     #[test]
     fn every_check_has_a_unit_for_its_probe() {
         let longest = format!("a@b:c.d_e-f{}", "x".repeat(53));
-        for name in ["disk", "A.b@c:d_e-f", "0", &longest] {
+        for name in ["disk", "A.b@c:d_e-f", "0", "@", &longest] {
             let unit = UnitName::of_probe(&CheckName::new(name).unwrap());
             assert_eq!(unit.as_str(), format!("stealthcheck-probe@{name}.service"));
             assert_eq!(UnitName::new(unit.as_str()), Ok(unit));

@@ -121,3 +121,71 @@ async fn tls_both_ways_and_only_with_an_authority_that_is_trusted() {
         }
     }
 }
+
+/// As above: trusted are a certificate that has expired, and one for another name.
+#[tokio::test]
+async fn a_certificate_that_has_expired_or_is_for_another_name_gets_no_password() {
+    const AGAIN: &str = "STEALTHCHECK_TEST_CERTIFICATES";
+    let dir = tempfile::tempdir().unwrap();
+    let Some(shown) = std::env::var_os(AGAIN) else {
+        let (mut trusted, mut names) = (String::new(), Vec::new());
+        for (name, year) in [("localhost", 2001), ("other.example.org", 2100)] {
+            let mut params = rcgen::CertificateParams::new(vec![name.to_owned()]).unwrap();
+            params.not_before = rcgen::date_time_ymd(2000, 1, 1);
+            params.not_after = rcgen::date_time_ymd(year, 1, 1);
+            let key = rcgen::KeyPair::generate().unwrap();
+            let cert = params.self_signed(&key).unwrap();
+            trusted.push_str(&cert.pem());
+            std::fs::write(dir.path().join(format!("{name}.crt")), cert.der()).unwrap();
+            std::fs::write(dir.path().join(format!("{name}.key")), key.serialize_der()).unwrap();
+            names.push(name);
+        }
+        std::fs::write(dir.path().join("trusted.pem"), trusted).unwrap();
+        let status = std::process::Command::new(std::env::current_exe().unwrap())
+            .args([
+                "--exact",
+                "secrets::a_certificate_that_has_expired_or_is_for_another_name_gets_no_password",
+                "--nocapture",
+            ])
+            .env(AGAIN, dir.path())
+            .env("SSL_CERT_FILE", dir.path().join("trusted.pem"))
+            .env_remove("SSL_CERT_DIR")
+            .status()
+            .unwrap();
+        assert!(status.success());
+        return;
+    };
+    use rustls::pki_types::{CertificateDer, PrivateKeyDer};
+    let shown = std::path::PathBuf::from(shown);
+    std::fs::write(dir.path().join("pw"), "geheim").unwrap();
+    for (name, says) in
+        [("localhost", "its certificate has expired"), ("other.example.org", "not valid for name \"localhost\"")]
+    {
+        let read = |kind: &str| std::fs::read(shown.join(format!("{name}.{kind}"))).unwrap();
+        let key = PrivateKeyDer::try_from(read("key")).unwrap();
+        let provider = std::sync::Arc::new(rustls::crypto::ring::default_provider());
+        let config = rustls::ServerConfig::builder_with_provider(provider);
+        let config = config.with_safe_default_protocol_versions().unwrap().with_no_client_auth();
+        let config = config.with_single_cert(vec![CertificateDer::from(read("crt"))], key).unwrap();
+        let config = std::sync::Arc::new(config);
+        for (tls, offered) in [
+            (SmtpTls::Starttls, Tls::Starttls(config.clone())),
+            (SmtpTls::Implicit, Tls::Implicit(config.clone())),
+        ] {
+            let auth = Some(("PLAIN", base64("\0u\0geheim")));
+            let server = Server::start(Options { tls: offered, auth, ..Options::default() }).await;
+            let mut settings = settings(server.port);
+            settings.smtp.tls = tls;
+            settings.smtp.username = Some("u".to_owned());
+            settings.smtp.password_credential = Some("pw".to_owned());
+            let mut around = surroundings();
+            around.credentials = Some(dir.path().to_owned());
+            around.patience.answer = std::time::Duration::from_secs(20);
+            let rig = Rig::start_in(around, None, Some(settings));
+            let error = rig.mailer.send_test(vec!["x@example.org".to_owned()]).await.unwrap_err();
+            assert!(error.contains(says), "{tls:?}: {error}");
+            let told = server.commands().iter().any(|line| line.starts_with("AUTH") || line.starts_with("MAIL"));
+            assert!(!told, "something is said to a stranger: {:?}", server.commands());
+        }
+    }
+}

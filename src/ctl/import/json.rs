@@ -10,6 +10,8 @@ use serde::Deserializer as _;
 use serde::de::{MapAccess, Visitor};
 use serde_json::value::RawValue;
 
+use crate::text::visible;
+
 /// Nobody reads more.
 const MOST_PROBLEMS: usize = 100;
 
@@ -99,7 +101,9 @@ impl<'t> File<'t> {
         if self.problems.iter().any(|known| known.place == place) {
             return;
         }
-        self.problems.push(Problem { file: self.name, place, message: message.into() });
+        // What stands in the files is quoted in places.
+        let message = visible(&message.into()).into_owned();
+        self.problems.push(Problem { file: self.name, place, message });
     }
 
     /// An object with these members and no near misses of them. Others, which the old tool ignored, are in `ignored`.

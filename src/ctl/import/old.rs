@@ -116,10 +116,9 @@ fn smtp<'t>(file: &mut File<'t>, value: Value<'t>, ignored: &mut Vec<String>) ->
 /// Reports what could never have sent a mail.
 fn judge<'t>(file: &mut File<'t>, object: &Object<'t>, smtp: &Smtp) {
     let server = &smtp.server;
-    if server.is_empty()
-        || server.contains([' ', '/', '@'])
-        || (server.contains(':') && !server.contains("::"))
-    {
+    // What `mail.smtp.host` of the configuration takes.
+    let named = !server.is_empty() && server.chars().all(|c| c.is_alphanumeric() || "-._".contains(c));
+    if !named && server.parse::<std::net::IpAddr>().is_err() {
         let at = object.get("server").unwrap_or(object.value());
         file.wrong(
             at,
@@ -214,5 +213,5 @@ fn addresses<'t>(file: &mut File<'t>, value: Option<Value<'t>>) -> Vec<String> {
 
 /// As the configuration judges it.
 fn is_mailbox(text: &str) -> bool {
-    text.parse::<Mailbox>().is_ok()
+    text.parse::<Mailbox>().is_ok_and(|mailbox| mailbox.email.to_string().is_ascii())
 }
