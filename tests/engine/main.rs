@@ -4,6 +4,7 @@
 
 mod alerts;
 mod blocked;
+mod clock;
 mod displaced;
 mod edges;
 mod hold;

@@ -109,6 +109,29 @@ pub fn plan(random: &mut Random) -> Plan {
     plan
 }
 
+/// Two hundred units of one kind, each with a check and the defaults.
+pub fn crowd() -> Plan {
+    let units = (0..200).map(|n| UnitPlan {
+        name: unit(n),
+        requires: vec![],
+        rival: false,
+        auto_restart: false,
+        job: None,
+        dies_of_stop: false,
+    });
+    let check = |n: usize| Check {
+        name: CheckName::new(&format!("c{n}")).unwrap(),
+        unit: Some(unit(n)),
+        probe: Probe::Tcp(tcp()),
+        schedule: Schedule::default(),
+        recovery: Recovery { ladder: vec![Rung::Restart], ..Recovery::default() },
+        alert: Alert { to: vec![PEOPLE[0].into()], ..Alert::default() },
+        runbook: None,
+    };
+    let checks = (0..200).map(check).collect();
+    Plan { checks, units: units.collect(), circle: false, lasting: Duration::from_secs(3600) }
+}
+
 /// The machine is probed some tens of thousands of times in its month, whatever its size: a large one seldom.
 fn schedule(random: &mut Random, units: usize) -> Schedule {
     let every = match units {

@@ -255,8 +255,8 @@ impl Sim {
         self.post_starts(pending);
         let open = self.leases.clone();
         self.tell(Event::Hold(HoldEvent::Kept(open)));
-        let latency = self.latency();
-        self.later(latency, Coming::ManagerTold { life: self.life });
+        // systemd is asked how the machine is before it is asked for its units.
+        self.later(Duration::ZERO, Coming::ManagerTold { life: self.life });
         for unit in wanted {
             self.will_be_told(&unit);
         }

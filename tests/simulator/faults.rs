@@ -182,6 +182,16 @@ impl Sim {
         }
     }
 
+    /// Nothing can be started any more, and all that runs is killed.
+    pub fn everything_dies(&mut self) {
+        for plan in self.plan.units.clone() {
+            if let Some(unit) = self.units.get_mut(&plan.name) {
+                unit.service = Service::WontStart;
+            }
+            self.dies(&plan.name, true);
+        }
+    }
+
     /// Something that many units share breaks: all are killed, or hang, at once.
     fn many_break(&mut self) {
         let (hang, failed, share) = (self.random.percent(40), self.random.percent(50), self.random.between(30, 100));

@@ -172,9 +172,20 @@ impl Sim {
         sim.rules.stats
     }
 
+    /// A machine on which nothing happens but what is done to it.
+    pub fn staged(plan: Plan) -> Self {
+        let mut sim = Self::with(plan, Random::new(1), false);
+        sim.quiet = true;
+        sim
+    }
+
     fn new(seed: u64, logs: bool) -> Self {
         let mut random = Random::new(seed);
         let plan = config::plan(&mut random);
+        Self::with(plan, random, logs)
+    }
+
+    fn with(plan: Plan, random: Random, logs: bool) -> Self {
         let start = Mono(Duration::from_secs(1_000_000));
         let mut sim = Self {
             mono: start,
@@ -251,6 +262,10 @@ impl Sim {
     /// A promise is broken.
     pub fn broken(&self, rule: &str, what: &str) -> ! {
         panic!("{rule}: {what}");
+    }
+
+    pub fn run_for(&mut self, lasting: Duration) {
+        self.run_until(self.mono.after(lasting));
     }
 
     fn run_until(&mut self, end: Mono) {
