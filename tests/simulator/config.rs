@@ -64,8 +64,7 @@ pub fn plan(random: &mut Random) -> Plan {
     let units = usize::try_from(units).unwrap();
     let crowd = units > 30;
     let circle = units > 1 && random.percent(10);
-    let mut plan =
-        Plan { checks: vec![], units: vec![], circle, lasting: Duration::from_secs(30 * 86_400) };
+    let mut plan = Plan { checks: vec![], units: vec![], circle, lasting: Duration::from_secs(30 * 86_400) };
     let defaults = schedule(random, units);
     for n in 0..units {
         let job = (!crowd && random.percent(12)).then(|| Duration::from_secs(random.between(1, 24) * 3600));

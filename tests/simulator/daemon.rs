@@ -153,7 +153,8 @@ impl Sim {
 
     /// The planned `kill -9`, if this is its moment.
     pub fn dies_at(&mut self, is_moment: impl Fn(Moment) -> bool) -> bool {
-        let Some(crash) = self.crash.as_ref().filter(|crash| crash.after_writes == 0 && is_moment(crash.at)) else {
+        let Some(crash) = self.crash.as_ref().filter(|crash| crash.after_writes == 0 && is_moment(crash.at))
+        else {
             return false;
         };
         let (at, away) = (crash.at, crash.away);

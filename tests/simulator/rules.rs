@@ -223,7 +223,8 @@ impl Sim {
         }
         let held = self.rules.leases.values().any(|held| held == unit);
         let Some(book) = self.rules.units.get_mut(unit) else { return };
-        let somebodys = state.stopped_by.is_some_and(|job| matches!(job.kind, JobKind::Stop | JobKind::Other));
+        let somebodys =
+            state.stopped_by.is_some_and(|job| matches!(job.kind, JobKind::Stop | JobKind::Other));
         let goes_on = book.stop.is_some_and(|(_, usec)| usec == state.inactive_enter_usec);
         book.stopped_by_us &= state.is_down() || state.active == ActiveState::Deactivating;
         if !state.is_down() || !(somebodys || goes_on) {

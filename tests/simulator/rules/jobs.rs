@@ -278,7 +278,8 @@ impl Sim {
         let grows = probing.keys().all(|before| *before < run);
         probing.insert(run, now);
         if let Some((before, since)) = overlapped {
-            let what = format!("{check}: run {run} while run {before} is under way for {:?}", now.since(since));
+            let what =
+                format!("{check}: run {run} while run {before} is under way for {:?}", now.since(since));
             self.broken("a check does not overlap itself", &what);
         }
         if !grows {

@@ -106,9 +106,9 @@ impl Sim {
             if let Some(book) = self.rules.checks.get_mut(&status.name) {
                 book.down_since = (status.health == Health::Down).then_some(self.mono);
                 let until = match status.health {
-                    Health::Paused { until } => Some(now.after(Duration::from_millis(
-                        u64::try_from(until.0 - wall.0).unwrap_or_default(),
-                    ))),
+                    Health::Paused { until } => Some(
+                        now.after(Duration::from_millis(u64::try_from(until.0 - wall.0).unwrap_or_default())),
+                    ),
                     _ => None,
                 };
                 book.paused = if booted { until } else { book.paused.filter(|_| until.is_some()) };
@@ -153,7 +153,8 @@ impl Sim {
     /// Rule 5: the next attempt comes when it would have come.
     fn the_backoff_goes_on(&self, before: &Value, after: &Value) {
         for (name, unit) in before["units"].as_object().into_iter().flatten() {
-            let (was, is) = (point(before, &unit["next_attempt"]), point(after, &after["units"][name]["next_attempt"]));
+            let (was, is) =
+                (point(before, &unit["next_attempt"]), point(after, &after["units"][name]["next_attempt"]));
             let over = was <= millis(self.now().mono);
             if !over && (was - is).abs() > EXACT {
                 let what = format!("{name}: the next attempt was at {was}, is at {is}");
