@@ -49,10 +49,11 @@
 //!
 //! # Tests
 //!
-//! `cargo test` needs nothing but Rust: the core on a simulated machine (`tests/engine/`), probes and mail against servers
-//! in the process, systemd and our own bus interface over peer-to-peer D-Bus, configurations that are wrong beside their
-//! exact messages (`tests/config/`). `sudo ./tests/run` adds the package and the booted tests: real machines with a real
-//! systemd, D-Bus, polkit, journald and mail server (`tests/lab/`, `tests/booted/`).
+//! `cargo test` needs nothing but Rust: the core on a simulated machine (`tests/engine/`), months of such a machine where
+//! everything goes wrong by chance (`tests/simulator/`: its head says how to play more of them, or one of them), probes and
+//! mail against servers in the process, systemd and our own bus interface over peer-to-peer D-Bus, configurations that are
+//! wrong beside their exact messages (`tests/config/`). `sudo ./tests/run` adds the package and the booted tests: real
+//! machines with a real systemd, D-Bus, polkit, journald and mail server (`tests/lab/`, `tests/booted/`).
 
 pub mod check;
 pub mod engine;

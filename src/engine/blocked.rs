@@ -120,9 +120,13 @@ impl Engine {
         let fell = self.graph.fell(unit);
         let root = self.root_for(now, unit);
         let fell_together = self.graph.fell_with_required(unit);
+        let known = self.graph.is_known(unit);
         let Some(watch) = self.units.get_mut(unit) else { return };
         let before = (watch.displaced.clone(), watch.blocked.clone());
-        watch.displace(now, in_the_way, fell);
+        // After a restart of the daemon: as long as what stood in the way is not read yet, nothing says that it has gone.
+        if known || watch.condition != Condition::Unread {
+            watch.displace(now, in_the_way, fell);
+        }
         watch.block(now, root, fell_together);
         if before.0 != watch.displaced || before.1 != watch.blocked || watch.unplaced.is_some() {
             self.stirred.insert(unit.clone());

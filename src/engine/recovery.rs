@@ -204,8 +204,9 @@ impl Engine {
         for name in &watch.checks {
             if let Some(state) = self.checks.get_mut(name) {
                 state.next_probe = now.mono;
-                // The run under way began before the job ended: it sees the old run of the unit.
-                state.running = None;
+                // The run under way began before the job ended: it sees the old run of the unit. One that begins in this
+                // very moment does not, and a second one beside it would see no more.
+                state.running = state.running.filter(|run| run.started == now.mono);
             }
         }
     }

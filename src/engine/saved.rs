@@ -63,8 +63,8 @@ pub struct SavedCheck {
     passing: bool,
     failures: u32,
     incident: Option<SavedIncident>,
-    /// Until when by the clock as it was then (somebody may have set it since the pause began), and how many milliseconds
-    /// were left: a wall clock that is set back later must not prolong it.
+    /// Until when by the wall clock as it was when this was saved, and how many milliseconds were left: a wall clock that
+    /// was set back must not prolong it.
     paused: Option<(Wall, u64)>,
     climbed: u32,
     tries: u32,
@@ -105,7 +105,11 @@ pub struct SavedRuns {
 /// A check that cannot be measured.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct SavedUnmeasured {
+    /// As it is told.
     since: Wall,
+    /// The same by the wall clock as it was when this was saved: it may have been set meanwhile.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    begun: Option<Wall>,
     runs: u32,
     reason: String,
     /// The mails about it: the thread, how many, and when the last was asked for.
@@ -116,7 +120,11 @@ pub struct SavedUnmeasured {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct SavedIncident {
     id: IncidentId,
+    /// As it is told.
     since: Wall,
+    /// The same by the wall clock as it was when this was saved: it may have been set meanwhile.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    opened: Option<Wall>,
     cause: String,
     crash_loop: bool,
     #[serde(default)]
@@ -254,6 +262,7 @@ fn save_check(now: Now, state: &CheckState) -> SavedCheck {
         failures: state.failures,
         incident: state.incident.as_ref().map(|incident| save_incident(now, incident)),
         paused: state.pause.map(|(end, _)| {
+            // Not as it was told when the pause began: the wall clock may have been set since.
             (now.wall_of(end), u64::try_from(end.since(now.mono).as_millis()).unwrap_or(u64::MAX))
         }),
         climbed: state.climbed,
@@ -261,7 +270,8 @@ fn save_check(now: Now, state: &CheckState) -> SavedCheck {
         last_incident: state.last_incident,
         bad: state.bad.map(|since| now.wall_of(since)),
         unmeasured: state.unmeasured.as_ref().map(|unmeasured| SavedUnmeasured {
-            since: now.wall_of(unmeasured.since),
+            since: unmeasured.since_wall,
+            begun: Some(now.wall_of(unmeasured.since)),
             runs: unmeasured.runs,
             reason: unmeasured.reason.clone(),
             thread: unmeasured
@@ -288,6 +298,7 @@ fn save_incident(now: Now, incident: &Incident) -> SavedIncident {
     SavedIncident {
         id: incident.id.clone(),
         since: incident.since(now),
+        opened: Some(now.wall_of(incident.opened)),
         cause: incident.cause.clone(),
         crash_loop: incident.crash_loop,
         incurable: incident.incurable,
@@ -343,7 +354,7 @@ fn restore_check(now: Now, then: Now, state: &mut CheckState, saved: SavedCheck)
     let mono = |at: Wall| then.mono_of(at).min(now.mono);
     state.bad = saved.bad.map(mono);
     state.unmeasured = saved.unmeasured.map(|saved| Unmeasured {
-        since: mono(saved.since),
+        since: mono(saved.begun.unwrap_or(saved.since)),
         since_wall: saved.since,
         runs: saved.runs,
         reason: saved.reason,
@@ -373,7 +384,7 @@ fn restore_check(now: Now, then: Now, state: &mut CheckState, saved: SavedCheck)
         state.incident = Some(Incident {
             id: saved.id,
             since: saved.since,
-            opened: then.mono_of(saved.since).min(now.mono),
+            opened: then.mono_of(saved.opened.unwrap_or(saved.since)).min(now.mono),
             cause: saved.cause,
             crash_loop: saved.crash_loop,
             incurable: saved.incurable,

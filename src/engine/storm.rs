@@ -145,7 +145,11 @@ impl Storm {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct SavedStorm {
     id: IncidentId,
+    /// As it is told.
     since: Wall,
+    /// The same by the wall clock as it was when this was saved: it may have been set meanwhile.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    opened: Option<Wall>,
     failed: (usize, usize),
     members: BTreeMap<CheckName, Option<Wall>>,
     joined: Wall,
@@ -169,6 +173,7 @@ impl Brake {
         let storm = self.storm.as_ref().map(|storm| SavedStorm {
             id: storm.id.clone(),
             since: storm.since,
+            opened: Some(now.wall_of(storm.opened)),
             failed: storm.failed,
             members: storm
                 .members
@@ -191,7 +196,7 @@ impl Brake {
         let storm = saved.storm.map(|storm| Storm {
             id: storm.id,
             since: storm.since,
-            opened: mono(storm.since),
+            opened: mono(storm.opened.unwrap_or(storm.since)),
             failed: storm.failed,
             members: storm.members.into_iter().map(|(name, passes)| (name, passes.map(mono))).collect(),
             joined: mono(storm.joined),

@@ -4,6 +4,7 @@
 
 mod alerts;
 mod blocked;
+mod clock;
 mod clocks;
 mod displaced;
 mod edges;

@@ -64,8 +64,7 @@ pub fn plan(random: &mut Random) -> Plan {
     let units = usize::try_from(units).unwrap();
     let crowd = units > 30;
     let circle = units > 1 && random.percent(10);
-    let mut plan =
-        Plan { checks: vec![], units: vec![], circle, lasting: Duration::from_secs(30 * 86_400) };
+    let mut plan = Plan { checks: vec![], units: vec![], circle, lasting: Duration::from_secs(30 * 86_400) };
     let defaults = schedule(random, units);
     for n in 0..units {
         let job = (!crowd && random.percent(12)).then(|| Duration::from_secs(random.between(1, 24) * 3600));
@@ -107,6 +106,29 @@ pub fn plan(random: &mut Random) -> Plan {
         plan.checks.push(check);
     }
     plan
+}
+
+/// Two hundred units of one kind, each with a check and the defaults.
+pub fn crowd() -> Plan {
+    let units = (0..200).map(|n| UnitPlan {
+        name: unit(n),
+        requires: vec![],
+        rival: false,
+        auto_restart: false,
+        job: None,
+        dies_of_stop: false,
+    });
+    let check = |n: usize| Check {
+        name: CheckName::new(&format!("c{n}")).unwrap(),
+        unit: Some(unit(n)),
+        probe: Probe::Tcp(tcp()),
+        schedule: Schedule::default(),
+        recovery: Recovery { ladder: vec![Rung::Restart], ..Recovery::default() },
+        alert: Alert { to: vec![PEOPLE[0].into()], ..Alert::default() },
+        runbook: None,
+    };
+    let checks = (0..200).map(check).collect();
+    Plan { checks, units: units.collect(), circle: false, lasting: Duration::from_secs(3600) }
 }
 
 /// The machine is probed some tens of thousands of times in its month, whatever its size: a large one seldom.

@@ -153,7 +153,8 @@ impl Sim {
 
     /// The planned `kill -9`, if this is its moment.
     pub fn dies_at(&mut self, is_moment: impl Fn(Moment) -> bool) -> bool {
-        let Some(crash) = self.crash.as_ref().filter(|crash| crash.after_writes == 0 && is_moment(crash.at)) else {
+        let Some(crash) = self.crash.as_ref().filter(|crash| crash.after_writes == 0 && is_moment(crash.at))
+        else {
             return false;
         };
         let (at, away) = (crash.at, crash.away);
@@ -255,8 +256,8 @@ impl Sim {
         self.post_starts(pending);
         let open = self.leases.clone();
         self.tell(Event::Hold(HoldEvent::Kept(open)));
-        let latency = self.latency();
-        self.later(latency, Coming::ManagerTold { life: self.life });
+        // systemd is asked how the machine is before it is asked for its units.
+        self.later(Duration::ZERO, Coming::ManagerTold { life: self.life });
         for unit in wanted {
             self.will_be_told(&unit);
         }

@@ -182,16 +182,29 @@ impl Sim {
         }
     }
 
+    /// Nothing can be started any more, and all that runs is killed.
+    pub fn everything_dies(&mut self) {
+        for plan in self.plan.units.clone() {
+            if let Some(unit) = self.units.get_mut(&plan.name) {
+                unit.service = Service::WontStart;
+            }
+            self.dies(&plan.name, true);
+        }
+    }
+
     /// Something that many units share breaks: all are killed, or hang, at once.
     fn many_break(&mut self) {
-        let (hang, failed, share) = (self.random.percent(40), self.random.percent(50), self.random.between(30, 100));
+        let (hang, failed, share) =
+            (self.random.percent(40), self.random.percent(50), self.random.between(30, 100));
         self.note(|| format!("{share}% of all units {}", if hang { "hang" } else { "are killed" }));
         for plan in self.plan.units.clone() {
             if !self.random.percent(share) {
                 continue;
             }
             if hang {
-                if let Some(unit) = self.units.get_mut(&plan.name).filter(|unit| unit.service == Service::Healthy) {
+                if let Some(unit) =
+                    self.units.get_mut(&plan.name).filter(|unit| unit.service == Service::Healthy)
+                {
                     unit.service = Service::Hung;
                 }
             } else {
@@ -327,7 +340,8 @@ impl Sim {
             Moment::Sending,
         ]);
         let after_writes = self.random.between(0, 12);
-        let away = if self.random.percent(70) { self.random.millis(100, 3000) } else { self.random.heavy(3, 1800) };
+        let away =
+            if self.random.percent(70) { self.random.millis(100, 3000) } else { self.random.heavy(3, 1800) };
         self.plan_crash(Crash { after_writes, at, away });
     }
 

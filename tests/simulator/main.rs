@@ -39,7 +39,7 @@ mod sim;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use sim::{Sim, Stats};
 
@@ -63,7 +63,8 @@ fn play(seed: u64, logs: bool) -> Result<Stats, String> {
 /// What is printed of a seed that breaks a rule. It is played again, with its timeline this time.
 fn report(seed: u64, rule: &str) -> String {
     let again = play(seed, true);
-    let same = if again.as_ref().err().is_some_and(|again| again == rule) { "" } else { " (not the second time!)" };
+    let same =
+        if again.as_ref().err().is_some_and(|again| again == rule) { "" } else { " (not the second time!)" };
     format!(
         "seed {seed}: {rule}{same}\n\n{}\n\nseed {seed} broke a rule: {rule}\nplay it alone: \
          STEALTHCHECK_SEED={seed} cargo test --test simulator -- --nocapture",
@@ -128,5 +129,41 @@ fn every_promise_holds_whatever_happens() {
     let sum = sum.into_inner().unwrap();
     println!("{seeds} machine months in {:?}: {sum:?}", began.elapsed());
     // It is about something: what is to be survived has happened.
-    assert!(sum.incidents > seeds && sum.jobs > seeds && sum.crashes > seeds && sum.notices > seeds, "{sum:?}");
+    assert!(
+        sum.incidents > seeds && sum.jobs > seeds && sum.crashes > seeds && sum.notices > seeds,
+        "{sum:?}"
+    );
+}
+
+/// DESIGN.md §6: "More than 10 in a minute become one digest."
+#[test]
+fn two_hundred_units_that_die_together_are_ten_mails_and_a_digest() {
+    let mut sim = Sim::staged(config::crowd());
+    sim.run_for(Duration::from_secs(120));
+    sim.everything_dies();
+    sim.run_for(Duration::from_secs(110));
+    let stats = sim.rules.stats;
+    assert_eq!(stats.incidents, 200, "{stats:?}");
+    assert!(stats.notices >= 200 && stats.digests >= 1 && stats.mails <= 12, "{stats:?}");
+    // Each unit has had its attempts, at their distance, and no more.
+    assert!(stats.jobs >= 200 && stats.jobs <= 200 * 5, "{stats:?}");
+    sim.run_for(Duration::from_secs(790));
+    let stats = sim.rules.stats;
+    assert!(stats.mails <= 25, "{stats:?}");
+    assert!(
+        stats.jobs <= 200 * 9,
+        "six attempts until the backoff is at its longest, then one in five minutes: {stats:?}"
+    );
+}
+
+/// DESIGN.md §5, rule 14.
+#[test]
+fn two_hundred_checks_that_fail_together_restart_nothing_and_are_one_mail() {
+    let mut sim = Sim::staged(config::crowd());
+    sim.run_for(Duration::from_secs(120));
+    sim.troubles.network_gone = true;
+    sim.rules_network_gone();
+    sim.run_for(Duration::from_secs(240));
+    let stats = sim.rules.stats;
+    assert!(stats.jobs <= 1 && stats.storms == 1 && stats.mails == 1, "{stats:?}");
 }

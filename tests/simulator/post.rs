@@ -144,7 +144,8 @@ impl Sim {
         }
         self.post.taking = true;
         // Evidence is looked for: milliseconds, and with a busy journal up to two seconds.
-        let takes = if self.random.percent(10) { self.random.millis(20, 2000) } else { self.random.millis(1, 20) };
+        let takes =
+            if self.random.percent(10) { self.random.millis(20, 2000) } else { self.random.millis(1, 20) };
         self.step(takes, Step::Intake);
     }
 
@@ -268,7 +269,8 @@ impl Sim {
         };
         self.rules_sent(&numbers, &to);
         self.post.sending = true;
-        let takes = if self.random.percent(5) { self.random.secs(1, 30) } else { self.random.millis(20, 400) };
+        let takes =
+            if self.random.percent(5) { self.random.secs(1, 30) } else { self.random.millis(20, 400) };
         self.step(takes, Step::Attempted { numbers, to });
     }
 
@@ -319,7 +321,7 @@ impl Sim {
                 (self.post.failures, self.post.lost) = (0, 0);
                 self.put_off(numbers, to, 1);
             }
-            Err(Refusal::Message(_)) => {
+            Err(Refusal::Message(_) | Refusal::Content(_)) => {
                 (self.post.failures, self.post.lost) = (0, 0);
                 self.post.queue.pace.too_long(to, numbers.len());
                 self.put_off(numbers, to, 1);

@@ -20,7 +20,7 @@ use stealthcheck::engine::hold::{HoldAction, HoldEvent, HoldId};
 use stealthcheck::engine::{Action, AttemptId, Command, Event, What};
 use stealthcheck::notice::{IncidentId, NoticeId};
 use stealthcheck::time::Mono;
-use stealthcheck::unit::{JobKind, ManagerState, UnitName, UnitState};
+use stealthcheck::unit::{ActiveState, JobKind, ManagerState, UnitName, UnitState};
 
 use crate::config::Plan;
 use crate::sim::{Sim, Stats};
@@ -35,6 +35,8 @@ pub struct UnitBook {
     last: Option<Mono>,
     /// Somebody's stop, as the daemon was told of it: when, and systemd's own time of it.
     stop: Option<(Mono, u64)>,
+    /// A ladder's last resort has stopped it.
+    stopped_by_us: bool,
     /// What conflicts with it is up: since when, and when it went.
     rival_up: Option<Mono>,
     rival_went: Option<Mono>,
@@ -81,7 +83,7 @@ pub struct Rules {
     storm_over: Mono,
     /// The network is gone: jobs asked for since then on units that are well.
     network_gone: Option<Mono>,
-    jobs_without_network: u32,
+    jobs_without_network: BTreeSet<UnitName>,
     /// Notices committed, with their recipients.
     asked: BTreeMap<NoticeId, Vec<String>>,
     got: BTreeMap<(NoticeId, String), u32>,
@@ -93,6 +95,8 @@ pub struct Rules {
     released: BTreeSet<NoticeId>,
     mails: BTreeMap<String, VecDeque<Mono>>,
     probing: BTreeMap<CheckName, BTreeMap<u64, Mono>>,
+    /// The machine was booted, and the daemon has not started since.
+    booted: bool,
     /// When something happened for which a probe that is under way is given up.
     upset: BTreeMap<CheckName, Mono>,
 }
@@ -116,7 +120,7 @@ impl Rules {
             storm_since: Mono::default(),
             storm_over: Mono::default(),
             network_gone: None,
-            jobs_without_network: 0,
+            jobs_without_network: BTreeSet::new(),
             asked: BTreeMap::new(),
             got: BTreeMap::new(),
             dropped: BTreeSet::new(),
@@ -125,6 +129,7 @@ impl Rules {
             released: BTreeSet::new(),
             mails: BTreeMap::new(),
             probing: BTreeMap::new(),
+            booted: false,
             upset: BTreeMap::new(),
         }
     }
@@ -218,11 +223,13 @@ impl Sim {
         }
         let held = self.rules.leases.values().any(|held| held == unit);
         let Some(book) = self.rules.units.get_mut(unit) else { return };
-        let somebodys = state.stopped_by.is_some_and(|job| matches!(job.kind, JobKind::Stop | JobKind::Other));
+        let somebodys =
+            state.stopped_by.is_some_and(|job| matches!(job.kind, JobKind::Stop | JobKind::Other));
         let goes_on = book.stop.is_some_and(|(_, usec)| usec == state.inactive_enter_usec);
+        book.stopped_by_us &= state.is_down() || state.active == ActiveState::Deactivating;
         if !state.is_down() || !(somebodys || goes_on) {
             book.stop = None;
-        } else if somebodys && book.stop.is_none() && book.open.is_none() && !held {
+        } else if somebodys && book.stop.is_none() && book.open.is_none() && !held && !book.stopped_by_us {
             book.stop = Some((now, state.inactive_enter_usec));
         }
         let other_run = before.is_some_and(|before| {
@@ -230,10 +237,13 @@ impl Sim {
         });
         if other_run {
             // What needs it is looked at as well.
-            let all: Vec<CheckName> = self.plan.checks.iter().map(|check| check.name.clone()).collect();
-            for check in all {
-                self.rules.upset.insert(check, now);
-            }
+            self.all_upset();
+        }
+    }
+
+    fn all_upset(&mut self) {
+        for check in &self.plan.checks {
+            self.rules.upset.insert(check.name.clone(), self.mono);
         }
     }
 
@@ -298,6 +308,8 @@ impl Sim {
                     self.broken("what closes was open", &what);
                 }
                 book.incident = None;
+                // What needs its unit is looked at.
+                self.all_upset();
             }
             What::Health { to, .. } => {
                 let down = *to == stealthcheck::verdict::Health::Down;
@@ -352,8 +364,12 @@ impl Sim {
     }
 
     pub fn rules_network_gone(&mut self) {
-        self.rules.network_gone = Some(self.mono);
-        self.rules.jobs_without_network = 0;
+        // With much amiss already, the few that are left are no measure.
+        let open = self.rules.checks.values().filter(|book| book.incident.is_some()).count();
+        if !self.rules.storm && open * 4 <= self.plan.checks.len() {
+            self.rules.network_gone = Some(self.mono);
+        }
+        self.rules.jobs_without_network.clear();
     }
 
     pub fn rules_network_back(&mut self) {

@@ -125,9 +125,7 @@ pub fn keep_timeline(keep: bool) {
 
 /// The latest lines.
 pub fn timeline() -> String {
-    TIMELINE.with_borrow(|lines| {
-        lines.iter().flatten().map(String::as_str).collect::<Vec<_>>().join("\n")
-    })
+    TIMELINE.with_borrow(|lines| lines.iter().flatten().map(String::as_str).collect::<Vec<_>>().join("\n"))
 }
 
 pub struct Sim {
@@ -172,9 +170,20 @@ impl Sim {
         sim.rules.stats
     }
 
+    /// A machine on which nothing happens but what is done to it.
+    pub fn staged(plan: Plan) -> Self {
+        let mut sim = Self::with(plan, Random::new(1), false);
+        sim.quiet = true;
+        sim
+    }
+
     fn new(seed: u64, logs: bool) -> Self {
         let mut random = Random::new(seed);
         let plan = config::plan(&mut random);
+        Self::with(plan, random, logs)
+    }
+
+    fn with(plan: Plan, random: Random, logs: bool) -> Self {
         let start = Mono(Duration::from_secs(1_000_000));
         let mut sim = Self {
             mono: start,
@@ -237,7 +246,8 @@ impl Sim {
         }
         let at = self.mono.since(Mono(Duration::from_secs(1_000_000)));
         let (days, secs) = (at.as_secs() / 86_400, at.as_secs() % 86_400);
-        let clock = format!("{:02}:{:02}:{:02}.{:03}", secs / 3600, secs / 60 % 60, secs % 60, at.subsec_millis());
+        let clock =
+            format!("{:02}:{:02}:{:02}.{:03}", secs / 3600, secs / 60 % 60, secs % 60, at.subsec_millis());
         TIMELINE.with_borrow_mut(|lines| {
             if let Some(lines) = lines {
                 lines.push_back(format!("day {days:>2} {clock} {}", what()));
@@ -253,12 +263,18 @@ impl Sim {
         panic!("{rule}: {what}");
     }
 
+    pub fn run_for(&mut self, lasting: Duration) {
+        self.run_until(self.mono.after(lasting));
+    }
+
     fn run_until(&mut self, end: Mono) {
         loop {
             let wakeup = self.daemon.as_ref().and_then(|daemon| daemon.engine.next_wakeup());
             let wakeup = wakeup.map(|at| self.slot(self.of_boot(at)));
             let coming = self.coming.peek().map(|Reverse((at, _, _))| *at);
-            let Some(next) = [wakeup, coming].into_iter().flatten().min().filter(|at| *at <= end) else { break };
+            let Some(next) = [wakeup, coming].into_iter().flatten().min().filter(|at| *at <= end) else {
+                break;
+            };
             self.advance_to(next);
             if coming.is_some_and(|at| wakeup.is_none_or(|wakeup| at <= wakeup)) {
                 if let Some(Reverse((_, _, what))) = self.coming.pop() {

@@ -13,7 +13,8 @@ use crate::time::{Now, Wall};
 pub struct SavedHold {
     id: HoldId,
     holder: Holder,
-    /// Until when, and how many milliseconds were left: a wall clock that was set back must not prolong it.
+    /// Until when by the wall clock as it was when this was saved, and how many milliseconds were left: a wall clock that
+    /// was set back must not prolong it.
     until: (Wall, u64),
     bring_back: bool,
     /// It was over already, and the unit not back yet.
@@ -26,6 +27,7 @@ impl SavedHold {
         Self {
             id: hold.id.clone(),
             holder: hold.holder.clone(),
+            // Not as it was told when the hold began: the wall clock may have been set since.
             until: (now.wall_of(hold.until.0), left),
             bring_back: hold.bring_back,
             over: hold.over.is_some(),

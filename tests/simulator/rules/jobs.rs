@@ -24,7 +24,7 @@ impl Sim {
         rung: &Rung,
         asker: Option<&CheckName>,
     ) {
-        self.one_job_at_a_time(unit, attempt);
+        self.one_job_at_a_time(unit, attempt, rung);
         self.not_ours_to_fight(unit);
         self.a_held_unit_is_left_alone(unit);
         let Some(name) = asker else { return };
@@ -42,11 +42,12 @@ impl Sim {
     }
 
     /// Rule 4.
-    fn one_job_at_a_time(&mut self, unit: &UnitName, attempt: AttemptId) {
+    fn one_job_at_a_time(&mut self, unit: &UnitName, attempt: AttemptId, rung: &Rung) {
         let now = self.mono;
         let Some(book) = self.rules.units.get_mut(unit) else {
             self.broken("jobs are asked for on guarded units only", unit.as_str())
         };
+        book.stopped_by_us = *rung == Rung::Stop;
         if let Some((open, since)) = book.open.replace((attempt, now)) {
             let what = format!("{unit}: {open:?} since {:?} ago, and {attempt:?}", now.since(since));
             self.broken("one job at a time per unit", &what);
@@ -183,7 +184,9 @@ impl Sim {
     /// Rule 14: where all that is probed over the network fails at once, units that are well are let be. The first may be
     /// restarted before anybody can know.
     fn a_machine_without_network_restarts_nothing(&mut self, unit: &UnitName, check: &Check) {
-        if self.rules.network_gone.is_none() || !matches!(check.probe, Probe::Tcp(_)) {
+        let Some(gone) = self.rules.network_gone else { return };
+        let opened = self.rules.checks.get(&check.name).map(|book| book.opened);
+        if !matches!(check.probe, Probe::Tcp(_)) || opened.is_none_or(|opened| opened < gone) {
             return;
         }
         let well = self.units.get(unit).is_some_and(|unit| unit.is_up() && unit.service == Service::Healthy);
@@ -207,9 +210,9 @@ impl Sim {
         if !well || things.len() < 8 || things.len() * 2 < all.len() {
             return;
         }
-        self.rules.jobs_without_network += 1;
-        if self.rules.jobs_without_network > 3 {
-            let what = format!("{unit} is well, and the {}th to be restarted", self.rules.jobs_without_network);
+        self.rules.jobs_without_network.insert(unit.clone());
+        if self.rules.jobs_without_network.len() > 1 {
+            let what = format!("{:?} are well and restarted", self.rules.jobs_without_network);
             self.broken("a machine without its network restarts nothing", &what);
         }
     }
@@ -275,7 +278,8 @@ impl Sim {
         let grows = probing.keys().all(|before| *before < run);
         probing.insert(run, now);
         if let Some((before, since)) = overlapped {
-            let what = format!("{check}: run {run} while run {before} is under way for {:?}", now.since(since));
+            let what =
+                format!("{check}: run {run} while run {before} is under way for {:?}", now.since(since));
             self.broken("a check does not overlap itself", &what);
         }
         if !grows {

@@ -50,7 +50,9 @@ impl Sim {
             broken(&format!("shown with {:?}, {:?} is open", status.incident, book.incident));
         }
         let quiet = matches!(status.health, Health::Passing | Health::Failing { .. } | Health::Starting);
-        if (status.health == Health::Down && status.incident.is_none()) || (quiet && status.incident.is_some()) {
+        if (status.health == Health::Down && status.incident.is_none())
+            || (quiet && status.incident.is_some())
+        {
             broken(&format!("{:?} with incident {:?}", status.health, status.incident));
         }
         let paused = book.paused.is_some_and(|until| until > self.mono);
@@ -62,7 +64,8 @@ impl Sim {
 
     /// An incident that lasts is told.
     fn nobody_is_left_without_a_word(&self, status: &CheckStatus) {
-        let (Some(check), Some(book)) = (self.check(&status.name), self.rules.checks.get(&status.name)) else {
+        let (Some(check), Some(book)) = (self.check(&status.name), self.rules.checks.get(&status.name))
+        else {
             return;
         };
         let Some(incident) = &status.incident else { return };
@@ -85,7 +88,9 @@ impl Sim {
         let statuses = daemon.engine.status(self.now(), &[], false);
         let long = |status: &&CheckStatus| {
             let book = self.rules.checks.get(&status.name);
-            book.is_some_and(|book| book.incident.is_some() && self.mono.since(book.opened) > Duration::from_secs(14_400))
+            book.is_some_and(|book| {
+                book.incident.is_some() && self.mono.since(book.opened) > Duration::from_secs(14_400)
+            })
         };
         let units: Vec<_> = statuses.iter().filter(long).filter_map(|status| status.unit.clone()).collect();
         for unit in units {

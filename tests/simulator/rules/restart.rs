@@ -1,6 +1,8 @@
 //! What a restart of the daemon changes: nothing (DESIGN.md §5, rules 5, 10, 11; §6). No incident is forgotten, its id, its
 //! beginning, its attempts and what was told of it stay; so do backoff, pauses and holds.
 
+use std::time::Duration;
+
 use serde_json::Value;
 use stealthcheck::engine::saved::Saved;
 use stealthcheck::time::Mono;
@@ -46,7 +48,6 @@ impl Sim {
             book.open = None;
             // Whoever comes next knows of it what was written, or what systemd remembers.
             book.stop = None;
-            (book.rival_up, book.rival_went) = (None, None);
         }
     }
 
@@ -60,10 +61,8 @@ impl Sim {
                 (book.streak, book.last) = (0, None);
             }
         }
-        for book in self.rules.checks.values_mut() {
-            book.paused = None;
-        }
-        self.rules.committed.clone_from(&self.rules.checks);
+        // Until when something is paused is read from the engine, for the same reason.
+        self.rules.booted = true;
     }
 
     /// A new life has read the state, and nothing else has happened in it yet.
@@ -92,6 +91,8 @@ impl Sim {
 
     fn no_incident_is_forgotten(&mut self) {
         let Some(daemon) = &self.daemon else { return };
+        let (now, wall) = (self.mono, self.wall);
+        let booted = std::mem::take(&mut self.rules.booted);
         let statuses = daemon.engine.status(self.now(), &[], false);
         for status in &statuses {
             let known = self.rules.committed.get(&status.name).and_then(|book| book.incident.clone());
@@ -104,8 +105,13 @@ impl Sim {
         for status in statuses {
             if let Some(book) = self.rules.checks.get_mut(&status.name) {
                 book.down_since = (status.health == Health::Down).then_some(self.mono);
-                let paused = matches!(status.health, Health::Paused { .. });
-                book.paused = book.paused.filter(|_| paused);
+                let until = match status.health {
+                    Health::Paused { until } => Some(
+                        now.after(Duration::from_millis(u64::try_from(until.0 - wall.0).unwrap_or_default())),
+                    ),
+                    _ => None,
+                };
+                book.paused = if booted { until } else { book.paused.filter(|_| until.is_some()) };
             }
         }
         self.rules.committed.clone_from(&self.rules.checks);
@@ -147,7 +153,8 @@ impl Sim {
     /// Rule 5: the next attempt comes when it would have come.
     fn the_backoff_goes_on(&self, before: &Value, after: &Value) {
         for (name, unit) in before["units"].as_object().into_iter().flatten() {
-            let (was, is) = (point(before, &unit["next_attempt"]), point(after, &after["units"][name]["next_attempt"]));
+            let (was, is) =
+                (point(before, &unit["next_attempt"]), point(after, &after["units"][name]["next_attempt"]));
             let over = was <= millis(self.now().mono);
             if !over && (was - is).abs() > EXACT {
                 let what = format!("{name}: the next attempt was at {was}, is at {is}");
