@@ -5,7 +5,7 @@ use serde_json::Value;
 
 use super::*;
 use crate::guarding::assert_has;
-use crate::lab::{MAIL_YAML, MINUTE};
+use crate::lab::{MAIL_YAML, MINUTE, Mail};
 
 /// A header of its own, a line of its own, terminal sequences in both spellings, text that runs backwards, and what ends
 /// a mail in SMTP.
@@ -45,7 +45,7 @@ serve(9105, b"220 " + LINE + b"\r\n", greet=True)
 const VICTIM: &str = r#"#!/usr/bin/python3
 import os, sys
 evil = open("/root/evil", "rb").read()
-for line in [evil, b"<0>" + evil, b"z" * (1 << 20), evil * 3000]:
+for line in [evil * 3000, b"<0>" + evil, b"z" * (1 << 20), evil]:
     os.write(1, line + b"\n")
 sys.exit(7)
 "#;
@@ -97,44 +97,41 @@ fn hostile_text_is_text_wherever_it_comes_out() {
     {
         machine.becomes(name, "down");
     }
-    let mails = machine
-        .wait_for("a mail about each", MINUTE, || Some(machine.mailbox()).filter(|mails| mails.len() >= 9));
-    for mail in &mails {
-        let about = mail.header("X-Stealthcheck-Check").to_owned();
-        let head = mail.raw.split("\n\n").next().unwrap();
-        for line in head.lines().filter(|line| !line.starts_with([' ', '\t'])) {
-            let name = line.split(':').next().unwrap();
-            assert!(HEADERS.contains(&name), "{about}: {line:?} in\n{head}");
-        }
-        assert!(
-            mail.raw.bytes().all(|b| b == b'\n' || b == b'\t' || (0x20..0x7f).contains(&b)),
-            "{about}: {}",
-            mail.raw
-        );
-        assert!(
-            mail.raw.len() < 64 * 1024 && mail.raw.lines().all(|line| line.len() <= 998),
-            "{about}: {}",
-            mail.raw.len()
-        );
-        assert_inert(&format!("the mail about {about}"), &mail.body);
-        assert_inert(&format!("the subject about {about}"), mail.subject());
-        assert_eq!(mail.header("Delivered-To"), "ops@example.org", "{about}: {}", mail.raw);
-        assert!(
-            !about.is_empty() || mail.subject().contains("stealthcheck"),
-            "a mail of another's: {}",
-            mail.raw
-        );
-    }
+    // (So many that begin to fail together are one mail; what systemd calls failed has one of its own all the same.)
+    let mails = machine.wait_for("the mails about it", MINUTE, || {
+        let mails = machine.mailbox();
+        let told = |what: &str| mails.iter().any(|mail| mail.body.contains(what));
+        (told("JOURNAL OF unit.service") && told("FAILING")).then_some(mails)
+    });
+    every_mail_is_text(&mails);
     // What was said is there to be read: nothing is kept from who must act, or else the test has met no enemy.
-    let of = |name: &str| mails.iter().find(|mail| mail.header("X-Stealthcheck-Check") == name).unwrap();
-    for name in ["body", "garbage", "banner", "command"] {
-        assert_has(&of(name).body, &["owned"]);
-    }
-    assert_has(&of("unit").body, &["JOURNAL OF unit.service", "Bcc: victim@example.org", "zzzzzzzz"]);
+    let of = |what: &str| &mails.iter().find(|mail| mail.body.contains(what)).unwrap().body;
+    let told = ["body: down", "]0;owned", "Bcc: victim@example.org", "circle: down", "%C2%9B31m"];
+    assert_has(of("FAILING"), &told);
+    assert_has(of("JOURNAL OF unit.service"), &["Bcc: victim@example.org", "zzzzzzzz", "RUNBOOK"]);
 
     everything_it_says(&machine);
     files_and_their_names(&machine);
     a_hostile_mail_server(&machine);
+}
+
+/// As a real server has taken and delivered them: ours alone, to whom they were meant for, with the headers that we write.
+fn every_mail_is_text(mails: &[Mail]) {
+    for mail in mails {
+        let head = mail.raw.split("\n\n").next().unwrap();
+        for line in head.lines().filter(|line| !line.starts_with([' ', '\t'])) {
+            let name = line.split(':').next().unwrap();
+            assert!(HEADERS.contains(&name), "{line:?} in\n{head}");
+        }
+        let plain = |b: u8| b == b'\n' || b == b'\t' || (0x20..0x7f).contains(&b);
+        assert!(mail.raw.bytes().all(plain), "{}", mail.raw);
+        let longest = mail.raw.lines().map(str::len).max().unwrap_or_default();
+        assert!(mail.raw.len() < 64 * 1024 && longest <= 998, "{} bytes, lines of {longest}", mail.raw.len());
+        assert_inert("a mail", &mail.body);
+        assert_inert("a subject", mail.subject());
+        assert_eq!(mail.header("Delivered-To"), "ops@example.org", "{}", mail.raw);
+        assert!(mail.header("Message-ID").ends_with("@rights-hostile>"), "a mail of another's: {}", mail.raw);
+    }
 }
 
 fn enemy() -> Machine {
@@ -169,7 +166,7 @@ fn enemy() -> Machine {
     machine.wait_for("the unit to fail", MINUTE, || {
         (machine.unit("unit.service", "ActiveState") == "failed").then_some(())
     });
-    let soon = "every: 1h, retry: 200ms, timeout: 10s, fail_after: 1";
+    let soon = "every: 1h, retry: 200ms, timeout: 3s, fail_after: 1";
     machine.configure(&format!(
         "listen: 8484\n{MAIL_YAML}checks:\n\
          \x20 body: {{ http: {{ url: \"http://127.0.0.1:9101/\", body_contains: \"nothing of that\" }}, {soon} }}\n\
@@ -281,16 +278,12 @@ fn files_and_their_names(machine: &Machine) {
         assert!(!shown.stdout.is_empty() && shown.stdout.len() < 64 << 10, "{look}: {shown}");
     }
     assert_has(&machine.sh("stealthctl status").stdout, &["The configuration was refused"]);
-    let refused = machine.wait_for("the mail about it", MINUTE, || {
-        machine.mailbox().into_iter().find(|mail| mail.subject().contains("configuration is refused"))
+    // By itself, or where many mails are due in the digest of that minute.
+    let mails = machine.wait_for("a mail about it", Duration::from_secs(120), || {
+        let mails = machine.mailbox();
+        mails.iter().any(|mail| mail.raw.contains("configuration is refused")).then_some(mails)
     });
-    assert_inert("the mail about the configuration", &refused.body);
-    assert!(
-        refused.raw.bytes().all(|b| b == b'\n' || b == b'\t' || (0x20..0x7f).contains(&b)),
-        "{}",
-        refused.raw
-    );
-    assert_eq!(refused.header("Bcc"), "");
+    every_mail_is_text(&mails);
     the_journal_is_inert(machine);
     machine.sh_ok(&format!("rm \"{name}\""));
 }

@@ -106,10 +106,10 @@ fn the_interface_has_no_method_that_is_not_tried(machine: &Machine) {
     // There is one object with this one interface, and nothing of it can be set.
     let tree = machine.sh_ok("busctl tree --list io.iobio.Stealthcheck1 | grep -c Stealthcheck1");
     assert_eq!(tree, "1");
-    let written = machine.sh(&format!(
+    let written = machine.sh(
         "busctl introspect io.iobio.Stealthcheck1 /io/iobio/Stealthcheck1 | grep writable;
          busctl introspect io.iobio.Stealthcheck1 /io/iobio/Stealthcheck1 | grep interface | cut -d' ' -f1 | sort"
-    ));
+    );
     assert_eq!(
         written.stdout.lines().collect::<Vec<_>>(),
         [
