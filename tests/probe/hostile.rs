@@ -87,7 +87,8 @@ async fn of_ten_gigabytes_in_whatever_shape_only_the_beginning_is_read() {
         let begins_never = piece.starts_with(b"HTTP");
         let taken = sent.load(Ordering::Relaxed);
         assert!(begins_never || taken < TAKEN_AT_MOST, "{taken} bytes of {head_text:?}: {seen:?}");
-        assert_eq!(seen.text().starts_with("no answer within"), begins_never, "{head_text:?}: {seen:?}");
+        // A body in pieces of a byte may not have been read by then either, on a slow machine.
+        assert!(!begins_never || seen.text().starts_with("no answer within"), "{head_text:?}: {seen:?}");
     }
     let endless_bytes =
         serve(|mut stream| async move { while stream.write_all(&[0xff; 65_536]).await.is_ok() {} });

@@ -61,9 +61,9 @@ fn systemd_re_executed_and_reloaded_again_and_again_loses_no_job_and_no_failure(
         machine.wait_told(ids::INCIDENT_CLOSED, "other", n);
     }
     machine.wait_for("the storm to pass", 3 * MINUTE, || {
-        (machine.unit("shaken.service", "ActiveState") != "active").then_some(())
+        // While systemd executes itself anew it may have no answer.
+        (machine.sh("systemctl is-active shaken.service").stdout.trim() == "inactive").then_some(())
     });
-    assert_eq!(machine.unit("shaken.service", "Result"), "success");
     other.signal("KILL");
     machine.wait_told(ids::INCIDENT_CLOSED, "other", 3);
     assert_eq!(machine.asked("other"), 3);
