@@ -26,7 +26,7 @@ impl SavedHold {
         Self {
             id: hold.id.clone(),
             holder: hold.holder.clone(),
-            until: (now.wall_of(hold.until.0), left),
+            until: (now.still(hold.until.1, hold.until.0), left),
             bring_back: hold.bring_back,
             over: hold.over.is_some(),
         }
