@@ -70,6 +70,15 @@ impl Now {
         }
     }
 
+    /// The wall-clock point `known` of the monotonic point `at`, or where somebody has set the clock since, what it would be
+    /// by the clock as it is now. (Computed anew each time it would waver by the odd millisecond.)
+    #[must_use]
+    pub fn still(self, known: Wall, at: Mono) -> Wall {
+        const JUMP: Duration = Duration::from_secs(2);
+        let seen = self.wall_of(at);
+        if seen.since(known).max(known.since(seen)) > JUMP { seen } else { known }
+    }
+
     /// The wall-clock point that corresponds to the monotonic point `at`, seen from this moment.
     #[must_use]
     pub fn wall_of(self, at: Mono) -> Wall {

@@ -67,16 +67,11 @@ pub(super) struct Incident {
     pub takes_down: Vec<TakenDown>,
 }
 
-/// A clock that was set differs by more than this from what it was.
-const JUMP: Duration = Duration::from_secs(2);
-
 impl Incident {
     /// When it was opened, by the wall clock as it is now: where somebody has set that meanwhile, the moment that it was by
     /// the clock of then would make it a year long, or end before it began.
     pub(super) fn since(&self, now: Now) -> Wall {
-        let seen = now.wall_of(self.opened);
-        let apart = seen.since(self.since).max(self.since.since(seen));
-        if apart > JUMP { seen } else { self.since }
+        now.still(self.since, self.opened)
     }
 
     pub(super) fn open(id: IncidentId, now: Now, cause: String, failed_invocation: String) -> Self {

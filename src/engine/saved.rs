@@ -261,16 +261,15 @@ fn save_check(now: Now, state: &CheckState) -> SavedCheck {
         passing: state.base == Base::Passing,
         failures: state.failures,
         incident: state.incident.as_ref().map(|incident| save_incident(now, incident)),
-        paused: state.pause.map(|(end, _)| {
-            // Not as it was told when the pause began: the wall clock may have been set since.
-            (now.wall_of(end), u64::try_from(end.since(now.mono).as_millis()).unwrap_or(u64::MAX))
+        paused: state.pause.map(|(end, until)| {
+            (now.still(until, end), u64::try_from(end.since(now.mono).as_millis()).unwrap_or(u64::MAX))
         }),
         climbed: state.climbed,
         tries: state.tries,
         last_incident: state.last_incident,
         bad: state.bad.map(|since| now.wall_of(since)),
         unmeasured: state.unmeasured.as_ref().map(|unmeasured| SavedUnmeasured {
-            since: unmeasured.since_wall,
+            since: now.still(unmeasured.since_wall, unmeasured.since),
             begun: Some(now.wall_of(unmeasured.since)),
             runs: unmeasured.runs,
             reason: unmeasured.reason.clone(),

@@ -77,10 +77,11 @@ fn a_reminder_comes_when_it_would_have_come() {
         world.end(&unit, true);
         world.play(secs(2 * HOUR));
         assert_eq!(world.kinds(), [Down, NeedsYou], "{}", world.timeline());
+        let told = world.now.wall.since(world.notices[1].at);
         jump(&mut world);
-        world.play(secs(HOUR));
+        world.play(secs(4 * HOUR - MINUTE) - told);
         assert_eq!(world.kinds().len(), 2, "too early\n{}", world.timeline());
-        world.play(secs(HOUR + 5 * MINUTE));
+        world.play(secs(2 * MINUTE));
         assert_eq!(world.kinds(), [Down, NeedsYou, StillDown], "{}", world.timeline());
     });
 }

@@ -27,8 +27,7 @@ impl SavedHold {
         Self {
             id: hold.id.clone(),
             holder: hold.holder.clone(),
-            // Not as it was told when the hold began: the wall clock may have been set since.
-            until: (now.wall_of(hold.until.0), left),
+            until: (now.still(hold.until.1, hold.until.0), left),
             bring_back: hold.bring_back,
             over: hold.over.is_some(),
         }

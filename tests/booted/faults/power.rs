@@ -23,15 +23,15 @@ fn power_cuts_in_mid_incident_forget_nothing() {
     machine.service("broken.service", BROKEN);
     machine.service("gate.service", GATE);
     machine.victim("quiet", 9002);
-    machine.sh_ok("systemctl enable -q stealthcheck quiet");
+    // Told while nobody takes mail.
+    machine.sh_ok("systemctl enable -q stealthcheck quiet; systemctl stop postfix");
     machine.guard(
         "  gate: { tcp: { address: \"127.0.0.1:9100\" }, every: 500ms, timeout: 400ms, retry: 200ms, fail_after: 2 }\n\
          \x20 broken: { unit: broken.service, grace: 1s, backoff: { initial: 1s, max: 5s } }\n\
          \x20 quiet: { tcp: { address: \"127.0.0.1:9002\" }, every: 1s, timeout: 900ms }\n",
     );
     machine.becomes("quiet", "passing");
-    machine.sh_ok("stealthctl pause quiet --for 2h; systemctl stop postfix");
-    // Told while nobody takes mail.
+    machine.sh_ok("stealthctl pause quiet --for 2h");
     let queued = |at_least: u64| {
         machine.wait_for(&format!("{at_least} mails in the spool"), MINUTE, || {
             let mail = machine.status_json()["mail"].clone();
