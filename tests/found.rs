@@ -47,7 +47,11 @@ fn replay(target: &str, mutations: usize, play: impl Fn(&Path, &[u8])) {
         if let Err(panic) = catch_unwind(AssertUnwindSafe(|| play(directory.path(), &changed))) {
             let kept = std::env::temp_dir().join(format!("found-{target}-{n}"));
             let _ = fs::write(&kept, &changed);
-            println!("{name}, changed ({n}), which is now {}:\n{:?}", kept.display(), changed.escape_ascii().to_string());
+            println!(
+                "{name}, changed ({n}), which is now {}:\n{:?}",
+                kept.display(),
+                changed.escape_ascii().to_string()
+            );
             resume_unwind(panic);
         }
     }

@@ -66,7 +66,9 @@ impl Manager {
     async fn get_status(&self, names: Vec<String>, detail: bool) -> Result<String, Refusal> {
         names.iter().try_for_each(|name| plausible(name))?;
         if names.len() > MOST_NAMES {
-            return Err(Refusal::InvalidArgument(format!("at most {MOST_NAMES} checks may be named at once")));
+            return Err(Refusal::InvalidArgument(format!(
+                "at most {MOST_NAMES} checks may be named at once"
+            )));
         }
         let mut seen = HashSet::new();
         // Each check once, however often it is named: anybody may ask, and the answer is much longer than the question.

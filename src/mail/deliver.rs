@@ -278,8 +278,8 @@ impl Step {
 /// Where there is none, the code must be one about a mailbox (RFC 5321, section 4.2.2), and no word may tell otherwise.
 fn is_about_the_address(code: u16, text: &str) -> bool {
     const OTHERWISE: [&str; 16] = [
-        "relay", "sender", "helo", "ehlo", "auth", "login", "block", "spam", "reject", "polic", "dnsbl", "rbl", "client",
-        "denied", "full", "quota",
+        "relay", "sender", "helo", "ehlo", "auth", "login", "block", "spam", "reject", "polic", "dnsbl",
+        "rbl", "client", "denied", "full", "quota",
     ];
     let enhanced = text.split(|c: char| !(c.is_ascii_digit() || c == '.')).find_map(|word| {
         let mut numbers = word.strip_prefix("5.")?.split('.');

@@ -164,7 +164,9 @@ impl Queue {
                         Pick::Wait(until) => wait(until),
                         pick => return pick,
                     },
-                    Some((until, _)) if (*until).max(self.rest_until) > now => wait((*until).max(self.rest_until)),
+                    Some((until, _)) if (*until).max(self.rest_until) > now => {
+                        wait((*until).max(self.rest_until))
+                    }
                     Some((until, _)) if again.is_none_or(|(first, ..)| *until < first) => {
                         again = Some((*until, entry, to));
                     }

@@ -138,11 +138,14 @@ fn what_cannot_be_imported_is_said_with_its_place_and_leaves_nothing() {
     fs::write(root.join("old/checks.json"), "{\n  \"checks\": [\n    {,}\n").unwrap();
     let err = refused(78);
     assert!(err.starts_with("stealthctl: nothing was written; in old:\nchecks.json:3:6: no JSON: "), "{err}");
-    // Valid for the old tool and for the import, but not for the configuration.
+    // Valid for the old tool, but not for the configuration: said of the old file, where it can be mended.
     fs::write(root.join("old/checks.json"), CHECKS).unwrap();
     fs::write(root.join("old/config.json"), CONFIG.replace("h.example.org", "h..example\\\\org")).unwrap();
     let err = refused(78);
-    assert!(err.contains("mail.smtp.host: "), "{err}");
+    assert!(
+        err.contains("config.json:2:") && err.contains("`server` should be the name of a mail server"),
+        "{err}"
+    );
     fs::write(root.join("old/config.json"), b"{\n\"\xff").unwrap();
     assert!(refused(78).contains("config.json:2: not UTF-8 text"));
     fs::write(root.join("old/config.json"), vec![b' '; (1 << 20) + 1]).unwrap();

@@ -315,6 +315,10 @@ fn unquoted(line: &str) -> String {
                 'x' => text.push(char::from(
                     u8::from_str_radix(&chars.by_ref().take(2).collect::<String>(), 16).unwrap(),
                 )),
+                'U' => {
+                    let code = u32::from_str_radix(&chars.by_ref().take(8).collect::<String>(), 16).unwrap();
+                    text.push(char::from_u32(code).unwrap());
+                }
                 escaped => text.push(escaped),
             },
             '%' | '$' => {

@@ -44,17 +44,26 @@ fn memory() -> usize {
 #[tokio::test]
 async fn nonsense_and_words_without_end_are_an_error_that_is_soon_told_and_takes_no_memory() {
     const LONG: &[u8] = &[b'2'; 1 << 16];
-    const LINES: &[u8] = b"220-and another, with all that a server has to say of itself to whoever listens\r\n\
+    const LINES: &[u8] =
+        b"220-and another, with all that a server has to say of itself to whoever listens\r\n\
         220-and one more, and if anybody is still there then there is yet another one to come after it\r\n";
     let now = Duration::ZERO;
     let servers = [
         ("silent", saying(b"", b"", now).await, "no answer"),
         ("endless line", saying(b"220 ", LONG, now).await, "says more than an answer can have"),
-        ("endless line later", saying(b"220 x\r\n250-", LONG, now).await, "says more than an answer can have"),
+        (
+            "endless line later",
+            saying(b"220 x\r\n250-", LONG, now).await,
+            "says more than an answer can have",
+        ),
         ("endless lines", saying(b"220-x\r\n", LINES, now).await, "says more than an answer can have"),
         ("a byte at a time", saying(b"220 ", b"x", Duration::from_millis(20)).await, "no answer"),
         ("no text", saying(b"220 \xff\xfe\x00\r\n", b"", now).await, "UTF-8"),
-        ("another protocol", saying(b"HTTP/1.1 400 Bad Request\r\n\r\n", b"", now).await, "does not speak SMTP: HTTP/1.1 400"),
+        (
+            "another protocol",
+            saying(b"HTTP/1.1 400 Bad Request\r\n\r\n", b"", now).await,
+            "does not speak SMTP: HTTP/1.1 400",
+        ),
         ("controls", saying(b"554 \x1b[2Jno\rBcc: x\r\n", b"", now).await, "554"),
     ];
     let before = memory();
@@ -62,7 +71,8 @@ async fn nonsense_and_words_without_end_are_an_error_that_is_soon_told_and_takes
         for (name, address, says) in servers {
             // Long enough for gigabytes, where nothing bounds them.
             let mut patient = surroundings();
-            let long = if says.starts_with("no") { Duration::from_millis(200) } else { Duration::from_secs(20) };
+            let long =
+                if says.starts_with("no") { Duration::from_millis(200) } else { Duration::from_secs(20) };
             patient.patience = Patience { connect: long, answer: long, accept: long };
             let mut settings = settings(address.port());
             settings.smtp.tls = tls;
@@ -120,7 +130,11 @@ async fn a_mail_that_was_taken_without_a_word_comes_again_under_the_same_id() {
     let ids: Vec<String> =
         server.accepted().iter().map(|mail| mail.header("Message-ID").unwrap().to_owned()).collect();
     assert_eq!(ids, ["<a-1.1@lf-proxy>", "<a-1.1@lf-proxy>", "<a-1.2@lf-proxy>"]);
-    assert_eq!(server.accepted()[0].text, server.accepted()[1].text, "the same mail, so that readers show it once");
+    assert_eq!(
+        server.accepted()[0].text,
+        server.accepted()[1].text,
+        "the same mail, so that readers show it once"
+    );
 }
 
 #[tokio::test]
@@ -170,14 +184,14 @@ async fn only_a_word_about_the_address_itself_is_final() {
         "553 5.1.3 malformed address",
         "550 5.2.1 this mailbox is disabled",
     ];
-    for (said, is_final) in later.map(|said| (said, false)).into_iter().chain(never.map(|said| (said, true))) {
+    for (said, is_final) in later.map(|said| (said, false)).into_iter().chain(never.map(|said| (said, true)))
+    {
         let (server, dir) = (Server::start(Options::default()).await, tempfile::tempdir().unwrap());
         server.fault(Phase::Rcpt, "x@", usize::MAX, Fault::Reply(said));
         let mut rig = Rig::start(Some(dir.path()), Some(settings(server.port)));
         rig.send(notice("a-1", 1, &["x@example.org", "y@example.org"])).await;
-        let told = rig
-            .until(|event| matches!(event, MailEvent::Dropped { .. } | MailEvent::Failed { .. }))
-            .await;
+        let told =
+            rig.until(|event| matches!(event, MailEvent::Dropped { .. } | MailEvent::Failed { .. })).await;
         assert_eq!(matches!(told, MailEvent::Dropped { .. }), is_final, "{said}: {told:?}");
         if !is_final {
             server.repair();

@@ -111,7 +111,9 @@ async fn thousands_of_mails_from_an_earlier_life_are_read_quickly_and_sent_as_a_
     let dir = tempfile::tempdir_in("/dev/shm").unwrap();
     let spool = Spool::new(dir.path());
     let place = compose::Place { host: "lf-proxy".to_owned(), zone: jiff::tz::TimeZone::UTC, user: false };
-    let journal = Ok((0..20).map(|n| format!("Nov 27 01:44:28 lf-proxy fibridge[4711]: line {n} of a trace")).collect());
+    let journal = Ok((0..20)
+        .map(|n| format!("Nov 27 01:44:28 lf-proxy fibridge[4711]: line {n} of a trace"))
+        .collect());
     for n in 0..MANY {
         let mut each = notice(&format!("c{n}-1"), 1, &["x@example.org"]);
         each.unit = stealthcheck::unit::UnitName::new("fibridge.service").ok();

@@ -158,9 +158,10 @@ async fn a_certificate_that_has_expired_or_is_for_another_name_gets_no_password(
     use rustls::pki_types::{CertificateDer, PrivateKeyDer};
     let shown = std::path::PathBuf::from(shown);
     std::fs::write(dir.path().join("pw"), "geheim").unwrap();
-    for (name, says) in
-        [("localhost", "its certificate has expired"), ("other.example.org", "not valid for name \"localhost\"")]
-    {
+    for (name, says) in [
+        ("localhost", "its certificate has expired"),
+        ("other.example.org", "not valid for name \"localhost\""),
+    ] {
         let read = |kind: &str| std::fs::read(shown.join(format!("{name}.{kind}"))).unwrap();
         let key = PrivateKeyDer::try_from(read("key")).unwrap();
         let provider = std::sync::Arc::new(rustls::crypto::ring::default_provider());
@@ -184,7 +185,8 @@ async fn a_certificate_that_has_expired_or_is_for_another_name_gets_no_password(
             let rig = Rig::start_in(around, None, Some(settings));
             let error = rig.mailer.send_test(vec!["x@example.org".to_owned()]).await.unwrap_err();
             assert!(error.contains(says), "{tls:?}: {error}");
-            let told = server.commands().iter().any(|line| line.starts_with("AUTH") || line.starts_with("MAIL"));
+            let told =
+                server.commands().iter().any(|line| line.starts_with("AUTH") || line.starts_with("MAIL"));
             assert!(!told, "something is said to a stranger: {:?}", server.commands());
         }
     }

@@ -10,7 +10,7 @@ use std::fmt::Write as _;
 
 use super::Surroundings;
 use super::service::{Kind, Output, Service};
-use crate::text::visible;
+use crate::text::{acts, visible};
 
 /// The file of a service that was made from a line of the old tool's.
 pub(super) fn text(service: &Service, wanted_by: &str) -> String {
@@ -152,6 +152,10 @@ fn quoted(text: &str) -> String {
             c if c.is_ascii_control() => {
                 let _ = write!(word, "\\x{:02x}", u32::from(c));
             }
+            // What turns a line round, or cannot be seen, stands written out for whoever reads the file.
+            c if acts(c) => {
+                let _ = write!(word, "\\U{:08x}", u32::from(c));
+            }
             c => word.push(c),
         }
     }
@@ -168,7 +172,7 @@ fn percent(text: &str) -> String {
 /// a line, continues it, or is trimmed.
 pub(super) fn fits_path(path: &str) -> bool {
     path.starts_with('/')
-        && !path.contains(char::is_control)
+        && !path.contains(acts)
         && !path.ends_with('\\')
         && path.trim() == path
         && !path.split('/').any(|part| part == "..")
@@ -177,7 +181,7 @@ pub(super) fn fits_path(path: &str) -> bool {
 /// Whether this can be the program of a command line: it is not subject to variables as the arguments are, and a name has
 /// no prefix that means something.
 pub(super) fn fits_program(program: &str) -> bool {
-    let plain = |c: char| !c.is_control() && c != '$' && c != '\\';
+    let plain = |c: char| !acts(c) && c != '$' && c != '\\';
     let absolute = program.starts_with('/') && !program.ends_with('/');
     let name = !program.contains('/') && !program.starts_with(['-', '@', ':', '+', '!', '|']);
     !program.is_empty() && (absolute || name) && program.chars().all(plain)
@@ -213,6 +217,10 @@ mod tests {
                             word.push(char::from(u8::from_str_radix(&hex, 16).unwrap()));
                         }
                         c @ ('"' | '\\') => word.push(c),
+                        'U' => {
+                            let hex: String = chars.by_ref().take(8).collect();
+                            word.push(char::from_u32(u32::from_str_radix(&hex, 16).unwrap()).unwrap());
+                        }
                         other => panic!("escape {other}"),
                     },
                     ' ' if !quote => break,

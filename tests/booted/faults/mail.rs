@@ -13,7 +13,9 @@ const OTHER: &str = "owner@example.org";
 impl Machine {
     /// What the status says of mail, when it is as `is_it` wants it.
     fn mail_status(&self, what: &str, is_it: impl Fn(&Value) -> bool) -> Value {
-        self.wait_for(what, 2 * MINUTE, || Some(self.status_json()["mail"].clone()).filter(|mail| is_it(mail)))
+        self.wait_for(what, 2 * MINUTE, || {
+            Some(self.status_json()["mail"].clone()).filter(|mail| is_it(mail))
+        })
     }
 
     /// Has the service fail once, and waits until it is up again and all is in the spool.
@@ -37,7 +39,10 @@ impl Machine {
 fn mail_outlives_a_server_that_refuses_swallows_puts_off_or_rejects() {
     let machine = Machine::ready("faults-mail");
     let web = machine.victim("web", 9001);
-    machine.guard(&format!("  web: {{ unit: web.service, {}, alert: {{ to: [ops@example.org, {OTHER}] }} }}\n", quick(9001)));
+    machine.guard(&format!(
+        "  web: {{ unit: web.service, {}, backoff: {{ initial: 1s, max: 2s }}, alert: {{ to: [ops@example.org, {OTHER}] }} }}\n",
+        quick(9001)
+    ));
     machine.sh_ok(
         "printf 'listen: \"127.0.0.1:8484\"\n' >>/etc/stealthcheck/stealthcheck.yaml && systemctl reload stealthcheck",
     );
@@ -68,7 +73,8 @@ fn mail_outlives_a_server_that_refuses_swallows_puts_off_or_rejects() {
     machine.sh_ok("iptables -D INPUT 1");
     machine.mail_status("an empty queue", drained);
     for address in ["ops@example.org", OTHER] {
-        let mails = machine.wait_for("six mails", MINUTE, || Some(machine.to(address)).filter(|mails| mails.len() == 6));
+        let mails = machine
+            .wait_for("six mails", MINUTE, || Some(machine.to(address)).filter(|mails| mails.len() == 6));
         for incident in mails.chunks(2) {
             assert_thread_to(incident);
         }
@@ -79,7 +85,8 @@ fn mail_outlives_a_server_that_refuses_swallows_puts_off_or_rejects() {
     machine.sh_ok("postmap /etc/postfix/who");
     machine.sh_ok("postconf -P '587/inet/smtpd_recipient_restrictions=check_recipient_access,hash:/etc/postfix/who' && postfix reload");
     machine.incident(&web, 4);
-    machine.wait_for("the other's mails", MINUTE, || (machine.to("ops@example.org").len() == 8).then_some(()));
+    machine
+        .wait_for("the other's mails", MINUTE, || (machine.to("ops@example.org").len() == 8).then_some(()));
     machine.mail_status("two mails that wait", |mail| mail["queued"] == 2);
     machine.write("/etc/postfix/who", &format!("{OTHER} 550 5.1.1 no such user\n"));
     machine.sh_ok("postmap /etc/postfix/who && postfix reload");
@@ -113,7 +120,10 @@ fn mail_outlives_a_server_that_refuses_swallows_puts_off_or_rejects() {
 fn assert_thread_to(mails: &[crate::lab::Mail]) {
     let mut alone = mails.to_vec();
     for mail in &mut alone {
-        mail.headers.iter_mut().filter(|(name, _)| name == "To").for_each(|(_, to)| *to = "ops@example.org".to_owned());
+        mail.headers
+            .iter_mut()
+            .filter(|(name, _)| name == "To")
+            .for_each(|(_, to)| *to = "ops@example.org".to_owned());
     }
     assert_thread(&alone, &["DOWN", "RECOVERED"]);
 }

@@ -64,7 +64,8 @@ async fn call(caller: &Connection, line: &str) {
     let (alone, method) = method.strip_prefix('!').map_or((false, method), |rest| (true, rest));
     let argument = |n: usize| line.split('\t').nth(n).unwrap_or_default();
     let number = |n: usize| argument(n).parse::<u64>().unwrap_or_default();
-    let list: Vec<&str> = argument(1).trim_matches(['[', ']']).split(',').filter(|each| !each.is_empty()).collect();
+    let list: Vec<&str> =
+        argument(1).trim_matches(['[', ']']).split(',').filter(|each| !each.is_empty()).collect();
     match method {
         _ if alone => answer(caller, method, &(argument(1),)).await,
         "GetStatus" => answer(caller, method, &(list, number(2) == 1)).await,
@@ -92,13 +93,15 @@ async fn answer<B: Serialize + DynamicType>(caller: &Connection, method: &str, b
     caller.send(&message).await.expect("the daemon's end is open");
     let reply = async {
         loop {
-            let reply = futures_util::StreamExt::next(&mut replies).await.expect("an answer").expect("a message");
+            let reply =
+                futures_util::StreamExt::next(&mut replies).await.expect("an answer").expect("a message");
             if reply.header().reply_serial() == Some(serial) {
                 return reply;
             }
         }
     };
-    let reply = tokio::time::timeout(Duration::from_secs(20), reply).await.expect("no call is left unanswered");
+    let reply =
+        tokio::time::timeout(Duration::from_secs(20), reply).await.expect("no call is left unanswered");
     if reply.message_type() == Type::Error {
         let body = reply.body();
         let said = body.deserialize::<&str>().unwrap_or_default();
@@ -142,7 +145,8 @@ impl Daemon {
                 refused
             }
             Request::Why { name, reply } => {
-                let found = self.resolve(&name).map(|name| self.engine.why(self.now, &name).expect("it is known"));
+                let found =
+                    self.resolve(&name).map(|name| self.engine.why(self.now, &name).expect("it is known"));
                 let refused = found.is_err();
                 let _ = reply.send(found);
                 refused
@@ -158,13 +162,16 @@ impl Daemon {
             }
             Request::Pause { name, for_, reply } => {
                 assert!(!for_.is_zero());
-                let done = self.resolve(&name).map(|name| drop(self.tell(Event::Command(Command::Pause(name, for_)))));
+                let done = self
+                    .resolve(&name)
+                    .map(|name| drop(self.tell(Event::Command(Command::Pause(name, for_)))));
                 let refused = done.is_err();
                 let _ = reply.send(done);
                 refused
             }
             Request::Resume { name, reply } => {
-                let done = self.resolve(&name).map(|name| drop(self.tell(Event::Command(Command::Resume(name)))));
+                let done =
+                    self.resolve(&name).map(|name| drop(self.tell(Event::Command(Command::Resume(name)))));
                 let refused = done.is_err();
                 let _ = reply.send(done);
                 refused
@@ -188,7 +195,8 @@ impl Daemon {
                 false
             }
             Request::TestMail { reply, .. } => {
-                let _ = reply.send(Err(Refusal::Failed("the configuration has no `mail:` section".to_owned())));
+                let _ =
+                    reply.send(Err(Refusal::Failed("the configuration has no `mail:` section".to_owned())));
                 true
             }
         }
@@ -268,7 +276,11 @@ impl Daemon {
         }
         let saved = self.saved();
         let written = serde_json::to_vec(&saved).expect("a state can be written");
-        assert_eq!(serde_json::from_slice::<Saved>(&written).ok(), Some(saved), "what is written is read as it was");
+        assert_eq!(
+            serde_json::from_slice::<Saved>(&written).ok(),
+            Some(saved),
+            "what is written is read as it was"
+        );
         let style = ctl::style::Style::detect(ctl::style::Colour::Never);
         let snapshot = self.snapshot(&[]);
         for text in [ctl::render::overview(&snapshot, &style), ctl::detail::detail(&snapshot, &style)] {

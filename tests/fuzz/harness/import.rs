@@ -14,13 +14,46 @@ const SEPARATOR: &str = "\n---\n";
 
 /// What may stand before `=` in a unit file that is written.
 const KEYS: &[&str] = &[
-    "After", "CapabilityBoundingSet", "Description", "DevicePolicy", "DynamicUser", "Environment", "ExecStart",
-    "ExitType", "KeyringMode", "KillMode", "LockPersonality", "MemoryDenyWriteExecute", "NoNewPrivileges",
-    "PrivateDevices", "PrivateIPC", "PrivateTmp", "PrivateUsers", "ProtectClock", "ProtectControlGroups",
-    "ProtectHome", "ProtectHostname", "ProtectKernelLogs", "ProtectKernelModules", "ProtectKernelTunables",
-    "ProtectProc", "ProtectSystem", "RemoveIPC", "RestrictAddressFamilies", "RestrictNamespaces",
-    "RestrictRealtime", "RestrictSUIDSGID", "StandardError", "StandardOutput", "SystemCallArchitectures",
-    "SystemCallFilter", "Type", "UMask", "User", "WantedBy", "WorkingDirectory",
+    "After",
+    "CapabilityBoundingSet",
+    "Description",
+    "DevicePolicy",
+    "DynamicUser",
+    "Environment",
+    "ExecStart",
+    "ExitType",
+    "KeyringMode",
+    "KillMode",
+    "LockPersonality",
+    "MemoryDenyWriteExecute",
+    "NoNewPrivileges",
+    "PrivateDevices",
+    "PrivateIPC",
+    "PrivateTmp",
+    "PrivateUsers",
+    "ProtectClock",
+    "ProtectControlGroups",
+    "ProtectHome",
+    "ProtectHostname",
+    "ProtectKernelLogs",
+    "ProtectKernelModules",
+    "ProtectKernelTunables",
+    "ProtectProc",
+    "ProtectSystem",
+    "RemoveIPC",
+    "RestrictAddressFamilies",
+    "RestrictNamespaces",
+    "RestrictRealtime",
+    "RestrictSUIDSGID",
+    "StandardError",
+    "StandardOutput",
+    "SystemCallArchitectures",
+    "SystemCallFilter",
+    "Type",
+    "UMask",
+    "User",
+    "WantedBy",
+    "WorkingDirectory",
 ];
 
 /// Imports them for a machine and for a user.
@@ -67,7 +100,8 @@ fn is_unit(file: &PlannedFile) -> bool {
 fn loads(directory: &Path, plan: &Plan) {
     let _ = fs::remove_dir_all(directory.join("import"));
     for file in &plan.files {
-        let outside = file.path.starts_with('/') || file.path.split('/').any(|part| part == ".." || part.is_empty());
+        let outside =
+            file.path.starts_with('/') || file.path.split('/').any(|part| part == ".." || part.is_empty());
         assert!(!outside && is_one_line(&file.path), "{:?}", file.path);
         let path = directory.join("import").join(&file.path);
         fs::create_dir_all(path.parent().expect("a directory")).expect("a directory in memory");
@@ -96,7 +130,9 @@ fn unit(file: &PlannedFile) {
 /// The password is in the credential's file, which nobody else can read, and in no other.
 fn secret(config: &str, checks: &str, plan: &Plan) {
     let parsed: serde_json::Value = serde_json::from_str(config).unwrap_or_default();
-    let Some(password) = parsed["smtp"]["password"].as_str().filter(|password| password.len() > 15) else { return };
+    let Some(password) = parsed["smtp"]["password"].as_str().filter(|password| password.len() > 15) else {
+        return;
+    };
     // One that is also an address or stands in a command is told with that.
     let written = serde_json::to_string(password).unwrap_or_default();
     let once = config.matches(written.trim_matches('"')).count() == 1;

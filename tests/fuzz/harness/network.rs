@@ -33,7 +33,9 @@ async fn run(probe: &Probe, timeout: Duration) -> Observation {
     assert!(started.elapsed() < AMPLE, "{:?}", started.elapsed());
     let words = match &seen {
         Observation::Passing { detail, .. } => detail,
-        Observation::Failing { reason } | Observation::Incurable { reason } | Observation::Unknown { reason } => reason,
+        Observation::Failing { reason }
+        | Observation::Incurable { reason }
+        | Observation::Unknown { reason } => reason,
     };
     assert!(is_one_line(words) && words.chars().count() < 2500, "{words:?}");
     seen
@@ -141,7 +143,10 @@ pub fn certificate(bytes: &[u8]) {
 /// A client of the HTTP listener sends the bytes.
 pub fn request(bytes: &[u8]) {
     runtime().block_on(async {
-        let free = TcpListener::bind("127.0.0.1:0").await.and_then(|socket| socket.local_addr()).expect("an address");
+        let free = TcpListener::bind("127.0.0.1:0")
+            .await
+            .and_then(|socket| socket.local_addr())
+            .expect("an address");
         let (_addresses, wanted) = watch::channel(vec![free]);
         let (questions, mut asked) = mpsc::channel(16);
         let (troubles, _told) = mpsc::channel(16);

@@ -44,11 +44,7 @@ pub fn name(bytes: &[u8]) {
 pub fn shown(bytes: &[u8]) {
     let text = String::from_utf8_lossy(bytes);
     for max in [0, 1, 2, 7, 200, 1000] {
-        for shown in [
-            text::inert(&text, max),
-            text::inert_bytes(bytes, max),
-            mail::line(&text, max),
-        ] {
+        for shown in [text::inert(&text, max), text::inert_bytes(bytes, max), mail::line(&text, max)] {
             assert!(is_one_line(&shown) && shown.chars().count() <= max, "{max}: {shown:?}");
         }
         let fitted = ctl::text::fit(&ctl::text::inert(&text), max, true);
@@ -74,8 +70,19 @@ pub fn shown(bytes: &[u8]) {
 
 /// The headers that a mail may have, each once.
 const HEADERS: &[&str] = &[
-    "Auto-Submitted", "Content-Transfer-Encoding", "Content-Type", "Date", "From", "In-Reply-To", "MIME-Version",
-    "Message-ID", "References", "Subject", "To", "X-Stealthcheck-Check", "X-Stealthcheck-Incident",
+    "Auto-Submitted",
+    "Content-Transfer-Encoding",
+    "Content-Type",
+    "Date",
+    "From",
+    "In-Reply-To",
+    "MIME-Version",
+    "Message-ID",
+    "References",
+    "Subject",
+    "To",
+    "X-Stealthcheck-Check",
+    "X-Stealthcheck-Incident",
     "X-Stealthcheck-Unit",
 ];
 
@@ -85,7 +92,8 @@ pub fn notice(bytes: &[u8]) {
     let parts: Vec<&str> = text.split('\0').collect();
     let part = |n: usize| parts.get(n % parts.len()).copied().unwrap_or_default().to_owned();
     let number = u32::try_from(bytes.len() % 3).expect("small") + 1;
-    let kind = [NoticeKind::Down, NoticeKind::NeedsYou, NoticeKind::Recovered, NoticeKind::Unmeasured][bytes.len() % 4];
+    let kind = [NoticeKind::Down, NoticeKind::NeedsYou, NoticeKind::Recovered, NoticeKind::Unmeasured]
+        [bytes.len() % 4];
     let notice = Notice {
         id: NoticeId { incident: IncidentId(part(0).into()), number },
         kind,
@@ -96,7 +104,13 @@ pub fn notice(bytes: &[u8]) {
         probe: part(2),
         since: Wall(0),
         cause: part(3),
-        attempts: vec![Attempt { number: 1, rung: Rung::Restart, asked: Wall(0), result: None, verdict: None }],
+        attempts: vec![Attempt {
+            number: 1,
+            rung: Rung::Restart,
+            asked: Wall(0),
+            result: None,
+            verdict: None,
+        }],
         attempts_total: u32::MAX,
         next: part(4),
         state: None,
@@ -109,7 +123,8 @@ pub fn notice(bytes: &[u8]) {
         }],
     };
     let place = Place { host: part(7), zone: TimeZone::UTC, user: bytes.len() % 2 == 1 };
-    let journal = if bytes.len() % 5 == 0 { Err(part(8)) } else { Ok(part(9).lines().map(str::to_owned).collect()) };
+    let journal =
+        if bytes.len() % 5 == 0 { Err(part(8)) } else { Ok(part(9).lines().map(str::to_owned).collect()) };
     let letter = compose::letter(&notice, Some(&journal), &place);
     let from = "stealthcheck <alerts@example.org>".parse().expect("a mailbox");
     let message = compose::message(&letter, &from).expect("a mail can be built");
