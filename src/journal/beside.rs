@@ -216,7 +216,8 @@ mod tests {
         let (wrote, read) = channel();
         let beside = Beside::start_with(kept, move |entry| {
             let _ = may.recv();
-            let text: Vec<String> = entry.values.iter().map(|(name, text)| format!("{name}={text}")).collect();
+            let text: Vec<String> =
+                entry.values.iter().map(|(name, text)| format!("{name}={text}")).collect();
             let _ = wrote.send((text.join(" "), entry.lost));
         });
         (Dispatch::new(tracing_subscriber::registry().with(beside.unwrap())), go, read)
@@ -247,7 +248,11 @@ mod tests {
             }
         };
         assert!((10..=20).contains(&got.len()), "{} were kept", got.len());
-        assert!(lost >= 980 && lost + got.len() as u64 <= said, "{lost} lost, {} kept, {said} said", got.len());
+        assert!(
+            lost >= 980 && lost + got.len() as u64 <= said,
+            "{lost} lost, {} kept, {said} said",
+            got.len()
+        );
     }
 
     #[test]
@@ -258,7 +263,8 @@ mod tests {
             for n in 0..100 {
                 tracing::info!("number {n}");
                 // (On a busy machine its thread may not have got a turn within the patience.)
-                let got = read.try_recv().or_else(|_| read.recv_timeout(Duration::from_secs(10)).map_err(|_| ()));
+                let got =
+                    read.try_recv().or_else(|_| read.recv_timeout(Duration::from_secs(10)).map_err(|_| ()));
                 assert_eq!(got.unwrap().0, format!("message=number {n}"));
             }
         });

@@ -115,7 +115,9 @@ mod tests {
 
     #[test]
     fn unit_names_are_checked_by_the_rules_of_systemd() {
-        for good in ["a.service", "getty@tty1.service", "a@@.service", "dev-sda.device", "a:b-c_d.e\\x20.timer"] {
+        for good in
+            ["a.service", "getty@tty1.service", "a@@.service", "dev-sda.device", "a:b-c_d.e\\x20.timer"]
+        {
             assert!(UnitName::new(good).is_ok(), "{good}");
         }
         for (bad, says) in [

@@ -70,8 +70,11 @@ fn a_journald_that_hangs_holds_up_neither_probes_nor_restarts_nor_mail() {
     machine.wait_told(ids::INCIDENT_CLOSED, "web", 4);
     // So much came late that it was worth the test, and it is said.
     let entries = machine.journal_entries(&["-u", "stealthcheck.service", "--since", "-5min"]);
-    let says = |entry: &&serde_json::Value| entry["MESSAGE"].as_str().unwrap_or_default().contains("journald took no");
-    let late = entries.iter().position(|entry| says(&entry)).expect("that journald took no entry is not said");
+    let says = |entry: &&serde_json::Value| {
+        entry["MESSAGE"].as_str().unwrap_or_default().contains("journald took no")
+    };
+    let late =
+        entries.iter().position(|entry| says(&entry)).expect("that journald took no entry is not said");
     println!("{} entries came late or after", entries.len() - late);
     assert!(entries.len() - late > 50, "journald was not missed: {}", entries.len() - late);
     assert_eq!(assert_all_told_of_web(&machine), 4);

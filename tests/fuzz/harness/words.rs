@@ -122,9 +122,12 @@ pub fn notice(bytes: &[u8]) {
             well: false,
         }],
     };
-    let place = Place { host: part(7), zone: TimeZone::UTC, user: bytes.len() % 2 == 1 };
-    let journal =
-        if bytes.len() % 5 == 0 { Err(part(8)) } else { Ok(part(9).lines().map(str::to_owned).collect()) };
+    let place = Place { host: part(7), zone: TimeZone::UTC, user: !bytes.len().is_multiple_of(2) };
+    let journal = if bytes.len().is_multiple_of(5) {
+        Err(part(8))
+    } else {
+        Ok(part(9).lines().map(str::to_owned).collect())
+    };
     let letter = compose::letter(&notice, Some(&journal), &place);
     let from = "stealthcheck <alerts@example.org>".parse().expect("a mailbox");
     let message = compose::message(&letter, &from).expect("a mail can be built");
