@@ -218,7 +218,7 @@ impl Client {
         let sentence = format!("systemd cannot be reached: {why}");
         match ask {
             Ask::Job { unit, attempt, .. } => {
-                let result = JobResult::Refused(sentence);
+                let result = JobResult::Unasked(sentence);
                 self.outbox.push(Happening::JobEnded { unit, attempt, result, state: None });
             }
             // Whoever asked may have gone; then nobody misses the answer.

@@ -96,8 +96,24 @@ pub enum JobResult {
     Skipped,
     /// The unit cannot do that (`invalid`, `assert`, `unsupported`, `collected`, `once`): systemd's word.
     Other(String),
-    /// systemd refused to queue a job, or could not be asked; the sentence says why.
+    /// systemd refused to queue a job, for the unit cannot do that; the sentence says why.
     Refused(String),
+    /// Nobody could be asked: systemd, the bus or polkit did not answer or did not let us. There was no job, and that says
+    /// nothing about the unit; the sentence says why.
+    Unasked(String),
+    /// It was asked for, and nobody heard what became of it; the sentence says why.
+    Unknown(String),
+}
+
+impl JobResult {
+    /// The sentence, where the result is none of the unit's doing: another try of the very same is worth as much.
+    #[must_use]
+    pub fn not_the_units(&self) -> Option<&str> {
+        match self {
+            Self::Unasked(why) | Self::Unknown(why) => Some(why),
+            _ => None,
+        }
+    }
 }
 
 impl fmt::Display for JobResult {
@@ -110,7 +126,8 @@ impl fmt::Display for JobResult {
             Self::Dependency => f.write_str("dependency"),
             Self::Skipped => f.write_str("skipped"),
             Self::Other(word) => f.write_str(word),
-            Self::Refused(reason) => write!(f, "refused: {reason}"),
+            Self::Refused(reason) | Self::Unasked(reason) => write!(f, "refused: {reason}"),
+            Self::Unknown(reason) => f.write_str(reason),
         }
     }
 }

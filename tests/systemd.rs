@@ -197,7 +197,9 @@ async fn results_and_refusals_are_told_as_such() {
         fake.world.lock().unwrap().scripts.push_back(Script::Refuse(error));
         client.ask_job("web.service", 2, Rung::Restart, false).await;
         match client.job_ended().await.2 {
-            JobResult::Refused(reason) => assert!(reason.contains(says), "{reason}"),
+            JobResult::Refused(reason) | JobResult::Unasked(reason) => {
+                assert!(reason.contains(says), "{reason}")
+            }
             other => panic!("{other}"),
         }
     }
@@ -295,7 +297,7 @@ async fn a_lost_bus_is_told_and_what_happened_meanwhile_is_read() {
     client.ask_job("web.service", 3, Rung::Start, false).await;
     let (_, attempt, result, _) = client.job_ended().await;
     assert_eq!(attempt, AttemptId(3));
-    assert!(matches!(result, JobResult::Refused(why) if why.contains("cannot be reached")));
+    assert!(matches!(result, JobResult::Unasked(why) if why.contains("cannot be reached")));
 
     fake.world.lock().unwrap().jobs.remove(&8);
     fake.world.lock().unwrap().units.insert("web.service".into(), unit("failed", "failed", 0, 2));
@@ -311,7 +313,7 @@ async fn a_lost_bus_is_told_and_what_happened_meanwhile_is_read() {
     assert!(failed < place(&|told| *told == Happening::Reachable));
     let ended = place(&|told| matches!(told, Happening::JobEnded { attempt: AttemptId(2), .. }));
     match &told[ended] {
-        Happening::JobEnded { result: JobResult::Refused(why), state: Some(state), .. } => {
+        Happening::JobEnded { result: JobResult::Unknown(why), state: Some(state), .. } => {
             assert!(why.contains("nobody listened"));
             assert_eq!(state.active, ActiveState::Active);
         }
@@ -379,7 +381,7 @@ async fn a_systemd_that_does_not_answer_is_asked_one_thing_at_a_time_until_it_do
     client.ask_job("web.service", 1, Rung::Restart, false).await;
     let (_, attempt, result, _) = client.job_ended().await;
     assert_eq!(attempt, AttemptId(1));
-    assert!(matches!(result, JobResult::Refused(why) if why.contains("cannot be reached")));
+    assert!(matches!(result, JobResult::Unasked(why) if why.contains("cannot be reached")));
     client.quiet().await;
     assert!(asked() - before <= 1, "asked {} times meanwhile", asked() - before);
 

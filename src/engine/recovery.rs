@@ -178,7 +178,7 @@ impl Engine {
         flight.grace_until = now.mono.after(grace);
         let Some(watch) = self.units.get_mut(unit) else { return };
         // What was refused has not been done: nothing comes up now.
-        if !matches!(result, JobResult::Refused(_)) {
+        if !matches!(result, JobResult::Refused(_) | JobResult::Unasked(_)) {
             watch.settling = Some(now.mono);
         }
         let missing =
@@ -186,8 +186,11 @@ impl Engine {
         watch.attempt = Some(flight);
         match missing {
             Some(why) => {
-                // Somebody else's job took the place of ours: that says nothing about the rung.
-                let climbs = result != JobResult::Canceled;
+                // Somebody else's job took the place of ours, or nobody could be asked: that says nothing about the rung.
+                let climbs = result != JobResult::Canceled && result.not_the_units().is_none();
+                if matches!(result, JobResult::Unasked(_)) {
+                    self.was_no_try(unit);
+                }
                 self.judge(now, unit, Proof::DidNotHelp(why), climbs, out);
             }
             None => self.look_now(now, unit),
@@ -196,6 +199,17 @@ impl Engine {
         self.condition_changed(now, unit, &was, out);
         self.settle_unit(now, unit, out);
         self.stir(now, unit);
+    }
+
+    /// The attempt under way did nothing to its unit: it does not count for the limit.
+    fn was_no_try(&mut self, unit: &UnitName) {
+        let Some(by) = self.units.get(unit).and_then(|watch| watch.attempt.as_ref()).map(|flight| &flight.by)
+        else {
+            return;
+        };
+        if let Some(state) = self.checks.get_mut(by) {
+            state.tries = state.tries.saturating_sub(1);
+        }
     }
 
     /// All checks of the unit are to be probed at once.
@@ -393,6 +407,14 @@ fn needs_you(now: Now, state: &CheckState, watch: Option<&UnitWatch>) -> Option<
     }
     if recovery.limit.is_some_and(|limit| state.tries >= limit) {
         return Some(format!("{} attempts were made, the limit, and it is still failing", state.tries));
+    }
+    // As often as would have been enough for the whole ladder.
+    let unheard =
+        state.incident.as_ref()?.attempts.last().and_then(|last| last.result.as_ref()?.not_the_units());
+    if let (Some(why), Some(watch)) = (unheard, watch)
+        && watch.attempts >= recovery.exhausted_after()
+    {
+        return Some(format!("no recovery can be asked for: {why}"));
     }
     (state.climbed >= recovery.exhausted_after()).then(|| match state.tries {
         0 | 1 => "a recovery attempt did not help for long".to_owned(),

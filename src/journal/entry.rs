@@ -110,7 +110,7 @@ pub(super) fn of_change(change: &Change) -> Option<Entry> {
         What::RecoveryEnded { number, rung, result } => {
             let priority = match result {
                 JobResult::Done => Priority::Info,
-                JobResult::Refused(_) => Priority::Err,
+                JobResult::Refused(_) | JobResult::Unasked(_) => Priority::Err,
                 _ => Priority::Warning,
             };
             let message = format!("{name}: {} (attempt {number}) ended: {result}", rung.describe());

@@ -42,7 +42,7 @@ pub(super) fn start_asked(unit: &str, holder: &Holder) -> Entry {
 pub(super) fn start_ended(unit: &str, result: &JobResult) -> Entry {
     let priority = match result {
         JobResult::Done => Priority::Info,
-        JobResult::Refused(_) => Priority::Err,
+        JobResult::Refused(_) | JobResult::Unasked(_) => Priority::Err,
         _ => Priority::Warning,
     };
     Entry {

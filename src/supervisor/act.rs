@@ -74,7 +74,7 @@ impl Supervisor {
                 let ask = Ask::Job { unit: unit.clone(), attempt, rung, reset_failed };
                 if let Err(refused) = self.asks.try_send(ask) {
                     // The client takes questions even while the bus is away; this is a promise broken, told as one.
-                    let result = JobResult::Refused(format!("the systemd client does not listen: {refused}"));
+                    let result = JobResult::Unasked(format!("the systemd client does not listen: {refused}"));
                     self.tell(Event::JobEnded { unit, attempt, result, state: None });
                 }
             }

@@ -146,9 +146,9 @@ impl Jobs {
     pub fn refused(&mut self, attempt: AttemptId, failure: &Failure) -> Option<(Order, JobResult)> {
         let at = self.out.iter().position(|order| order.attempt == attempt)?;
         let order = self.out.swap_remove(at);
-        let reason = refusal(&order, failure);
+        let result = not_taken(&order, failure);
         self.forget_early();
-        Some((order, JobResult::Refused(reason)))
+        Some((order, result))
     }
 
     /// A job, ours or not, has ended with systemd's word for it. Several orders may have been merged into one job.
@@ -221,11 +221,11 @@ impl Jobs {
         let result = if order.is_done(state) {
             JobResult::Done
         } else if order.job.is_some() {
-            JobResult::Refused("the job ended while nobody listened, and its result is not known".to_owned())
+            JobResult::Unknown("the job ended while nobody listened, and its result is not known".to_owned())
         } else {
             let (verb, unit) = (verb(&order.rung), order.target());
-            JobResult::Refused(format!(
-                "the connection to systemd was lost while it was asked to {verb} {unit}, and whether it did is not known"
+            JobResult::Unknown(format!(
+                "the connection to systemd was lost while it was asked to {verb} {unit}"
             ))
         };
         Found::Ended(order, result)
@@ -242,60 +242,69 @@ fn verb(rung: &Rung) -> &'static str {
     }
 }
 
-/// Why systemd refused an order: a sentence for the person who must act, with what to do where that is known.
-/// The names are those of systemd's src/libsystemd/sd-bus/bus-common-errors.h.
+/// Why systemd refused an order: a sentence for the person who must act.
 pub(super) fn refusal(order: &Order, failure: &Failure) -> String {
+    match not_taken(order, failure) {
+        JobResult::Refused(why) | JobResult::Unasked(why) | JobResult::Unknown(why) => why,
+        other => other.to_string(),
+    }
+}
+
+/// What an order comes to that systemd did not take: whether that is about the unit, and a sentence for the person who must act, with what to do
+/// where that is known. The names are those of systemd's src/libsystemd/sd-bus/bus-common-errors.h.
+fn not_taken(order: &Order, failure: &Failure) -> JobResult {
+    use JobResult::{Refused, Unasked, Unknown};
     let unit = order.target();
     let verb = verb(&order.rung);
     if failure.silent {
-        return format!("systemd was asked to {verb} {unit} and did not answer: {failure}");
+        return Unknown(format!("systemd was asked to {verb} {unit} and did not answer: {failure}"));
     }
     // systemd passes on what it heard when it asked polkit; that is not about the unit.
     if failure.text.contains("polkit.service") && unit.as_str() != "polkit.service" {
-        return format!(
+        return Unasked(format!(
             "systemd does not let stealthcheck {verb} {unit}, for polkit cannot be asked ({failure}): see \
              `systemctl status polkit`"
-        );
+        ));
     }
     match failure.name.rsplit('.').next().unwrap_or_default() {
         // No rule of polkit's says yes.
-        "InteractiveAuthorizationRequired" | "AuthFailed" => format!(
+        "InteractiveAuthorizationRequired" | "AuthFailed" => Unasked(format!(
             "systemd does not let stealthcheck {verb} {unit} ({failure}): run `systemctl reload stealthcheck`, which \
              writes the list of permitted units anew"
-        ),
+        )),
         // One says no; or, where systemd cannot ask it, nobody says anything.
-        "AccessDenied" => format!(
+        "AccessDenied" => Unasked(format!(
             "systemd does not let stealthcheck {verb} {unit} ({failure}): a polkit rule of this machine forbids it (see \
              /etc/polkit-1/rules.d), or polkit does not run (see `systemctl status polkit`)"
-        ),
+        )),
         "NoSuchUnit" => {
-            format!("systemd knows no {unit}: install it, or correct its name in the configuration")
+            Refused(format!("systemd knows no {unit}: install it, or correct its name in the configuration"))
         }
-        "UnitMasked" => format!("{unit} is masked: `systemctl unmask {unit}` permits it again"),
+        "UnitMasked" => Refused(format!("{unit} is masked: `systemctl unmask {unit}` permits it again")),
         "LoadFailed" | "BadUnitSetting" | "UnitNotLoaded" => {
-            format!("{unit} cannot be loaded ({failure}): see `systemctl status {unit}`")
+            Refused(format!("{unit} cannot be loaded ({failure}): see `systemctl status {unit}`"))
         }
-        "OnlyByDependency" => format!(
+        "OnlyByDependency" => Refused(format!(
             "{unit} must not be asked to {verb} by itself (RefuseManualStart= or RefuseManualStop= in its unit file)"
-        ),
+        )),
         "JobTypeNotApplicable" => {
-            format!("{unit} cannot {verb} ({failure}): give another step in `recover:`")
+            Refused(format!("{unit} cannot {verb} ({failure}): give another step in `recover:`"))
         }
-        "NoReply" if failure.is_polkits_hang() => format!(
+        "NoReply" if failure.is_polkits_hang() => Unasked(format!(
             "systemd does not let stealthcheck {verb} {unit}, for polkit does not answer it ({failure}): see `systemctl \
              status polkit`; `systemctl restart polkit` ends a hang"
-        ),
+        )),
         // systemd re-executes itself, or the bus gave up on it.
-        "NoReply" => {
-            format!("systemd was asked to {verb} {unit}, and whether it did is not known ({failure})")
-        }
+        "NoReply" => Unknown(format!(
+            "systemd was asked to {verb} {unit}, and whether it did is not known ({failure})"
+        )),
         "TransactionIsDestructive"
         | "TransactionJobsConflicting"
         | "TransactionOrderIsCyclic"
         | "ShuttingDown" => {
-            format!("systemd cannot {verb} {unit} beside what it is doing ({failure})")
+            Unasked(format!("systemd cannot {verb} {unit} beside what it is doing ({failure})"))
         }
-        _ => format!("systemd refused to {verb} {unit}: {failure}"),
+        _ => Refused(format!("systemd refused to {verb} {unit}: {failure}")),
     }
 }
 
@@ -355,7 +364,7 @@ mod tests {
         };
         let (old, new) =
             (state(ActiveState::Active, None, "first"), state(ActiveState::Active, None, "second"));
-        let refused = |found: Found| matches!(found, Found::Ended(_, JobResult::Refused(_)));
+        let refused = |found: Found| matches!(found, Found::Ended(_, JobResult::Unknown(_)));
         for attempt in [1, 2].map(AttemptId) {
             let mut jobs = lost();
             assert!(matches!(jobs.find(attempt, &new), Found::Ended(_, JobResult::Done)));
@@ -411,6 +420,18 @@ mod tests {
         };
         let told = refusal(&order(1), &polkit);
         assert!(told.contains("systemctl status polkit") && !told.contains("unmask"), "{told}");
+        // Only what is about the unit is a reason to try something else with it.
+        for (name, about_the_unit) in [
+            ("InteractiveAuthorizationRequired", false),
+            ("AccessDenied", false),
+            ("NoReply", false),
+            ("TransactionIsDestructive", false),
+            ("JobTypeNotApplicable", true),
+            ("NoSuchUnit", true),
+        ] {
+            let result = not_taken(&order(1), &failure(&format!("org.freedesktop.systemd1.{name}")));
+            assert_eq!(result.not_the_units().is_none(), about_the_unit, "{result}");
+        }
         assert_eq!(says("org.example.Other"), "systemd refused to restart web.service: Nope.");
     }
 }

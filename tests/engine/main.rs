@@ -18,6 +18,7 @@ mod slow;
 mod stage;
 mod storm;
 mod taken_down;
+mod unasked;
 mod unknown;
 mod usage;
 mod why;

@@ -281,7 +281,9 @@ fn job_result() -> impl Strategy<Value = JobResult> {
         Just(JobResult::Done),
         Just(JobResult::Failed),
         Just(JobResult::Canceled),
-        Just(JobResult::Refused("no".into()))
+        Just(JobResult::Refused("no".into())),
+        Just(JobResult::Unasked("no".into())),
+        Just(JobResult::Unknown("?".into()))
     ]
 }
 

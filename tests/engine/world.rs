@@ -91,6 +91,10 @@ pub struct World {
     sequence: u64,
     next_invocation: u64,
     pub job_takes: Duration,
+    /// What each order comes to, where none becomes a job.
+    pub refuses: Option<JobResult>,
+    /// The orders that came to that.
+    pub refused: Vec<Rung>,
     pub answers_in: Duration,
     /// What every probe sees, whatever the unit is like.
     pub seen: Option<Observation>,
@@ -159,6 +163,8 @@ impl World {
             sequence: 0,
             next_invocation: 1000,
             job_takes: Duration::from_millis(300),
+            refuses: None,
+            refused: Vec::new(),
             answers_in: Duration::from_millis(5),
             seen: None,
         };
@@ -238,6 +244,10 @@ impl World {
         assert!(!self.is_held(&unit), "a job on {unit}, which is held\n{}", self.timeline());
         if self.start_after_hold(&unit, attempt) {
             return;
+        }
+        if let Some(result) = self.refuses.clone() {
+            self.refused.push(rung.clone());
+            return self.tell(Event::JobEnded { unit, attempt, result, state: None });
         }
         let timeline = self.timeline();
         let takes = self.job_takes;

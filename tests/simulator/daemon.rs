@@ -378,9 +378,9 @@ impl Sim {
             Rung::StartUnit(other) => (other.clone(), JobKind::Start),
         };
         let queued = if self.manager == ManagerState::Unreachable {
-            Err(JobResult::Refused("the bus is away".into()))
+            Err(JobResult::Unasked("the bus is away".into()))
         } else if self.troubles.polkit_denies {
-            Err(JobResult::Refused("Interactive authentication required.".into()))
+            Err(JobResult::Unasked("Interactive authentication required.".into()))
         } else {
             self.queue_job(&target, kind, by)
         };

@@ -205,5 +205,5 @@ async fn exchange(address: SocketAddr, bytes: &[u8]) {
     let (head, _) = answer.split_once("\r\n\r\n").expect("a head");
     assert!(head.starts_with("HTTP/1.1 ") && head.split("\r\n").all(is_one_line), "{head:?}");
     let code = head.split(' ').nth(1).unwrap_or_default();
-    assert!(["200", "400", "404", "405", "408", "431", "503"].contains(&code), "{head:?}");
+    assert!(["200", "400", "404", "405", "408", "421", "431", "503"].contains(&code), "{head:?}");
 }
