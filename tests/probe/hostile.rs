@@ -43,8 +43,11 @@ async fn endless(head_text: &'static str, piece: &'static [u8]) -> (SocketAddr, 
         async move {
             head(&mut stream).await;
             let _ = stream.write_all(head_text.as_bytes()).await;
-            while let Ok(taken) = stream.write(&piece).await {
+            // Where the last write ended in the middle of a piece, the next one goes on there.
+            let mut at = 0;
+            while let Ok(taken) = stream.write(&piece[at..]).await {
                 count.fetch_add(taken as u64, Ordering::Relaxed);
+                at = (at + taken) % piece.len();
             }
         }
     })
