@@ -162,10 +162,12 @@ struct Stage(Arc<AtomicU8>);
 impl Stage {
     /// It has its answer, and may only be sending what nobody wants. Missed by nobody.
     const ANSWERED: u8 = 0;
-    /// It has not sent its request.
+    /// It has begun its request, and not ended it: most come in one piece.
     const DAWDLING: u8 = 1;
-    /// It has, and waits for the answer or is taking it.
-    const ASKED: u8 = 2;
+    /// It has not said anything yet, as on a busy machine one that is about to.
+    const SILENT: u8 = 2;
+    /// It has sent its request, and waits for the answer or is taking it.
+    const ASKED: u8 = 3;
 
     fn is(&self, stage: u8) {
         self.0.store(stage, Ordering::Relaxed);
@@ -181,8 +183,8 @@ struct Crowd {
 
 impl Crowd {
     /// Starts one more. Where there are `limit` already one ends: of those that have their answer the oldest, else of those
-    /// that have not asked, else of all. Whoever sends its request at once is not the oldest of those who have not for
-    /// long, so that those that dawdle only drive out each other.
+    /// that have half asked, else of those that have said nothing, else of all. Whoever sends its request at once is not the
+    /// oldest of the silent for long, so that those that dawdle only drive out each other.
     fn admit(&mut self, limit: usize, stage: Stage, connection: impl Future<Output = ()> + Send + 'static) {
         while self.tasks.try_join_next().is_some() {}
         self.open.retain(|(_, task)| !task.is_finished());
@@ -193,7 +195,7 @@ impl Crowd {
         {
             task.abort();
         }
-        stage.is(Stage::DAWDLING);
+        stage.is(Stage::SILENT);
         self.open.push_back((stage, self.tasks.spawn(connection)));
     }
 }

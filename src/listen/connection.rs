@@ -26,7 +26,7 @@ const LINGER_BYTES: usize = 64 << 10;
 
 /// Serves a connection to its end.
 pub(super) async fn serve(mut stream: TcpStream, pages: Arc<Pages>, limits: Limits, stage: Stage) {
-    let request = timeout(limits.request, read(&mut stream)).await;
+    let request = timeout(limits.request, read(&mut stream, &stage)).await;
     stage.is(Stage::ASKED);
     let (response, body) = match request {
         Ok(Ok(Request { method, path, host })) => {
@@ -70,7 +70,7 @@ struct Request {
 }
 
 /// Reads a request's head. The error is the answer to what is none; `None`: there is nobody to answer.
-async fn read(stream: &mut TcpStream) -> Result<Request, Option<StatusCode>> {
+async fn read(stream: &mut TcpStream, stage: &Stage) -> Result<Request, Option<StatusCode>> {
     let mut head = Vec::with_capacity(1 << 10);
     loop {
         let known = head.len();
@@ -88,6 +88,7 @@ async fn read(stream: &mut TcpStream) -> Result<Request, Option<StatusCode>> {
         {
             return Ok(request);
         }
+        stage.is(Stage::DAWDLING);
     }
 }
 

@@ -130,9 +130,10 @@ fn rules_that_cannot_be_restored_are_told(machine: &Machine) {
     wait_for_health(machine, "fibridge-ports", "down");
     // All or nothing: what was in force still is.
     served_outside(machine);
-    // Mended, it is systemd whom stealthcheck asks to start it again.
-    machine.write("/etc/iptables/rules.v4", &rules);
+    // Mended, it is systemd whom stealthcheck asks to start it again. (What is in force goes first: it may be started the
+    // moment the rules are right.)
     machine.sh_ok("iptables -t nat -F PREROUTING");
+    machine.write("/etc/iptables/rules.v4", &rules);
     wait_for_health(machine, "fibridge-ports", "passing");
     served_outside(machine);
 }

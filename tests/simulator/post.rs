@@ -93,9 +93,9 @@ impl Post {
     }
 
     /// Whether the incident's letters to somebody are put off.
-    pub fn is_put_off(&self, incident: &str, to: &str, now: Mono) -> bool {
-        let until = self.put_off.get(&(incident.to_owned(), to.to_owned()));
-        until.is_some_and(|until| *until > now)
+    /// The recipient was told "later" over a letter of this incident: whoever was not comes first, also when it is due again.
+    pub fn is_put_off(&self, incident: &str, to: &str) -> bool {
+        self.put_off.contains_key(&(incident.to_owned(), to.to_owned()))
     }
 }
 
@@ -380,6 +380,7 @@ impl Sim {
         };
         let saved = self.post.queue.is_saved(number);
         let last = self.post.queue.settled(number, to);
+        self.post.put_off.remove(&(id.incident.to_string(), to.to_owned()));
         if self.sync(number) {
             return true;
         }

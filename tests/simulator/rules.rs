@@ -20,7 +20,7 @@ use stealthcheck::engine::hold::{HoldAction, HoldEvent, HoldId};
 use stealthcheck::engine::{Action, AttemptId, Command, Event, What};
 use stealthcheck::notice::{IncidentId, NoticeId};
 use stealthcheck::time::Mono;
-use stealthcheck::unit::{ActiveState, JobKind, ManagerState, UnitName, UnitState};
+use stealthcheck::unit::{ActiveState, JobKind, JobResult, ManagerState, UnitName, UnitState};
 
 use crate::config::Plan;
 use crate::sim::{Sim, Stats};
@@ -35,6 +35,8 @@ pub struct UnitBook {
     last: Option<Mono>,
     /// Somebody's stop, as the daemon was told of it: when, and systemd's own time of it.
     stop: Option<(Mono, u64)>,
+    /// A stop in the middle of a hold, by when the unit was down: what the hold owes the unit comes before it, also later.
+    held_stop: Option<u64>,
     /// A ladder's last resort has stopped it.
     stopped_by_us: bool,
     /// What conflicts with it is up: since when, and when it went.
@@ -227,9 +229,14 @@ impl Sim {
             state.stopped_by.is_some_and(|job| matches!(job.kind, JobKind::Stop | JobKind::Other));
         let goes_on = book.stop.is_some_and(|(_, usec)| usec == state.inactive_enter_usec);
         book.stopped_by_us &= state.is_down() || state.active == ActiveState::Deactivating;
+        let at = Some(state.inactive_enter_usec);
+        if held && somebodys && state.is_down() {
+            book.held_stop = at;
+        }
+        let counts = !held && book.held_stop != at && !book.stopped_by_us;
         if !state.is_down() || !(somebodys || goes_on) {
             book.stop = None;
-        } else if somebodys && book.stop.is_none() && book.open.is_none() && !held && !book.stopped_by_us {
+        } else if somebodys && book.stop.is_none() && book.open.is_none() && counts {
             book.stop = Some((now, state.inactive_enter_usec));
         }
         let other_run = before.is_some_and(|before| {
@@ -329,6 +336,9 @@ impl Sim {
                     (What::RecoveryAsked { .. }, Some(check), Some(unit)) => {
                         self.attempts_keep_their_distance(unit);
                         self.the_limit_is_kept(check);
+                    }
+                    (What::RecoveryEnded { result: JobResult::Unasked(_), .. }, Some(check), _) => {
+                        self.it_was_no_attempt(check);
                     }
                     (What::IncidentOpened { .. }, Some(check), _) => {
                         self.rules.stats.incidents += 1;

@@ -266,6 +266,15 @@ impl Sim {
         }
     }
 
+    /// Nobody could be asked for it: the limit is of those that became a job.
+    pub fn it_was_no_attempt(&mut self, name: &CheckName) {
+        for books in [&mut self.rules.checks, &mut self.rules.committed] {
+            if let Some(book) = books.get_mut(name) {
+                book.tries = book.tries.saturating_sub(1);
+            }
+        }
+    }
+
     /// Rule 3. A probe that is given up, since its unit begins anew or somebody pauses the check, may still run.
     pub fn a_check_does_not_overlap_itself(&mut self, check: &CheckName, run: u64) {
         let now = self.mono;

@@ -37,10 +37,7 @@ impl Sim {
             // In the queue it may be settled already.
             let waits =
                 self.post.queue.record(*number).is_some_and(|record| record.pending.iter().any(|p| p == to));
-            if waits
-                && self.rules.released.contains(id)
-                && !self.post.is_put_off(&id.incident.0, to, self.mono)
-            {
+            if waits && self.rules.released.contains(id) && !self.post.is_put_off(&id.incident.0, to) {
                 let what = format!("{id} waits for {to}, and {:?} goes first", self.ids(numbers));
                 self.broken("the oldest goes first", &what);
             }
