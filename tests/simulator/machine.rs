@@ -142,6 +142,10 @@ impl Sim {
         let job = Job { id: u32::try_from(self.next_id).unwrap_or(0), kind };
         let unit_job = UnitJob { job, by, since: self.mono };
         self.note(|| format!("systemd: {kind:?} job on {name} by {by:?}"));
+        // Before those of what it requires, which may require it in turn.
+        if let Some(unit) = self.units.get_mut(name) {
+            unit.job = Some(unit_job);
+        }
         if matches!(kind, JobKind::Start | JobKind::Restart) {
             self.start_what_it_requires(name);
             self.stop_what_conflicts(name);
@@ -151,6 +155,7 @@ impl Sim {
         let up = !unit.state.is_down();
         let nothing_to_do = (kind == JobKind::Start && unit.is_up()) || (kind == JobKind::Stop && !up);
         if nothing_to_do {
+            unit.job = None;
             self.job_is_over(name, unit_job, JobResult::Done);
             return Ok(());
         }
