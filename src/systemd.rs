@@ -40,6 +40,7 @@ use crate::engine::AttemptId;
 use crate::unit::{JobResult, ManagerState, UnitName, UnitState, UnitUsage};
 use crate::verdict::Observation;
 use calls::Failure;
+use jobs::Order;
 use outbox::Outbox;
 use session::Ended;
 use watched::Watched;
@@ -230,6 +231,9 @@ impl Client {
 
     /// The connection is lost, or there was none.
     fn lost(&mut self, sentence: String) {
+        for (Order { unit, attempt, .. }, result) in self.watched.jobs.take_ended() {
+            self.outbox.push(Happening::JobEnded { unit, attempt, result, state: None });
+        }
         self.watched.lost();
         self.unreachable(sentence);
     }

@@ -325,6 +325,23 @@ async fn a_lost_bus_is_told_and_what_happened_meanwhile_is_read() {
 }
 
 #[tokio::test]
+async fn a_job_whose_end_was_heard_is_told_though_the_bus_is_lost_before_its_unit_is_read() {
+    let fake = fake_with(&[("web.service", up())]).await;
+    let mut client = Client::ready(&fake, &["web.service"]).await;
+    fake.world.lock().unwrap().scripts.push_back(Script::Queue(7));
+    client.ask_job("web.service", 1, Rung::Restart, false).await;
+    eventually(|| fake.world.lock().unwrap().scripts.is_empty()).await;
+    fake.world.lock().unwrap().unread = true;
+    let asked = || fake.world.lock().unwrap().calls.iter().filter(|call| *call == "GetAll").count();
+    let before = asked();
+    fake.job_removed(7, "web.service", "done").await;
+    eventually(|| asked() > before).await;
+    fake.lose_bus().await;
+    let (_, attempt, result, state) = client.job_ended().await;
+    assert_eq!((attempt, result, state), (AttemptId(1), JobResult::Done, None));
+}
+
+#[tokio::test]
 async fn where_there_is_no_bus_the_reason_is_told_once() {
     let mut client = Client::start("unix:path=/nonexistent/bus".to_owned(), &["web.service"]);
     assert!(matches!(client.next().await, Happening::Unreachable(why) if why.contains("cannot connect")));

@@ -62,6 +62,7 @@ impl Session<'_> {
                 return Ok(());
             }
             Done::Ended { order, result, answer } => {
+                self.client.watched.jobs.told(order.attempt);
                 if self.overtaken(&order.unit, &answer) {
                     self.finish(order, result);
                     return Ok(());

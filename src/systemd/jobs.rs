@@ -108,6 +108,8 @@ pub(super) struct Jobs {
     out: Vec<Order>,
     /// Ends of jobs that nobody has named yet, kept while an order waits for its job's name.
     early: Vec<(String, JobResult)>,
+    /// Orders that have their result, which is told once their unit is read.
+    ended: Vec<(Order, JobResult)>,
 }
 
 impl Jobs {
@@ -168,6 +170,21 @@ impl Jobs {
         if self.out.iter().all(|order| order.job.is_some()) {
             self.early = Vec::new();
         }
+    }
+
+    /// An order has its result, and its unit is being read.
+    pub fn ends(&mut self, order: Order, result: JobResult) {
+        self.ended.push((order, result));
+    }
+
+    /// That is told.
+    pub fn told(&mut self, attempt: AttemptId) {
+        self.ended.retain(|(order, _)| order.attempt != attempt);
+    }
+
+    /// Orders that have their result, of which nothing will be read any more: the connection is lost.
+    pub fn take_ended(&mut self) -> Vec<(Order, JobResult)> {
+        std::mem::take(&mut self.ended)
     }
 
     /// The connection is lost: no answer will come, and no word of an end. What became of the orders is found out when

@@ -496,6 +496,8 @@ impl Session<'_> {
             self.client.outbox.push(Happening::JobEnded { unit, attempt, result, state: None });
             return;
         }
+        // The reading is lost with the connection; the result must not be.
+        self.client.watched.jobs.ends(order.clone(), result.clone());
         let systemd = self.systemd.clone();
         let path = self.client.watched.path(&order.unit);
         self.answers.push(Box::pin(async move {

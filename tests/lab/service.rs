@@ -1,6 +1,6 @@
 //! Services in the guest, for stealthcheck to guard.
 
-use super::{Machine, checkout};
+use super::{MINUTE, Machine, checkout};
 
 impl Machine {
     /// Writes a unit file (`web.service`, `ports.target`, ...) and tells systemd; neither starts nor enables it.
@@ -11,7 +11,11 @@ impl Machine {
 
     /// A property of a unit as `systemctl show` has it: `ActiveState`, `InvocationID`, `NRestarts`, ...
     pub fn unit(&self, name: &str, property: &str) -> String {
-        self.sh_ok(&format!("systemctl show -P {property} {name}"))
+        // A systemd that re-executes itself, or a bus that is restarted, answers nobody in that moment.
+        self.wait_for(&format!("{property} of {name}"), MINUTE, || {
+            let shown = self.sh(&format!("systemctl show -P {property} {name}"));
+            shown.success().then(|| shown.stdout.trim_end_matches('\n').to_owned())
+        })
     }
 
     /// Makes and starts NAME.service: a web server on 127.0.0.1:PORT that fails on command. It serves when

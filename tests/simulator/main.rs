@@ -11,7 +11,7 @@
 //!                         rules: what must hold
 //! ```
 //!
-//! A seed is a configuration and a month. What the daemon is told comes late, what it asks for takes its time, and it is
+//! A seed is a configuration and some days, and each sixteenth a month. What the daemon is told comes late, what it asks for takes its time, and it is
 //! killed between any two steps of what it does.
 //!
 //! | how | what |
@@ -44,7 +44,7 @@ use std::time::{Duration, Instant};
 use sim::{Sim, Stats};
 
 /// So many seeds where nobody says otherwise: half a minute without optimisation.
-const SEEDS: u64 = 24;
+const SEEDS: u64 = 48;
 
 fn number(name: &str) -> Option<u64> {
     let text = std::env::var(name).ok()?;
@@ -127,10 +127,11 @@ fn every_promise_holds_whatever_happens() {
         panic!("{text}");
     }
     let sum = sum.into_inner().unwrap();
-    println!("{seeds} machine months in {:?}: {sum:?}", began.elapsed());
+    println!("{seeds} machines, each sixteenth for a month, in {:?}: {sum:?}", began.elapsed());
     // It is about something: what is to be survived has happened.
     assert!(
-        sum.incidents > seeds && sum.jobs > seeds && sum.crashes > seeds && sum.notices > seeds,
+        seeds < SEEDS
+            || (sum.incidents > seeds && sum.jobs > seeds && sum.crashes > seeds && sum.notices > seeds),
         "{sum:?}"
     );
 }

@@ -63,6 +63,8 @@ pub struct World {
     pub system_state: &'static str,
     /// What every question is answered with, where it is an error.
     pub error: Option<&'static str>,
+    /// A reading of a unit is never answered.
+    pub unread: bool,
     /// Methods in the order they were called.
     pub calls: Vec<String>,
 }
@@ -159,6 +161,7 @@ impl Fake {
                 let lines: Vec<_> = names.iter().map(|name| self.line(name)).collect();
                 connection.reply(header, &lines).await
             }
+            "GetAll" if self.world.lock().unwrap().unread => return,
             "GetAll" => connection.reply(header, &self.properties(&object)).await,
             "Get" => {
                 let (_, name): (&str, &str) = body.deserialize().unwrap();
