@@ -44,7 +44,7 @@ use std::time::{Duration, Instant};
 use sim::{Sim, Stats};
 
 /// So many seeds where nobody says otherwise: half a minute without optimisation.
-const SEEDS: u64 = 48;
+const SEEDS: u64 = 20;
 
 fn number(name: &str) -> Option<u64> {
     let text = std::env::var(name).ok()?;
