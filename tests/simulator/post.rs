@@ -3,7 +3,7 @@
 //! The steps and their order are those of `mail/tasks.rs` and `mail/shared.rs`; which letter goes to whom next, what goes as
 //! one mail and what the disk ought to hold is the product's own queue. The daemon can die between any two steps.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::time::Duration;
 
 use jiff::tz::TimeZone;
@@ -82,8 +82,8 @@ pub struct Post {
     not_before: Mono,
     failures: u32,
     lost: u32,
-    /// Until when which incident's letters to whom were put off, by what this shell told the queue.
-    put_off: BTreeMap<(String, String), Mono>,
+    /// Which incident's letters to whom were put off, by what this shell told the queue.
+    put_off: BTreeSet<(String, String)>,
 }
 
 impl Post {
@@ -95,7 +95,7 @@ impl Post {
     /// Whether the incident's letters to somebody are put off.
     /// The recipient was told "later" over a letter of this incident: whoever was not comes first, also when it is due again.
     pub fn is_put_off(&self, incident: &str, to: &str) -> bool {
-        self.put_off.contains_key(&(incident.to_owned(), to.to_owned()))
+        self.put_off.contains(&(incident.to_owned(), to.to_owned()))
     }
 }
 
@@ -366,8 +366,8 @@ impl Sim {
         for number in numbers {
             let incident = self.post.queue.record(*number).map(|record| record.letter.id.incident.clone());
             if let Some(incident) = incident.filter(|incident| !incidents.contains(incident)) {
-                let delay = self.post.queue.put_off(*number, to, self.mono, &BACKOFF, steps);
-                self.post.put_off.insert((incident.to_string(), to.to_owned()), self.mono.after(delay));
+                self.post.queue.put_off(*number, to, self.mono, &BACKOFF, steps);
+                self.post.put_off.insert((incident.to_string(), to.to_owned()));
                 incidents.push(incident);
             }
         }
