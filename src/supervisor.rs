@@ -28,7 +28,7 @@ mod sample;
 mod start;
 mod state_file;
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -37,6 +37,7 @@ use std::time::Duration;
 
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::{mpsc, watch};
+use tokio::task::AbortHandle;
 
 use crate::check::CheckName;
 use crate::config::{self, Config, Problem};
@@ -145,6 +146,8 @@ struct Supervisor {
     /// Callers of `Check`, until the observation comes.
     waiting: Vec<(CheckName, Waiting<CheckStatus>)>,
     holds: Holds,
+    /// The latest network probe of each check, under way or ended.
+    probes: BTreeMap<CheckName, AbortHandle>,
     /// Wishes of the engine that are not yet done.
     actions: Vec<Action>,
     /// Notices that are spooled, to be released once the state says so.

@@ -41,7 +41,7 @@ const LOOK_AT_MOST: Duration = Duration::from_secs(15);
 /// What a look-around has found holds for this long.
 const LOOK_HOLDS: Duration = Duration::from_secs(10);
 
-const LOOKING: &str = "another check fails as well: the others are probed first, as it may be the machine";
+const LOOKING: &str = "other checks fail as well: the rest are probed first, as it may be the machine";
 const ONE_BY_ONE: &str = "after a storm the units are recovered one by one";
 
 impl Engine {
@@ -107,29 +107,34 @@ impl Engine {
         }
         let of_storm = member.is_some() || self.brake.convoy.contains(name);
         let one_by_one = storm.is_some() || of_storm;
-        if !of_storm && self.in_doubt(now, name, out) {
-            return Some(Hold::Not(LOOKING.to_owned()));
-        }
         if one_by_one && self.turn_is_taken(now) {
             self.brake.waiting.insert(name.clone());
             return Some(Hold::Not(ONE_BY_ONE.to_owned()));
+        }
+        if self.in_doubt(now, name, one_by_one, out) {
+            return Some(Hold::Not(LOOKING.to_owned()));
+        }
+        let nobody_to_ask = !self.knows_the_others(now);
+        if let Some(storm) = self.brake.storm.as_mut().filter(|_| nobody_to_ask && !of_storm) {
+            // It began to fail long after the others. But nothing is left that is well: it is the machine still.
+            storm.members.insert(name.clone(), None);
+            return Some(Hold::Not(storm.why()));
         }
         if one_by_one {
             self.brake.turn = Some((unit.clone(), now.mono));
         }
         match &mut self.brake.storm {
             Some(storm) if of_storm => storm.trials += 1,
-            _ => self.look_while_restarting(now, name, out),
+            _ => self.look_while_restarting(now, out),
         }
         None
     }
 
     /// A unit that fails alone is recovered at once; but it may only be the first that was probed. Whether it is, is
-    /// looked at meanwhile, so that it is known before the next one is restarted.
-    fn look_while_restarting(&mut self, now: Now, name: &CheckName, out: &mut Vec<Action>) {
-        let incident = self.checks.get(name).and_then(|state| state.incident.as_ref());
-        let first = incident.is_some_and(|incident| incident.attempts_total == 0);
-        if first && !self.knows_the_others(now) && self.things() >= LEAST {
+    /// looked at meanwhile, so that it is known before the next one is restarted. At each attempt anew: the machine may
+    /// have gone since the one before.
+    fn look_while_restarting(&mut self, now: Now, out: &mut Vec<Action>) {
+        if !self.knows_the_others(now) && self.things() >= LEAST {
             self.probe_others(now, out);
         }
     }
@@ -143,7 +148,7 @@ impl Engine {
         let Some(state) = self.checks.get(name) else { return false };
         let watch = state.check.unit.as_ref().and_then(|unit| self.units.get(unit));
         let by_probe = state.bad.is_some() && !watch.is_some_and(|watch| explained(&watch.condition));
-        by_probe && !self.brake.convoy.contains(name) && self.in_doubt(now, name, out)
+        by_probe && !self.brake.convoy.contains(name) && self.in_doubt(now, name, false, out)
     }
 
     /// Whether the check is told of with the storm that is on.
@@ -300,10 +305,11 @@ impl Engine {
     }
 
     /// Whether it must be seen first how the other checks are; then that is under way, and `name` is looked at again.
-    fn in_doubt(&mut self, now: Now, name: &CheckName, out: &mut Vec<Action>) -> bool {
+    /// `in_storm`: many others fail, or did, and a machine that seemed well again may not be so any more.
+    fn in_doubt(&mut self, now: Now, name: &CheckName, in_storm: bool, out: &mut Vec<Action>) -> bool {
         let doubt = self.brake.look.is_some()
             || (!self.knows_the_others(now)
-                && self.fails_in_company(now, name)
+                && (in_storm || self.fails_in_company(now, name))
                 && self.probe_others(now, out));
         if doubt {
             self.brake.waiting.insert(name.clone());
@@ -323,8 +329,12 @@ impl Engine {
             let watch = state.check.unit.as_ref().and_then(|unit| self.units.get(unit));
             state.bad.is_none()
                 && !state.check.probe.looks_at_unit()
+                // (What a unit uses is measured in a kernel that is well even where nothing else is.)
+                && state.check.probe.usage().is_none()
                 && state.check.schedule.every <= SELDOM
                 && state.aside(now, watch).is_none()
+                // What is only coming up may well fail, and says nothing.
+                && !state.excused(now.mono, watch)
         });
         // Those that answer soon first, and besides by chance: neighbours by name may be neighbours in trouble.
         let place = |state: &&CheckState| schedule::place(&state.check.name, RELATED);

@@ -22,20 +22,18 @@ pub(super) const JOB_OVERDUE: Duration = Duration::from_secs(300);
 impl Engine {
     /// Asks for a job on the unit if one is due and allowed; otherwise says why not.
     pub(super) fn consider_recovery(&mut self, now: Now, unit: &UnitName, out: &mut Vec<Action>) {
-        let Some(watch) = self.units.get(unit) else { return };
-        let mut wanting: Vec<(Mono, CheckName)> = watch
-            .checks
-            .iter()
-            .filter_map(|name| {
-                let state = self.checks.get(name)?;
-                let incident = state.incident.as_ref()?;
-                let set_aside = state.aside(now, Some(watch)).is_some();
-                let wants = state.base == Base::Down && !set_aside && !state.check.recovery.ladder.is_empty();
-                wants.then(|| (incident.opened, name.clone()))
-            })
-            .collect();
-        wanting.sort();
-        for (_, name) in wanting {
+        if self.wanting(now, unit).is_empty() {
+            return;
+        }
+        if self.units.get(unit).is_some_and(|watch| watch.condition != Condition::Unread) {
+            // How this very event has left it and those around it: a hold, a pause, a stop may have ended just now, and of
+            // units that need each other all are read with the last.
+            for required in self.graph.required(unit) {
+                self.place_reading(now, &required, out);
+            }
+            self.look_around(now, unit);
+        }
+        for name in self.wanting(now, unit) {
             let (Some(state), Some(watch)) = (self.checks.get(&name), self.units.get(unit)) else { return };
             let mut permitted = permitted(now, self.manager, state, watch, self.awaits_usage(now, unit));
             if permitted.is_ok()
@@ -51,6 +49,21 @@ impl Engine {
                 Err(why) => self.hold_back(&name, why, out),
             }
         }
+    }
+
+    /// The checks of the unit that are down and not left alone, and have a recovery: in the order of their incidents.
+    fn wanting(&self, now: Now, unit: &UnitName) -> Vec<CheckName> {
+        let Some(watch) = self.units.get(unit) else { return Vec::new() };
+        let wants = |name: &CheckName| {
+            let state = self.checks.get(name)?;
+            let incident = state.incident.as_ref()?;
+            let set_aside = state.aside(now, Some(watch)).is_some();
+            let wants = state.base == Base::Down && !set_aside && !state.check.recovery.ladder.is_empty();
+            wants.then(|| (incident.opened, name.clone()))
+        };
+        let mut wanting: Vec<(Mono, CheckName)> = watch.checks.iter().filter_map(wants).collect();
+        wanting.sort();
+        wanting.into_iter().map(|(_, name)| name).collect()
     }
 
     fn ask(&mut self, now: Now, unit: &UnitName, name: &CheckName, rung: Rung, out: &mut Vec<Action>) {

@@ -87,7 +87,14 @@ impl Supervisor {
         }
     }
 
-    fn probe(&self, check: CheckName, run: RunId, probe: Probe, unit: Option<UnitName>, timeout: Duration) {
+    fn probe(
+        &mut self,
+        check: CheckName,
+        run: RunId,
+        probe: Probe,
+        unit: Option<UnitName>,
+        timeout: Duration,
+    ) {
         let internal = self.internal.clone();
         match (probe, unit) {
             (Probe::Unit | Probe::RanWithin(_), Some(unit)) => {
@@ -103,11 +110,17 @@ impl Supervisor {
             (Probe::Command(_), _) => self.run_command(check, run, timeout),
             (probe, _) => {
                 let prober = Arc::clone(&self.prober);
-                tokio::spawn(async move {
+                let name = check.clone();
+                let task = tokio::spawn(async move {
                     let observation = prober.run(&probe, timeout).await;
                     // The supervisor outlives its probes; when it ends nobody wants the answer.
                     let _ = internal.send(Internal::Observed { check, run, observation }).await;
                 });
+                // Where the run before is still under way the engine has given it up (its unit began anew): it ends, so that
+                // no check overlaps itself.
+                if let Some(before) = self.probes.insert(name, task.abort_handle()) {
+                    before.abort();
+                }
             }
         }
     }
@@ -186,6 +199,7 @@ impl Supervisor {
         self.waiting.retain(|(name, _)| engine.knows(name));
         self.listen.send_replace(config.listen.clone());
         self.counters.retain(|name| engine.knows(name));
+        self.probes.retain(|name, _| engine.knows(name));
         journal::log_configuration_loaded(config.checks.len(), &self.configuration.files);
         for warning in warnings {
             journal::log_trouble(warning);

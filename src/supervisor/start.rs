@@ -1,6 +1,7 @@
 //! The beginning: the state file is read, the core goes on where it was, and the channels between the loop and its tasks
 //! are made.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use tokio::sync::{mpsc, watch};
@@ -109,6 +110,7 @@ impl Supervisor {
             counters: Counters::default(),
             waiting: Vec::new(),
             holds: Holds::default(),
+            probes: BTreeMap::new(),
             actions,
             spooled: Vec::new(),
             dirty: true,

@@ -4,6 +4,7 @@
 
 mod alerts;
 mod blocked;
+mod circle;
 mod clock;
 mod clocks;
 mod displaced;
@@ -11,6 +12,7 @@ mod edges;
 mod hold;
 mod incurable;
 mod jobs;
+mod look_around;
 mod random;
 mod rules;
 mod samples;

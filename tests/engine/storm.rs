@@ -14,15 +14,15 @@ use super::world::{Service, World};
 use HostNoticeKind::{StillStorm, Storm, StormOver};
 use NoticeKind::{Down, Recovered};
 
-fn secs(n: u64) -> Duration {
+pub fn secs(n: u64) -> Duration {
     Duration::from_secs(n)
 }
 
-fn name(n: usize) -> CheckName {
+pub fn name(n: usize) -> CheckName {
     CheckName::new(&format!("c{n}")).unwrap()
 }
 
-fn unit(n: usize) -> UnitName {
+pub fn unit(n: usize) -> UnitName {
     UnitName::new(&format!("u{n}.service")).unwrap()
 }
 
@@ -30,7 +30,7 @@ fn refused() -> Observation {
     Observation::Failing { reason: "connection refused".into() }
 }
 
-fn many(n: usize, adapt: impl Fn(&mut Check)) -> World {
+pub fn many(n: usize, adapt: impl Fn(&mut Check)) -> World {
     let checks = (0..n).map(|n| {
         let mut check = check(&format!("c{n}"), &format!("u{n}.service"));
         check.alert.remind = Some(secs(4 * 3600));
@@ -46,11 +46,11 @@ fn many(n: usize, adapt: impl Fn(&mut Check)) -> World {
 }
 
 /// The probes of these checks fail, whatever is done about their units.
-fn outage(world: &mut World, checks: impl IntoIterator<Item = usize>) {
+pub fn outage(world: &mut World, checks: impl IntoIterator<Item = usize>) {
     world.seen_instead.extend(checks.into_iter().map(|n| (name(n), refused())));
 }
 
-fn jobs(world: &World) -> usize {
+pub fn jobs(world: &World) -> usize {
     world.units.values().map(|unit| unit.asked.len()).sum()
 }
 

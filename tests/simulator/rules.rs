@@ -37,6 +37,10 @@ pub struct UnitBook {
     stop: Option<(Mono, u64)>,
     /// A stop in the middle of a hold, by when the unit was down: what the hold owes the unit comes before it, also later.
     held_stop: Option<u64>,
+    /// It is going down by a stop in the middle of a hold.
+    held_fall: bool,
+    /// When it was last told to be in another run or state.
+    changed: Mono,
     /// A ladder's last resort has stopped it.
     stopped_by_us: bool,
     /// What conflicts with it is up: since when, and when it went.
@@ -164,13 +168,13 @@ impl Sim {
                 if let Some(book) = self.rules.checks.get_mut(check) {
                     book.paused = Some(now.after(*lasting));
                 }
-                self.rules.upset.insert(check.clone(), now);
+                self.all_upset();
             }
             Event::Command(Command::Resume(check)) => {
                 if let Some(book) = self.rules.checks.get_mut(check) {
                     book.paused = None;
                 }
-                self.rules.upset.insert(check.clone(), now);
+                self.all_upset();
             }
             Event::Command(Command::Check(check)) => {
                 self.rules.upset.insert(check.clone(), now);
@@ -193,7 +197,7 @@ impl Sim {
     /// What was stopped within a hold was the holder's to stop.
     fn lease_is_over(&mut self, id: &HoldId) {
         if let Some(unit) = self.rules.leases.remove(id) {
-            self.upset(&unit);
+            self.all_upset();
             if let Some(book) = self.rules.units.get_mut(&unit) {
                 book.stop = None;
             }
@@ -230,7 +234,9 @@ impl Sim {
         let goes_on = book.stop.is_some_and(|(_, usec)| usec == state.inactive_enter_usec);
         book.stopped_by_us &= state.is_down() || state.active == ActiveState::Deactivating;
         let at = Some(state.inactive_enter_usec);
-        if held && somebodys && state.is_down() {
+        let falls = state.active == ActiveState::Deactivating;
+        book.held_fall = (falls || state.is_down()) && (book.held_fall || (held && somebodys && falls));
+        if (held || book.held_fall) && somebodys && state.is_down() {
             book.held_stop = at;
         }
         let counts = !held && book.held_stop != at && !book.stopped_by_us;
@@ -239,10 +245,12 @@ impl Sim {
         } else if somebodys && book.stop.is_none() && book.open.is_none() && counts {
             book.stop = Some((now, state.inactive_enter_usec));
         }
-        let other_run = before.is_some_and(|before| {
+        // (A first reading tells how what it needs is.)
+        let other_run = before.is_none_or(|before| {
             before.invocation_id != state.invocation_id || before.active != state.active
         });
         if other_run {
+            book.changed = now;
             // What needs it is looked at as well.
             self.all_upset();
         }

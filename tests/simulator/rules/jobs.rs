@@ -15,6 +15,9 @@ use crate::sim::Sim;
 /// A job that has not ended after this long is a person's matter, and others are not kept waiting for it.
 const OVERDUE: Duration = Duration::from_secs(300);
 
+/// No check's `grace` is longer.
+const LONGEST_GRACE: Duration = Duration::from_secs(120);
+
 impl Sim {
     /// A job is about to be asked for: by a check, or (`None`) to bring a unit back after a hold.
     pub fn a_job_is_ours_to_ask_for(
@@ -190,8 +193,19 @@ impl Sim {
             return;
         }
         let well = self.units.get(unit).is_some_and(|unit| unit.is_up() && unit.service == Service::Healthy);
+        // What needs another unit may fail for that one's sake, and says nothing about the machine.
+        let alone = |unit: &UnitName| {
+            self.plan.units.iter().any(|plan| plan.name == *unit && plan.requires.is_empty())
+        };
+        // What has only just come up may fail for that.
+        let settled = |unit: &UnitName| {
+            let changed = self.rules.units.get(unit).map(|book| book.changed);
+            changed.is_some_and(|at| self.mono.since(at) > LONGEST_GRACE)
+        };
         let quick = |check: &&Check| {
-            matches!(check.probe, Probe::Tcp(_)) && check.schedule.every <= Duration::from_secs(900)
+            matches!(check.probe, Probe::Tcp(_))
+                && check.schedule.every <= Duration::from_secs(900)
+                && check.unit.as_ref().is_none_or(|unit| alone(unit) && settled(unit))
         };
         let things: BTreeSet<&str> = self
             .plan

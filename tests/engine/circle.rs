@@ -1,0 +1,65 @@
+//! Units that need each other: whichever was first in trouble is the root, and it alone has the job (DESIGN: rule 9).
+//! Each of these was a seed of the simulator.
+
+use std::time::Duration;
+
+use stealthcheck::engine::Event;
+use stealthcheck::engine::hold::{HoldEvent, HoldId, Holder, HowEnded};
+use stealthcheck::unit::{JobResult, UnitState};
+use stealthcheck::verdict::Health;
+
+use super::blocked::{Graph, blocked_by, two};
+use super::stage::{Stage, found_down, secs, stopped, stopping, unit, up};
+
+const CIRCLE: Graph = &[("app", &["db"], &[]), ("db", &["app"], &[])];
+
+#[test]
+fn at_the_end_of_a_hold_the_root_is_another_again_before_anything_is_asked_for() {
+    let mut stage = Stage::new(two(), CIRCLE);
+    stage.fails("db", true);
+    stage.play(secs(60));
+    stage.job_ends(JobResult::Done, up);
+    stage.play(secs(60));
+    // Somebody has stopped the other one, longer ago than that is respected: it waits for the root.
+    stage.reads("app", stopping);
+    stage.reads("app", stopped);
+    stage.play(secs(600));
+    blocked_by(&stage, "app", "db");
+
+    let id = HoldId("1".into());
+    let holder = Holder { who: "root (pid 7)".into(), why: "certbot renew".into() };
+    let lasting = Duration::from_secs(600);
+    stage.tell(Event::Hold(HoldEvent::Take { id: id.clone(), unit: unit("app"), holder, lasting }));
+    blocked_by(&stage, "db", "app");
+    stage.play(secs(60));
+    let before = stage.jobs.len();
+    stage.tell(Event::Hold(HoldEvent::End(id, HowEnded::Done)));
+    stage.play(secs(400));
+    let since = &stage.jobs[before..];
+    assert!(since.iter().all(|(job, _)| job == "restart db.service"), "{since:?}\n{}", stage.timeline());
+    blocked_by(&stage, "app", "db");
+}
+
+#[test]
+fn two_that_are_found_down_together_are_not_both_started() {
+    let long_ago = |state: UnitState| UnitState {
+        // An hour before.
+        inactive_enter_usec: (1_795_000_000 - 3600) * 1_000_000,
+        ..found_down(state)
+    };
+    for first in ["app", "db"] {
+        let mut stage = Stage::before(two(), CIRCLE);
+        stage.becomes("app", long_ago);
+        stage.becomes("db", long_ago);
+        stage.read(first);
+        stage.assert_quiet();
+        stage.tell_all();
+        let (root, other) = match stage.jobs.as_slice() {
+            [(job, _)] if job.ends_with("app.service") => ("app", "db"),
+            [(_, _)] => ("db", "app"),
+            jobs => panic!("{jobs:?}\n{}", stage.timeline()),
+        };
+        assert_eq!(stage.health(root), Health::Down, "it has the job\n{}", stage.timeline());
+        blocked_by(&stage, other, root);
+    }
+}
