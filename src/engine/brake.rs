@@ -102,7 +102,7 @@ impl Engine {
         }
         let storm = self.brake.storm.as_ref();
         let member = storm.filter(|storm| storm.members.contains_key(name));
-        if let Some(storm) = member.filter(|storm| !storm.permits_trial(now.mono)) {
+        if let Some(storm) = member.filter(|storm| !self.permits_trial(now, storm)) {
             return Some(Hold::Not(storm.why()));
         }
         let of_storm = member.is_some() || self.brake.convoy.contains(name);
@@ -128,6 +128,10 @@ impl Engine {
             _ => self.look_while_restarting(now, out),
         }
         None
+    }
+
+    fn permits_trial(&self, now: Now, storm: &Storm) -> bool {
+        storm.permits_trial(now.mono, |name| self.checks.get(name).is_some_and(tells_of_others))
     }
 
     /// A unit that fails alone is recovered at once; but it may only be the first that was probed. Whether it is, is
@@ -252,7 +256,7 @@ impl Engine {
         let pointless = (still == 0 && storm.passing() == 0) || self.things() < LEAST;
         if pointless || (settled && still < threshold(self.things())) {
             self.end_storm(now, out);
-        } else if storm.permits_trial(now.mono) && !self.turn_is_taken(now) {
+        } else if self.permits_trial(now, storm) && !self.turn_is_taken(now) {
             let members: Vec<CheckName> = storm.members.keys().cloned().collect();
             self.brake.waiting.extend(members);
         }
@@ -328,9 +332,7 @@ impl Engine {
         let well = self.checks.values().filter(|state| {
             let watch = state.check.unit.as_ref().and_then(|unit| self.units.get(unit));
             state.bad.is_none()
-                && !state.check.probe.looks_at_unit()
-                // (What a unit uses is measured in a kernel that is well even where nothing else is.)
-                && state.check.probe.usage().is_none()
+                && tells_of_others(state)
                 && state.check.schedule.every <= SELDOM
                 && state.aside(now, watch).is_none()
                 // What is only coming up may well fail, and says nothing.
@@ -393,4 +395,10 @@ impl Engine {
 
 fn thing(state: &CheckState) -> Thing<'_> {
     state.check.unit.as_ref().map_or(Thing::Check(&state.check.name), Thing::Unit)
+}
+
+/// That it passes says something about others. What a unit uses is measured in a kernel that is well even where nothing else
+/// is, and systemd's word on one unit says nothing about another.
+fn tells_of_others(state: &CheckState) -> bool {
+    !state.check.probe.looks_at_unit() && state.check.probe.usage().is_none()
 }

@@ -136,8 +136,11 @@ impl Storm {
 
     /// A recovery may be tried although it is on: some checks pass again, and stay so. As many trials at most as there
     /// are such checks, so that one that does not help is not followed by another before anything else is better.
-    pub(super) fn permits_trial(&self, now: Mono) -> bool {
-        self.settles().is_some_and(|at| at <= now) && self.trials < self.passing()
+    /// `tells`: a check that reaches what it probes as most do; that one measures again what a unit uses says little.
+    pub(super) fn permits_trial(&self, now: Mono, tells: impl Fn(&CheckName) -> bool) -> bool {
+        let passing = self.members.iter().filter(|(name, _)| tells(name)).filter_map(|(_, passes)| *passes);
+        let (latest, passing) = (passing.clone().max(), passing.count());
+        latest.is_some_and(|since| since.after(SETTLED) <= now) && self.trials < passing
     }
 }
 

@@ -11,7 +11,7 @@ use std::time::Duration;
 use stealthcheck::engine::AttemptId;
 use stealthcheck::time::Mono;
 use stealthcheck::unit::{
-    ActiveState, Job, JobKind, JobResult, LoadState, ManagerState, Relations, UnitName, UnitState,
+    ActiveState, Job, JobKind, JobResult, LoadState, Relations, UnitName, UnitState,
 };
 
 use crate::config::{Plan, helper, rival_of};
@@ -337,10 +337,9 @@ impl Sim {
 
     fn job_is_over(&mut self, name: &UnitName, job: UnitJob, result: JobResult) {
         self.note(|| format!("systemd: the {:?} job on {name} is over: {result}", job.job.kind));
-        if let By::Us { life, attempt } = job.by
-            && self.manager != ManagerState::Unreachable
-        {
-            // A ladder's other unit: the attempt is for the check's own.
+        if let By::Us { life, attempt } = job.by {
+            // (While the bus is away this is kept until it is back: then the client finds out.) A ladder's other unit: the
+            // attempt is for the check's own.
             let unit = self.rules_unit_of_attempt(life, attempt).unwrap_or_else(|| name.clone());
             let latency = self.latency();
             self.later(latency, Coming::JobTold { life, unit, attempt, result: Told(result) });

@@ -227,6 +227,14 @@ impl Sim {
                 book.rival_went = Some(now);
             }
         }
+        // (A first reading tells how what it needs is.)
+        let other_run = before.is_none_or(|before| {
+            before.invocation_id != state.invocation_id || before.active != state.active
+        });
+        if other_run {
+            // What needs it is looked at as well, and what it stands in the way of.
+            self.all_upset();
+        }
         let held = self.rules.leases.values().any(|held| held == unit);
         let Some(book) = self.rules.units.get_mut(unit) else { return };
         let somebodys =
@@ -245,14 +253,8 @@ impl Sim {
         } else if somebodys && book.stop.is_none() && book.open.is_none() && counts {
             book.stop = Some((now, state.inactive_enter_usec));
         }
-        // (A first reading tells how what it needs is.)
-        let other_run = before.is_none_or(|before| {
-            before.invocation_id != state.invocation_id || before.active != state.active
-        });
         if other_run {
             book.changed = now;
-            // What needs it is looked at as well.
-            self.all_upset();
         }
     }
 

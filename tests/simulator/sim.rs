@@ -36,7 +36,7 @@ const A_MONTH: u64 = 16;
 /// The others last so long, and eight hours of calm.
 const SOME_DAYS: Duration = Duration::from_secs(3 * 86_400);
 
-/// Lines of the timeline that are kept.
+/// Lines of the timeline that are kept, where `STEALTHCHECK_LINES` says nothing else.
 const LINES: usize = 400;
 
 /// What is to come. What belongs to one life of the daemon carries its number, and means nothing to the next.
@@ -120,18 +120,23 @@ impl<T> Ord for Told<T> {
 }
 
 thread_local! {
-    /// The timeline of the simulation that runs in this thread, where one is wanted. It outlives a panic.
-    static TIMELINE: RefCell<Option<VecDeque<String>>> = const { RefCell::new(None) };
+    /// The timeline of the simulation that runs in this thread, where one is wanted, and its length at most. It outlives a
+    /// panic.
+    static TIMELINE: RefCell<Option<(VecDeque<String>, usize)>> = const { RefCell::new(None) };
 }
 
 /// Begins a timeline, or has none kept.
 pub fn keep_timeline(keep: bool) {
-    TIMELINE.with_borrow_mut(|lines| *lines = keep.then(VecDeque::new));
+    let most =
+        crate::number("STEALTHCHECK_LINES").and_then(|most| usize::try_from(most).ok()).unwrap_or(LINES);
+    TIMELINE.with_borrow_mut(|lines| *lines = keep.then(|| (VecDeque::new(), most)));
 }
 
 /// The latest lines.
 pub fn timeline() -> String {
-    TIMELINE.with_borrow(|lines| lines.iter().flatten().map(String::as_str).collect::<Vec<_>>().join("\n"))
+    TIMELINE.with_borrow(|lines| {
+        lines.iter().flat_map(|(lines, _)| lines).map(String::as_str).collect::<Vec<_>>().join("\n")
+    })
 }
 
 pub struct Sim {
@@ -259,9 +264,9 @@ impl Sim {
         let clock =
             format!("{:02}:{:02}:{:02}.{:03}", secs / 3600, secs / 60 % 60, secs % 60, at.subsec_millis());
         TIMELINE.with_borrow_mut(|lines| {
-            if let Some(lines) = lines {
+            if let Some((lines, most)) = lines {
                 lines.push_back(format!("day {days:>2} {clock} {}", what()));
-                if lines.len() > LINES {
+                if lines.len() > *most {
                     lines.pop_front();
                 }
             }
