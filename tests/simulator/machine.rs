@@ -10,9 +10,7 @@ use std::time::Duration;
 
 use stealthcheck::engine::AttemptId;
 use stealthcheck::time::Mono;
-use stealthcheck::unit::{
-    ActiveState, Job, JobKind, JobResult, LoadState, Relations, UnitName, UnitState,
-};
+use stealthcheck::unit::{ActiveState, Job, JobKind, JobResult, LoadState, Relations, UnitName, UnitState};
 
 use crate::config::{Plan, helper, rival_of};
 use crate::sim::{Coming, Sim, Told};

@@ -14,6 +14,7 @@ mod notices;
 mod restart;
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::time::Duration;
 
 use stealthcheck::check::CheckName;
 use stealthcheck::engine::hold::{HoldAction, HoldEvent, HoldId};
@@ -87,6 +88,8 @@ pub struct Rules {
     storm: bool,
     storm_since: Mono,
     storm_over: Mono,
+    /// When the machine last woke up.
+    pub slept: Mono,
     /// The network is gone: jobs asked for since then on units that are well.
     network_gone: Option<Mono>,
     jobs_without_network: BTreeSet<UnitName>,
@@ -125,6 +128,7 @@ impl Rules {
             storm: false,
             storm_since: Mono::default(),
             storm_over: Mono::default(),
+            slept: Mono::default(),
             network_gone: None,
             jobs_without_network: BTreeSet::new(),
             asked: BTreeMap::new(),
@@ -213,6 +217,8 @@ impl Sim {
 
     fn rules_told(&mut self, unit: &UnitName, state: &UnitState) {
         let now = self.mono;
+        // What is found so at the first look has been so since systemd says.
+        let since_systemd_says = self.usec().saturating_sub(state.inactive_enter_usec);
         let before = self.rules.told.insert(unit.clone(), state.clone());
         let rival_of = unit.as_str().strip_prefix("rival-of-").and_then(|name| UnitName::new(name).ok());
         if let Some(book) = rival_of.and_then(|unit| self.rules.units.get_mut(&unit)) {
@@ -228,6 +234,7 @@ impl Sim {
             }
         }
         // (A first reading tells how what it needs is.)
+        let first = before.is_none();
         let other_run = before.is_none_or(|before| {
             before.invocation_id != state.invocation_id || before.active != state.active
         });
@@ -251,7 +258,8 @@ impl Sim {
         if !state.is_down() || !(somebodys || goes_on) {
             book.stop = None;
         } else if somebodys && book.stop.is_none() && book.open.is_none() && counts {
-            book.stop = Some((now, state.inactive_enter_usec));
+            let ago = if first { Duration::from_micros(since_systemd_says) } else { Duration::ZERO };
+            book.stop = Some((Mono(now.0.saturating_sub(ago)), state.inactive_enter_usec));
         }
         if other_run {
             book.changed = now;

@@ -325,6 +325,7 @@ impl Sim {
     pub fn sleep(&mut self, lasting: Duration) {
         let until = self.mono.after(lasting);
         self.advance_to(until);
+        self.rules.slept = until;
     }
 
     fn happen(&mut self, what: Coming) {

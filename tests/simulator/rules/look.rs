@@ -69,7 +69,7 @@ impl Sim {
             return;
         };
         let Some(incident) = &status.incident else { return };
-        let since = book.down_since.unwrap_or(self.mono).max(self.rules.storm_over);
+        let since = book.down_since.unwrap_or(self.mono).max(self.rules.storm_over).max(self.rules.slept);
         let long = self.mono.since(since) > check.alert.after + check.recovery.grace + TOLD_WITHIN;
         if status.health == Health::Down
             && !self.rules.storm

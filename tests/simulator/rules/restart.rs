@@ -23,11 +23,11 @@ const OF_INCIDENT: &[&str] = &[
     "attempts",
     "attempts_total",
     "needs_you",
-    "asked",
     "delivered",
-    "told_down",
-    "told_needs_you",
 ];
+
+/// The same, but where a storm is over just then: from there on each of its checks is told by itself.
+const TOLD_OF_INCIDENT: &[&str] = &["asked", "told_down", "told_needs_you"];
 
 /// Of a unit, word for word.
 const OF_UNIT: &[&str] = &["attempts", "stopped_by_us", "taken_down"];
@@ -125,10 +125,15 @@ impl Sim {
                 }
             }
         };
+        let storm = |state: &Value| state["brake"]["storm"]["id"].clone();
+        let storm_over = !storm(before).is_null() && storm(after).is_null();
         for (name, check) in before["checks"].as_object().into_iter().flatten() {
             let now = &after["checks"][name];
             same(name, OF_CHECK, check, now);
             same(name, OF_INCIDENT, &check["incident"], &now["incident"]);
+            if !storm_over {
+                same(name, TOLD_OF_INCIDENT, &check["incident"], &now["incident"]);
+            }
             // By the wall clock as it is now.
             if !self.clock_was_set {
                 same(name, &["since"], &check["incident"], &now["incident"]);
@@ -148,7 +153,6 @@ impl Sim {
                 self.broken("a restart changes nothing", &what);
             }
         }
-        let storm = |state: &Value| state["brake"]["storm"]["id"].clone();
         if !self.storm_ends_at_once(before) && storm(before) != storm(after) {
             self.broken("a restart changes nothing", "the storm");
         }
