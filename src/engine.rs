@@ -26,7 +26,8 @@
 //! | `storm` | what is remembered while many fail together |
 //! | `brake` | when that is the machine, and what is not done then |
 //! | `storm_told` | the mails about it |
-//! | `recovery` | which job may be asked for, when, and whether it helped |
+//! | `recovery` | which job is asked for, when, and whether it helped |
+//! | `permit` | whether a job may be asked for now |
 //! | `proof` | attempts whose effect shows only after a while |
 //! | `incurable` | the rung that is next, and failures that no job on the unit would change |
 //! | `outlook` | what comes next, for the schedule and for people |
@@ -49,6 +50,7 @@ mod incident;
 mod incurable;
 mod look;
 mod outlook;
+mod permit;
 mod proof;
 mod ran;
 mod recovery;

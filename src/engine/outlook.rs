@@ -3,7 +3,8 @@
 //! Questions only; what is decided is decided in `recovery`.
 
 use super::incident::Hold;
-use super::recovery::{come_up_by, overdue};
+use super::permit::come_up_by;
+use super::recovery::overdue;
 use super::state::CheckState;
 use super::watch::{Condition, UnitWatch};
 use super::{human_until, incurable};

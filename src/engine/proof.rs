@@ -1,12 +1,13 @@
 //! Attempts whose effect shows only after a while: whether a restart has ended a use of too much is known when a window
 //! has filled, which may take longer than other trouble of the unit can wait, and longer than the daemon lives.
 //!
-//! In: a unit's attempt, and the checks it serves. Out: whose failure judges it, and what may be asked for meanwhile. How
-//! an attempt is judged otherwise stands in `health`.
+//! In: a unit's attempt, and the checks it serves. Out: whose failure judges it, what may be asked for meanwhile, and what a
+//! job that is done lacks. How an attempt is judged otherwise stands in `health`.
 
 use super::event::{Action, What};
+use super::watch::{InFlight, UnitWatch};
 use super::{Engine, changed};
-use crate::check::CheckName;
+use crate::check::{CheckName, Rung};
 use crate::notice::{Attempt, Proof};
 use crate::time::Now;
 use crate::unit::UnitName;
@@ -58,4 +59,19 @@ impl Engine {
         out.push(changed(Some(name), Some(unit), Some(id), What::RecoveryJudged { number, proof }));
         state.climbed = state.climbed.saturating_add(1);
     }
+}
+
+/// What a job that is done lacks to have worked at all; `None`: the checks will tell.
+pub(super) fn unproven(flight: &InFlight, watch: &UnitWatch) -> Option<String> {
+    if flight.rung == Rung::Stop {
+        return Some("the unit was stopped".to_owned());
+    }
+    if let Some(reason) = watch.condition.down() {
+        return Some(reason.to_owned());
+    }
+    let fresh = matches!(flight.rung, Rung::Restart | Rung::Start);
+    let same_run = watch.state.as_ref().is_some_and(|state| {
+        !state.invocation_id.is_empty() && state.invocation_id == flight.invocation_before
+    });
+    (fresh && same_run).then(|| "the job is done, but the unit's InvocationID is the old one".to_owned())
 }

@@ -1,4 +1,4 @@
-//! Which job may be asked for, when, and whether it helped (DESIGN: rules 4 to 7 and 13).
+//! Which job is asked for, when, and whether it helped (DESIGN: rules 4 to 6 and 13).
 //!
 //! In: checks with an incident and the state of their unit. Out: at most one job for a unit, its judgement, and the
 //! reason wherever nothing is done. It opens and closes no incident.
@@ -7,13 +7,15 @@ use std::time::Duration;
 
 use super::event::{Action, AttemptId, What};
 use super::incident::Hold;
+use super::permit::permitted;
+use super::proof::unproven;
 use super::state::{Base, CheckState};
 use super::watch::{Condition, InFlight, UnitWatch};
-use super::{Engine, changed, incurable};
+use super::{Engine, changed};
 use crate::check::{CheckName, Rung};
 use crate::notice::{Attempt, Proof};
 use crate::time::{Mono, Now, human};
-use crate::unit::{ActiveState, JobResult, ManagerState, UnitName, UnitState};
+use crate::unit::{ActiveState, JobResult, UnitName, UnitState};
 
 /// A job of ours that has not ended after this long is a matter for a person: systemd's own start and stop time-outs
 /// (90 s each by default) should have ended it.
@@ -309,72 +311,6 @@ impl Engine {
     }
 }
 
-/// The rung to ask for now, or why nothing is asked for.
-/// `awaits_usage`: see [`Engine::awaits_usage`].
-fn permitted(
-    now: Now,
-    manager: ManagerState,
-    state: &CheckState,
-    watch: &UnitWatch,
-    awaits_usage: bool,
-) -> Result<Rung, Hold> {
-    let not = |why: &str| Err(Hold::Not(why.to_owned()));
-    let in_the_way = |attempt: &InFlight| !awaits_usage || attempt.serves(&state.check.name);
-    let not_yet = state.incident.as_ref().is_some_and(|incident| now.mono < incident.act_from);
-    if not_yet || watch.attempt.as_ref().is_some_and(in_the_way) {
-        return Err(Hold::Waiting);
-    }
-    if state.usage.too_soon() && watch.condition.down().is_none() {
-        return Err(Hold::Waiting);
-    }
-    match manager {
-        ManagerState::Running => {}
-        ManagerState::Starting => return not("the machine is still booting"),
-        ManagerState::Stopping => return not("the machine is shutting down"),
-        ManagerState::Unreachable => return not("systemd cannot be reached over D-Bus"),
-    }
-    if let Some(limit) = state.check.recovery.limit
-        && state.tries >= limit
-    {
-        return Err(Hold::Not(format!("the limit of {limit} attempts is reached")));
-    }
-    if state.check.recovery.ladder.is_empty() {
-        return not("no recovery is configured");
-    }
-    let Some(rung) = incurable::rung(state, watch) else {
-        return not(incurable::WHY);
-    };
-    // One reason for all the states that such a unit goes through: each change of it is told.
-    if state.incident.as_ref().is_some_and(|incident| incident.crash_loop)
-        && matches!(watch.condition, Condition::Up | Condition::Starting | Condition::AutoRestart)
-    {
-        return not("systemd itself restarts the unit each time; once more would not help");
-    }
-    if let Some(why) = watch.not_ours() {
-        return Err(Hold::Not(why));
-    }
-    if let Some(why) = watch.needs_first() {
-        return Err(Hold::Not(why));
-    }
-    if let Some(other) = watch.job_would_stop() {
-        return Err(Hold::Not(format!("a job would stop {other}, which is up and conflicts with the unit")));
-    }
-    if come_up_by(state, watch).is_some_and(|until| now.mono < until) {
-        return not("the unit has only just been started");
-    }
-    if rung == Rung::Stop && watch.stopped_by_us {
-        return not("the unit was stopped as the last resort");
-    }
-    if now.mono < watch.next_attempt { Err(Hold::Waiting) } else { Ok(rung) }
-}
-
-/// The unit came up otherwise than by an attempt that is under way, by somebody's restart for instance: until when it
-/// has the time to answer.
-pub(super) fn come_up_by(state: &CheckState, watch: &UnitWatch) -> Option<Mono> {
-    let settling = watch.settling.filter(|_| watch.condition == Condition::Up && watch.attempt.is_none())?;
-    Some(settling.after(state.check.recovery.grace))
-}
-
 /// A unit that has hit its start limit is not started again before `ResetFailed`. That it has is not always visible:
 /// `Result` may still be `exit-code`. It takes repeated starts, though, by systemd or by us; a unit that failed once has
 /// not, and is spared the time of another call.
@@ -386,21 +322,6 @@ pub(super) fn may_have_hit_its_start_limit(state: &UnitState, attempts: u32) -> 
 /// See [`JOB_OVERDUE`]. The start of a job lasts as long as the job.
 pub(super) fn overdue(watch: Option<&UnitWatch>) -> Duration {
     watch.and_then(|watch| watch.job).map_or(JOB_OVERDUE, |runtime_max| runtime_max.max(JOB_OVERDUE))
-}
-
-/// What a job that is done lacks to have worked at all; `None`: the checks will tell.
-fn unproven(flight: &InFlight, watch: &UnitWatch) -> Option<String> {
-    if flight.rung == Rung::Stop {
-        return Some("the unit was stopped".to_owned());
-    }
-    if let Some(reason) = watch.condition.down() {
-        return Some(reason.to_owned());
-    }
-    let fresh = matches!(flight.rung, Rung::Restart | Rung::Start);
-    let same_run = watch.state.as_ref().is_some_and(|state| {
-        !state.invocation_id.is_empty() && state.invocation_id == flight.invocation_before
-    });
-    (fresh && same_run).then(|| "the job is done, but the unit's InvocationID is the old one".to_owned())
 }
 
 fn needs_you(now: Now, state: &CheckState, watch: Option<&UnitWatch>) -> Option<String> {

@@ -284,6 +284,11 @@ impl UnitWatch {
             // Between the two runs of a restart.
             return Condition::Starting;
         }
+        if self.stopped_by_us {
+            return Condition::Ended(
+                "unit was stopped by a recovery (`stop`), and not started since".to_owned(),
+            );
+        }
         let exit = state.describe_exit().map_or_else(String::new, |exit| format!(", {exit}"));
         if state.active == ActiveState::Failed {
             return Condition::Failed(format!("unit is {}{exit}", state.describe()));

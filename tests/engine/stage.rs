@@ -35,7 +35,7 @@ pub struct Stage {
     pub unanswered: bool,
     runs: Vec<(CheckName, RunId)>,
     /// Jobs that have not ended.
-    open: Vec<(UnitName, AttemptId)>,
+    pub open: Vec<(UnitName, AttemptId)>,
     /// All that were asked for, with their moment in milliseconds of the story.
     pub jobs: Vec<(String, u64)>,
     pub notices: Vec<Notice>,

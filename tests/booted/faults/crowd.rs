@@ -10,6 +10,7 @@ const MUTE: &str = "
 import asyncio, resource
 resource.setrlimit(resource.RLIMIT_NOFILE, (20000, 20000))
 async def silence(reader, writer):
+    print('taken', flush=True)
     try:
         while await reader.read(4096):
             pass
@@ -99,4 +100,29 @@ fn a_thousand_hung_targets_delay_nobody_who_is_well_and_no_restart() {
     let mails = machine.mailbox();
     assert!(mails.len() <= 4, "{:?}", kinds(&mails));
     assert_eq!(machine.daemon(), daemon);
+}
+
+/// A probe whose unit begins anew meanwhile is given up, and ends: no check overlaps itself, however it is answered.
+#[test]
+fn a_probe_that_is_given_up_leaves_nothing_behind() {
+    let machine = Machine::ready("faults-given-up");
+    machine.write("/usr/local/lib/mute.py", MUTE);
+    machine.service("mute.service", "[Service]\nExecStart=/usr/bin/python3 /usr/local/lib/mute.py\n");
+    machine.service("web.service", "[Service]\nExecStart=/bin/sleep infinity\n");
+    machine.sh_ok("systemctl start mute.service web.service");
+    machine.guard(
+        "  web: { unit: web.service, http: { url: \"http://127.0.0.1:9100/\" }, every: 1h, timeout: 10m }\n",
+    );
+    let taken = || {
+        machine.sh_ok("journalctl -o cat -u mute.service | grep -c taken || true").trim().parse().unwrap_or(0)
+    };
+    let open = || machine.sh_ok("ss -Htn state established dst 127.0.0.1:9100 | wc -l").trim().to_owned();
+    machine.sh_ok("systemd-run -q --no-block stealthctl check web");
+    machine.wait_for("the probe to hang", MINUTE, || (taken() == 1).then_some(()));
+    for before in 1..=3 {
+        // When a hold is over its unit is looked at anew.
+        machine.sh_ok("stealthctl hold web.service -- true");
+        machine.wait_for("the next probe", MINUTE, || (taken() > before).then_some(()));
+        machine.wait_for("the one before to end", MINUTE, || (open() == "1").then_some(()));
+    }
 }
