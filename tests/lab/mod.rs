@@ -44,7 +44,7 @@ const COMMAND_LIMIT: &str = "180";
 
 /// How many machines run at once where `STEALTHCHECK_MACHINES` says nothing else (and `--test-threads`, for a test has at most
 /// one): more would only wait for each other's CPU, and miss deadlines.
-const MACHINES_AT_ONCE: usize = 4;
+const MACHINES_AT_ONCE: usize = 6;
 
 /// The names of the machines that run, for this process.
 static RUNNING: Mutex<BTreeSet<String>> = Mutex::new(BTreeSet::new());

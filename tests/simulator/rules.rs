@@ -22,6 +22,7 @@ use stealthcheck::engine::{Action, AttemptId, Command, Event, What};
 use stealthcheck::notice::{IncidentId, NoticeId};
 use stealthcheck::time::Mono;
 use stealthcheck::unit::{ActiveState, JobKind, JobResult, ManagerState, UnitName, UnitState};
+use stealthcheck::verdict::Observation;
 
 use crate::config::Plan;
 use crate::sim::{Sim, Stats};
@@ -59,6 +60,8 @@ pub struct CheckBook {
     paused: Option<Mono>,
     /// Since when it is shown as down, without a break.
     down_since: Option<Mono>,
+    /// The latest answer was a good one, of the unit as it is now.
+    passes: bool,
 }
 
 /// Books on a thread of mails.
@@ -163,9 +166,18 @@ impl Sim {
                 }
             }
             Event::ManagerChanged(manager) => self.rules.manager = *manager,
-            Event::Observed { check, run, .. } | Event::Sampled { check, run, .. } => {
+            Event::Observed { check, run, observation } => {
+                let asked = self.rules.probing.get_mut(check).and_then(|probing| probing.remove(&run.0));
+                self.is_answered(check, asked, observation);
+            }
+            Event::Sampled { check, run, .. } => {
                 if let Some(probing) = self.rules.probing.get_mut(check) {
                     probing.remove(&run.0);
+                }
+            }
+            Event::Configured(_) => {
+                for book in self.rules.checks.values_mut() {
+                    book.passes = false;
                 }
             }
             Event::Command(Command::Pause(check, lasting)) => {
@@ -196,6 +208,20 @@ impl Sim {
             }
             _ => {}
         }
+    }
+
+    /// A probe that was asked for at `asked` has seen something. `None`: it was given up.
+    fn is_answered(&mut self, check: &CheckName, asked: Option<Mono>, observation: &Observation) {
+        let unit = self.unit_of(check);
+        let told = unit.as_ref().and_then(|unit| self.rules.told.get(unit));
+        let up = told.is_some_and(|told| told.active == ActiveState::Active && told.job.is_none());
+        let unit_book = unit.as_ref().and_then(|unit| self.rules.units.get(unit));
+        let of_this_run = asked.is_some_and(|asked| unit_book.is_some_and(|book| book.changed < asked));
+        let left_alone = unit_book.is_some_and(|book| book.open.is_some() || book.rival_up.is_some())
+            || self.rules.leases.values().any(|held| Some(held) == unit.as_ref());
+        let Some(book) = self.rules.checks.get_mut(check) else { return };
+        let good = matches!(observation, Observation::Passing { .. });
+        book.passes = good && up && of_this_run && !left_alone && book.paused.is_none();
     }
 
     /// What was stopped within a hold was the holder's to stop.
@@ -241,6 +267,14 @@ impl Sim {
         if other_run {
             // What needs it is looked at as well, and what it stands in the way of.
             self.all_upset();
+        }
+        if other_run || state.job.is_some() {
+            let checks = self.plan.checks.iter().filter(|check| check.unit.as_ref() == Some(unit));
+            for check in checks {
+                if let Some(book) = self.rules.checks.get_mut(&check.name) {
+                    book.passes = false;
+                }
+            }
         }
         let held = self.rules.leases.values().any(|held| held == unit);
         let Some(book) = self.rules.units.get_mut(unit) else { return };

@@ -36,6 +36,7 @@ impl Sim {
         };
         self.what_is_asked_is_on_the_ladder(&check, rung);
         self.a_paused_check_asks_for_nothing(name);
+        self.a_check_that_passes_asks_for_nothing(unit, name);
         self.a_stop_is_respected(unit, &check);
         self.a_displaced_unit_is_left_alone(unit, &check);
         self.what_a_unit_needs_is_mended_first(unit);
@@ -93,6 +94,15 @@ impl Sim {
         let paused = self.rules.checks.get(name).and_then(|book| book.paused);
         if paused.is_some_and(|until| until > self.mono) {
             self.broken("a paused check is left alone", &format!("{name} asks for a job"));
+        }
+    }
+
+    /// Rule 2: however often it must pass to count as well. That a unit which systemd restarts again and again answers in
+    /// between is another matter (rule 7).
+    fn a_check_that_passes_asks_for_nothing(&self, unit: &UnitName, name: &CheckName) {
+        let crashes = self.units.get(unit).is_none_or(|unit| unit.auto_restart);
+        if !crashes && self.rules.checks.get(name).is_some_and(|book| book.passes) {
+            self.broken("a check that passes asks for nothing", &format!("{name} asks for a job"));
         }
     }
 

@@ -40,6 +40,9 @@ impl Sim {
     pub fn rules_daemon_ended(&mut self) {
         let rules = &mut self.rules;
         rules.checks.clone_from(&rules.committed);
+        for book in rules.checks.values_mut() {
+            book.passes = false;
+        }
         rules.told.clear();
         rules.probing.clear();
         rules.wanted_leases.clear();
