@@ -38,8 +38,9 @@ pub struct Daemon {
 /// What survives the daemon.
 #[derive(Default)]
 pub struct Disk {
-    /// `state.json`. It is written when somebody will read it: a crash is planned, or the daemon stops in good order.
-    pub state: Option<String>,
+    /// `state.json`, which becomes text when it is read. It is kept when somebody will read it: a crash is planned, or the
+    /// daemon stops in good order.
+    pub state: Option<Box<Saved>>,
 }
 
 /// A `kill -9` that is to come.
@@ -147,7 +148,7 @@ impl Sim {
     fn save(&mut self) {
         let (now, boot) = (self.now(), self.boot.to_string());
         let Some(daemon) = &self.daemon else { return };
-        self.disk.state = Some(serde_json::to_string(&daemon.engine.save(now, &boot)).unwrap());
+        self.disk.state = Some(Box::new(daemon.engine.save(now, &boot)));
         self.rules_saved();
     }
 
@@ -223,7 +224,8 @@ impl Sim {
         let checks = self.plan.checks.clone();
         let (engine, actions) = match &self.disk.state {
             Some(state) => {
-                let saved: Saved = serde_json::from_str(state).unwrap();
+                let text = serde_json::to_string(state).unwrap();
+                let saved: Saved = serde_json::from_str(&text).unwrap();
                 Engine::restore(now, &boot, saved, checks)
             }
             None => {

@@ -4,7 +4,6 @@
 use std::time::Duration;
 
 use serde_json::Value;
-use stealthcheck::engine::saved::Saved;
 use stealthcheck::time::Mono;
 use stealthcheck::verdict::Health;
 
@@ -81,9 +80,9 @@ impl Sim {
         self.rules.storm = storm;
         let Some(before) = self.disk.state.clone() else { return };
         let after = daemon.engine.save(self.now(), &self.boot.to_string());
-        let before: Value = serde_json::from_str(&before).unwrap();
+        let before = serde_json::to_value(&before).unwrap();
         let same_boot = before["boot"].as_str() == Some(self.boot.to_string().as_str());
-        let after = serde_json::to_value::<Saved>(after).unwrap();
+        let after = serde_json::to_value(after).unwrap();
         self.nothing_else_is_another(&before, &after);
         if same_boot {
             self.the_backoff_goes_on(&before, &after);
