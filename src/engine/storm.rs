@@ -138,9 +138,11 @@ impl Storm {
     /// are such checks, so that one that does not help is not followed by another before anything else is better.
     /// `tells`: a check that reaches what it probes as most do; that one measures again what a unit uses says little.
     pub(super) fn permits_trial(&self, now: Mono, tells: impl Fn(&CheckName) -> bool) -> bool {
-        let passing = self.members.iter().filter(|(name, _)| tells(name)).filter_map(|(_, passes)| *passes);
-        let (latest, passing) = (passing.clone().max(), passing.count());
-        latest.is_some_and(|since| since.after(SETTLED) <= now) && self.trials < passing
+        // (Most fail, as a rule, and each of them asks this at each of its steps.)
+        let passing = self.members.iter().filter_map(|(name, passes)| passes.filter(|_| tells(name)));
+        let (count, latest) =
+            passing.fold((0, None), |(count, latest), since| (count + 1, Some(since).max(latest)));
+        latest.is_some_and(|since: Mono| since.after(SETTLED) <= now) && self.trials < count
     }
 }
 
