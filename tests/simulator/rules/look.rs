@@ -23,6 +23,7 @@ impl Sim {
         self.later(next, Coming::Look);
         // What was decided is done, as it is between any two questions to the daemon.
         self.settle();
+        self.what_was_accepted_is_noted();
         let checks = self.plan.checks.len();
         let from = self.random.below(checks);
         for n in (0..checks).cycle().skip(from).take(checks.min(MOST)) {
