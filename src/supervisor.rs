@@ -41,7 +41,7 @@ use tokio::task::AbortHandle;
 
 use crate::check::CheckName;
 use crate::config::{self, Config, Problem};
-use crate::engine::{Action, Engine, Event};
+use crate::engine::{Action, Engine, Event, RunId};
 use crate::mail::{MailEvent, Mailer};
 use crate::notice::NoticeId;
 use crate::probe::Prober;
@@ -146,8 +146,8 @@ struct Supervisor {
     /// Callers of `Check`, until the observation comes.
     waiting: Vec<(CheckName, Waiting<CheckStatus>)>,
     holds: Holds,
-    /// The latest network probe of each check, under way or ended.
-    probes: BTreeMap<CheckName, AbortHandle>,
+    /// The network probes under way.
+    probes: BTreeMap<CheckName, (RunId, AbortHandle)>,
     /// Wishes of the engine that are not yet done.
     actions: Vec<Action>,
     /// Notices that are spooled, to be released once the state says so.

@@ -12,7 +12,7 @@ use crate::time::{Mono, Now};
 use crate::unit::ManagerState;
 
 /// The rung to ask for now, or why nothing is asked for.
-/// `awaits_usage`: see [`Engine::awaits_usage`].
+/// `awaits_usage`: see [`super::Engine::awaits_usage`].
 pub(super) fn permitted(
     now: Now,
     manager: ManagerState,

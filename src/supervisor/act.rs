@@ -60,6 +60,10 @@ impl Supervisor {
     }
 
     fn observed(&mut self, check: CheckName, run: RunId, observation: Observation) {
+        // (A handle holds on to all that its task was made of.)
+        if self.probes.get(&check).is_some_and(|(current, _)| *current == run) {
+            self.probes.remove(&check);
+        }
         self.tell(Event::Observed { check: check.clone(), run, observation });
         self.answer_waiting(&check);
     }
@@ -118,7 +122,7 @@ impl Supervisor {
                 });
                 // Where the run before is still under way the engine has given it up (its unit began anew): it ends, so that
                 // no check overlaps itself.
-                if let Some(before) = self.probes.insert(name, task.abort_handle()) {
+                if let Some((_, before)) = self.probes.insert(name, (run, task.abort_handle())) {
                     before.abort();
                 }
             }
@@ -199,7 +203,6 @@ impl Supervisor {
         self.waiting.retain(|(name, _)| engine.knows(name));
         self.listen.send_replace(config.listen.clone());
         self.counters.retain(|name| engine.knows(name));
-        self.probes.retain(|name, _| engine.knows(name));
         journal::log_configuration_loaded(config.checks.len(), &self.configuration.files);
         for warning in warnings {
             journal::log_trouble(warning);
