@@ -8,7 +8,7 @@ use stealthcheck::check::{Percent, Probe, UsageLimit, UsageProbe, UsedBy};
 use stealthcheck::notice::HostNoticeKind::Storm;
 
 use super::storm::{jobs, many, name, outage, secs, unit};
-use super::world::Service;
+use super::world::{Service, World};
 
 #[test]
 fn the_network_may_go_between_two_attempts() {
@@ -52,16 +52,19 @@ fn what_came_back_is_asked_again_before_the_next_is_restarted() {
     assert_eq!(jobs(&world), before, "{}", world.timeline());
 }
 
-#[test]
-fn where_nothing_is_left_that_is_well_the_last_to_fail_is_the_machines_too() {
-    let mut world = many(12, |_| {});
-    // It is killed again and again, which is a matter of its own.
-    outage(&mut world, 0..12);
+/// An hour into an outage a unit dies by itself: its restart for that is right. That it does not answer then is no news.
+fn one_dies_long_after(world: &mut World) {
     world.play(secs(3600));
     world.end(&unit(3), true);
     world.play(secs(600));
-    // Its restart for that was right. That it does not answer then is no news.
-    assert_eq!((world.jobs(&unit(3)), jobs(&world)), (1, 1), "{}", world.timeline());
+    assert_eq!((world.jobs(&unit(3)), jobs(world)), (1, 1), "{}", world.timeline());
+}
+
+#[test]
+fn where_nothing_is_left_that_is_well_the_last_to_fail_is_the_machines_too() {
+    let mut world = many(12, |_| {});
+    outage(&mut world, 0..12);
+    one_dies_long_after(&mut world);
 }
 
 #[test]
@@ -76,10 +79,7 @@ fn what_a_unit_uses_says_nothing_about_the_network() {
     });
     world.play(secs(60));
     outage(&mut world, 0..10);
-    world.play(secs(3600));
-    world.end(&unit(3), true);
-    world.play(secs(600));
-    assert_eq!((world.jobs(&unit(3)), jobs(&world)), (1, 1), "{}", world.timeline());
+    one_dies_long_after(&mut world);
 }
 
 #[test]

@@ -167,13 +167,11 @@ impl Sim {
             }
             Event::ManagerChanged(manager) => self.rules.manager = *manager,
             Event::Observed { check, run, observation } => {
-                let asked = self.rules.probing.get_mut(check).and_then(|probing| probing.remove(&run.0));
+                let asked = self.probe_ended(check, run.0);
                 self.is_answered(check, asked, observation);
             }
             Event::Sampled { check, run, .. } => {
-                if let Some(probing) = self.rules.probing.get_mut(check) {
-                    probing.remove(&run.0);
-                }
+                self.probe_ended(check, run.0);
             }
             Event::Configured(_) => {
                 for book in self.rules.checks.values_mut() {
@@ -208,6 +206,11 @@ impl Sim {
             }
             _ => {}
         }
+    }
+
+    /// When the probe was asked for, if nobody has given it up.
+    fn probe_ended(&mut self, check: &CheckName, run: u64) -> Option<Mono> {
+        self.rules.probing.get_mut(check)?.remove(&run)
     }
 
     /// A probe that was asked for at `asked` has seen something. `None`: it was given up.

@@ -124,14 +124,18 @@ impl Sim {
         }
     }
 
+    fn is_pending_on_disk(&self, id: &NoticeId, to: &String) -> bool {
+        let pending = |record: &Record| record.letter.id == *id && record.pending.contains(to);
+        self.post.disk.values().any(pending)
+    }
+
     /// A letter that others have not got yet says so of those who have: else they would get it again after a crash.
     pub fn what_was_accepted_is_noted(&self) {
         if !self.post.is_safe() {
             return;
         }
         for ((id, to), at) in self.rules.unsettled.iter().filter(|(_, at)| **at < self.mono) {
-            let pending = |record: &Record| record.letter.id == *id && record.pending.contains(to);
-            if self.post.disk.values().any(pending) {
+            if self.is_pending_on_disk(id, to) {
                 let what = format!("{id} was accepted for {to} {:?} ago", self.mono.since(*at));
                 self.broken("what was accepted is noted at once", &what);
             }
@@ -141,8 +145,7 @@ impl Sim {
     /// The daemon is gone: what the server has accepted in this very moment, and the disk still holds, will come again.
     pub fn rules_mail_interrupted(&mut self) {
         for ((id, to), at) in std::mem::take(&mut self.rules.unsettled) {
-            let pending = |record: &Record| record.letter.id == id && record.pending.contains(&to);
-            if !self.post.disk.values().any(pending) {
+            if !self.is_pending_on_disk(&id, &to) {
                 continue;
             }
             if at < self.mono {
