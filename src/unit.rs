@@ -4,6 +4,7 @@
 
 mod name;
 mod relations;
+mod settings;
 mod usage;
 
 use std::fmt;
@@ -13,6 +14,7 @@ use serde::{Deserialize, Serialize};
 
 pub use name::UnitName;
 pub use relations::Relations;
+pub use settings::{StartLimit, UnitSettings};
 pub use usage::UnitUsage;
 
 /// systemd's `LoadState`: whether the unit's file was found and understood.
@@ -181,6 +183,16 @@ pub struct UnitState {
     pub last_trigger_usec: u64,
     /// The unit's own description.
     pub description: String,
+    /// `FreezerState` is `frozen` or on its way there (`systemctl freeze`).
+    #[serde(default)]
+    pub frozen: bool,
+    /// systemd skipped the latest start, as a condition or an assertion of the unit was not met (`ConditionResult`,
+    /// `AssertResult`, or an `ExecCondition=` that said no): which, in a clause (`ConditionPathExists=/etc/x was not met`).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub start_skipped: Option<String>,
+    /// Its settings. Shared, as one reading is like the one before.
+    #[serde(default)]
+    pub settings: Arc<UnitSettings>,
     /// What it has to do with other units; `None` where it has nothing. Shared, as one reading is like the one before.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub relations: Option<Arc<Relations>>,
@@ -210,6 +222,9 @@ impl Default for UnitState {
             triggers: None,
             last_trigger_usec: 0,
             description: String::new(),
+            frozen: false,
+            start_skipped: None,
+            settings: Arc::default(),
             relations: None,
         }
     }

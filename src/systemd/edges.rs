@@ -26,7 +26,7 @@ impl Edges {
         let id = self.id.filter(|id| id != name.as_str()).and_then(|id| UnitName::new(&id).ok());
         let itself = |other: &UnitName| other == name || id.as_ref() == Some(other);
         let (requires, conflicts) = (telling(&self.requires, itself), telling(&self.conflicts, itself));
-        let relations = Relations { requires, conflicts, id };
+        let relations = Relations { requires, conflicts, id, ..Relations::default() };
         (!relations.is_empty()).then(|| Arc::new(relations))
     }
 }

@@ -156,6 +156,9 @@ impl Properties {
             triggers: self.triggers.and_then(|name| UnitName::new(&name).ok()),
             last_trigger_usec: self.last_trigger.unwrap_or(0),
             description: self.description.unwrap_or_default(),
+            frozen: false,
+            start_skipped: None,
+            settings: std::sync::Arc::default(),
             relations: self.edges.relations(name),
         }
     }

@@ -1,4 +1,4 @@
-//! What a unit has to do with other units: what it needs and what it cannot stand beside, in systemd's own graph.
+//! How a unit relates to other units in systemd's own graph.
 //!
 //! The systemd client fills these from D-Bus properties, the core reads them. Nothing here performs I/O.
 
@@ -7,16 +7,27 @@ use serde::{Deserialize, Serialize};
 use super::UnitName;
 
 /// The edges of systemd's graph that matter here, without those that every unit has. Most units have none.
+/// All names are primary ids.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
 pub struct Relations {
     /// The unit's own name (`Id`) where it is watched by another (an alias): the name that other units' edges use.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub id: Option<UnitName>,
     /// `Requires`, `BindsTo` and `Requisite`: without these it is not started, and with some of them it stops.
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[serde(skip_serializing_if = "Vec::is_empty")]
     pub requires: Vec<UnitName>,
+    /// `Wants` and `Upholds`: a start of the unit starts these as well; it does not depend on them.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub wants: Vec<UnitName>,
+    /// `PartOf`: a stop or restart of one of these stops or restarts the unit.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub part_of: Vec<UnitName>,
+    /// `ConsistsOf`: the units that are `PartOf` this one. A wrapper (Debian's postgresql.service) has nothing else.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub consists_of: Vec<UnitName>,
     /// `Conflicts` and `ConflictedBy`: the start of either stops the other.
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[serde(skip_serializing_if = "Vec::is_empty")]
     pub conflicts: Vec<UnitName>,
 }
 
@@ -24,6 +35,6 @@ impl Relations {
     /// Whether there are none.
     #[must_use]
     pub fn is_empty(&self) -> bool {
-        self.id.is_none() && self.requires.is_empty() && self.conflicts.is_empty()
+        *self == Self::default()
     }
 }

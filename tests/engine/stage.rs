@@ -61,7 +61,7 @@ impl Stage {
     pub fn before(checks: Vec<Check>, graph: &[(&str, &[&str], &[&str])]) -> Self {
         let names = |names: &[&str]| names.iter().map(|name| unit(name)).collect();
         let states = graph.iter().map(|(name, requires, conflicts)| {
-            let relations = Relations { id: None, requires: names(requires), conflicts: names(conflicts) };
+            let relations = Relations { requires: names(requires), conflicts: names(conflicts), ..Relations::default() };
             let relations = (!relations.is_empty()).then(|| Arc::new(relations));
             (unit(name), UnitState { relations, ..running(1) })
         });

@@ -127,6 +127,7 @@ impl World {
                     id: None,
                     requires: needs.iter().filter(|(a, _)| *a == unit).map(|(_, b)| b.clone()).collect(),
                     conflicts: vec![rival_of(&unit)],
+                    ..Relations::default()
                 })),
                 ..UnitState::default()
             };

@@ -102,14 +102,14 @@ pub fn units(plan: &Plan) -> BTreeMap<UnitName, Unit> {
     let mut units = BTreeMap::new();
     for (n, plan) in plan.units.iter().enumerate() {
         let conflicts = if plan.rival { vec![rival_of(&plan.name)] } else { vec![] };
-        let relations = Relations { id: None, requires: plan.requires.clone(), conflicts };
+        let relations = Relations { requires: plan.requires.clone(), conflicts, ..Relations::default() };
         let mut built = unit(plan.job.is_none(), relations, n);
         built.auto_restart = plan.auto_restart && plan.job.is_none();
         built.dies_of_stop = plan.dies_of_stop;
         built.runs_for = plan.job.map(|_| Duration::from_secs(120));
         units.insert(plan.name.clone(), built);
         if plan.rival {
-            let relations = Relations { id: None, requires: vec![], conflicts: vec![plan.name.clone()] };
+            let relations = Relations { conflicts: vec![plan.name.clone()], ..Relations::default() };
             let mut rival = unit(false, relations, 0);
             rival.runs_for = Some(Duration::from_secs(60));
             units.insert(rival_of(&plan.name), rival);
