@@ -14,7 +14,7 @@ use zbus::fdo::RequestNameFlags;
 use zbus::object_server::SignalEmitter;
 
 use crate::check::CheckName;
-use crate::notice::IncidentId;
+use crate::notification::IncidentId;
 use crate::status::{CheckStatus, Explanation, Snapshot};
 use crate::verdict::Health;
 

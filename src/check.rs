@@ -14,7 +14,7 @@ use serde::{Deserialize, Serialize};
 use crate::unit::UnitName;
 
 pub use probe::{
-    CommandProbe, DnsProbe, HostPort, HttpProbe, Pattern, Probe, RanWithin, RecordKind, Starttls, StatusSet,
+    CommandProbe, DnsProbe, HostPort, HttpProbe, JobProbe, Pattern, Probe, RecordKind, Starttls, StatusSet,
     TcpProbe, TlsProbe,
 };
 pub use usage::{Percent, Size, UsageLimit, UsageProbe, UsedBy};
@@ -90,77 +90,77 @@ pub struct Check {
     pub runbook: Option<Arc<str>>,
 }
 
-/// Intervals and thresholds (DESIGN: rules 1 and 2).
+/// Intervals and thresholds (rules 1 and 2).
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Schedule {
     /// From one probe to the next while all is well.
-    pub every: Duration,
+    pub interval: Duration,
     /// The deadline of one probe.
     pub timeout: Duration,
     /// From one probe to the next after a failure.
-    pub retry: Duration,
+    pub retry_interval: Duration,
     /// Consecutive failures until the check is down.
-    pub fail_after: u32,
+    pub failure_threshold: u32,
     /// Consecutive successes until it passes again.
-    pub pass_after: u32,
+    pub success_threshold: u32,
     /// An answer that took longer than this is a failure, whatever it says.
-    pub slower_than: Option<Duration>,
+    pub max_response_time: Option<Duration>,
 }
 
 impl Default for Schedule {
     fn default() -> Self {
         Self {
-            every: Duration::from_secs(30),
+            interval: Duration::from_secs(30),
             timeout: Duration::from_secs(5),
-            retry: Duration::from_secs(5),
-            fail_after: 3,
-            pass_after: 1,
-            slower_than: None,
+            retry_interval: Duration::from_secs(5),
+            failure_threshold: 3,
+            success_threshold: 1,
+            max_response_time: None,
         }
     }
 }
 
-/// What is done about a failure (DESIGN: rules 4 to 6, 8 and 12).
+/// What is done about a failure (rules 4 to 6, 8 and 12).
 #[derive(Clone, Debug, PartialEq)]
 pub struct Recovery {
     /// The steps in order; each that did not help moves one up, the last is repeated. Empty: nothing is done.
-    pub ladder: Vec<Rung>,
+    pub steps: Vec<Step>,
     /// At most so many attempts in one incident; `None`: they go on at the slowest pace.
-    pub limit: Option<u32>,
+    pub max_attempts: Option<u32>,
     /// From one attempt to the next.
     pub backoff: Backoff,
     /// After an attempt the unit has this long to come up: failures in it do not count.
     pub grace: Duration,
     /// How long a stop that somebody asked for is respected.
-    pub after_stop: AfterStop,
+    pub respect_stop: Respect,
     /// How long the unit may be displaced by one that it conflicts with.
-    pub after_displaced: AfterStop,
+    pub respect_conflict: Respect,
 }
 
 impl Default for Recovery {
     fn default() -> Self {
         Self {
-            ladder: Vec::new(),
-            limit: None,
+            steps: Vec::new(),
+            max_attempts: None,
             backoff: Backoff::default(),
             grace: Duration::from_secs(30),
-            after_stop: AfterStop::After(Duration::from_secs(300)),
-            after_displaced: AfterStop::After(Duration::from_secs(3600)),
+            respect_stop: Respect::For(Duration::from_secs(300)),
+            respect_conflict: Respect::For(Duration::from_secs(3600)),
         }
     }
 }
 
 impl Recovery {
-    /// After this many failed attempts a person is needed: the ladder's length, for a single rung the number of
-    /// attempts until the backoff has grown to its longest, and in any case `limit`.
+    /// After this many failed attempts a person is needed: the steps' length, for a single step the number of
+    /// attempts until the backoff has grown to its longest, and in any case `max_attempts`.
     #[must_use]
     pub fn exhausted_after(&self) -> u32 {
-        let rungs = match self.ladder.len() {
+        let steps = match self.steps.len() {
             0 => return 0,
             1 => self.backoff.steps_to_max(),
             n => u32::try_from(n).unwrap_or(u32::MAX),
         };
-        self.limit.map_or(rungs, |limit| rungs.min(limit))
+        self.max_attempts.map_or(steps, |most| steps.min(most))
     }
 }
 
@@ -195,10 +195,10 @@ impl Backoff {
     }
 }
 
-/// One step of a recovery ladder.
+/// One step of a recovery steps.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
-pub enum Rung {
+pub enum Step {
     /// `RestartUnit` on the check's unit.
     Restart,
     /// `StartUnit` on the check's unit.
@@ -211,7 +211,7 @@ pub enum Rung {
     StartUnit(UnitName),
 }
 
-impl Rung {
+impl Step {
     /// As a clause of a sentence: `restart`, `start of gru-terminate.service`.
     #[must_use]
     pub fn describe(&self) -> String {
@@ -226,13 +226,13 @@ impl Rung {
 }
 
 /// How long it is respected that a unit is down because somebody stopped it, or because another unit took its place
-/// (DESIGN: rules 12 and 8).
+/// (rules 12 and 8).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum AfterStop {
+pub enum Respect {
     /// Then the unit counts as down. Zero: at once.
-    After(Duration),
+    For(Duration),
     /// For as long as it lasts.
-    Never,
+    Forever,
 }
 
 /// Who hears of a check, and when.
@@ -243,9 +243,9 @@ pub struct Alert {
     /// The incident must have lasted this long before anybody is told.
     pub after: Duration,
     /// Between *still down* mails; `None` for none.
-    pub remind: Option<Duration>,
+    pub repeat_interval: Option<Duration>,
     /// The check must have been impossible to measure for this long before somebody is told of that.
-    pub unmeasured_after: Duration,
+    pub unknown_after: Duration,
     /// Nobody is told.
     pub off: bool,
 }
@@ -263,9 +263,9 @@ impl Default for Alert {
         Self {
             to: Vec::new(),
             after: Duration::ZERO,
-            remind: None,
+            repeat_interval: None,
             // Longer than a resolver or the bus takes to be restarted, or a router.
-            unmeasured_after: Duration::from_mins(10),
+            unknown_after: Duration::from_mins(10),
             off: false,
         }
     }
@@ -284,12 +284,12 @@ mod tests {
     }
 
     #[test]
-    fn a_single_rung_is_exhausted_when_the_backoff_is_at_its_longest() {
-        let mut recovery = Recovery { ladder: vec![Rung::Restart], ..Recovery::default() };
+    fn a_single_step_is_exhausted_when_the_backoff_is_at_its_longest() {
+        let mut recovery = Recovery { steps: vec![Step::Restart], ..Recovery::default() };
         assert_eq!(recovery.exhausted_after(), 6);
-        recovery.limit = Some(2);
+        recovery.max_attempts = Some(2);
         assert_eq!(recovery.exhausted_after(), 2);
-        recovery.ladder.clear();
+        recovery.steps.clear();
         assert_eq!(recovery.exhausted_after(), 0);
     }
 

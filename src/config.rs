@@ -33,7 +33,7 @@ mod permit;
 mod probes;
 mod recover;
 mod report;
-mod slower;
+mod response_time;
 mod source;
 mod tree;
 

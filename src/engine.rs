@@ -1,6 +1,6 @@
 //! The core: what is seen goes in, what is to be done comes out.
 //!
-//! [`Engine::handle`] takes one [`Event`] at one [`Now`] and returns the [`Action`]s that follow; [`Engine::next_wakeup`]
+//! [`Engine::handle`] takes one [`Event`] at one [`Now`] and returns the [`Effect`]s that follow; [`Engine::next_wakeup`]
 //! says when it wants to be asked again though nothing happened. There is no I/O, no clock and no randomness in here, so
 //! a year of outages plays in a second and every rule of the design is a property that a test can state.
 //! "Asked for" and "done" are always two events: an action is a wish, the event that answers it is the fact.
@@ -29,9 +29,9 @@
 //! | `recovery` | which job is asked for, when, and whether it helped |
 //! | `permit` | whether a job may be asked for now |
 //! | `proof` | attempts whose effect shows only after a while |
-//! | `incurable` | the rung that is next, and failures that no job on the unit would change |
+//! | `incurable` | the step that is next, and failures that no job on the unit would change |
 //! | `outlook` | what comes next, for the schedule and for people |
-//! | `incident` | which notices are due |
+//! | `incident` | which notifications are due |
 //! | `snapshot` | the status that people see |
 //! | `trail` | what was decided about each check |
 //! | `why` | why a check is as it is now |
@@ -70,7 +70,7 @@ mod why;
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
-pub use event::{Action, AttemptId, Change, Command, Event, RunId, What};
+pub use event::{AttemptId, Change, ChangeKind, Command, Effect, Event, RunId};
 use graph::Graph;
 use schedule::Wakeups;
 use state::{Base, CheckState};
@@ -78,7 +78,7 @@ use storm::Brake;
 use watch::{Condition, UnitWatch};
 
 use crate::check::CheckName;
-use crate::notice::{HostNotice, Notice, NoticeId};
+use crate::notification::{HostNotification, Notification, NotificationId};
 use crate::time::{Mono, Now};
 use crate::unit::{ActiveState, LoadState, ManagerState, UnitName, UnitState};
 use crate::verdict::{Health, Observation, Seen};
@@ -95,9 +95,9 @@ pub struct Engine {
     wakeups: Wakeups,
     brake: Brake,
     /// Notices that are not known to be in the spool yet.
-    pending: BTreeMap<NoticeId, Notice>,
-    /// The same of notices about the machine.
-    pending_host: BTreeMap<NoticeId, HostNotice>,
+    pending: BTreeMap<NotificationId, Notification>,
+    /// The same of notifications about the machine.
+    pending_host: BTreeMap<NotificationId, HostNotification>,
     /// When the state was last saved for the sake of the windows of samples.
     windows_saved: Mono,
     next_run: u64,
@@ -112,14 +112,14 @@ impl Engine {
     }
 
     /// Takes one event and returns what is to be done, in order.
-    pub fn handle(&mut self, now: Now, event: Event) -> Vec<Action> {
+    pub fn handle(&mut self, now: Now, event: Event) -> Vec<Effect> {
         let mut out = Vec::new();
         match event {
             Event::Observed { check, run, observation } => {
                 self.observed(now, &check, run, observation, &mut out)
             }
             Event::Sampled { check, run, sample } => self.sampled(now, &check, run, sample, &mut out),
-            Event::UnitChanged { unit, state } => self.unit_changed(now, &unit, state, &mut out),
+            Event::UnitRead { unit, state } => self.unit_changed(now, &unit, state, &mut out),
             Event::JobEnded { unit, attempt, result, state } => {
                 self.job_ended(now, &unit, attempt, result, state, &mut out);
             }
@@ -128,11 +128,11 @@ impl Engine {
             Event::Command(command) => self.command(now, command, &mut out),
             Event::Hold(event) => self.hold_event(now, event, &mut out),
             Event::Configured(checks) => self.configured(now, checks, &mut out),
-            Event::NoticeSpooled(id) => {
+            Event::NotificationStored(id) => {
                 self.pending.remove(&id);
                 self.pending_host.remove(&id);
             }
-            Event::NoticeDelivered(id) => self.notice_delivered(&id),
+            Event::NotificationDelivered(id) => self.notification_delivered(&id),
         }
         // What is due may stir up what needs it, which is then due itself, along the longest way through the graph.
         for _ in 0..=self.units.len() {
@@ -153,8 +153,8 @@ impl Engine {
         [self.wakeups.earliest(), self.brake.due].into_iter().flatten().min()
     }
 
-    /// The notices that are not known to be in the spool: to be asked for again after a restart.
-    pub fn pending_notices(&self) -> impl Iterator<Item = &NoticeId> {
+    /// The notifications that are not known to be in the spool: to be asked for again after a restart.
+    pub fn pending_notifications(&self) -> impl Iterator<Item = &NotificationId> {
         self.pending.keys().chain(self.pending_host.keys())
     }
 
@@ -183,7 +183,7 @@ impl Engine {
         self.checks.values().filter(|state| state.shown == Health::Unknown).count()
     }
 
-    fn manager_changed(&mut self, now: Now, manager: ManagerState, out: &mut Vec<Action>) {
+    fn manager_changed(&mut self, now: Now, manager: ManagerState, out: &mut Vec<Effect>) {
         self.manager = manager;
         let units: Vec<UnitName> = self.units.keys().cloned().collect();
         for unit in &units {
@@ -191,7 +191,7 @@ impl Engine {
         }
     }
 
-    fn command(&mut self, now: Now, command: Command, out: &mut Vec<Action>) {
+    fn command(&mut self, now: Now, command: Command, out: &mut Vec<Effect>) {
         let name = match &command {
             Command::Check(name) | Command::Pause(name, _) | Command::Resume(name) => name.clone(),
         };
@@ -220,7 +220,7 @@ impl Engine {
         }
     }
 
-    fn notice_delivered(&mut self, id: &NoticeId) {
+    fn notification_delivered(&mut self, id: &NotificationId) {
         self.pending.remove(id);
         self.pending_host.remove(id);
         let open = self.checks.values_mut().filter_map(|state| state.incident.as_mut());
@@ -231,7 +231,7 @@ impl Engine {
         }
     }
 
-    fn unit_changed(&mut self, now: Now, unit: &UnitName, state: UnitState, out: &mut Vec<Action>) {
+    fn unit_changed(&mut self, now: Now, unit: &UnitName, state: UnitState, out: &mut Vec<Effect>) {
         self.triggered_changed(now, unit, &state, out);
         let matters = self.graph.read(now, unit, &state);
         if self.must_wait_for_its_place(now, unit, &state) {
@@ -249,7 +249,7 @@ impl Engine {
     }
 
     /// Takes a reading of a guarded unit whose surroundings are known.
-    fn unit_read(&mut self, now: Now, unit: &UnitName, state: UnitState, out: &mut Vec<Action>) {
+    fn unit_read(&mut self, now: Now, unit: &UnitName, state: UnitState, out: &mut Vec<Effect>) {
         let Some(watch) = self.units.get_mut(unit) else { return };
         watch.unplaced = None;
         let was = watch.condition.clone();
@@ -260,7 +260,7 @@ impl Engine {
         watch.read(now, state, expected_up);
         if unknown != watch.unknown_told {
             watch.unknown_told = unknown;
-            out.push(changed(None, Some(unit), None, What::UnitUnknown(unknown)));
+            out.push(changed(None, Some(unit), None, ChangeKind::UnitUnknown(unknown)));
         }
         self.follow_timer(unit);
         self.look_around(now, unit);
@@ -278,7 +278,7 @@ impl Engine {
     }
 
     /// Takes the first reading of a unit that waited for those of what is around it, once they are there.
-    fn place_reading(&mut self, now: Now, unit: &UnitName, out: &mut Vec<Action>) {
+    fn place_reading(&mut self, now: Now, unit: &UnitName, out: &mut Vec<Effect>) {
         let waiting = self.units.get(unit).and_then(|watch| watch.unplaced.as_ref());
         let Some(state) = waiting.map(|unplaced| unplaced.0.clone()) else { return };
         if !self.must_wait_for_its_place(now, unit, &state) {
@@ -288,7 +288,7 @@ impl Engine {
     }
 
     /// Everything that follows from what changed about a unit.
-    fn settle_unit(&mut self, now: Now, unit: &UnitName, out: &mut Vec<Action>) {
+    fn settle_unit(&mut self, now: Now, unit: &UnitName, out: &mut Vec<Effect>) {
         self.bring_back(now, unit, out);
         self.consider_recovery(now, unit, out);
         let Some(watch) = self.units.get(unit) else { return };
@@ -298,14 +298,14 @@ impl Engine {
     }
 
     /// Everything that follows from what changed about a check.
-    fn settle(&mut self, now: Now, name: &CheckName, out: &mut Vec<Action>) {
+    fn settle(&mut self, now: Now, name: &CheckName, out: &mut Vec<Effect>) {
         match self.checks.get(name).and_then(|state| state.check.unit.clone()) {
             Some(unit) => self.settle_unit(now, &unit, out),
             None => self.settle_check(now, name, out),
         }
     }
 
-    fn settle_check(&mut self, now: Now, name: &CheckName, out: &mut Vec<Action>) {
+    fn settle_check(&mut self, now: Now, name: &CheckName, out: &mut Vec<Effect>) {
         self.review(now, name, out);
         self.tell(now, name, out);
         self.show(now, name, out);
@@ -313,7 +313,7 @@ impl Engine {
     }
 
     /// Logs a check's health where it is another than the one last told.
-    fn show(&mut self, now: Now, name: &CheckName, out: &mut Vec<Action>) {
+    fn show(&mut self, now: Now, name: &CheckName, out: &mut Vec<Effect>) {
         let Some(state) = self.checks.get_mut(name) else { return };
         let watch = state.check.unit.as_ref().and_then(|unit| self.units.get(unit));
         let health = state.health(now, watch);
@@ -335,7 +335,7 @@ impl Engine {
             last => last.map_or_else(String::new, |seen| seen.observation.text().to_owned()),
         };
         let incident = state.incident.as_ref().map(|incident| &incident.id);
-        let what = What::Health { from, to: health, because };
+        let what = ChangeKind::Health { from, to: health, because };
         let unit = state.check.unit.clone();
         out.push(changed(Some(name), unit.as_ref(), incident, what));
         if let Some(unit) = unit {
@@ -349,10 +349,10 @@ impl Engine {
 fn changed(
     check: Option<&CheckName>,
     unit: Option<&UnitName>,
-    incident: Option<&crate::notice::IncidentId>,
-    what: What,
-) -> Action {
-    Action::Changed(Change { check: check.cloned(), unit: unit.cloned(), incident: incident.cloned(), what })
+    incident: Option<&crate::notification::IncidentId>,
+    what: ChangeKind,
+) -> Effect {
+    Effect::Changed(Change { check: check.cloned(), unit: unit.cloned(), incident: incident.cloned(), what })
 }
 
 /// How long it is until `at`, in whole seconds, upwards, as people count down.

@@ -24,10 +24,10 @@ use tracing_subscriber::layer::SubscriberExt as _;
 use tracing_subscriber::util::SubscriberInitExt as _;
 
 use crate::engine::Change;
-use crate::notice::NoticeId;
+use crate::notification::NotificationId;
 use entry::{Entry, Priority};
 
-/// `tracing` has no level for the journal's `notice`: events of this target have that priority.
+/// `tracing` has no level for the journal's `notification`: events of this target have that priority.
 const NOTICE: &str = "stealthcheck::notice";
 
 /// Set once, by [`init`]: the units are those of a user manager.
@@ -164,10 +164,10 @@ pub fn log_problems(problems: &[String]) {
     }
 }
 
-/// The mail server has accepted a notice.
-pub fn log_mail_delivered(notice: &NoticeId) {
-    let message = format!("mail {notice} is delivered");
-    emit(&Entry { id: Some(ids::MAIL_DELIVERED), ..entry::of_mail(notice, Priority::Info, message) });
+/// The mail server has accepted a notification.
+pub fn log_mail_delivered(notification: &NotificationId) {
+    let message = format!("mail {notification} is delivered");
+    emit(&Entry { id: Some(ids::MAIL_DELIVERED), ..entry::of_mail(notification, Priority::Info, message) });
 }
 
 /// The mail server could not be reached or did not accept a mail; all of them stay in the spool.
@@ -182,15 +182,15 @@ pub fn log_mail_failed(error: &str, next_try: Duration, queued: usize) {
 }
 
 /// The mail server will never accept a mail for an address.
-pub fn log_mail_dropped(notice: &NoticeId, to: &str, error: &str) {
-    let message = format!("mail {notice} is refused for {to}, and not sent there again: {error}");
-    emit(&Entry { reason: Some(error.to_owned()), ..entry::of_mail(notice, Priority::Err, message) });
+pub fn log_mail_dropped(notification: &NotificationId, to: &str, error: &str) {
+    let message = format!("mail {notification} is refused for {to}, and not sent there again: {error}");
+    emit(&Entry { reason: Some(error.to_owned()), ..entry::of_mail(notification, Priority::Err, message) });
 }
 
-/// The mail server has refused every recipient of a notice.
-pub fn log_mail_undeliverable(notice: &NoticeId) {
-    let message = format!("mail {notice} reaches nobody: every address of it is refused");
-    emit(&entry::of_mail(notice, Priority::Err, message));
+/// The mail server has refused every recipient of a notification.
+pub fn log_mail_undeliverable(notification: &NotificationId) {
+    let message = format!("mail {notification} reaches nobody: every address of it is refused");
+    emit(&entry::of_mail(notification, Priority::Err, message));
 }
 
 /// Something is not as it should be; the daemon goes on.

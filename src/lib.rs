@@ -15,18 +15,18 @@
 //!        └──────┬──────────┬──────────┬──────────┬─────────┘
 //!               ▼          ▼          ▼          ▼
 //!             probe     systemd     mail      journal, service_manager, state.json
-//!            (a run)    (a job)   (a notice)  (a transition)
+//!            (a run)    (a job)   (a notification)  (a transition)
 //! ```
 //!
 //! What a probe saw becomes an observation; the engine turns observations and unit states into health, incidents, jobs
-//! and notices. "Asked for" and "done" are always two events: the engine wishes for a job and is told later how it ended.
+//! and notifications. "Asked for" and "done" are always two events: the engine wishes for a job and is told later how it ended.
 //! What it decides is written to `state.json` before it is done, so that a crash at any moment forgets nothing.
 //!
 //! # Layers
 //!
 //! ```text
 //! bin -> supervisor, ctl -> probe, systemd, mail, bus, listen, lease, journal, service_manager -> engine, config
-//!                                                       -> check, unit, verdict, notice, status, text, time
+//!                                                       -> check, unit, verdict, notification, status, text, time
 //! ```
 //!
 //! Nothing points back, and the shell's modules do not know each other. `tests/layers.rs` reads the `use` lines and holds
@@ -57,7 +57,7 @@
 
 pub mod check;
 pub mod engine;
-pub mod notice;
+pub mod notification;
 pub mod status;
 pub mod text;
 pub mod time;

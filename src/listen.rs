@@ -82,7 +82,7 @@ pub struct Limits {
     /// So long, after the answer, a client may go on sending what nobody wants.
     pub linger: Duration,
     /// From one attempt to get an address to the next.
-    pub retry: Duration,
+    pub retry_interval: Duration,
 }
 
 impl Default for Limits {
@@ -94,7 +94,7 @@ impl Default for Limits {
             answer: Duration::from_secs(2),
             delivery: Duration::from_secs(5),
             linger: Duration::from_secs(1),
-            retry: Duration::from_secs(5),
+            retry_interval: Duration::from_secs(5),
         }
     }
 }
@@ -125,13 +125,13 @@ pub async fn run(
     let mut told = Vec::new();
     loop {
         sockets.settle(&addresses.borrow_and_update());
-        let found = sockets.troubles(limits.retry);
+        let found = sockets.troubles(limits.retry_interval);
         if found != told {
             told.clone_from(&found);
             // Nobody listens any more: the daemon is on its way out.
             let _ = troubles.send(found).await;
         }
-        let retry_at = Instant::now() + limits.retry;
+        let retry_at = Instant::now() + limits.retry_interval;
         loop {
             tokio::select! {
                 changed = addresses.changed() => match changed {
@@ -182,7 +182,7 @@ struct Crowd {
 }
 
 impl Crowd {
-    /// Starts one more. Where there are `limit` already one ends: of those that have their answer the oldest, else of those
+    /// Starts one more. Where there are `max_attempts` already one ends: of those that have their answer the oldest, else of those
     /// that have half asked, else of those that have said nothing, else of all. Whoever sends its request at once is not the
     /// oldest of the silent for long, so that those that dawdle only drive out each other.
     fn admit(&mut self, limit: usize, stage: Stage, connection: impl Future<Output = ()> + Send + 'static) {

@@ -1,13 +1,13 @@
 //! Mails about incidents: worded, kept safe, delivered at least once and in order.
 //!
-//! In: notices from the engine's side and words about the daemon itself, through the [`Mailer`]'s handle. Out:
+//! In: notifications from the engine's side and words about the daemon itself, through the [`Mailer`]'s handle. Out:
 //! [`MailEvent`]s, and mail. Two tasks share one queue in memory, and the disk is made to match it: *intake* takes what is
 //! submitted one by one (evidence, wording, spool), *delivery* takes what is released to the server. Neither can hold up
 //! the other, nor the caller.
 //!
 //! Who has been sent a few in a minute gets what follows as one mail (`pace`, `digest`).
 //!
-//! It never decides what is told to whom and when, never forgets what it has called spooled, and never sends a notice
+//! It never decides what is told to whom and when, never forgets what it has called spooled, and never sends a notification
 //! before the caller has released it.
 //!
 //! ```text
@@ -39,7 +39,7 @@ use tokio::task::JoinHandle;
 
 use crate::check::Backoff;
 use crate::config::MailSettings;
-use crate::notice::{HostNotice, Notice, NoticeId};
+use crate::notification::{HostNotification, Notification, NotificationId};
 use crate::status::MailStatus;
 use compose::Place;
 use deliver::{Courier, Patience};
@@ -53,10 +53,10 @@ const STOP_WITHIN: Duration = Duration::from_millis(900);
 /// What the mailer tells.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum MailEvent {
-    /// The notice is safe: it may be forgotten elsewhere, and then released. Told again for each time it is submitted.
-    Spooled(NoticeId),
-    /// The server has accepted the notice for everybody who could get it.
-    Delivered(NoticeId),
+    /// The notification is safe: it may be forgotten elsewhere, and then released. Told again for each time it is submitted.
+    Spooled(NotificationId),
+    /// The server has accepted the notification for everybody who could get it.
+    Delivered(NotificationId),
     /// An attempt has failed. It goes on by itself.
     Failed {
         /// One sentence.
@@ -69,14 +69,14 @@ pub enum MailEvent {
     /// The server will never accept the mail for this recipient; the others are not concerned.
     Dropped {
         /// The mail.
-        id: NoticeId,
+        id: NotificationId,
         /// The address.
         to: String,
         /// The server's words.
         error: String,
     },
-    /// The server would take the notice for none of its recipients: nobody has it, and nobody will.
-    Undeliverable(NoticeId),
+    /// The server would take the notification for none of its recipients: nobody has it, and nobody will.
+    Undeliverable(NotificationId),
     /// Something about the spool that an administrator should know, one sentence: a disk that refuses.
     Warning(String),
     /// A mail that an earlier life has left cannot be used; one sentence: why, and where it is.
@@ -171,16 +171,16 @@ impl Mailer {
         Self { submissions, settings, stop, shared, tasks }
     }
 
-    /// Has a notice worded and written to the spool; [`MailEvent::Spooled`] says when that is done. A notice that is
+    /// Has a notification worded and written to the spool; [`MailEvent::Spooled`] says when that is done. A notification that is
     /// there already stays as it is. Notices are taken in the order in which they are submitted.
-    pub fn submit(&self, notice: Notice) {
+    pub fn submit(&self, notification: Notification) {
         // The receiver lives as long as its task; a task that has ended says so to whoever awaits it.
-        let _ = self.submissions.send(Submission::Notice(Box::new(notice)));
+        let _ = self.submissions.send(Submission::Notification(Box::new(notification)));
     }
 
-    /// The same for a notice about the machine, which goes to the global recipients besides its own.
-    pub fn submit_host_notice(&self, notice: HostNotice) {
-        let _ = self.submissions.send(Submission::HostNotice(Box::new(notice)));
+    /// The same for a notification about the machine, which goes to the global recipients besides its own.
+    pub fn submit_host_notification(&self, notification: HostNotification) {
+        let _ = self.submissions.send(Submission::HostNotification(Box::new(notification)));
     }
 
     /// Mails the global recipients about the daemon itself. It needs no release.
@@ -188,14 +188,14 @@ impl Mailer {
         let _ = self.submissions.send(Submission::Host { subject: subject.into(), body: body.into() });
     }
 
-    /// The notice may be delivered: the caller will not submit it again.
-    pub fn release(&self, id: &NoticeId) {
+    /// The notification may be delivered: the caller will not submit it again.
+    pub fn release(&self, id: &NotificationId) {
         self.shared.release(id);
     }
 
     /// Every letter that an earlier life has left may be delivered, except those that the caller still holds as not yet
     /// spooled: they are to be submitted again and released one by one.
-    pub fn release_all_except(&self, held: &[NoticeId]) {
+    pub fn release_all_except(&self, held: &[NotificationId]) {
         let _ = self.submissions.send(Submission::ReleaseAllExcept(held.to_vec()));
     }
 

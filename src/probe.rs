@@ -80,7 +80,7 @@ impl Prober {
                 Probe::Tcp(probe) => tcp::run(probe, &attempt).await,
                 Probe::Tls(probe) => Box::pin(tls::run(probe, &attempt)).await,
                 Probe::Dns(probe) => Box::pin(dns::run(probe, &attempt)).await,
-                Probe::Unit | Probe::RanWithin(_) => {
+                Probe::Unit | Probe::Job(_) => {
                     Err(Trouble::ours("a unit's state is for systemd to tell, not for a probe"))
                 }
                 Probe::Usage(_) => {

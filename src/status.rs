@@ -9,7 +9,7 @@ use std::sync::Arc;
 use serde::{Deserialize, Serialize};
 
 use crate::check::CheckName;
-use crate::notice::{Attempt, IncidentId, TakenDown};
+use crate::notification::{Attempt, Dependent, IncidentId};
 use crate::time::Wall;
 use crate::unit::{UnitName, UnitState};
 use crate::verdict::{Health, Seen};
@@ -105,16 +105,16 @@ pub struct IncidentStatus {
     /// How many recovery attempts there were.
     pub attempts: u32,
     /// How many there may be; `None`: no limit.
-    pub limit: Option<u32>,
+    pub max_attempts: Option<u32>,
     /// The latest attempt.
     pub last_attempt: Option<Attempt>,
     /// A person is needed.
-    pub needs_you: bool,
+    pub action_required: bool,
     /// Why no recovery is under way right now, in one clause.
     pub holding_back: Option<String>,
     /// Mails asked for, and how many of them the server has accepted.
-    pub notices: (u32, u32),
+    pub notifications: (u32, u32),
     /// The checks of units that require this one.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    pub takes_down: Vec<TakenDown>,
+    pub dependents: Vec<Dependent>,
 }

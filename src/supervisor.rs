@@ -9,7 +9,7 @@
 //! |---|---|---|
 //! | this loop | all of the channels below, signals, the engine's next wake-up | SIGTERM, or an essential task ended |
 //! | systemd client | the bus | its channels close |
-//! | mailer (two tasks) | notices, the mail server | [`Mailer::stop`] |
+//! | mailer (two tasks) | notifications, the mail server | [`Mailer::stop`] |
 //! | publisher | calls on our own interface | its channels close |
 //! | HTTP listener | connections where `listen:` says | its channels close |
 //! | one for each probe | the target | the probe's deadline |
@@ -41,9 +41,9 @@ use tokio::task::AbortHandle;
 
 use crate::check::CheckName;
 use crate::config::{self, Config, Problem};
-use crate::engine::{Action, Engine, Event, RunId};
+use crate::engine::{Effect, Engine, Event, RunId};
 use crate::mail::{MailEvent, Mailer};
-use crate::notice::NoticeId;
+use crate::notification::NotificationId;
 use crate::probe::Prober;
 use crate::status::{CheckStatus, ConfigurationStatus};
 use crate::systemd::{self, Ask, Happening};
@@ -149,9 +149,9 @@ struct Supervisor {
     /// The network probes under way.
     probes: BTreeMap<CheckName, (RunId, AbortHandle)>,
     /// Wishes of the engine that are not yet done.
-    actions: Vec<Action>,
+    effects: Vec<Effect>,
     /// Notices that are spooled, to be released once the state says so.
-    spooled: Vec<NoticeId>,
+    spooled: Vec<NotificationId>,
     /// Something changed that the state file must know.
     dirty: bool,
     started: Wall,
@@ -247,11 +247,11 @@ impl Supervisor {
     fn tell(&mut self, event: Event) {
         self.dirty |= !matches!(
             event,
-            Event::Tick | Event::Observed { .. } | Event::Sampled { .. } | Event::UnitChanged { .. }
+            Event::Tick | Event::Observed { .. } | Event::Sampled { .. } | Event::UnitRead { .. }
         );
-        let actions = self.engine.handle(clock::now(), event);
-        self.dirty |= actions.iter().any(|action| !matches!(action, Action::Probe { .. }));
-        self.actions.extend(actions);
+        let effects = self.engine.handle(clock::now(), event);
+        self.dirty |= effects.iter().any(|effect| !matches!(effect, Effect::Probe { .. }));
+        self.effects.extend(effects);
     }
 
     /// How long the loop may sleep: until the end of the slot in which the next thing is due, so that what is due at
@@ -280,7 +280,7 @@ impl Supervisor {
 
     fn happening(&mut self, happening: Happening) {
         match happening {
-            Happening::Unit { unit, state } => self.tell(Event::UnitChanged { unit, state }),
+            Happening::Unit { unit, state } => self.tell(Event::UnitRead { unit, state }),
             Happening::JobEnded { unit, attempt, result, state } => {
                 self.tell(Event::JobEnded { unit, attempt, result, state });
             }
@@ -301,14 +301,14 @@ impl Supervisor {
     fn mail_event(&mut self, event: MailEvent) {
         match event {
             MailEvent::Spooled(id) => {
-                self.tell(Event::NoticeSpooled(id.clone()));
+                self.tell(Event::NotificationStored(id.clone()));
                 self.spooled.push(id);
             }
             MailEvent::Delivered(id) => {
                 journal::log_mail_delivered(&id);
                 self.counters.mail_delivered();
                 self.alerts.mail = None;
-                self.tell(Event::NoticeDelivered(id));
+                self.tell(Event::NotificationDelivered(id));
             }
             MailEvent::Failed { error, next_try, queued } => {
                 // Every try fails in the same words while a server is down: once is enough.
@@ -351,8 +351,8 @@ impl Supervisor {
         if std::mem::take(&mut self.dirty) {
             self.save(state_file::PATIENCE).await;
         }
-        for action in std::mem::take(&mut self.actions) {
-            self.act(action);
+        for effect in std::mem::take(&mut self.effects) {
+            self.act(effect);
         }
         for id in std::mem::take(&mut self.spooled) {
             self.mailer.release(&id);

@@ -35,7 +35,7 @@ use std::time::Duration;
 
 use tokio::sync::{mpsc, oneshot, watch};
 
-use crate::check::Rung;
+use crate::check::Step;
 use crate::engine::AttemptId;
 use crate::unit::{JobResult, ManagerState, UnitName, UnitState, UnitUsage};
 use crate::verdict::Observation;
@@ -76,8 +76,8 @@ pub enum Ask {
         unit: UnitName,
         /// To be handed back.
         attempt: AttemptId,
-        /// What to ask for. For [`Rung::StartUnit`] the job is on that other unit.
-        rung: Rung,
+        /// What to ask for. For [`Step::StartUnit`] the job is on that other unit.
+        step: Step,
         /// Forget the failures of the job's unit first: its start limit has been hit.
         reset_failed: bool,
     },

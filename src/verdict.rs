@@ -28,11 +28,11 @@ pub enum Observation {
     },
     /// The target is not well, and no job on the check's own unit would change that: a certificate that nobody has
     /// renewed. It counts as any failure does, but restarts nothing.
-    Incurable {
+    NotRestartable {
         /// One clause.
         reason: String,
     },
-    /// The probe could not measure; this says nothing about the target (DESIGN: rule 15).
+    /// The probe could not measure; this says nothing about the target (rule 15).
     Unknown {
         /// One clause.
         reason: String,
@@ -45,15 +45,15 @@ impl Observation {
     pub fn text(&self) -> &str {
         match self {
             Self::Passing { detail, .. } => detail,
-            Self::Failing { reason } | Self::Incurable { reason } | Self::Unknown { reason } => reason,
+            Self::Failing { reason } | Self::NotRestartable { reason } | Self::Unknown { reason } => reason,
         }
     }
 
-    /// The same, judged by how long it took: a pass that took longer than `slower_than` is none (in whole milliseconds,
+    /// The same, judged by how long it took: a pass that took longer than `max_response_time` is none (in whole milliseconds,
     /// as latencies are shown).
     #[must_use]
-    pub fn in_time(self, slower_than: Option<Duration>) -> Self {
-        match (self, slower_than) {
+    pub fn in_time(self, max_response_time: Option<Duration>) -> Self {
+        match (self, max_response_time) {
             (Self::Passing { detail, latency }, Some(limit)) if latency.as_millis() > limit.as_millis() => {
                 let (took, limit) = (precise(latency), precise(limit));
                 Self::Failing { reason: format!("took {took}, slower than {limit} ({detail})") }
@@ -119,7 +119,7 @@ pub enum Health {
     },
     /// There is an incident.
     Down,
-    /// It could not be measured, `fail_after` times in a row: nothing is known of the target (DESIGN: rule 15).
+    /// It could not be measured, `failure_threshold` times in a row: nothing is known of the target (rule 15).
     Unknown,
     /// An operator said to leave it alone.
     Paused {
@@ -143,14 +143,14 @@ pub enum Health {
         until: Option<Wall>,
     },
     /// Its unit is down because one that it conflicts with is up, or was a moment ago.
-    Displaced {
+    Conflict {
         /// The other unit.
         by: UnitName,
         /// Then it counts as down; `None`: never.
         until: Option<Wall>,
     },
     /// Its unit requires one that has an incident, or that is down and left alone.
-    Blocked {
+    Dependency {
         /// That unit.
         by: UnitName,
         /// That unit is well again; then this check counts as down. `None`: for as long as it takes.
@@ -168,8 +168,8 @@ impl Health {
         "paused",
         "stopped",
         "held",
-        "displaced",
-        "blocked",
+        "conflict",
+        "dependency",
         "unknown",
     ];
 
@@ -185,8 +185,8 @@ impl Health {
             Self::Paused { .. } => "paused",
             Self::Held { .. } => "held",
             Self::Stopped { .. } => "stopped",
-            Self::Displaced { .. } => "displaced",
-            Self::Blocked { .. } => "blocked",
+            Self::Conflict { .. } => "conflict",
+            Self::Dependency { .. } => "dependency",
         }
     }
 }
@@ -230,21 +230,21 @@ mod millis {
 mod tests {
     use super::*;
 
-    fn took(millis: u64, slower_than: Option<u64>) -> Observation {
+    fn took(millis: u64, max_response_time: Option<u64>) -> Observation {
         let latency = Duration::from_millis(millis);
         let detail = "200 OK".to_owned();
-        Observation::Passing { detail, latency }.in_time(slower_than.map(Duration::from_millis))
+        Observation::Passing { detail, latency }.in_time(max_response_time.map(Duration::from_millis))
     }
 
     #[test]
     fn a_pass_that_took_too_long_is_none() {
-        for (millis, slower_than, text) in [
+        for (millis, max_response_time, text) in [
             (3200, 2000, "took 3.2s, slower than 2s (200 OK)"),
             (2001, 2000, "took 2.001s, slower than 2s (200 OK)"),
             (850, 90, "took 850ms, slower than 90ms (200 OK)"),
             (60_000, 10_500, "took 60s, slower than 10.5s (200 OK)"),
         ] {
-            let seen = took(millis, Some(slower_than));
+            let seen = took(millis, Some(max_response_time));
             assert!(matches!(seen, Observation::Failing { .. }), "{seen:?}");
             assert_eq!(seen.text(), text);
         }
@@ -258,7 +258,7 @@ mod tests {
         let reason = || "connection refused".to_owned();
         for seen in [
             Observation::Failing { reason: reason() },
-            Observation::Incurable { reason: reason() },
+            Observation::NotRestartable { reason: reason() },
             Observation::Unknown { reason: reason() },
         ] {
             assert_eq!(seen.clone().in_time(Some(Duration::ZERO)), seen);

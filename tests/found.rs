@@ -91,7 +91,7 @@ fn names() {
 fn texts_from_outside() {
     replay("text", 200, |_, bytes| {
         harness::shown(bytes);
-        harness::notice(bytes);
+        harness::notification(bytes);
     });
 }
 

@@ -8,7 +8,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 /// Values that everybody may speak of.
-const VOCABULARY: &[&str] = &["check", "notice", "status", "text", "time", "unit", "verdict"];
+const VOCABULARY: &[&str] = &["check", "notification", "status", "text", "time", "unit", "verdict"];
 /// Pure, and on top of the vocabulary.
 const CORE: &[&str] = &["engine", "config"];
 /// Each talks to one part of the world.

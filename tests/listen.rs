@@ -38,7 +38,11 @@ struct Rig {
 }
 
 fn limits() -> Limits {
-    Limits { answer: Duration::from_millis(300), retry: Duration::from_millis(20), ..Limits::default() }
+    Limits {
+        answer: Duration::from_millis(300),
+        retry_interval: Duration::from_millis(20),
+        ..Limits::default()
+    }
 }
 
 impl Rig {

@@ -18,16 +18,16 @@ mod server;
 
 use std::time::{Duration, Instant};
 
-use rig::{Rig, id, notice, settings, spooled, surroundings};
+use rig::{Rig, id, notification, settings, spooled, surroundings};
 use server::{Fault, Options, Phase, Server};
 use stealthcheck::mail::MailEvent;
 use stealthcheck::mail::deliver::Patience;
 
 #[tokio::test]
-async fn a_notice_is_spooled_then_released_then_delivered_then_gone() {
+async fn a_notification_is_spooled_then_released_then_delivered_then_gone() {
     let (server, dir) = (Server::start(Options::default()).await, tempfile::tempdir().unwrap());
     let mut rig = Rig::start(Some(dir.path()), Some(settings(server.port)));
-    rig.mailer.submit(notice("a-1", 1, &["x@example.org", "Y <y@example.org>"]));
+    rig.mailer.submit(notification("a-1", 1, &["x@example.org", "Y <y@example.org>"]));
     assert_eq!(rig.next().await, MailEvent::Spooled(id("a-1", 1)));
     assert_eq!(spooled(dir.path()), 1);
     tokio::time::sleep(Duration::from_millis(100)).await;
@@ -55,7 +55,7 @@ async fn a_burst_goes_over_one_connection_in_the_order_of_its_submits() {
     let (server, dir) = (Server::start(Options::default()).await, tempfile::tempdir().unwrap());
     let mut rig = Rig::start(Some(dir.path()), Some(settings(server.port)));
     for n in 1..=20 {
-        rig.mailer.submit(notice("a-1", n, &["x@example.org"]));
+        rig.mailer.submit(notification("a-1", n, &["x@example.org"]));
     }
     for n in 1..=20 {
         assert_eq!(rig.next().await, MailEvent::Spooled(id("a-1", n)));
@@ -101,8 +101,8 @@ async fn only_delays(phase: Phase, fault: Fault) {
     let (server, dir) = (Server::start(Options::default()).await, tempfile::tempdir().unwrap());
     server.fault(phase, "", 3, fault);
     let mut rig = Rig::start(Some(dir.path()), Some(settings(server.port)));
-    rig.send(notice("a-1", 1, &["x@example.org", "y@example.org"])).await;
-    rig.send(notice("a-1", 2, &["x@example.org", "y@example.org"])).await;
+    rig.send(notification("a-1", 1, &["x@example.org", "y@example.org"])).await;
+    rig.send(notification("a-1", 2, &["x@example.org", "y@example.org"])).await;
     rig.until_delivered(id("a-1", 2)).await;
     let mut errors = rig.seen.iter().filter_map(|event| match event {
         MailEvent::Failed { error, .. } => Some(error),
@@ -127,7 +127,7 @@ async fn after_a_long_outage_all_come_oldest_first() {
     server.fault(Phase::Greeting, "", usize::MAX, Fault::Drop);
     let mut rig = Rig::start(Some(dir.path()), Some(settings(server.port)));
     for n in 0..12 {
-        rig.send(notice(&format!("i-{n}"), 1, &["x@example.org"])).await;
+        rig.send(notification(&format!("i-{n}"), 1, &["x@example.org"])).await;
     }
     tokio::time::sleep(Duration::from_millis(300)).await;
     let status = rig.mailer.status();
@@ -148,7 +148,7 @@ async fn a_refused_recipient_is_dropped_and_the_others_are_not_concerned() {
     let (server, dir) = (Server::start(Options::default()).await, tempfile::tempdir().unwrap());
     server.fault(Phase::Rcpt, "gone@", usize::MAX, Fault::Reply("550 5.1.1 no such user"));
     let mut rig = Rig::start(Some(dir.path()), Some(settings(server.port)));
-    rig.send(notice("a-1", 1, &["gone@example.org", "no address", "x@example.org"])).await;
+    rig.send(notification("a-1", 1, &["gone@example.org", "no address", "x@example.org"])).await;
     for to in ["gone@example.org", "no address"] {
         let MailEvent::Dropped { id: dropped, to: address, error } = rig.next().await else {
             panic!("not dropped")
@@ -167,10 +167,10 @@ async fn one_who_is_put_off_and_a_mail_that_kills_the_server_hold_up_nobody() {
     server.fault(Phase::Rcpt, "grey@", usize::MAX, Fault::Reply("451 4.7.1 greylisted"));
     server.fault(Phase::Middle, "<poison-1", usize::MAX, Fault::Drop);
     let mut rig = Rig::start(Some(dir.path()), Some(settings(server.port)));
-    rig.send(notice("poison-1", 1, &["x@example.org"])).await;
-    rig.send(notice("a-1", 1, &["grey@example.org", "x@example.org"])).await;
+    rig.send(notification("poison-1", 1, &["x@example.org"])).await;
+    rig.send(notification("a-1", 1, &["grey@example.org", "x@example.org"])).await;
     for n in 0..5 {
-        rig.send(notice(&format!("b-{n}"), 1, &["x@example.org"])).await;
+        rig.send(notification(&format!("b-{n}"), 1, &["x@example.org"])).await;
     }
     rig.until_delivered(id("b-4", 1)).await;
     assert_eq!(server.accepted().len(), 6);
@@ -189,7 +189,7 @@ async fn a_crash_between_two_recipients_repeats_nothing_that_was_accepted() {
     let (server, dir) = (Server::start(Options::default()).await, tempfile::tempdir().unwrap());
     server.fault(Phase::Rcpt, "y@", usize::MAX, Fault::Reply("451 later"));
     let mut rig = Rig::start(Some(dir.path()), Some(settings(server.port)));
-    rig.send(notice("a-1", 1, &["x@example.org", "y@example.org"])).await;
+    rig.send(notification("a-1", 1, &["x@example.org", "y@example.org"])).await;
     rig.until(|event| matches!(event, MailEvent::Failed { .. })).await;
     drop(rig);
     server.repair();
@@ -204,8 +204,8 @@ async fn a_crash_between_two_recipients_repeats_nothing_that_was_accepted() {
 async fn after_a_crash_what_is_not_called_spooled_is_held_and_sent_once() {
     let (server, dir) = (Server::start(Options::default()).await, tempfile::tempdir().unwrap());
     let mut rig = Rig::start(Some(dir.path()), None);
-    rig.mailer.submit(notice("a-1", 1, &["x@example.org"]));
-    rig.mailer.submit(notice("b-1", 1, &["x@example.org"]));
+    rig.mailer.submit(notification("a-1", 1, &["x@example.org"]));
+    rig.mailer.submit(notification("b-1", 1, &["x@example.org"]));
     rig.until(|event| *event == MailEvent::Spooled(id("b-1", 1))).await;
     drop(rig);
     // The supervisor had saved its state after the first, and not after the second.
@@ -214,7 +214,7 @@ async fn after_a_crash_what_is_not_called_spooled_is_held_and_sent_once() {
     assert_eq!(rig.next().await, MailEvent::Delivered(id("a-1", 1)));
     tokio::time::sleep(Duration::from_millis(100)).await;
     assert_eq!(server.accepted().len(), 1, "held");
-    rig.mailer.submit(notice("b-1", 1, &["x@example.org"]));
+    rig.mailer.submit(notification("b-1", 1, &["x@example.org"]));
     assert_eq!(rig.next().await, MailEvent::Spooled(id("b-1", 1)));
     assert_eq!(spooled(dir.path()), 1, "the same notice is one file");
     rig.mailer.release(&id("b-1", 1));
@@ -228,7 +228,7 @@ async fn a_disk_that_refuses_is_said_and_the_mail_goes_all_the_same() {
     std::fs::write(dir.path().join("spool"), "in the way").unwrap();
     let mut rig = Rig::start(Some(dir.path()), Some(settings(server.port)));
     server.fault(Phase::Rcpt, "y@", usize::MAX, Fault::Reply("451 later"));
-    rig.mailer.submit(notice("a-1", 1, &["x@example.org", "y@example.org"]));
+    rig.mailer.submit(notification("a-1", 1, &["x@example.org", "y@example.org"]));
     rig.until(|event| matches!(event, MailEvent::Warning(w) if w.contains("cannot be written"))).await;
     rig.until(|event| matches!(event, MailEvent::Failed { .. })).await;
     assert_eq!(server.accepted().len(), 1);
@@ -244,7 +244,7 @@ async fn a_disk_that_refuses_is_said_and_the_mail_goes_all_the_same() {
     // And one whose whole life passes without a disk.
     std::fs::remove_dir_all(dir.path().join("spool")).unwrap();
     std::fs::write(dir.path().join("spool"), "in the way").unwrap();
-    rig.mailer.submit(notice("b-1", 1, &["x@example.org"]));
+    rig.mailer.submit(notification("b-1", 1, &["x@example.org"]));
     rig.until(|event| *event == MailEvent::Spooled(id("b-1", 1))).await;
     assert_eq!(rig.next().await, MailEvent::Delivered(id("b-1", 1)));
 }
@@ -253,7 +253,7 @@ async fn a_disk_that_refuses_is_said_and_the_mail_goes_all_the_same() {
 async fn without_settings_mails_wait_and_the_status_says_so() {
     let (server, dir) = (Server::start(Options::default()).await, tempfile::tempdir().unwrap());
     let mut rig = Rig::start(Some(dir.path()), None);
-    rig.send(notice("a-1", 1, &["x@example.org"])).await;
+    rig.send(notification("a-1", 1, &["x@example.org"])).await;
     let status = rig.mailer.status();
     assert_eq!((status.configured, status.queued), (false, 1));
     assert_eq!(status.last_error.as_deref(), Some("the configuration has no `mail:` section"));
@@ -298,7 +298,7 @@ async fn stop_ends_within_a_second_and_keeps_everything() {
         let long = Duration::from_secs(60);
         patient.patience = Patience { connect: long, answer: long, accept: long };
         let mut rig = Rig::start_in(patient, Some(dir.path()), Some(settings(server.port)));
-        rig.send(notice(&format!("{phase:?}"), 1, &["x@example.org"])).await;
+        rig.send(notification(&format!("{phase:?}"), 1, &["x@example.org"])).await;
         tokio::time::sleep(Duration::from_millis(100)).await;
         let stopping = Instant::now();
         rig.mailer.stop().await;
@@ -314,7 +314,7 @@ async fn an_answer_that_comes_while_stopping_is_taken() {
     let mut patient = surroundings();
     patient.patience.accept = Duration::from_secs(5);
     let mut rig = Rig::start_in(patient, Some(dir.path()), Some(settings(server.port)));
-    rig.send(notice("a-1", 1, &["x@example.org"])).await;
+    rig.send(notification("a-1", 1, &["x@example.org"])).await;
     tokio::time::sleep(Duration::from_millis(100)).await;
     rig.mailer.stop().await;
     assert_eq!(

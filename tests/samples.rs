@@ -7,7 +7,7 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use stealthcheck::check::Rung;
+use stealthcheck::check::Step;
 use stealthcheck::config::{Config, load};
 
 fn checkout() -> &'static Path {
@@ -124,8 +124,8 @@ fn the_units_that_samples_name_are_shipped() {
     let users = whole("pe.yaml").checks.into_iter().map(|check| ("units/user", check));
     let systems = loads(MAIN, &drop_ins(), &[]).checks.into_iter().map(|check| ("units", check));
     for (directory, check) in systems.chain(users) {
-        let started = check.recovery.ladder.iter().filter_map(|rung| match rung {
-            Rung::StartUnit(unit) => Some(unit),
+        let started = check.recovery.steps.iter().filter_map(|step| match step {
+            Step::StartUnit(unit) => Some(unit),
             _ => None,
         });
         for unit in check.unit.iter().chain(started) {

@@ -7,7 +7,7 @@
 use std::collections::BTreeSet;
 use std::time::Duration;
 
-use stealthcheck::check::Rung;
+use stealthcheck::check::Step;
 use stealthcheck::engine::AttemptId;
 use stealthcheck::systemd::{Ask, Bus, Happening, run};
 use stealthcheck::unit::{
@@ -81,9 +81,9 @@ impl Client {
         assert!(told.is_err(), "told: {told:?}");
     }
 
-    async fn ask_job(&self, unit: &str, attempt: u64, rung: Rung, reset_failed: bool) {
+    async fn ask_job(&self, unit: &str, attempt: u64, step: Step, reset_failed: bool) {
         let attempt = AttemptId(attempt);
-        self.asks.send(Ask::Job { unit: name(unit), attempt, rung, reset_failed }).await.unwrap();
+        self.asks.send(Ask::Job { unit: name(unit), attempt, step, reset_failed }).await.unwrap();
     }
 }
 
@@ -170,7 +170,7 @@ async fn a_job_that_ends_before_it_is_named_is_not_missed() {
     let fake = fake_with(&[("web.service", up())]).await;
     let mut client = Client::ready(&fake, &["web.service"]).await;
     fake.world.lock().unwrap().scripts.push_back(Script::EndFirst(7, "done"));
-    client.ask_job("web.service", 3, Rung::Restart, true).await;
+    client.ask_job("web.service", 3, Step::Restart, true).await;
     let (unit, attempt, result, state) = client.job_ended().await;
     assert_eq!((unit.as_str(), attempt, result), ("web.service", AttemptId(3), JobResult::Done));
     assert_eq!(state.unwrap().active, ActiveState::Active);
@@ -183,7 +183,7 @@ async fn a_job_that_ends_before_it_is_named_is_not_missed() {
 async fn results_and_refusals_are_told_as_such() {
     let fake = fake_with(&[("web.service", up())]).await;
     let mut client = Client::ready(&fake, &["web.service"]).await;
-    let helper = Rung::StartUnit(name("helper.service"));
+    let helper = Step::StartUnit(name("helper.service"));
     fake.world.lock().unwrap().scripts.push_back(Script::Queue(7));
     client.ask_job("web.service", 1, helper, false).await;
     eventually(|| fake.world.lock().unwrap().scripts.is_empty()).await;
@@ -195,7 +195,7 @@ async fn results_and_refusals_are_told_as_such() {
     let denied = "org.freedesktop.DBus.Error.InteractiveAuthorizationRequired";
     for (error, says) in [(denied, "systemctl reload"), ("org.freedesktop.systemd1.UnitMasked", "unmask")] {
         fake.world.lock().unwrap().scripts.push_back(Script::Refuse(error));
-        client.ask_job("web.service", 2, Rung::Restart, false).await;
+        client.ask_job("web.service", 2, Step::Restart, false).await;
         match client.job_ended().await.2 {
             JobResult::Refused(reason) | JobResult::Unasked(reason) => {
                 assert!(reason.contains(says), "{reason}")
@@ -284,8 +284,8 @@ async fn a_lost_bus_is_told_and_what_happened_meanwhile_is_read() {
     // One job that still runs when the bus is back, and one that has ended unheard.
     fake.world.lock().unwrap().jobs.extend([(7, "restart"), (8, "restart")]);
     fake.world.lock().unwrap().scripts.extend([Script::Queue(7), Script::Queue(8)]);
-    client.ask_job("web.service", 1, Rung::Restart, false).await;
-    client.ask_job("db.service", 2, Rung::Restart, false).await;
+    client.ask_job("web.service", 1, Step::Restart, false).await;
+    client.ask_job("db.service", 2, Step::Restart, false).await;
     eventually(|| fake.world.lock().unwrap().scripts.is_empty()).await;
     tokio::time::sleep(Duration::from_millis(50)).await;
     fake.lose_bus().await;
@@ -294,7 +294,7 @@ async fn a_lost_bus_is_told_and_what_happened_meanwhile_is_read() {
     let (reply, answer) = oneshot::channel();
     client.asks.send(Ask::Read { unit: name("web.service"), reply }).await.unwrap();
     assert!(answer.await.unwrap().unwrap_err().contains("cannot be reached"));
-    client.ask_job("web.service", 3, Rung::Start, false).await;
+    client.ask_job("web.service", 3, Step::Start, false).await;
     let (_, attempt, result, _) = client.job_ended().await;
     assert_eq!(attempt, AttemptId(3));
     assert!(matches!(result, JobResult::Unasked(why) if why.contains("cannot be reached")));
@@ -329,7 +329,7 @@ async fn a_job_whose_end_was_heard_is_told_though_the_bus_is_lost_before_its_uni
     let fake = fake_with(&[("web.service", up())]).await;
     let mut client = Client::ready(&fake, &["web.service"]).await;
     fake.world.lock().unwrap().scripts.push_back(Script::Queue(7));
-    client.ask_job("web.service", 1, Rung::Restart, false).await;
+    client.ask_job("web.service", 1, Step::Restart, false).await;
     eventually(|| fake.world.lock().unwrap().scripts.is_empty()).await;
     fake.world.lock().unwrap().unread = true;
     let asked = || fake.world.lock().unwrap().calls.iter().filter(|call| *call == "GetAll").count();
@@ -395,7 +395,7 @@ async fn a_systemd_that_does_not_answer_is_asked_one_thing_at_a_time_until_it_do
     let (reply, answer) = oneshot::channel();
     client.asks.send(Ask::Read { unit: name("web.service"), reply }).await.unwrap();
     assert!(answer.await.unwrap().unwrap_err().contains("cannot be reached: systemd does not answer"));
-    client.ask_job("web.service", 1, Rung::Restart, false).await;
+    client.ask_job("web.service", 1, Step::Restart, false).await;
     let (_, attempt, result, _) = client.job_ended().await;
     assert_eq!(attempt, AttemptId(1));
     assert!(matches!(result, JobResult::Unasked(why) if why.contains("cannot be reached")));
@@ -424,9 +424,9 @@ async fn an_order_that_is_not_answered_is_not_given_up_and_holds_up_nothing() {
     let mut client = Client::ready(&fake, &["web.service", "db.service"]).await;
     let scripts = [Script::AnswerLater(7), Script::EndFirst(8, "done")];
     fake.world.lock().unwrap().scripts.extend(scripts);
-    client.ask_job("web.service", 1, Rung::Restart, false).await;
+    client.ask_job("web.service", 1, Step::Restart, false).await;
     eventually(|| fake.world.lock().unwrap().scripts.len() == 1).await;
-    client.ask_job("db.service", 2, Rung::Restart, false).await;
+    client.ask_job("db.service", 2, Step::Restart, false).await;
     assert_eq!(client.job_ended().await.1, AttemptId(2));
     // Whether systemd answers at all is asked after a while. It does, so this is all that is late.
     let looked = || fake.world.lock().unwrap().calls.iter().filter(|call| *call == "Get").count();

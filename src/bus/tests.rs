@@ -16,7 +16,7 @@ use super::authority::ACTION;
 use super::client::{CallError, Client};
 use super::{Bus, NAME, PATH, Refusal, Request, Served, resolve, serve};
 use crate::check::CheckName;
-use crate::notice::IncidentId;
+use crate::notification::IncidentId;
 use crate::status::{CheckStatus, Explanation, Reason, Snapshot, Topic};
 use crate::time::Wall;
 use crate::verdict::Health;

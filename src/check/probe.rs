@@ -32,7 +32,7 @@ pub enum Probe {
     /// What the unit or the machine uses of CPU time or memory.
     Usage(Arc<UsageProbe>),
     /// The unit is a job, or the timer of one: it must have run well not long ago.
-    RanWithin(RanWithin),
+    Job(JobProbe),
 }
 
 impl Probe {
@@ -47,11 +47,11 @@ impl Probe {
             Self::Dns(dns) => dns.describe(),
             Self::Unit => "unit state".to_owned(),
             Self::Usage(usage) => usage.describe(),
-            Self::RanWithin(job) => format!("ran within {}", human(job.within)),
+            Self::Job(job) => format!("ran within {}", human(job.succeeded_within)),
         }
     }
 
-    /// Whether what is probed takes its time to answer, and `slower_than` has a meaning.
+    /// Whether what is probed takes its time to answer, and `max_response_time` has a meaning.
     #[must_use]
     pub fn has_response_time(&self) -> bool {
         matches!(self, Self::Http(_) | Self::Tcp(_) | Self::Tls(_) | Self::Dns(_) | Self::Command(_))
@@ -60,7 +60,7 @@ impl Probe {
     /// Nothing is asked for it: what is known of the unit is looked at.
     #[must_use]
     pub fn looks_at_unit(&self) -> bool {
-        matches!(self, Self::Unit | Self::RanWithin(_))
+        matches!(self, Self::Unit | Self::Job(_))
     }
 
     /// The settings of a probe that judges a stretch of time and not a moment.
@@ -74,9 +74,9 @@ impl Probe {
 
     /// The settings of a probe that makes its unit a job: at rest when it is inactive.
     #[must_use]
-    pub fn job(&self) -> Option<&RanWithin> {
+    pub fn job(&self) -> Option<&JobProbe> {
         match self {
-            Self::RanWithin(job) => Some(job),
+            Self::Job(job) => Some(job),
             _ => None,
         }
     }
@@ -84,11 +84,11 @@ impl Probe {
 
 /// How often a job must run. Of a timer it is the unit that it triggers that must.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct RanWithin {
+pub struct JobProbe {
     /// Its last good run must have ended within this time.
-    pub within: Duration,
+    pub succeeded_within: Duration,
     /// No run may take longer.
-    pub runtime_max: Duration,
+    pub max_runtime: Duration,
 }
 
 /// An HTTP request and what is expected of its answer.
@@ -204,7 +204,7 @@ impl HostPort {
     }
 }
 
-/// A command whose exit status is the verdict. systemd runs it, as a unit of its own (DESIGN §7).
+/// A command whose exit status is the verdict. systemd runs it, as a unit of its own.
 #[derive(Clone, PartialEq, Eq)]
 pub struct CommandProbe {
     /// An absolute path, or a name that is looked for in the `PATH` of the unit.

@@ -9,7 +9,7 @@ use super::MailSettings;
 use super::defaults::{self, Defaults};
 use super::field::Field;
 use super::report::Report;
-use super::{mail, own, probes, recover, slower};
+use super::{mail, own, probes, recover, response_time};
 use crate::check::{Alert, Check, CheckName, Probe};
 use crate::unit::UnitName;
 
@@ -22,24 +22,23 @@ const KEYS: &[&str] = &[
     "command",
     "cpu",
     "memory",
-    "ran_within",
-    "runtime_max",
-    "every",
+    "job",
+    "interval",
     "timeout",
-    "retry",
-    "fail_after",
-    "pass_after",
-    "slower_than",
+    "retry_interval",
+    "failure_threshold",
+    "success_threshold",
+    "max_response_time",
     "recover",
-    "limit",
+    "max_attempts",
     "backoff",
     "grace",
-    "after_stop",
-    "after_displaced",
+    "respect_stop",
+    "respect_conflict",
     "alert",
     "runbook",
 ];
-const ALERT_KEYS: &[&str] = &["to", "after", "remind", "unmeasured_after", "off"];
+const ALERT_KEYS: &[&str] = &["to", "after", "repeat_interval", "unknown_after", "off"];
 
 /// What holds for every check.
 #[derive(Debug)]
@@ -66,14 +65,14 @@ pub(super) fn check(
     let unit = table.get("unit").and_then(|field| field.parsed(recover::UNIT, report, UnitName::new));
     let probe = probes::probe(&table, report);
     let mut schedule = probes::schedule(probe.as_ref(), &table, common.defaults, report);
-    schedule.slower_than = slower::slower_than(&table, probe.as_ref(), &schedule, report);
+    schedule.max_response_time = response_time::max_response_time(&table, probe.as_ref(), &schedule, report);
     if let Some(Probe::Command(_)) = probe {
         probes::command::bound_timeout(&table, schedule.timeout, report);
     }
     let mut recovery = recover::recovery(&table, unit.as_ref(), common.defaults, report);
     if let (Some(Probe::Unit), Some(unit), None) = (&probe, &unit, table.get("recover"))
-        && recovery.ladder.is_empty()
-        && common.defaults.recover.as_ref().is_none_or(|rungs| !rungs.is_empty())
+        && recovery.steps.is_empty()
+        && common.defaults.recover.as_ref().is_none_or(|steps| !steps.is_empty())
     {
         let why = match common.defaults.recover {
             Some(_) => "systemd has no such job for it",
@@ -83,12 +82,9 @@ pub(super) fn check(
     }
     if table.get("recover").is_none() && probe.as_ref().is_some_and(|probe| probe.job().is_some()) {
         // To run a job again at another time than its own is a decision: only who writes it takes it.
-        recovery.ladder.clear();
+        recovery.steps.clear();
     }
     own::look(&table, unit.as_ref(), &recovery, report);
-    if let (None, Some(field)) = (table.get("ran_within"), table.get("runtime_max")) {
-        report.warn(&field.at, "without effect: the check has no `ran_within`");
-    }
     let alert = alert(table.get("alert"), common, report);
     let runbook = table.get("runbook").and_then(|field| field.text("text for whoever is woken", report));
     let runbook = runbook.map(Arc::from);
@@ -101,8 +97,8 @@ pub(super) fn check(
 
 fn alert(field: Option<&Field<'_>>, common: &Common<'_>, report: &mut Report) -> Alert {
     let global = || common.mail.iter().flat_map(|mail| &mail.to).map(|to| Arc::from(to.as_str())).collect();
-    let Defaults { remind, unmeasured_after, .. } = *common.defaults;
-    let mut alert = Alert { to: global(), remind, unmeasured_after, ..Alert::default() };
+    let Defaults { repeat_interval, unknown_after, .. } = *common.defaults;
+    let mut alert = Alert { to: global(), repeat_interval, unknown_after, ..Alert::default() };
     let Some(field) = field else { return alert };
     let Some(table) = field.table(ALERT_KEYS, report) else { return alert };
     if let Some(off) = table.get("off") {
@@ -116,11 +112,11 @@ fn alert(field: Option<&Field<'_>>, common: &Common<'_>, report: &mut Report) ->
     if let Some(after) = defaults::duration(&table, "after", Duration::ZERO, report) {
         alert.after = after;
     }
-    if let Some(after) = defaults::duration(&table, "unmeasured_after", Duration::ZERO, report) {
-        alert.unmeasured_after = after;
+    if let Some(after) = defaults::duration(&table, "unknown_after", Duration::ZERO, report) {
+        alert.unknown_after = after;
     }
-    if let Some(remind) = defaults::remind(&table, report) {
-        alert.remind = remind;
+    if let Some(repeat_interval) = defaults::repeat_interval(&table, report) {
+        alert.repeat_interval = repeat_interval;
     }
     if !common.mail_written && !alert.off {
         report.warn(&field.at, "nobody will be told: there is no `mail:` section");

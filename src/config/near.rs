@@ -4,23 +4,34 @@
 
 /// Words from other tools and other habits, each with the key that says the same here.
 const OTHER_WORDS: &[(&str, &str)] = &[
-    ("interval", "every"),
-    ("interval_ms", "every"),
-    ("period", "every"),
+    ("every", "interval"),
+    ("interval_ms", "interval"),
+    ("period", "interval"),
+    ("period_seconds", "interval"),
+    ("check_interval", "interval"),
     ("deadline", "timeout"),
-    ("retries", "fail_after"),
-    ("threshold", "fail_after"),
-    ("failures", "fail_after"),
-    ("successes", "pass_after"),
-    ("retry_interval", "retry"),
+    ("timeout_seconds", "timeout"),
+    ("fail_after", "failure_threshold"),
+    ("retries", "failure_threshold"),
+    ("threshold", "failure_threshold"),
+    ("failures", "failure_threshold"),
+    ("max_check_attempts", "failure_threshold"),
+    ("pass_after", "success_threshold"),
+    ("successes", "success_threshold"),
+    ("retry", "retry_interval"),
     ("service", "unit"),
     ("on_failure", "recover"),
     ("recovery", "recover"),
     ("fail_command", "recover"),
     ("action", "recover"),
     ("restart", "recover"),
-    ("attempts", "limit"),
-    ("max_attempts", "limit"),
+    ("limit", "max_attempts"),
+    ("attempts", "max_attempts"),
+    ("max_restarts", "max_attempts"),
+    ("after_stop", "respect_stop"),
+    ("after_displaced", "respect_conflict"),
+    ("start_period", "grace"),
+    ("initial_delay", "grace"),
     ("alert_emails", "alert"),
     ("alerts", "alert"),
     ("notify", "alert"),
@@ -53,19 +64,28 @@ const OTHER_WORDS: &[(&str, &str)] = &[
     ("resolver", "server"),
     ("nameserver", "server"),
     ("record", "type"),
-    ("max_latency", "slower_than"),
-    ("latency", "slower_than"),
-    ("response_time", "slower_than"),
+    ("slower_than", "max_response_time"),
+    ("max_latency", "max_response_time"),
+    ("latency", "max_response_time"),
+    ("response_time", "max_response_time"),
     ("mute", "off"),
-    ("reminder", "remind"),
-    ("repeat", "remind"),
+    ("remind", "repeat_interval"),
+    ("reminder", "repeat_interval"),
+    ("repeat", "repeat_interval"),
+    ("notification_interval", "repeat_interval"),
+    ("unmeasured_after", "unknown_after"),
     ("delay", "after"),
     ("ram", "memory"),
     ("mem", "memory"),
     ("load", "cpu"),
-    ("max_age", "ran_within"),
-    ("last_run", "ran_within"),
-    ("max_runtime", "runtime_max"),
+    ("ran_within", "job"),
+    ("max_age", "job"),
+    ("last_run", "job"),
+    ("runtime_max", "job"),
+    ("within", "succeeded_within"),
+    ("ran_within", "succeeded_within"),
+    ("max_age", "succeeded_within"),
+    ("runtime_max", "max_runtime"),
     ("max", "below"),
     ("above", "below"),
     ("for", "over"),
@@ -84,27 +104,23 @@ pub(super) fn unknown_key(written: &str, known: &[&str]) -> String {
     }
 
     match nearest(written, known) {
-        Some(meant) => format!("unknown key; did you mean `{meant}`?"),
-        None => format!("unknown key; here can stand {}", listed(known)),
+        Some(meant) => format!("unknown key, did you mean `{meant}`?"),
+        None => format!("unknown key, expected one of {}", listed(known)),
     }
 }
 
 /// The sentence for the word `written` where only `known` can stand.
 pub(super) fn unknown_word(written: &str, known: &[&str]) -> String {
-    let expected = known.iter().map(|word| format!("`{word}`")).collect::<Vec<_>>().join(", ");
+    let expected = listed(known);
     match nearest(written, known) {
-        Some(meant) => format!("`{written}` is none of {expected}; did you mean `{meant}`?"),
-        None => format!("`{written}` is none of {expected}"),
+        Some(meant) => format!("unknown value `{written}`, did you mean `{meant}`?"),
+        None => format!("unknown value `{written}`, expected one of {expected}"),
     }
 }
 
-/// `a`, `b` and `c`, each in backquotes.
+/// `a`, `b`, `c`, each in backquotes.
 fn listed(known: &[&str]) -> String {
-    let quoted: Vec<String> = known.iter().map(|key| format!("`{key}`")).collect();
-    match quoted.split_last() {
-        Some((last, rest)) if !rest.is_empty() => format!("{} and {last}", rest.join(", ")),
-        _ => quoted.concat(),
-    }
+    known.iter().map(|key| format!("`{key}`")).collect::<Vec<_>>().join(", ")
 }
 
 /// What is written almost like `written`: a known key, or another tool's word for one.
@@ -133,13 +149,14 @@ fn nearest<'k>(written: &str, known: &[&'k str]) -> Option<&'k str> {
 mod tests {
     use super::*;
 
-    const KEYS: &[&str] = &["every", "timeout", "unit", "recover"];
+    const KEYS: &[&str] = &["interval", "timeout", "unit", "recover"];
 
     #[test]
     fn a_near_miss_is_offered_and_a_far_one_is_not() {
         for (written, meant) in [
-            ("evry", "every"),
-            ("intervall", "every"),
+            ("intervl", "interval"),
+            ("every", "interval"),
+            ("evry", "interval"),
             ("time-out", "timeout"),
             ("Unit", "unit"),
             ("recvoer", "recover"),
@@ -148,9 +165,10 @@ mod tests {
         ] {
             assert_eq!(nearest(written, KEYS), Some(meant), "{written}");
         }
-        for written in ["ping", "disk", "cpu", "memory", "command", "", "x", &"every".repeat(100)] {
+        for written in ["ping", "disk", "cpu", "memory", "command", "", "x", &"interval".repeat(100)] {
             assert_eq!(nearest(written, KEYS), None, "{written}");
         }
-        assert_eq!(unknown_key("tls", &["a", "b", "c"]), "unknown key; here can stand `a`, `b` and `c`");
+        assert_eq!(unknown_key("tls", &["a", "b"]), "unknown key, expected one of `a`, `b`");
+        assert_eq!(unknown_key("every", KEYS), "unknown key, did you mean `interval`?");
     }
 }

@@ -5,7 +5,7 @@
 
 use super::field::Table;
 use super::report::Report;
-use crate::check::{Recovery, Rung};
+use crate::check::{Recovery, Step};
 use crate::unit::UnitName;
 
 /// Its own unit, in the system's manager as in a user's.
@@ -27,19 +27,19 @@ pub(super) fn look(check: &Table<'_>, unit: Option<&UnitName>, recovery: &Recove
     let (Some(unit), Some(field)) = (unit, check.get("recover").or_else(|| check.get("unit"))) else {
         return;
     };
-    let on_unit = |rung: &&Rung| !matches!(rung, Rung::StartUnit(_));
-    let Some(rung) = recovery.ladder.iter().find(on_unit) else { return };
+    let on_unit = |step: &&Step| !matches!(step, Step::StartUnit(_));
+    let Some(step) = recovery.steps.iter().find(on_unit) else { return };
     if unit.as_str() == ITSELF {
         report.error(
             &field.at,
             format!(
                 "{ITSELF} is stealthcheck itself, and no {} of its own unit could be followed to its end: systemd \
                  restarts it when it stands still. Write `recover: none`, or let another instance watch its `listen:`",
-                rung.describe()
+                step.describe()
             ),
         );
     } else if STANDS_ON.contains(&unit.as_str())
-        && let Some(ending) = recovery.ladder.iter().find(|rung| matches!(rung, Rung::Restart | Rung::Stop))
+        && let Some(ending) = recovery.steps.iter().find(|step| matches!(step, Step::Restart | Step::Stop))
     {
         report.warn(
             &field.at,

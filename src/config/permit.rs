@@ -5,7 +5,7 @@
 use std::collections::BTreeSet;
 
 use super::Config;
-use crate::check::{Probe, Rung};
+use crate::check::{Probe, Step};
 use crate::unit::UnitName;
 
 /// Every pair of a systemd verb (as polkit's rule sees it: `restart`, `start`, `stop`, `reload`, `reset-failed`) and a
@@ -20,16 +20,16 @@ pub fn permitted(config: &Config) -> BTreeSet<(&'static str, UnitName)> {
         }
         let Some(unit) = &check.unit else { continue };
         if unit.can_be_started() {
-            // What a hold owes the unit when it is over, whatever the ladder says.
+            // What a hold owes the unit when it is over, whatever the steps says.
             pairs.insert(("start", unit.clone()));
         }
-        for rung in &check.recovery.ladder {
-            pairs.insert(match rung {
-                Rung::Restart => ("restart", unit.clone()),
-                Rung::Start => ("start", unit.clone()),
-                Rung::Stop => ("stop", unit.clone()),
-                Rung::Reload => ("reload", unit.clone()),
-                Rung::StartUnit(other) => ("start", other.clone()),
+        for step in &check.recovery.steps {
+            pairs.insert(match step {
+                Step::Restart => ("restart", unit.clone()),
+                Step::Start => ("start", unit.clone()),
+                Step::Stop => ("stop", unit.clone()),
+                Step::Reload => ("reload", unit.clone()),
+                Step::StartUnit(other) => ("start", other.clone()),
             });
             pairs.insert(("reset-failed", unit.clone()));
         }

@@ -6,7 +6,7 @@
 pub(super) mod command;
 mod dns;
 mod http;
-mod ran_within;
+mod job;
 mod tcp;
 mod tls;
 mod usage;
@@ -36,7 +36,7 @@ const KINDS: &[(&str, Reader)] = &[
     ("command", |field, report| command::probe(field, report).map(|probe| Probe::Command(Arc::new(probe)))),
     ("cpu", |field, report| usage::cpu(field, report).map(|probe| Probe::Usage(Arc::new(probe)))),
     ("memory", |field, report| usage::memory(field, report).map(|probe| Probe::Usage(Arc::new(probe)))),
-    ("ran_within", |field, report| ran_within::probe(field, report).map(Probe::RanWithin)),
+    ("job", |field, report| job::probe(field, report).map(Probe::Job)),
 ];
 
 /// What a check without a probe and without a unit is told.
@@ -64,7 +64,10 @@ pub(super) fn probe(table: &Table<'_>, report: &mut Report) -> Option<Probe> {
     }
     let probe = read(field, report)?;
     Some(match probe {
-        Probe::RanWithin(job) => Probe::RanWithin(ran_within::fits(job, field, table, report)),
+        Probe::Job(job) => {
+            job::requires_unit(field, table, report);
+            Probe::Job(job)
+        }
         Probe::Usage(usage) => {
             usage::fits(&usage, field, table, report);
             Probe::Usage(usage)
@@ -80,16 +83,14 @@ pub(super) fn schedule(
     defaults: &Defaults,
     report: &mut Report,
 ) -> Schedule {
-    let (from, counted) = (&defaults.schedule, defaults.fail_after_written);
+    let (from, counted) = (&defaults.schedule, defaults.failure_threshold_written);
     match probe {
         Some(Probe::Usage(usage)) => {
             let inherited = usage::inherited(usage, from, counted);
             let schedule = super::defaults::schedule(table, &inherited, report);
             usage::settle(usage, schedule, table, report)
         }
-        Some(Probe::RanWithin(_)) => {
-            super::defaults::schedule(table, &ran_within::inherited(from, counted), report)
-        }
+        Some(Probe::Job(_)) => super::defaults::schedule(table, &job::inherited(from, counted), report),
         _ => super::defaults::schedule(table, from, report),
     }
 }

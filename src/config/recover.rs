@@ -8,17 +8,17 @@ use super::defaults::{self, Defaults};
 use super::field::{AtLeast, Field, Table};
 use super::near;
 use super::report::Report;
-use crate::check::{Backoff, Recovery, Rung};
+use crate::check::{Backoff, Recovery, Step};
 use crate::unit::UnitName;
 
 const WORDS: &[&str] = &["restart", "start", "stop", "reload", "none"];
-const LADDER: &str = "`restart`, `start`, `stop`, `reload`, `none`, or a list of steps";
+const STEPS: &str = "`restart`, `start`, `stop`, `reload`, `none`, or a list of steps";
 pub(super) const UNIT: &str = "a unit name such as `fibridge.service`";
 /// More attempts than this in one incident are no limit.
 const MOST_ATTEMPTS: u32 = 1000;
 const SHORTEST_BACKOFF: Duration = Duration::from_secs(1);
 /// Keys that mean nothing where there is nothing to recover.
-const NEEDS_UNIT: [&str; 5] = ["limit", "backoff", "grace", "after_stop", "after_displaced"];
+const NEEDS_UNIT: [&str; 5] = ["max_attempts", "backoff", "grace", "respect_stop", "respect_conflict"];
 
 /// Checks what a check says of its recovery.
 pub(super) fn recovery(
@@ -28,10 +28,10 @@ pub(super) fn recovery(
     report: &mut Report,
 ) -> Recovery {
     let standard = Recovery::default();
-    let written = check.get("recover").map(|field| (field, ladder(field, report)));
+    let written = check.get("recover").map(|field| (field, steps(field, report)));
     if check.get("unit").is_none() {
-        if let Some((field, Some(rungs))) = &written
-            && !rungs.is_empty()
+        if let Some((field, Some(steps))) = &written
+            && !steps.is_empty()
         {
             report.error(&field.at, "nothing to recover: the check has no `unit`");
         }
@@ -39,54 +39,54 @@ pub(super) fn recovery(
             report.warn(&field.at, "without effect: the check has no `unit`");
         }
     }
-    let ladder = match (written, unit) {
-        (Some((field, Some(rungs))), Some(unit)) => {
-            if let Some(impossible) = rungs.iter().find(|rung| !can(unit, rung)) {
+    let steps = match (written, unit) {
+        (Some((field, Some(steps))), Some(unit)) => {
+            if let Some(impossible) = steps.iter().find(|step| !can(unit, step)) {
                 let what = impossible.describe();
                 report.error(
                     &field.at,
                     format!("systemd has no {what} for {unit}: `none`, or `start` of another unit"),
                 );
             }
-            rungs
+            steps
         }
         (None, Some(unit)) => inherited(unit, defaults),
         _ => Vec::new(),
     };
     Recovery {
-        ladder,
-        limit: check.get("limit").and_then(|field| limit(field, report)),
+        steps,
+        max_attempts: check.get("max_attempts").and_then(|field| max_attempts(field, report)),
         backoff: check.get("backoff").and_then(|field| backoff(field, report)).unwrap_or(standard.backoff),
         grace: defaults::duration(check, "grace", Duration::ZERO, report).unwrap_or(defaults.grace),
-        after_stop: defaults::respected(check, "after_stop", report).unwrap_or(defaults.after_stop),
-        after_displaced: defaults::respected(check, "after_displaced", report)
-            .unwrap_or(defaults.after_displaced),
+        respect_stop: defaults::respected(check, "respect_stop", report).unwrap_or(defaults.respect_stop),
+        respect_conflict: defaults::respected(check, "respect_conflict", report)
+            .unwrap_or(defaults.respect_conflict),
     }
 }
 
 /// What is done where the check itself does not say: what `defaults` say as far as the unit can do it, else a restart
 /// of a service.
-fn inherited(unit: &UnitName, defaults: &Defaults) -> Vec<Rung> {
+fn inherited(unit: &UnitName, defaults: &Defaults) -> Vec<Step> {
     match &defaults.recover {
-        Some(rungs) => rungs.iter().filter(|rung| can(unit, rung)).cloned().collect(),
-        None if unit.as_str().ends_with(".service") => vec![Rung::Restart],
+        Some(steps) => steps.iter().filter(|step| can(unit, step)).cloned().collect(),
+        None if unit.as_str().ends_with(".service") => vec![Step::Restart],
         None => Vec::new(),
     }
 }
 
 /// Whether systemd has such a job for that kind of unit: a device comes by itself, and a scope's processes are started
 /// by others.
-fn can(unit: &UnitName, rung: &Rung) -> bool {
+fn can(unit: &UnitName, step: &Step) -> bool {
     let kind = unit.as_str().rsplit_once('.').map_or("", |(_, kind)| kind);
-    match rung {
-        Rung::StartUnit(_) => true,
-        Rung::Stop => kind != "device",
-        Rung::Restart | Rung::Start | Rung::Reload => !matches!(kind, "device" | "scope"),
+    match step {
+        Step::StartUnit(_) => true,
+        Step::Stop => kind != "device",
+        Step::Restart | Step::Start | Step::Reload => !matches!(kind, "device" | "scope"),
     }
 }
 
 /// One step or a list of them. Empty for `none`.
-pub(super) fn ladder(field: &Field<'_>, report: &mut Report) -> Option<Vec<Rung>> {
+pub(super) fn steps(field: &Field<'_>, report: &mut Report) -> Option<Vec<Step>> {
     if field.as_text() == Some("none") {
         return Some(Vec::new());
     }
@@ -95,16 +95,16 @@ pub(super) fn ladder(field: &Field<'_>, report: &mut Report) -> Option<Vec<Rung>
         report.error(&field.at, "the list is empty; `none` switches recovery off");
         return None;
     }
-    let rungs: Vec<Option<Rung>> = items.iter().map(|item| rung(item, report)).collect();
-    rungs.into_iter().collect()
+    let steps: Vec<Option<Step>> = items.iter().map(|item| step(item, report)).collect();
+    steps.into_iter().collect()
 }
 
-fn rung(field: &Field<'_>, report: &mut Report) -> Option<Rung> {
+fn step(field: &Field<'_>, report: &mut Report) -> Option<Step> {
     if field.is_map() {
-        let table = field.open_table(LADDER, report)?;
+        let table = field.open_table(STEPS, report)?;
         let fields = table.into_fields();
         return match fields.as_slice() {
-            [("start", unit)] => unit.parsed(UNIT, report, UnitName::new).map(Rung::StartUnit),
+            [("start", unit)] => unit.parsed(UNIT, report, UnitName::new).map(Step::StartUnit),
             [(key, field)] if WORDS.contains(key) => {
                 report.error(&field.at, "only `start` can name another unit");
                 None
@@ -119,12 +119,12 @@ fn rung(field: &Field<'_>, report: &mut Report) -> Option<Rung> {
             }
         };
     }
-    let Some(text) = field.as_text() else { return field.expected(LADDER, report) };
+    let Some(text) = field.as_text() else { return field.expected(STEPS, report) };
     match text {
-        "restart" => Some(Rung::Restart),
-        "start" => Some(Rung::Start),
-        "stop" => Some(Rung::Stop),
-        "reload" => Some(Rung::Reload),
+        "restart" => Some(Step::Restart),
+        "start" => Some(Step::Start),
+        "stop" => Some(Step::Stop),
+        "reload" => Some(Step::Reload),
         "none" => {
             report.error(&field.at, "`none` is no step; it stands alone: `recover: none`");
             None
@@ -140,7 +140,7 @@ fn rung(field: &Field<'_>, report: &mut Report) -> Option<Rung> {
     }
 }
 
-fn limit(field: &Field<'_>, report: &mut Report) -> Option<u32> {
+fn max_attempts(field: &Field<'_>, report: &mut Report) -> Option<u32> {
     if field.is_zero() {
         report.error(&field.at, "at least 1; `recover: none` switches recovery off");
         return None;

@@ -3,7 +3,7 @@
 use super::render::{mark, observed};
 use super::style::Style;
 use super::text::{Paint, age, due, inert, paint, width, wrap};
-use crate::notice::{Attempt, Proof};
+use crate::notification::{Attempt, AttemptOutcome};
 use crate::status::{CheckStatus, IncidentStatus, Snapshot};
 use crate::time::Wall;
 use crate::unit::UnitState;
@@ -79,15 +79,15 @@ fn since(check: &CheckStatus, now: Wall, style: &Style) -> String {
             due(until.since(now))
         ),
         Health::Stopped { until: None } => format!("{lasting}, by somebody; left so for as long as it lasts"),
-        Health::Displaced { by, until: Some(until) } => format!(
+        Health::Conflict { by, until: Some(until) } => format!(
             "{lasting}, by {by}; left so until {} ({} left)",
             style.clock(*until, now),
             due(until.since(now))
         ),
-        Health::Displaced { by, until: None } => {
+        Health::Conflict { by, until: None } => {
             format!("{lasting}, by {by}; left so for as long as it lasts")
         }
-        Health::Blocked { by, .. } => format!("{lasting}, by {by}, which its unit requires"),
+        Health::Dependency { by, .. } => format!("{lasting}, by {by}, which its unit requires"),
         _ => lasting,
     }
 }
@@ -111,14 +111,16 @@ fn unit_clauses(state: &UnitState) -> Vec<String> {
 }
 
 fn attempt(attempt: &Attempt, now: Wall) -> String {
-    let mut text = format!("{} {} ago", attempt.rung.describe(), age(now.since(attempt.asked)));
+    let mut text = format!("{} {} ago", attempt.step.describe(), age(now.since(attempt.requested)));
     match &attempt.result {
         Some(result) => text.push_str(&format!(", job {}", inert(&result.to_string()))),
         None => text.push_str(", job under way"),
     }
-    match &attempt.verdict {
-        Some(Proof::Worked) => text.push_str(", it worked"),
-        Some(Proof::DidNotHelp(why)) => text.push_str(&format!(", it did not help: {}", inert(why))),
+    match &attempt.outcome {
+        Some(AttemptOutcome::Recovered) => text.push_str(", it worked"),
+        Some(AttemptOutcome::Ineffective(why)) => {
+            text.push_str(&format!(", it did not help: {}", inert(why)))
+        }
         None if attempt.result.is_some() => text.push_str(", whether it helped is still open"),
         None => {}
     }
@@ -149,7 +151,8 @@ impl Page<'_> {
         let lasts = age(now.since(incident.since));
         self.line("Incident", &format!("{}, open for {lasts}", inert(&incident.id.0)));
         self.text("Cause", &inert(&incident.cause));
-        let limit = incident.limit.map_or_else(|| "no limit".to_owned(), |limit| format!("limit {limit}"));
+        let limit =
+            incident.max_attempts.map_or_else(|| "no limit".to_owned(), |limit| format!("limit {limit}"));
         let mut attempts = format!("{} ({limit})", incident.attempts);
         if let Some(last) = &incident.last_attempt {
             attempts.push_str(&format!("; the last: {}", attempt(last, now)));
@@ -158,11 +161,11 @@ impl Page<'_> {
         if let Some(why) = &incident.holding_back {
             self.text("Held back", &inert(why));
         }
-        if incident.needs_you {
+        if incident.action_required {
             let text = paint("yes: this does not end by itself", Paint::Bad, self.style.colour);
             self.line("Needs you", &text);
         }
-        let taken = |well| incident.takes_down.iter().filter(move |taken| taken.well == well);
+        let taken = |well| incident.dependents.iter().filter(move |taken| taken.well == well);
         let names = |taken: Vec<String>| taken.join(", ");
         let down = names(taken(false).map(|taken| format!("{} ({})", taken.check, taken.unit)).collect());
         let well = names(taken(true).map(|taken| format!("{} ({})", taken.check, taken.unit)).collect());
@@ -172,7 +175,7 @@ impl Page<'_> {
         if !well.is_empty() {
             self.text("Needed by", &format!("{well}: well so far"));
         }
-        let (asked, accepted) = incident.notices;
+        let (asked, accepted) = incident.notifications;
         let mails = match (asked, asked.saturating_sub(accepted)) {
             (0, _) => "none yet".to_owned(),
             (asked, 0) => format!("{asked} delivered"),
@@ -208,7 +211,7 @@ impl Page<'_> {
         for (span, times, seen) in rows {
             let health = match seen.observation {
                 Observation::Passing { .. } => Health::Passing,
-                Observation::Failing { .. } | Observation::Incurable { .. } => Health::Down,
+                Observation::Failing { .. } | Observation::NotRestartable { .. } => Health::Down,
                 Observation::Unknown { .. } => Health::Unknown,
             };
             let (sign, with, _) = mark(&health, self.style.unicode);

@@ -54,9 +54,9 @@ fn is_down(check: &CheckStatus) -> bool {
         Health::Down | Health::Unknown => true,
         Health::Paused { .. } | Health::Held { .. } | Health::Stopped { .. } => false,
         // Of what blocks it there is an incident of its own.
-        Health::Displaced { .. } | Health::Blocked { .. } => false,
+        Health::Conflict { .. } | Health::Dependency { .. } => false,
         Health::Starting | Health::Passing | Health::Failing { .. } => {
-            check.incident.as_ref().is_some_and(|incident| incident.needs_you)
+            check.incident.as_ref().is_some_and(|incident| incident.action_required)
         }
     }
 }

@@ -48,9 +48,9 @@ pub(super) fn mark(health: &Health, unicode: bool) -> (&'static str, Paint, u8) 
         Health::Down => ("✖", "x", Paint::Bad, 0),
         Health::Unknown => ("?", "?", Paint::Warn, 1),
         Health::Failing { .. } => ("●", "!", Paint::Warn, 2),
-        Health::Blocked { .. } => ("⊘", "#", Paint::Warn, 2),
+        Health::Dependency { .. } => ("⊘", "#", Paint::Warn, 2),
         Health::Stopped { .. } => ("○", "o", Paint::Aside, 3),
-        Health::Displaced { .. } => ("◇", "%", Paint::Aside, 3),
+        Health::Conflict { .. } => ("◇", "%", Paint::Aside, 3),
         Health::Paused { .. } => ("‖", "=", Paint::Aside, 4),
         Health::Held { .. } => ("◈", "~", Paint::Aside, 4),
         Health::Starting => ("…", ".", Paint::Faint, 5),
@@ -67,7 +67,7 @@ pub(super) fn observed(observation: &Observation) -> String {
             ms @ 1..1000 => format!("{} in {ms}ms", inert(detail)),
             ms => format!("{} in {}.{}s", inert(detail), ms / 1000, ms % 1000 / 100),
         },
-        Observation::Failing { reason } | Observation::Incurable { reason } => inert(reason),
+        Observation::Failing { reason } | Observation::NotRestartable { reason } => inert(reason),
         Observation::Unknown { reason } => format!("could not measure: {}", inert(reason)),
     }
 }
@@ -79,9 +79,9 @@ fn headline(snapshot: &Snapshot, style: &Style) -> String {
         "down",
         "unknown",
         "failing",
-        "blocked",
+        "dependency",
         "stopped",
-        "displaced",
+        "conflict",
         "paused",
         "held",
         "starting",
@@ -130,7 +130,7 @@ fn alerts(snapshot: &Snapshot, style: &Style) -> String {
     };
     let needy = || {
         let open =
-            |check: &'_ CheckStatus| check.incident.as_ref().is_some_and(|incident| incident.needs_you);
+            |check: &'_ CheckStatus| check.incident.as_ref().is_some_and(|incident| incident.action_required);
         snapshot.checks.iter().filter(move |check| open(check))
     };
     for check in needy().take(NEEDY) {

@@ -13,8 +13,8 @@ use super::text::width;
 use super::{Cli, Command, duration};
 use crate::bus::client::CallError;
 use crate::bus::{Bus, Refusal};
-use crate::check::{CheckName, Rung};
-use crate::notice::{Attempt, IncidentId, Proof};
+use crate::check::{CheckName, Step};
+use crate::notification::{Attempt, AttemptOutcome, IncidentId};
 use crate::status::{CheckStatus, ConfigurationStatus, IncidentStatus, MailStatus, Snapshot};
 use crate::time::Wall;
 use crate::unit::{ActiveState, JobResult, LoadState, UnitName, UnitState};
@@ -62,24 +62,24 @@ fn check(name: &str, health: Health, since: u64, last: Option<Seen>, next: &str)
     }
 }
 
-fn incident(cause: &str, attempts: u32, needs_you: bool) -> IncidentStatus {
+fn incident(cause: &str, attempts: u32, action_required: bool) -> IncidentStatus {
     IncidentStatus {
         id: IncidentId("gru-1795442540".into()),
         since: ago(251),
         cause: cause.into(),
         attempts,
-        limit: Some(6),
+        max_attempts: Some(6),
         last_attempt: Some(Attempt {
             number: attempts,
-            rung: Rung::Restart,
-            asked: ago(40),
+            step: Step::Restart,
+            requested: ago(40),
             result: Some(JobResult::Done),
-            verdict: Some(Proof::DidNotHelp("it still fails".into())),
+            outcome: Some(AttemptOutcome::Ineffective("it still fails".into())),
         }),
-        needs_you,
+        action_required,
         holding_back: None,
-        notices: (2, 1),
-        takes_down: Vec::new(),
+        notifications: (2, 1),
+        dependents: Vec::new(),
     }
 }
 
@@ -265,7 +265,7 @@ fn hostile_text_stays_text() {
         incident.id = IncidentId(evil.into());
         incident.holding_back = Some(evil.into());
         incident.last_attempt.as_mut().unwrap().result = Some(JobResult::Refused(evil.into()));
-        incident.last_attempt.as_mut().unwrap().verdict = Some(Proof::DidNotHelp(evil.into()));
+        incident.last_attempt.as_mut().unwrap().outcome = Some(AttemptOutcome::Ineffective(evil.into()));
         check.incident = Some(incident);
         check.unit_state = Some(UnitState {
             load: LoadState::Loaded,

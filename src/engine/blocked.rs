@@ -1,4 +1,4 @@
-//! Blocked: what a unit needs has an incident of its own, or is left alone while it is down (DESIGN: rule 9).
+//! Blocked: what a unit needs has an incident of its own, or is left alone while it is down (rule 9).
 //!
 //! In: the incidents of what a unit needs, by systemd's graph. Out: a mark on the unit, and what it means for each of its
 //! checks: nothing is counted, nothing is done and nobody is told, since that is done for the root. When the root is
@@ -8,7 +8,7 @@ use super::Engine;
 use super::state::{Aside, Base, CheckState};
 use super::watch::{Condition, UnitWatch};
 use crate::check::CheckName;
-use crate::notice::TakenDown;
+use crate::notification::Dependent;
 use crate::time::{Mono, Now, Wall, human};
 use crate::unit::UnitName;
 use crate::verdict::Observation;
@@ -182,13 +182,13 @@ impl Engine {
     }
 
     /// What the unit takes down with it: the checks of the guarded units that require it.
-    pub(super) fn taken_down_by(&self, unit: &UnitName) -> Vec<TakenDown> {
+    pub(super) fn taken_down_by(&self, unit: &UnitName) -> Vec<Dependent> {
         let mut taken = Vec::new();
         for name in self.graph.requiring(unit) {
             let Some(watch) = self.units.get(&name) else { continue };
             for state in watch.checks.iter().filter_map(|check| self.checks.get(check)) {
                 let well = state.is_well(watch);
-                taken.push(TakenDown { check: state.check.name.clone(), unit: name.clone(), well });
+                taken.push(Dependent { check: state.check.name.clone(), unit: name.clone(), well });
             }
         }
         taken
@@ -222,7 +222,7 @@ impl Engine {
     }
 
     /// Settles the units whose surroundings have changed in this event, and those that this changes in turn.
-    pub(super) fn settle_stirred(&mut self, now: Now, out: &mut Vec<super::Action>) {
+    pub(super) fn settle_stirred(&mut self, now: Now, out: &mut Vec<super::Effect>) {
         // A root settles in one round and what it blocks in the next; each unit has its turn, whatever the graph.
         for _ in 0..2 * self.units.len() {
             let Some(unit) = self.stirred.pop_first() else { return };

@@ -1,5 +1,5 @@
 //! The storm brake: nothing is restarted, and nobody is told of one check after the other, where it is the machine that
-//! is not well (DESIGN: rule 14).
+//! is not well (rule 14).
 //!
 //! In: the moments at which checks begin to fail and to pass, and recoveries that are about to be asked for. Out: those
 //! that are held back, and a word on storms. Units that are down by systemd's own word are never held back here, and
@@ -14,14 +14,14 @@
 use std::collections::BTreeSet;
 use std::time::Duration;
 
-use super::event::{Action, What};
+use super::event::{ChangeKind, Effect};
 use super::incident::Hold;
 use super::recovery::JOB_OVERDUE;
 use super::state::CheckState;
 use super::storm::{LEAST, LookAround, RELATED, Storm, TOGETHER, Thing, explained, threshold};
 use super::{Engine, changed, schedule};
 use crate::check::CheckName;
-use crate::notice::IncidentId;
+use crate::notification::IncidentId;
 use crate::time::{Mono, Now, human};
 use crate::unit::UnitName;
 
@@ -46,7 +46,7 @@ const ONE_BY_ONE: &str = "after a storm the units are recovered one by one";
 
 impl Engine {
     /// A check has failed, or could not be measured, in a way that counts.
-    pub(super) fn turned_bad(&mut self, now: Now, name: &CheckName, out: &mut Vec<Action>) {
+    pub(super) fn turned_bad(&mut self, now: Now, name: &CheckName, out: &mut Vec<Effect>) {
         let Some(state) = self.checks.get_mut(name) else { return };
         if state.bad.is_some() {
             return;
@@ -95,7 +95,7 @@ impl Engine {
         now: Now,
         unit: &UnitName,
         name: &CheckName,
-        out: &mut Vec<Action>,
+        out: &mut Vec<Effect>,
     ) -> Option<Hold> {
         if self.units.get(unit).is_none_or(|watch| explained(&watch.condition)) {
             return None;
@@ -137,7 +137,7 @@ impl Engine {
     /// A unit that fails alone is recovered at once; but it may only be the first that was probed. Whether it is, is
     /// looked at meanwhile, so that it is known before the next one is restarted. At each attempt anew: the machine may
     /// have gone since the one before.
-    fn look_while_restarting(&mut self, now: Now, out: &mut Vec<Action>) {
+    fn look_while_restarting(&mut self, now: Now, out: &mut Vec<Effect>) {
         if !self.knows_the_others(now) && self.things() >= LEAST {
             self.probe_others(now, out);
         }
@@ -147,8 +147,8 @@ impl Engine {
         self.brake.looked.is_some_and(|at| now.mono.since(at) < LOOK_HOLDS)
     }
 
-    /// Whether the opening notice of the check's incident, which is due, must wait: what it tells of may be the machine.
-    pub(super) fn hushes(&mut self, now: Now, name: &CheckName, out: &mut Vec<Action>) -> bool {
+    /// Whether the opening notification of the check's incident, which is due, must wait: what it tells of may be the machine.
+    pub(super) fn hushes(&mut self, now: Now, name: &CheckName, out: &mut Vec<Effect>) -> bool {
         let Some(state) = self.checks.get(name) else { return false };
         let watch = state.check.unit.as_ref().and_then(|unit| self.units.get(unit));
         let by_probe = state.bad.is_some() && !watch.is_some_and(|watch| explained(&watch.condition));
@@ -167,8 +167,8 @@ impl Engine {
         }
     }
 
-    /// What is due here: the end of a look-around, of a turn, of a storm; notices of one.
-    pub(super) fn review_brake(&mut self, now: Now, out: &mut Vec<Action>) {
+    /// What is due here: the end of a look-around, of a turn, of a storm; notifications of one.
+    pub(super) fn review_brake(&mut self, now: Now, out: &mut Vec<Effect>) {
         self.end_look_around(now, out);
         if self.brake.turn.is_some() && !self.turn_is_taken(now) {
             self.end_turn(now, out);
@@ -180,7 +180,7 @@ impl Engine {
             self.review_storm(now, out);
             self.tell_storm(now, out);
             let settles = self.brake.storm.as_ref().and_then(Storm::settles);
-            let due = [look, settles, self.storm_notice_due()].into_iter().flatten();
+            let due = [look, settles, self.storm_notification_due()].into_iter().flatten();
             self.brake.due = due.filter(|at| *at > now.mono).min();
         } else {
             self.brake.due = Some(look.map_or(next, |until| until.min(next)));
@@ -201,7 +201,7 @@ impl Engine {
         ))
     }
 
-    fn begin_storm(&mut self, now: Now, out: &mut Vec<Action>) {
+    fn begin_storm(&mut self, now: Now, out: &mut Vec<Effect>) {
         self.brake.last_storm = now.wall.0.div_euclid(1000).max(self.brake.last_storm.saturating_add(1));
         let id = IncidentId::storm(self.brake.last_storm);
         self.brake.storm = Some(Storm {
@@ -214,14 +214,14 @@ impl Engine {
             trials: 0,
             asked: 0,
             told: (0, 0),
-            last_told: now.mono,
+            last_notified: now.mono,
             to: BTreeSet::new(),
         });
         self.join_all(now);
         let Some(storm) = &mut self.brake.storm else { return };
         storm.failed.0 = storm.members.len();
         let (checks, of) = storm.failed;
-        out.push(changed(None, None, Some(&id), What::StormBegan { checks, of }));
+        out.push(changed(None, None, Some(&id), ChangeKind::StormBegan { checks, of }));
         self.brake.convoy.clear();
         self.brake.look = None;
         self.brake.reviewed = Mono::default();
@@ -240,7 +240,7 @@ impl Engine {
         }
     }
 
-    fn review_storm(&mut self, now: Now, out: &mut Vec<Action>) {
+    fn review_storm(&mut self, now: Now, out: &mut Vec<Effect>) {
         let Some(storm) = &mut self.brake.storm else {
             self.settle_waiting(now, out);
             return;
@@ -264,7 +264,7 @@ impl Engine {
     }
 
     /// The machine is well again. What is still down is recovered, one unit after the other.
-    fn end_storm(&mut self, now: Now, out: &mut Vec<Action>) {
+    fn end_storm(&mut self, now: Now, out: &mut Vec<Effect>) {
         self.tell_storm_over(now, out);
         let Some(storm) = self.brake.storm.take() else { return };
         let members = || storm.members.keys().filter_map(|name| self.checks.get(name));
@@ -272,14 +272,14 @@ impl Engine {
         let convoy: BTreeSet<CheckName> = convoy.map(|state| state.check.name.clone()).collect();
         let failing = members().filter(|state| state.bad.is_some()).count();
         let passing = storm.members.len().saturating_sub(failing);
-        let what = What::StormOver { since: storm.since, passing, failing };
+        let what = ChangeKind::StormOver { since: storm.since, passing, failing };
         out.push(changed(None, None, Some(&storm.id), what));
         self.brake.convoy = convoy;
         self.brake.waiting.extend(storm.members.into_keys());
     }
 
     /// The attempt on the unit whose turn it was is judged: it has had its chance, the next has it now.
-    fn end_turn(&mut self, now: Now, out: &mut Vec<Action>) {
+    fn end_turn(&mut self, now: Now, out: &mut Vec<Effect>) {
         let Some((unit, _)) = self.brake.turn.take() else { return };
         let checks = &self.checks;
         self.brake.convoy.retain(|name| {
@@ -291,7 +291,7 @@ impl Engine {
     }
 
     /// Looks again at the checks that waited here. One of them may take the turn; the others wait on.
-    fn settle_waiting(&mut self, now: Now, out: &mut Vec<Action>) {
+    fn settle_waiting(&mut self, now: Now, out: &mut Vec<Effect>) {
         if self.brake.look.is_some() || self.turn_is_taken(now) {
             return;
         }
@@ -310,7 +310,7 @@ impl Engine {
 
     /// Whether it must be seen first how the other checks are; then that is under way, and `name` is looked at again.
     /// `in_storm`: many others fail, or did, and a machine that seemed well again may not be so any more.
-    fn in_doubt(&mut self, now: Now, name: &CheckName, in_storm: bool, out: &mut Vec<Action>) -> bool {
+    fn in_doubt(&mut self, now: Now, name: &CheckName, in_storm: bool, out: &mut Vec<Effect>) -> bool {
         let doubt = self.brake.look.is_some()
             || (!self.knows_the_others(now)
                 && (in_storm || self.fails_in_company(now, name))
@@ -328,12 +328,12 @@ impl Engine {
     }
 
     /// Probes others now. False where there are none to be asked.
-    fn probe_others(&mut self, now: Now, out: &mut Vec<Action>) -> bool {
+    fn probe_others(&mut self, now: Now, out: &mut Vec<Effect>) -> bool {
         let well = self.checks.values().filter(|state| {
             let watch = state.check.unit.as_ref().and_then(|unit| self.units.get(unit));
             state.bad.is_none()
                 && tells_of_others(state)
-                && state.check.schedule.every <= SELDOM
+                && state.check.schedule.interval <= SELDOM
                 && state.aside(now, watch).is_none()
                 // What is only coming up may well fail, and says nothing.
                 && !state.excused(now.mono, watch)
@@ -357,7 +357,7 @@ impl Engine {
     }
 
     /// The look-around is over: either it has found a storm, or what waited for it goes on.
-    fn end_look_around(&mut self, now: Now, out: &mut Vec<Action>) {
+    fn end_look_around(&mut self, now: Now, out: &mut Vec<Effect>) {
         let over = |look: &mut LookAround| look.awaited.is_empty() || look.until <= now.mono;
         let Some(look) = self.brake.look.take_if(over) else { return };
         let fails = |name: &&CheckName| self.checks.get(*name).is_some_and(|state| state.bad.is_some());

@@ -5,7 +5,7 @@
 
 use std::sync::Arc;
 
-use super::event::{Action, What};
+use super::event::{ChangeKind, Effect};
 use super::state::{Base, CheckState};
 use super::watch::UnitWatch;
 use super::{Engine, changed, schedule};
@@ -14,7 +14,7 @@ use crate::time::Now;
 use crate::unit::UnitName;
 
 impl Engine {
-    pub(super) fn configured(&mut self, now: Now, checks: Vec<Check>, out: &mut Vec<Action>) {
+    pub(super) fn configured(&mut self, now: Now, checks: Vec<Check>, out: &mut Vec<Effect>) {
         let mut old = std::mem::take(&mut self.checks);
         let mut old_units = std::mem::take(&mut self.units);
         for check in checks {
@@ -29,7 +29,7 @@ impl Engine {
                 let timer = unit.kind() == "timer";
                 let job = check.probe.job();
                 watch.times_job |= timer && job.is_some();
-                watch.job = watch.job.max(job.filter(|_| !timer).map(|job| job.runtime_max));
+                watch.job = watch.job.max(job.filter(|_| !timer).map(|job| job.max_runtime));
                 watch.checks.push(name.clone());
             }
             let previous = old.remove(&name);
@@ -77,7 +77,7 @@ impl Engine {
 /// same check still.
 fn adopt(now: Now, check: Check, old: Option<CheckState>) -> CheckState {
     let check = Arc::new(check);
-    let first = schedule::first(&check.name, check.schedule.every, now.mono);
+    let first = schedule::first(&check.name, check.schedule.interval, now.mono);
     match old {
         None => CheckState::new(check, now, first),
         Some(old) if *old.check == *check => old,
@@ -111,9 +111,9 @@ fn adopt(now: Now, check: Check, old: Option<CheckState>) -> CheckState {
 }
 
 /// A check is no longer configured, or speaks for another unit now: its incident ends with it.
-fn forgotten(state: &CheckState, out: &mut Vec<Action>) {
+fn forgotten(state: &CheckState, out: &mut Vec<Effect>) {
     if let Some(incident) = &state.incident {
-        let what = What::IncidentClosed { since: incident.since, attempts: incident.attempts_total };
+        let what = ChangeKind::IncidentClosed { since: incident.since, attempts: incident.attempts_total };
         out.push(changed(Some(&state.check.name), state.check.unit.as_ref(), Some(&incident.id), what));
     }
 }

@@ -1,9 +1,9 @@
-//! systemd restarts a unit again and again: an incident of its own, told by one check of the unit (DESIGN: rule 7).
+//! systemd restarts a unit again and again: an incident of its own, told by one check of the unit (rule 7).
 //!
 //! In: how often systemd restarted the unit, counted in `watch`. Out: the incident. Another restart is no remedy for it;
 //! that is respected in `recovery`.
 
-use super::event::{Action, What};
+use super::event::{ChangeKind, Effect};
 use super::{Engine, changed};
 use crate::check::{CheckName, Probe};
 use crate::time::{Now, human};
@@ -28,7 +28,7 @@ impl Engine {
         names.iter().find(by_state).or_else(|| names.first()).cloned()
     }
 
-    pub(super) fn tell_crash_loop(&mut self, now: Now, unit: &UnitName, out: &mut Vec<Action>) {
+    pub(super) fn tell_crash_loop(&mut self, now: Now, unit: &UnitName, out: &mut Vec<Effect>) {
         let Some(name) = self.crash_teller(unit) else { return };
         if self
             .checks
@@ -44,7 +44,12 @@ impl Engine {
             let incident = self.checks.get_mut(&name).and_then(|state| state.incident.as_mut());
             let Some(incident) = incident else { return };
             incident.crash_loop = true;
-            out.push(changed(Some(&name), Some(unit), Some(&incident.id), What::CrashLoop { restarts }));
+            out.push(changed(
+                Some(&name),
+                Some(unit),
+                Some(&incident.id),
+                ChangeKind::CrashLoop { restarts },
+            ));
         }
     }
 }

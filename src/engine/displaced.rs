@@ -1,7 +1,7 @@
-//! Displaced: a unit is down because one that it conflicts with is up (DESIGN: rule 8).
+//! Displaced: a unit is down because one that it conflicts with is up (rule 8).
 //!
 //! In: what stands in the way of a unit's start, by systemd's graph. Out: a mark on the unit, and what it means for each
-//! of its checks: nothing is counted and nothing is done for `after_displaced`, since a restart would stop the other
+//! of its checks: nothing is counted and nothing is done for `respect_conflict`, since a restart would stop the other
 //! unit; when that has ended by itself, the unit has its grace to come back. It asks for nothing.
 
 use std::time::Duration;
@@ -10,7 +10,7 @@ use super::Engine;
 use super::graph::TOGETHER;
 use super::state::{Aside, CheckState};
 use super::watch::{Condition, UnitWatch};
-use crate::check::AfterStop;
+use crate::check::Respect;
 use crate::time::{Mono, Now, Wall, human};
 use crate::unit::{JobKind, UnitName};
 
@@ -109,7 +109,7 @@ impl UnitWatch {
         Some(match over {
             None => {
                 let lasting = human(now.mono.since(since.0));
-                format!("unit has been displaced by {by} for {lasting} (after_displaced is over)")
+                format!("unit has been displaced by {by} for {lasting} (respect_conflict is over)")
             }
             Some((over, _)) => {
                 let ended = human(now.mono.since(*over));
@@ -142,16 +142,16 @@ impl CheckState {
     pub(super) fn displacement(&self, now: Now, watch: &UnitWatch) -> Option<Aside> {
         let mark = watch.displaced_now()?;
         let recovery = &self.check.recovery;
-        let bound = match recovery.after_displaced {
-            AfterStop::After(lasting) => Some(mark.since.0.after(lasting)),
-            AfterStop::Never => None,
+        let bound = match recovery.respect_conflict {
+            Respect::For(lasting) => Some(mark.since.0.after(lasting)),
+            Respect::Forever => None,
         };
-        let ((since, wall), lasting) = match (mark.over, recovery.after_displaced) {
+        let ((since, wall), lasting) = match (mark.over, recovery.respect_conflict) {
             // It has counted as down already.
             (Some((over, _)), _) if bound.is_some_and(|bound| over >= bound) => return None,
             (Some(over), _) => (over, recovery.grace),
-            (None, AfterStop::After(lasting)) => (mark.since, lasting),
-            (None, AfterStop::Never) => {
+            (None, Respect::For(lasting)) => (mark.since, lasting),
+            (None, Respect::Forever) => {
                 return Some(Aside::Displaced { by: mark.by.clone(), until: None, over: false });
             }
         };

@@ -3,8 +3,8 @@
 use std::time::Duration;
 
 use super::hold::{HoldAction, HoldEvent, Holder, HowEnded};
-use crate::check::{Check, CheckName, Probe, Rung};
-use crate::notice::{HostNotice, IncidentId, Notice, NoticeId, Proof};
+use crate::check::{Check, CheckName, Probe, Step};
+use crate::notification::{AttemptOutcome, HostNotification, IncidentId, Notification, NotificationId};
 use crate::time::Wall;
 use crate::unit::{JobResult, ManagerState, UnitName, UnitState};
 use crate::verdict::{Health, Observation, Sample};
@@ -39,7 +39,7 @@ pub enum Event {
         sample: Result<Sample, String>,
     },
     /// A unit's properties were read.
-    UnitChanged {
+    UnitRead {
         /// The unit, by the name that the configuration uses.
         unit: UnitName,
         /// What systemd says of it.
@@ -47,7 +47,7 @@ pub enum Event {
     },
     /// A job that the core asked for has ended, or could not be asked for.
     JobEnded {
-        /// The unit the attempt is for (not the other unit that a ladder may start).
+        /// The unit the attempt is for (not the other unit that a steps may start).
         unit: UnitName,
         /// Which attempt.
         attempt: AttemptId,
@@ -66,10 +66,10 @@ pub enum Event {
     Hold(HoldEvent),
     /// A new set of checks is in force. Checks that did not change keep their state.
     Configured(Vec<Check>),
-    /// A notice is safely in the spool.
-    NoticeSpooled(NoticeId),
-    /// The mail server has accepted a notice.
-    NoticeDelivered(NoticeId),
+    /// A notification is safely in the spool.
+    NotificationStored(NotificationId),
+    /// The mail server has accepted a notification.
+    NotificationDelivered(NotificationId),
 }
 
 /// An operator's order. Names that are not configured are ignored here; whoever takes the order checks them first.
@@ -85,7 +85,7 @@ pub enum Command {
 
 /// What the core wants done.
 #[derive(Clone, Debug, PartialEq)]
-pub enum Action {
+pub enum Effect {
     /// Run a probe once; answer within its deadline, whatever happens: with [`Event::Sampled`] where it is
     /// [`Probe::Usage`], with [`Event::Observed`] otherwise.
     Probe {
@@ -106,15 +106,15 @@ pub enum Action {
         unit: UnitName,
         /// To be handed back.
         attempt: AttemptId,
-        /// What to ask for. For [`Rung::StartUnit`] the job is on that other unit.
-        rung: Rung,
+        /// What to ask for. For [`Step::StartUnit`] the job is on that other unit.
+        step: Step,
         /// Call `ResetFailedUnit` first: the start limit has been hit.
         reset_failed: bool,
     },
-    /// Mail somebody; answer with [`Event::NoticeSpooled`], later with [`Event::NoticeDelivered`].
-    Notify(Box<Notice>),
+    /// Mail somebody; answer with [`Event::NotificationStored`], later with [`Event::NotificationDelivered`].
+    Notify(Box<Notification>),
     /// The same about the machine.
-    NotifyHost(Box<HostNotice>),
+    NotifyHost(Box<HostNotification>),
     /// Of holds on units.
     Hold(HoldAction),
     /// Something happened that belongs into the journal, onto the bus and into the state file.
@@ -133,12 +133,12 @@ pub struct Change {
     /// The incident it belongs to.
     pub incident: Option<IncidentId>,
     /// What happened.
-    pub what: What,
+    pub what: ChangeKind,
 }
 
 /// The kinds of transition.
 #[derive(Clone, Debug, PartialEq)]
-pub enum What {
+pub enum ChangeKind {
     /// A check's health is another (incidents have their own entries besides).
     Health {
         /// Before.
@@ -161,35 +161,35 @@ pub enum What {
         attempts: u32,
     },
     /// A recovery job was asked for.
-    RecoveryAsked {
+    RecoveryRequested {
         /// The attempt's number in the incident.
         number: u32,
         /// What was asked for.
-        rung: Rung,
+        step: Step,
     },
     /// A recovery job ended.
     RecoveryEnded {
         /// The attempt's number in the incident.
         number: u32,
         /// What was asked for.
-        rung: Rung,
+        step: Step,
         /// How the job ended.
         result: JobResult,
     },
     /// It is settled whether a recovery attempt worked.
-    RecoveryJudged {
+    AttemptConcluded {
         /// The attempt's number in the incident.
         number: u32,
         /// The judgement.
-        proof: Proof,
+        outcome: AttemptOutcome,
     },
     /// A recovery is due and is not attempted. Told once for each reason.
-    RecoveryHeldBack {
+    RecoveryWithheld {
         /// Why.
         why: String,
     },
     /// A person is needed.
-    NeedsYou {
+    ActionRequired {
         /// Why.
         why: String,
     },

@@ -1,18 +1,18 @@
-//! From what is seen to how a check is (DESIGN: rules 1, 2, 6, 12).
+//! From what is seen to how a check is (rules 1, 2, 6, 12).
 //!
-//! In: observations and the conditions of units. Out: incidents opened and closed, and their notices. What may be done
+//! In: observations and the conditions of units. Out: incidents opened and closed, and their notifications. What may be done
 //! about an incident is decided in `recovery`.
 
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::event::{Action, RunId, What};
+use super::event::{ChangeKind, Effect, RunId};
 use super::incident::Incident;
 use super::state::Base;
 use super::watch::Condition;
 use super::{Engine, changed, outlook};
 use crate::check::CheckName;
-use crate::notice::{IncidentId, Notice, Proof, TakenDown};
+use crate::notification::{AttemptOutcome, Dependent, IncidentId, Notification};
 use crate::status::Topic;
 use crate::time::Now;
 use crate::unit::UnitName;
@@ -30,13 +30,13 @@ impl Engine {
         name: &CheckName,
         run: RunId,
         observation: Observation,
-        out: &mut Vec<Action>,
+        out: &mut Vec<Effect>,
     ) {
         self.heard(name);
         let Some(state) = self.checks.get_mut(name) else { return };
         let Some(current) = state.running.filter(|current| current.id == run) else { return };
         state.running = None;
-        let observation = observation.in_time(state.check.schedule.slower_than);
+        let observation = observation.in_time(state.check.schedule.max_response_time);
         if state.paused() {
             state.record(now, observation);
             self.wake(now, name);
@@ -87,7 +87,7 @@ impl Engine {
         now: Now,
         name: &CheckName,
         observation: Observation,
-        out: &mut Vec<Action>,
+        out: &mut Vec<Effect>,
     ) {
         if !matches!(observation, Observation::Unknown { .. }) {
             self.measured(now, name, &observation, out);
@@ -98,7 +98,7 @@ impl Engine {
                 self.fail(now, name, reason, out);
                 self.set_incurable(name, false);
             }
-            Observation::Incurable { reason } => {
+            Observation::NotRestartable { reason } => {
                 self.fail(now, name, reason, out);
                 self.set_incurable(name, true);
             }
@@ -107,14 +107,14 @@ impl Engine {
     }
 
     /// A passing observation. That a service which systemd restarts again and again answers in between is no cure.
-    fn pass(&mut self, now: Now, name: &CheckName, out: &mut Vec<Action>) {
+    fn pass(&mut self, now: Now, name: &CheckName, out: &mut Vec<Effect>) {
         if self.crash_loop_told_by(now, name).is_none() {
             self.pass_counts(now, name, out);
         }
         self.plan_next(now, name);
     }
 
-    fn pass_counts(&mut self, now: Now, name: &CheckName, out: &mut Vec<Action>) {
+    fn pass_counts(&mut self, now: Now, name: &CheckName, out: &mut Vec<Effect>) {
         let Some(state) = self.checks.get_mut(name) else { return };
         let watch = state.check.unit.as_ref().and_then(|unit| self.units.get(unit));
         // While systemd's own word is that the unit is down, something else answers in its place. While the job of an
@@ -135,7 +135,7 @@ impl Engine {
         state.failures = 0;
         state.successes = state.successes.saturating_add(1);
         if state.incident.is_some() {
-            if state.successes >= state.check.schedule.pass_after {
+            if state.successes >= state.check.schedule.success_threshold {
                 self.close_incident(now, name, out);
             }
         } else {
@@ -144,12 +144,12 @@ impl Engine {
     }
 
     /// A failing observation.
-    fn fail(&mut self, now: Now, name: &CheckName, reason: String, out: &mut Vec<Action>) {
+    fn fail(&mut self, now: Now, name: &CheckName, reason: String, out: &mut Vec<Effect>) {
         self.fail_counts(now, name, reason, out);
         self.plan_next(now, name);
     }
 
-    fn fail_counts(&mut self, now: Now, name: &CheckName, reason: String, out: &mut Vec<Action>) {
+    fn fail_counts(&mut self, now: Now, name: &CheckName, reason: String, out: &mut Vec<Effect>) {
         let Some(state) = self.checks.get_mut(name) else { return };
         let watch = state.check.unit.as_ref().and_then(|unit| self.units.get(unit));
         if state.aside(now, watch).is_some() {
@@ -172,11 +172,11 @@ impl Engine {
             self.turned_bad(now, name, out);
         }
         let Some(state) = self.checks.get_mut(name) else { return };
-        let fail_after = state.check.schedule.fail_after;
+        let failure_threshold = state.check.schedule.failure_threshold;
         let enough = match suspect {
             // What it needs fails as well: whose trouble it is will be known when that one's failures are enough.
-            Some(_) => fail_after.saturating_mul(2),
-            None => fail_after,
+            Some(_) => failure_threshold.saturating_mul(2),
+            None => failure_threshold,
         };
         if state.incident.is_some() {
             if let Some(unit) = state.check.unit.clone() {
@@ -197,7 +197,7 @@ impl Engine {
         }
     }
 
-    /// The next probe: on the grid while all is well, after `retry` while it is not.
+    /// The next probe: on the grid while all is well, after `retry_interval` while it is not.
     pub(super) fn plan_next(&mut self, now: Now, name: &CheckName) {
         let Some(state) = self.checks.get_mut(name) else { return };
         let watch = state.check.unit.as_ref().and_then(|unit| self.units.get(unit));
@@ -207,14 +207,14 @@ impl Engine {
         let uneasy = state.incident.is_some() || state.failures > 0 || failed_last;
         let left_alone = state.aside(now, watch).is_some_and(|aside| !aside.is_ending());
         state.next_probe = if uneasy && !left_alone {
-            now.mono.after(state.retry(now, watch).min(state.check.schedule.every))
+            now.mono.after(state.retry(now, watch).min(state.check.schedule.interval))
         } else {
             grid
         };
     }
 
     /// Opens an incident; in an open one it only counts as another failure.
-    pub(super) fn go_down(&mut self, now: Now, name: &CheckName, reason: String, out: &mut Vec<Action>) {
+    pub(super) fn go_down(&mut self, now: Now, name: &CheckName, reason: String, out: &mut Vec<Effect>) {
         let Some(state) = self.checks.get_mut(name) else { return };
         state.base = Base::Down;
         state.successes = 0;
@@ -234,17 +234,17 @@ impl Engine {
             Some(name),
             unit.as_ref(),
             Some(&incident.id),
-            What::IncidentOpened { cause: reason },
+            ChangeKind::IncidentOpened { cause: reason },
         ));
         state.incident = Some(incident);
-        state.next_probe = state.next_probe.min(now.mono.after(state.check.schedule.retry));
+        state.next_probe = state.next_probe.min(now.mono.after(state.check.schedule.retry_interval));
         if let Some(unit) = unit {
             self.begin_trouble(now, &unit, name);
             self.stir(now, &unit);
         }
     }
 
-    fn close_incident(&mut self, now: Now, name: &CheckName, out: &mut Vec<Action>) {
+    fn close_incident(&mut self, now: Now, name: &CheckName, out: &mut Vec<Effect>) {
         let Some(state) = self.checks.get(name) else { return };
         let unit = state.check.unit.clone();
         if let Some(unit) = &unit {
@@ -255,19 +255,20 @@ impl Engine {
         state.failures = 0;
         state.successes = 0;
         let Some(mut incident) = state.incident.take() else { return };
-        incident.takes_down = unit.as_ref().map(|unit| self.taken_down_by(unit)).unwrap_or_default();
+        incident.dependents = unit.as_ref().map(|unit| self.taken_down_by(unit)).unwrap_or_default();
         let Some(state) = self.checks.get_mut(name) else { return };
-        let what = What::IncidentClosed { since: incident.since(now), attempts: incident.attempts_total };
+        let what =
+            ChangeKind::IncidentClosed { since: incident.since(now), attempts: incident.attempts_total };
         out.push(changed(Some(name), unit.as_ref(), Some(&incident.id), what));
         let watch = unit.as_ref().and_then(|unit| self.units.get(unit));
         let in_storm = self.brake.storm.as_ref().is_some_and(|storm| storm.members.contains_key(name));
-        let notices = match in_storm && !incident.told_down {
+        let notifications = match in_storm && !incident.notified_down {
             // The storm was told, or was over before anybody had to hear of it.
             true => Vec::new(),
             false => incident.close(now, &state.check, watch),
         };
-        for notice in notices {
-            self.notify(notice, out);
+        for notification in notifications {
+            self.notify(notification, out);
         }
         if let Some(unit) = &unit {
             self.end_trouble(now, unit);
@@ -275,32 +276,34 @@ impl Engine {
         }
     }
 
-    /// Asks for the notices of a check that are due.
-    pub(super) fn tell(&mut self, now: Now, name: &CheckName, out: &mut Vec<Action>) {
+    /// Asks for the notifications of a check that are due.
+    pub(super) fn tell(&mut self, now: Now, name: &CheckName, out: &mut Vec<Effect>) {
         self.hush_explained(now, name);
         if !self.may_tell(now, name, out) {
             return;
         }
         self.tell_unmeasured(now, name, out);
-        let mut notices = Vec::new();
-        let takes_down = self.takes_down(name);
+        let mut notifications = Vec::new();
+        let dependents = self.dependents(name);
         if let Some(state) = self.checks.get_mut(name) {
             let watch = state.check.unit.as_ref().and_then(|unit| self.units.get(unit));
             let pending = outlook::pending(state, watch);
             let next = outlook::next_sentence(now, state, watch);
             let Some(incident) = &mut state.incident else { return };
-            incident.takes_down = takes_down;
-            while let Some(notice) = incident.take_due(now, &state.check, watch, pending, |_| next.clone()) {
-                notices.push(notice);
+            incident.dependents = dependents;
+            while let Some(notification) =
+                incident.take_due(now, &state.check, watch, pending, |_| next.clone())
+            {
+                notifications.push(notification);
             }
         }
-        for notice in notices {
-            self.notify(notice, out);
+        for notification in notifications {
+            self.notify(notification, out);
         }
     }
 
     /// The checks that an open incident of this one takes down with it.
-    fn takes_down(&self, name: &CheckName) -> Vec<TakenDown> {
+    fn dependents(&self, name: &CheckName) -> Vec<Dependent> {
         let in_trouble = self.checks.get(name).filter(|state| state.incident.is_some());
         let unit = in_trouble.and_then(|state| state.check.unit.as_ref());
         unit.map(|unit| self.taken_down_by(unit)).unwrap_or_default()
@@ -311,27 +314,29 @@ impl Engine {
         let Some(state) = self.checks.get_mut(name) else { return };
         let watch = state.check.unit.as_ref().and_then(|unit| self.units.get(unit));
         let explained = state.aside(now, watch).is_some_and(|aside| aside.explains_incidents());
-        if let Some(incident) = state.incident.as_mut().filter(|incident| explained && !incident.told_down) {
+        if let Some(incident) =
+            state.incident.as_mut().filter(|incident| explained && !incident.notified_down)
+        {
             incident.hushed = Some((now.mono, now.wall));
         }
     }
 
     /// Whether anybody is to hear of the check now.
-    fn may_tell(&mut self, now: Now, name: &CheckName, out: &mut Vec<Action>) -> bool {
+    fn may_tell(&mut self, now: Now, name: &CheckName, out: &mut Vec<Effect>) -> bool {
         let Some(state) = self.checks.get(name) else { return false };
         let watch = state.check.unit.as_ref().and_then(|unit| self.units.get(unit));
         if state.aside(now, watch).is_some() || self.is_in_storm(name) {
             return false;
         }
         let pending = outlook::pending(state, watch);
-        let opening = state.incident.as_ref().filter(|incident| !incident.told_down);
+        let opening = state.incident.as_ref().filter(|incident| !incident.notified_down);
         let due = opening.and_then(|incident| incident.next_due(&state.check, pending));
         due.is_none_or(|due| due > now.mono) || !self.hushes(now, name, out)
     }
 
-    pub(super) fn notify(&mut self, notice: Notice, out: &mut Vec<Action>) {
-        self.pending.insert(notice.id.clone(), notice.clone());
-        out.push(Action::Notify(Box::new(notice)));
+    pub(super) fn notify(&mut self, notification: Notification, out: &mut Vec<Effect>) {
+        self.pending.insert(notification.id.clone(), notification.clone());
+        out.push(Effect::Notify(Box::new(notification)));
     }
 
     /// An attempt is settled by a failure: for each check that is still in an incident. One that went down since is new
@@ -342,7 +347,7 @@ impl Engine {
         unit: &UnitName,
         name: &CheckName,
         reason: String,
-        out: &mut Vec<Action>,
+        out: &mut Vec<Effect>,
     ) {
         let Some(watch) = self.units.get(unit) else { return };
         let Some(attempt) = &watch.attempt else {
@@ -354,7 +359,7 @@ impl Engine {
         }
         if attempt.serves(name) || !self.awaits_usage(now, unit) {
             self.hand_over(unit, name);
-            self.judge(now, unit, Proof::DidNotHelp(reason), true, out);
+            self.judge(now, unit, AttemptOutcome::Ineffective(reason), true, out);
         }
     }
 
@@ -364,18 +369,18 @@ impl Engine {
         now: Now,
         unit: &UnitName,
         reason: String,
-        out: &mut Vec<Action>,
+        out: &mut Vec<Effect>,
     ) {
         let ended = |attempt: &super::watch::InFlight| attempt.ended.is_some();
         if self.units.get(unit).and_then(|watch| watch.attempt.as_ref()).is_some_and(ended) {
-            // A unit that had long come up again went down for another reason: the rung is not to blame.
+            // A unit that had long come up again went down for another reason: the step is not to blame.
             let climbs = !self.awaits_usage(now, unit);
-            self.judge(now, unit, Proof::DidNotHelp(reason), climbs, out);
+            self.judge(now, unit, AttemptOutcome::Ineffective(reason), climbs, out);
         }
     }
 
-    /// A check passes: its unit's attempt has worked if no other check of the unit is still down (DESIGN: rule 13).
-    fn judge_passed(&mut self, now: Now, unit: &UnitName, name: &CheckName, out: &mut Vec<Action>) {
+    /// A check passes: its unit's attempt has worked if no other check of the unit is still down (rule 13).
+    fn judge_passed(&mut self, now: Now, unit: &UnitName, name: &CheckName, out: &mut Vec<Effect>) {
         let Some(watch) = self.units.get(unit) else { return };
         if watch.attempt.as_ref().is_none_or(|attempt| attempt.ended.is_none()) {
             return;
@@ -384,7 +389,7 @@ impl Engine {
             other != name && self.checks.get(other).is_some_and(|state| state.incident.is_some())
         });
         if !others_down {
-            self.judge(now, unit, Proof::Worked, false, out);
+            self.judge(now, unit, AttemptOutcome::Recovered, false, out);
         }
     }
 }

@@ -1,8 +1,8 @@
-//! Holds: a unit is left alone while somebody's command has it, and started when that is over (DESIGN: rule 10).
+//! Holds: a unit is left alone while somebody's command has it, and started when that is over (rule 10).
 //!
 //! In: leases taken and closed, the state of the unit. Out: grants and refusals, and one start where the unit was up (or
 //! should have been) when the hold began and is down when it ends. That start is no recovery attempt: it counts in no
-//! backoff and climbs no ladder. Where it fails the checks go down, and recovery begins as after any other failure.
+//! backoff and climbs no steps. Where it fails the checks go down, and recovery begins as after any other failure.
 //!
 //! It never stops a unit. Whoever has the hold does that, with rights of their own.
 
@@ -11,12 +11,12 @@ mod words;
 
 use std::time::Duration;
 
-use super::event::{Action, AttemptId, What};
+use super::event::{AttemptId, ChangeKind, Effect};
 use super::state::Aside;
 use super::watch::{Condition, InFlight, UnitWatch};
 use super::{Engine, changed, human_until, recovery};
-use crate::check::{CheckName, Rung};
-use crate::notice::Proof;
+use crate::check::{CheckName, Step};
+use crate::notification::AttemptOutcome;
 use crate::time::{Mono, Now, Wall, human};
 use crate::unit::{JobResult, ManagerState, UnitName, UnitState};
 
@@ -99,7 +99,7 @@ impl UnitHold {
 }
 
 impl UnitWatch {
-    /// Whether it is to be up again after a hold that begins now: not where somebody has stopped it before, or a ladder has
+    /// Whether it is to be up again after a hold that begins now: not where somebody has stopped it before, or a steps has
     /// as its last resort, and not where it is at rest or cannot be started.
     fn would_be_brought_back(&self, unit: &UnitName) -> bool {
         let wanted_down = match self.condition {
@@ -134,7 +134,7 @@ impl Engine {
         held.filter(|(_, hold)| hold.over.is_none())
     }
 
-    pub(super) fn hold_event(&mut self, now: Now, event: HoldEvent, out: &mut Vec<Action>) {
+    pub(super) fn hold_event(&mut self, now: Now, event: HoldEvent, out: &mut Vec<Effect>) {
         match event {
             HoldEvent::Take { id, unit, holder, lasting } => self.take(now, id, unit, holder, lasting, out),
             HoldEvent::End(id, how) => {
@@ -158,10 +158,10 @@ impl Engine {
         unit: UnitName,
         holder: Holder,
         lasting: Duration,
-        out: &mut Vec<Action>,
+        out: &mut Vec<Effect>,
     ) {
         if let Some(why) = self.refuses_hold(now, &unit) {
-            out.push(Action::Hold(HoldAction::Refused { id, why }));
+            out.push(Effect::Hold(HoldAction::Refused { id, why }));
             return;
         }
         let Some(watch) = self.units.get_mut(&unit) else { return };
@@ -169,8 +169,8 @@ impl Engine {
         let bring_back = watch.would_be_brought_back(&unit);
         watch.hold = Some(UnitHold { id: id.clone(), holder: holder.clone(), until, bring_back, over: None });
         let checks = watch.checks.clone();
-        out.push(changed(None, Some(&unit), None, What::HoldTaken { holder, until: until.1 }));
-        out.push(Action::Hold(HoldAction::Granted { id, checks }));
+        out.push(changed(None, Some(&unit), None, ChangeKind::HoldTaken { holder, until: until.1 }));
+        out.push(Effect::Hold(HoldAction::Granted { id, checks }));
         self.settle_unit(now, &unit, out);
     }
 
@@ -206,25 +206,25 @@ impl Engine {
     }
 
     /// The hold on a unit is over: its checks count again, and the unit is brought back.
-    fn end_hold(&mut self, now: Now, unit: &UnitName, how: HowEnded, out: &mut Vec<Action>) {
+    fn end_hold(&mut self, now: Now, unit: &UnitName, how: HowEnded, out: &mut Vec<Effect>) {
         let Some(hold) = self.units.get_mut(unit).and_then(|watch| watch.hold.as_mut()) else { return };
         hold.over = Some(Over { since: now.mono, asked: None, overdue: false });
         let (id, holder) = (hold.id.clone(), hold.holder.clone());
-        out.push(changed(None, Some(unit), None, What::HoldOver { holder, how }));
-        out.push(Action::Hold(HoldAction::Over(id)));
+        out.push(changed(None, Some(unit), None, ChangeKind::HoldOver { holder, how }));
+        out.push(Effect::Hold(HoldAction::Over(id)));
         self.settle_unit(now, unit, out);
     }
 
     /// The unit is guarded no more, and a hold on it ends with that. Nothing brings it back: nobody may.
-    pub(super) fn forget_hold(&mut self, unit: &UnitName, watch: &UnitWatch, out: &mut Vec<Action>) {
+    pub(super) fn forget_hold(&mut self, unit: &UnitName, watch: &UnitWatch, out: &mut Vec<Effect>) {
         let Some(hold) = watch.hold.as_ref().filter(|hold| hold.over.is_none()) else { return };
-        let what = What::HoldOver { holder: hold.holder.clone(), how: HowEnded::Unguarded };
+        let what = ChangeKind::HoldOver { holder: hold.holder.clone(), how: HowEnded::Unguarded };
         out.push(changed(None, Some(unit), None, what));
-        out.push(Action::Hold(HoldAction::Over(hold.id.clone())));
+        out.push(Effect::Hold(HoldAction::Over(hold.id.clone())));
     }
 
     /// The time of a hold on the check's unit may have run out, or the time for the unit's return.
-    pub(super) fn hold_due(&mut self, now: Now, name: &CheckName, out: &mut Vec<Action>) {
+    pub(super) fn hold_due(&mut self, now: Now, name: &CheckName, out: &mut Vec<Effect>) {
         let Some(unit) = self.checks.get(name).and_then(|state| state.check.unit.clone()) else { return };
         let hold = self.units.get(&unit).and_then(|watch| watch.hold.as_ref());
         if hold.is_some_and(|hold| hold.over.is_none() && hold.until.0 <= now.mono) {
@@ -234,7 +234,7 @@ impl Engine {
     }
 
     /// Brings the unit back after a hold, as soon as that is ours to do.
-    pub(super) fn bring_back(&mut self, now: Now, unit: &UnitName, out: &mut Vec<Action>) {
+    pub(super) fn bring_back(&mut self, now: Now, unit: &UnitName, out: &mut Vec<Effect>) {
         let displaced = self.is_displaced(now, unit);
         let Some(watch) = self.units.get_mut(unit) else { return };
         let Some(UnitHold { bring_back, over: Some(over), .. }) = &mut watch.hold else { return };
@@ -273,9 +273,9 @@ impl Engine {
         }
     }
 
-    fn ask_for_start(&mut self, now: Now, unit: &UnitName, out: &mut Vec<Action>) {
+    fn ask_for_start(&mut self, now: Now, unit: &UnitName, out: &mut Vec<Effect>) {
         // An attempt from before the hold whose worth nobody could tell any more.
-        self.judge(now, unit, Proof::DidNotHelp("the unit was held".to_owned()), false, out);
+        self.judge(now, unit, AttemptOutcome::Ineffective("the unit was held".to_owned()), false, out);
         let id = AttemptId(self.next_attempt);
         let Some(watch) = self.units.get_mut(unit) else { return };
         let Some(by) = watch.checks.first().cloned() else { return };
@@ -289,16 +289,16 @@ impl Engine {
         watch.attempt = Some(InFlight {
             id,
             by,
-            rung: Rung::Start,
+            step: Step::Start,
             number: 0,
             told: Vec::new(),
-            asked: now.mono,
+            requested: now.mono,
             invocation_before: state.map_or_else(String::new, |state| state.invocation_id.clone()),
             ended: None,
             grace_until: now.mono,
         });
-        out.push(Action::StartJob { unit: unit.clone(), attempt: id, rung: Rung::Start, reset_failed });
-        out.push(changed(None, Some(unit), None, What::HoldStartAsked { holder }));
+        out.push(Effect::StartJob { unit: unit.clone(), attempt: id, step: Step::Start, reset_failed });
+        out.push(changed(None, Some(unit), None, ChangeKind::HoldStartAsked { holder }));
     }
 
     /// A job of ours has ended. `true`: it was the start after a hold, and all is done about it.
@@ -309,7 +309,7 @@ impl Engine {
         attempt: AttemptId,
         result: &JobResult,
         state: Option<&UnitState>,
-        out: &mut Vec<Action>,
+        out: &mut Vec<Effect>,
     ) -> bool {
         let Some(watch) = self.units.get_mut(unit) else { return false };
         if !watch.hold.as_ref().is_some_and(|hold| hold.returns_by(attempt)) {
@@ -323,7 +323,7 @@ impl Engine {
         watch.attempt = None;
         watch.settling = Some(now.mono);
         let rising = watch.is_up_or_coming();
-        out.push(changed(None, Some(unit), None, What::HoldStartEnded { result: result.clone() }));
+        out.push(changed(None, Some(unit), None, ChangeKind::HoldStartEnded { result: result.clone() }));
         match result {
             // Cancelled: somebody else's job took the place of ours, and has its own reasons.
             JobResult::Done | JobResult::Canceled => self.finish_hold(now, unit, &was, out),
@@ -335,7 +335,7 @@ impl Engine {
     }
 
     /// The unit is not up after a hold, and that is a failure like any other from now on.
-    fn not_brought_back(&mut self, now: Now, unit: &UnitName, why: String, out: &mut Vec<Action>) {
+    fn not_brought_back(&mut self, now: Now, unit: &UnitName, why: String, out: &mut Vec<Effect>) {
         let Some(watch) = self.units.get_mut(unit) else { return };
         let was = watch.condition.clone();
         let reason = not_started(&why);
@@ -348,7 +348,7 @@ impl Engine {
         self.all_down(now, unit, &reason, out);
     }
 
-    fn all_down(&mut self, now: Now, unit: &UnitName, reason: &str, out: &mut Vec<Action>) {
+    fn all_down(&mut self, now: Now, unit: &UnitName, reason: &str, out: &mut Vec<Effect>) {
         let Some(watch) = self.units.get(unit) else { return };
         for name in watch.checks.clone() {
             if self.checks.get(&name).is_some_and(|state| !state.paused()) {
@@ -358,7 +358,7 @@ impl Engine {
     }
 
     /// Nothing is left of the hold: the checks count, from now.
-    fn finish_hold(&mut self, now: Now, unit: &UnitName, was: &Condition, out: &mut Vec<Action>) {
+    fn finish_hold(&mut self, now: Now, unit: &UnitName, was: &Condition, out: &mut Vec<Effect>) {
         let Some(watch) = self.units.get_mut(unit) else { return };
         watch.hold = None;
         for name in &watch.checks {

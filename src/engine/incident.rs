@@ -1,13 +1,15 @@
 //! One incident of a check: its attempts, and what has been told of it.
 //!
-//! In: the check, the clock, the unit. Out: the notices that are due, in order, each once. It asks for nothing itself.
+//! In: the check, the clock, the unit. Out: the notifications that are due, in order, each once. It asks for nothing itself.
 
 use std::sync::Arc;
 use std::time::Duration;
 
 use super::watch::UnitWatch;
 use crate::check::Check;
-use crate::notice::{Attempt, IncidentId, Notice, NoticeId, NoticeKind, Proof, TakenDown};
+use crate::notification::{
+    Attempt, AttemptOutcome, Dependent, IncidentId, Notification, NotificationId, NotificationKind,
+};
 use crate::time::{Mono, Now, Wall};
 
 /// The opening mail waits this long for the first recovery's result, so that it can tell of it; that of a storm, so that
@@ -47,24 +49,24 @@ pub(super) struct Incident {
     pub attempts: Vec<Attempt>,
     pub attempts_total: u32,
     /// Why a person is needed, once one is.
-    pub needs_you: Option<String>,
+    pub action_required: Option<String>,
     /// Why a recovery that is due is not attempted.
     pub held_back: Option<Hold>,
     /// Notices asked for.
     pub asked: u32,
     /// Notices that the server has accepted.
     pub delivered: u32,
-    pub told_down: bool,
-    pub told_needs_you: bool,
-    /// When the last notice was asked for.
-    pub last_told: Mono,
+    pub notified_down: bool,
+    pub notified_action_required: bool,
+    /// When the last notification was asked for.
+    pub last_notified: Mono,
     /// Nothing is done before: what is known of the unit may be older than what a probe saw.
     pub act_from: Mono,
     /// Something else explained it until then, and that is told elsewhere or is nobody's news: it is told only if it
     /// outlasts that and a recovery does not help.
     pub hushed: Option<(Mono, Wall)>,
-    /// The checks that it takes down with it, as of the last notice.
-    pub takes_down: Vec<TakenDown>,
+    /// The checks that it takes down with it, as of the last notification.
+    pub dependents: Vec<Dependent>,
 }
 
 impl Incident {
@@ -85,16 +87,16 @@ impl Incident {
             failed_invocation,
             attempts: Vec::new(),
             attempts_total: 0,
-            needs_you: None,
+            action_required: None,
             held_back: None,
             asked: 0,
             delivered: 0,
-            told_down: false,
-            told_needs_you: false,
-            last_told: now.mono,
+            notified_down: false,
+            notified_action_required: false,
+            last_notified: now.mono,
             act_from: now.mono,
             hushed: None,
-            takes_down: Vec::new(),
+            dependents: Vec::new(),
         }
     }
 
@@ -112,28 +114,28 @@ impl Incident {
         self.attempts.iter_mut().rev().find(|attempt| attempt.number == number)
     }
 
-    /// The moment of the next notice if nothing happens until then; `None` for never.
+    /// The moment of the next notification if nothing happens until then; `None` for never.
     pub(super) fn next_due(&self, check: &Check, pending: bool) -> Option<Mono> {
         if check.alert.is_silent() {
             return None;
         }
-        if !self.told_down {
+        if !self.notified_down {
             return Some(self.down_due(check, pending));
         }
-        if self.needs_you.is_some() && !self.told_needs_you {
-            return Some(self.last_told);
+        if self.action_required.is_some() && !self.notified_action_required {
+            return Some(self.last_notified);
         }
-        check.alert.remind.map(|remind| self.last_told.after(remind))
+        check.alert.repeat_interval.map(|repeat_interval| self.last_notified.after(repeat_interval))
     }
 
-    /// When the opening notice is due. `pending`: a first recovery is about to be asked for or its job runs.
+    /// When the opening notification is due. `pending`: a first recovery is about to be asked for or its job runs.
     fn down_due(&self, check: &Check, pending: bool) -> Mono {
         let due = self.opened.after(check.alert.after).max(self.act_from);
         if let Some((until, wall)) = self.hushed {
             let grace = check.recovery.grace;
-            let patience = if check.recovery.ladder.is_empty() { grace } else { grace.max(HUSHED) };
+            let patience = if check.recovery.steps.is_empty() { grace } else { grace.max(HUSHED) };
             let no_use = |attempt: &Attempt| {
-                attempt.asked >= wall && matches!(attempt.verdict, Some(Proof::DidNotHelp(_)))
+                attempt.requested >= wall && matches!(attempt.outcome, Some(AttemptOutcome::Ineffective(_)))
             };
             let tried = self.attempts.iter().any(no_use);
             return if tried { due } else { due.max(until.after(patience)) };
@@ -141,7 +143,7 @@ impl Incident {
         if pending && self.attempts_total <= 1 { due.max(self.opened.after(TELL_WITHIN)) } else { due }
     }
 
-    /// The notice that is due now, marked as asked for.
+    /// The notification that is due now, marked as asked for.
     pub(super) fn take_due(
         &mut self,
         now: Now,
@@ -149,59 +151,65 @@ impl Incident {
         watch: Option<&UnitWatch>,
         pending: bool,
         next: impl FnOnce(&Self) -> String,
-    ) -> Option<Notice> {
+    ) -> Option<Notification> {
         if self.next_due(check, pending)? > now.mono {
             return None;
         }
-        let kind = if !self.told_down {
-            self.told_down = true;
-            NoticeKind::Down
-        } else if self.needs_you.is_some() && !self.told_needs_you {
-            self.told_needs_you = true;
-            NoticeKind::NeedsYou
+        let kind = if !self.notified_down {
+            self.notified_down = true;
+            NotificationKind::Down
+        } else if self.action_required.is_some() && !self.notified_action_required {
+            self.notified_action_required = true;
+            NotificationKind::ActionRequired
         } else {
-            NoticeKind::StillDown
+            NotificationKind::StillDown
         };
         let next = next(self);
-        Some(self.notice(now, kind, check, watch, next))
+        Some(self.notification(now, kind, check, watch, next))
     }
 
-    /// The notices that close the incident. One that ended before anybody was to hear of it ends in silence; one whose
-    /// opening notice merely waited for a job's result is told whole.
-    pub(super) fn close(&mut self, now: Now, check: &Check, watch: Option<&UnitWatch>) -> Vec<Notice> {
-        let mut notices = Vec::new();
+    /// The notifications that close the incident. One that ended before anybody was to hear of it ends in silence; one whose
+    /// opening notification merely waited for a job's result is told whole.
+    pub(super) fn close(&mut self, now: Now, check: &Check, watch: Option<&UnitWatch>) -> Vec<Notification> {
+        let mut notifications = Vec::new();
         if check.alert.is_silent() {
-            return notices;
+            return notifications;
         }
         let long_enough = now.mono.since(self.opened) >= check.alert.after;
-        if !self.told_down && long_enough && self.hushed.is_none() {
-            self.told_down = true;
-            notices.push(self.notice(now, NoticeKind::Down, check, watch, "It passes again.".to_owned()));
+        if !self.notified_down && long_enough && self.hushed.is_none() {
+            self.notified_down = true;
+            notifications.push(self.notification(
+                now,
+                NotificationKind::Down,
+                check,
+                watch,
+                "It passes again.".to_owned(),
+            ));
         }
-        if self.told_down {
+        if self.notified_down {
             let next = "Nothing to do.".to_owned();
-            notices.push(self.notice(now, NoticeKind::Recovered, check, watch, next));
+            notifications.push(self.notification(now, NotificationKind::Recovered, check, watch, next));
         }
-        notices
+        notifications
     }
 
-    fn notice(
+    fn notification(
         &mut self,
         now: Now,
-        kind: NoticeKind,
+        kind: NotificationKind,
         check: &Check,
         watch: Option<&UnitWatch>,
         next: String,
-    ) -> Notice {
+    ) -> Notification {
         self.asked += 1;
-        self.last_told = now.mono;
+        self.last_notified = now.mono;
         // Of an incident that goes on, the latest run is of interest: it shows why what was tried did not help.
         let latest = watch.and_then(UnitWatch::subject).map(|state| &state.invocation_id);
-        let goes_on = matches!(kind, NoticeKind::NeedsYou | NoticeKind::StillDown);
+        let goes_on = matches!(kind, NotificationKind::ActionRequired | NotificationKind::StillDown);
         let invocation =
             latest.filter(|id| goes_on && !id.is_empty()).unwrap_or(&self.failed_invocation).clone();
-        Notice {
-            id: NoticeId { incident: self.id.clone(), number: self.asked },
+        Notification {
+            id: NotificationId { incident: self.id.clone(), number: self.asked },
             kind,
             to: check.alert.to.clone(),
             at: now.wall,
@@ -216,7 +224,7 @@ impl Incident {
             state: watch.and_then(UnitWatch::subject).cloned(),
             failed_invocation: invocation,
             runbook: check.runbook.as_ref().map(Arc::clone),
-            takes_down: self.takes_down.clone(),
+            dependents: self.dependents.clone(),
         }
     }
 }

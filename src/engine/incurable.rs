@@ -1,13 +1,13 @@
-//! The rung of a ladder that is next, and failures that no job on the check's own unit would change.
+//! The step of a steps that is next, and failures that no job on the check's own unit would change.
 //!
 //! In: a check in an incident and its unit. Out: what may be asked for because it can help. A server that already serves
 //! the newest certificate there is gains nothing by a restart, however often: only another unit, the one that renews,
-//! can help, and where the ladder names none it is for a person to act.
+//! can help, and where the steps names none it is for a person to act.
 
 use super::Engine;
 use super::state::CheckState;
 use super::watch::UnitWatch;
-use crate::check::{CheckName, Rung};
+use crate::check::{CheckName, Step};
 
 /// Why nothing is done.
 pub(super) const WHY: &str = "no job on the unit would change what the probe saw";
@@ -21,23 +21,23 @@ impl Engine {
     }
 }
 
-/// The rung that the check has climbed to, whatever it can do about the failure.
-pub(super) fn climbed_to(state: &CheckState) -> Option<&Rung> {
+/// The step that the check has climbed to, whatever it can do about the failure.
+pub(super) fn climbed_to(state: &CheckState) -> Option<&Step> {
     from_climbed(state).first()
 }
 
-/// The rung that the check has climbed to, or where its failure is incurable the next that starts another unit; `None`:
+/// The step that the check has climbed to, or where its failure is incurable the next that starts another unit; `None`:
 /// there is none. A unit that is down itself, by systemd's word, is restarted whatever its probe said before.
-pub(super) fn rung(state: &CheckState, watch: &UnitWatch) -> Option<Rung> {
+pub(super) fn step(state: &CheckState, watch: &UnitWatch) -> Option<Step> {
     let incurable = state.incident.as_ref().is_some_and(|incident| incident.incurable);
     let helps =
-        |rung: &&Rung| !incurable || watch.condition.down().is_some() || matches!(rung, Rung::StartUnit(_));
+        |step: &&Step| !incurable || watch.condition.down().is_some() || matches!(step, Step::StartUnit(_));
     from_climbed(state).iter().find(helps).cloned()
 }
 
-/// The ladder from where the check has climbed to; its last rung, where it has climbed further.
-fn from_climbed(state: &CheckState) -> &[Rung] {
-    let ladder = &state.check.recovery.ladder;
+/// The steps from where the check has climbed to; its last step, where it has climbed further.
+fn from_climbed(state: &CheckState) -> &[Step] {
+    let steps = &state.check.recovery.steps;
     let climbed = usize::try_from(state.climbed).unwrap_or(usize::MAX);
-    ladder.get(climbed.min(ladder.len().saturating_sub(1))..).unwrap_or_default()
+    steps.get(climbed.min(steps.len().saturating_sub(1))..).unwrap_or_default()
 }

@@ -4,7 +4,7 @@
 //! checks whose probe is the unit's state. What an observation counts for is decided in `health`.
 
 use super::Engine;
-use super::event::Action;
+use super::event::Effect;
 use super::state::{Base, CheckState};
 use super::watch::{Condition, UnitWatch};
 use crate::check::CheckName;
@@ -19,7 +19,7 @@ impl Engine {
         now: Now,
         unit: &UnitName,
         was: &Condition,
-        out: &mut Vec<Action>,
+        out: &mut Vec<Effect>,
     ) {
         self.note_runs(now, unit, out);
         let Some(watch) = self.units.get(unit) else { return };
@@ -57,7 +57,7 @@ impl Engine {
         name: &CheckName,
         condition: &Condition,
         entered: bool,
-        out: &mut Vec<Action>,
+        out: &mut Vec<Effect>,
     ) {
         let Some(state) = self.checks.get_mut(name) else { return };
         match condition {
@@ -72,8 +72,8 @@ impl Engine {
     }
 
     /// The unit is down, and the check is not, or no longer, left alone for it: a stop by somebody has lasted longer than
-    /// `after_stop` (DESIGN: rule 12), or the unit went down while the check was set aside.
-    pub(super) fn overdue(&mut self, now: Now, name: &CheckName, out: &mut Vec<Action>) {
+    /// `respect_stop` (rule 12), or the unit went down while the check was set aside.
+    pub(super) fn overdue(&mut self, now: Now, name: &CheckName, out: &mut Vec<Effect>) {
         let Some(state) = self.checks.get(name) else { return };
         let Some(watch) = state.check.unit.as_ref().and_then(|unit| self.units.get(unit)) else { return };
         let job_running = watch.attempt.as_ref().is_some_and(|attempt| attempt.ended.is_none());
@@ -87,7 +87,9 @@ impl Engine {
             Condition::Stopped => {
                 let since = watch.stopped.map_or(now.mono, |(since, _)| since);
                 let lasting = human(now.mono.since(since));
-                format!("unit was stopped {lasting} ago and has not been started again (after_stop is over)")
+                format!(
+                    "unit was stopped {lasting} ago and has not been started again (respect_stop is over)"
+                )
             }
             condition => match condition.down() {
                 Some(reason) => other.unwrap_or_else(|| reason.to_owned()),
@@ -98,13 +100,13 @@ impl Engine {
         if let Some(incident) = self.checks.get_mut(name).and_then(|state| state.incident.as_mut())
             && left_behind
         {
-            // What the root's notices have named is brought back with it, and told only if that does not help.
+            // What the root's notifications have named is brought back with it, and told only if that does not help.
             incident.hushed = Some((now.mono, now.wall));
         }
     }
 
     /// One look at the unit, for a check whose probe is the unit's state.
-    pub(super) fn look_at_unit(&mut self, now: Now, name: &CheckName, out: &mut Vec<Action>) {
+    pub(super) fn look_at_unit(&mut self, now: Now, name: &CheckName, out: &mut Vec<Effect>) {
         let Some(state) = self.checks.get_mut(name) else { return };
         let Some(watch) = state.check.unit.as_ref().and_then(|unit| self.units.get(unit)) else { return };
         let seen = match state.runs {

@@ -10,10 +10,10 @@ use super::watch::{Condition, UnitWatch};
 use super::{human_until, incurable};
 use crate::time::{Mono, Now};
 
-/// The opening notice should wait: a first attempt is about to be asked for, or its job runs.
+/// The opening notification should wait: a first attempt is about to be asked for, or its job runs.
 pub(super) fn pending(state: &CheckState, watch: Option<&UnitWatch>) -> bool {
     let Some(incident) = &state.incident else { return false };
-    if state.check.recovery.ladder.is_empty() {
+    if state.check.recovery.steps.is_empty() {
         return false;
     }
     match incident.attempts.last() {
@@ -26,7 +26,7 @@ pub(super) fn pending(state: &CheckState, watch: Option<&UnitWatch>) -> bool {
 pub(super) fn next_look(state: &CheckState, watch: &UnitWatch) -> Option<Mono> {
     let act_from = state.incident.as_ref()?.act_from;
     match &watch.attempt {
-        Some(attempt) if attempt.ended.is_none() => Some(attempt.asked.after(overdue(Some(watch)))),
+        Some(attempt) if attempt.ended.is_none() => Some(attempt.requested.after(overdue(Some(watch)))),
         // A check that it does not serve may ask for another while it waits.
         Some(attempt) if !attempt.serves(&state.check.name) => {
             Some(watch.next_attempt.max(attempt.grace_until))
@@ -44,7 +44,7 @@ pub(super) fn next_clause(now: Now, state: &CheckState, watch: Option<&UnitWatch
     let in_ = |at: Mono| human_until(now.mono, at);
     let Some(incident) = &state.incident else { return String::new() };
     let recovery = &state.check.recovery;
-    if recovery.ladder.is_empty() {
+    if recovery.steps.is_empty() {
         return "no recovery is configured".to_owned();
     }
     if let Some(Hold::Not(why)) = &incident.held_back {
@@ -52,21 +52,21 @@ pub(super) fn next_clause(now: Now, state: &CheckState, watch: Option<&UnitWatch
     }
     let Some(watch) = watch else { return String::new() };
     if let Some(attempt) = &watch.attempt {
-        let rung = attempt.rung.describe();
+        let step = attempt.step.describe();
         return match attempt.ended {
-            None => format!("waiting for the {rung} job"),
+            None => format!("waiting for the {step} job"),
             Some(_) if now.mono < attempt.grace_until => {
-                format!("{rung} done, waiting {} for it to come up", in_(attempt.grace_until))
+                format!("{step} done, waiting {} for it to come up", in_(attempt.grace_until))
             }
-            Some(_) if state.usage.too_soon() => format!("{rung} done, {NOT_KNOWN_YET}"),
-            Some(_) => format!("{rung} done, waiting for the next probe"),
+            Some(_) if state.usage.too_soon() => format!("{step} done, {NOT_KNOWN_YET}"),
+            Some(_) => format!("{step} done, waiting for the next probe"),
         };
     }
     if state.usage.too_soon() && watch.condition.down().is_none() {
         return NOT_KNOWN_YET.to_owned();
     }
-    let rung = incurable::rung(state, watch).map_or_else(String::new, |rung| rung.describe());
-    format!("{rung} in {} (attempt {})", in_(watch.next_attempt), incident.attempts_total.saturating_add(1))
+    let step = incurable::step(state, watch).map_or_else(String::new, |step| step.describe());
+    format!("{step} in {} (attempt {})", in_(watch.next_attempt), incident.attempts_total.saturating_add(1))
 }
 
 /// For a check of what is used, whose unit has begun anew.
@@ -80,11 +80,11 @@ fn capitalised(clause: &str) -> String {
 /// The sentence for a mail: what happens next.
 pub(super) fn next_sentence(now: Now, state: &CheckState, watch: Option<&UnitWatch>) -> String {
     let Some(incident) = &state.incident else { return String::new() };
-    if state.check.recovery.ladder.is_empty() {
+    if state.check.recovery.steps.is_empty() {
         return "Nothing is done about it: no recovery is configured for this check.".to_owned();
     }
     let clause = next_clause(now, state, watch);
-    match &incident.needs_you {
+    match &incident.action_required {
         Some(why) => format!("It needs you: {why}. Next: {clause}."),
         // Stands under a heading that says "next".
         None => format!("{}.", capitalised(&clause)),

@@ -1,17 +1,17 @@
-//! Whether a job may be asked for now (DESIGN: rules 5 and 7).
+//! Whether a job may be asked for now (rules 5 and 7).
 //!
-//! In: a check that is down and not left alone, and its unit. Out: the rung that is next, or the reason why nothing is asked
+//! In: a check that is down and not left alone, and its unit. Out: the step that is next, or the reason why nothing is asked
 //! for, as people are told it. It changes nothing; what fails together with others is held back in `brake`.
 
 use super::incident::Hold;
 use super::incurable;
 use super::state::CheckState;
 use super::watch::{Condition, InFlight, UnitWatch};
-use crate::check::Rung;
+use crate::check::Step;
 use crate::time::{Mono, Now};
 use crate::unit::ManagerState;
 
-/// The rung to ask for now, or why nothing is asked for.
+/// The step to ask for now, or why nothing is asked for.
 /// `awaits_usage`: see [`super::Engine::awaits_usage`].
 pub(super) fn permitted(
     now: Now,
@@ -19,7 +19,7 @@ pub(super) fn permitted(
     state: &CheckState,
     watch: &UnitWatch,
     awaits_usage: bool,
-) -> Result<Rung, Hold> {
+) -> Result<Step, Hold> {
     let not = |why: &str| Err(Hold::Not(why.to_owned()));
     let in_the_way = |attempt: &InFlight| !awaits_usage || attempt.serves(&state.check.name);
     let not_yet = state.incident.as_ref().is_some_and(|incident| now.mono < incident.act_from);
@@ -27,7 +27,7 @@ pub(super) fn permitted(
         return Err(Hold::Waiting);
     }
     if state.successes > 0 {
-        // Not often enough yet to count as well (`pass_after`), and no reason to do anything to the unit.
+        // Not often enough yet to count as well (`success_threshold`), and no reason to do anything to the unit.
         return not("it passes again, and it is seen whether that lasts");
     }
     if state.usage.too_soon() && watch.condition.down().is_none() {
@@ -39,15 +39,15 @@ pub(super) fn permitted(
         ManagerState::Stopping => return not("the machine is shutting down"),
         ManagerState::Unreachable => return not("systemd cannot be reached over D-Bus"),
     }
-    if let Some(limit) = state.check.recovery.limit
+    if let Some(limit) = state.check.recovery.max_attempts
         && state.tries >= limit
     {
         return Err(Hold::Not(format!("the limit of {limit} attempts is reached")));
     }
-    if state.check.recovery.ladder.is_empty() {
+    if state.check.recovery.steps.is_empty() {
         return not("no recovery is configured");
     }
-    let Some(rung) = incurable::rung(state, watch) else {
+    let Some(step) = incurable::step(state, watch) else {
         return not(incurable::WHY);
     };
     // One reason for all the states that such a unit goes through: each change of it is told.
@@ -68,10 +68,10 @@ pub(super) fn permitted(
     if come_up_by(state, watch).is_some_and(|until| now.mono < until) {
         return not("the unit has only just been started");
     }
-    if rung == Rung::Stop && watch.stopped_by_us {
+    if step == Step::Stop && watch.stopped_by_us {
         return not("the unit was stopped as the last resort");
     }
-    if now.mono < watch.next_attempt { Err(Hold::Waiting) } else { Ok(rung) }
+    if now.mono < watch.next_attempt { Err(Hold::Waiting) } else { Ok(step) }
 }
 
 /// The unit came up otherwise than by an attempt that is under way, by somebody's restart for instance: until when it

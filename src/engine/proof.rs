@@ -4,11 +4,11 @@
 //! In: a unit's attempt, and the checks it serves. Out: whose failure judges it, what may be asked for meanwhile, and what a
 //! job that is done lacks. How an attempt is judged otherwise stands in `health`.
 
-use super::event::{Action, What};
+use super::event::{ChangeKind, Effect};
 use super::watch::{InFlight, UnitWatch};
 use super::{Engine, changed};
-use crate::check::{CheckName, Rung};
-use crate::notice::{Attempt, Proof};
+use crate::check::{CheckName, Step};
+use crate::notification::{Attempt, AttemptOutcome};
 use crate::time::Now;
 use crate::unit::UnitName;
 
@@ -24,10 +24,10 @@ impl Engine {
     }
 
     /// Settles the attempt that waits for a window, for another is about to be asked for. It is not known whether it
-    /// would have helped, so no rung is left behind.
-    pub(super) fn overtake(&mut self, now: Now, unit: &UnitName, out: &mut Vec<Action>) {
+    /// would have helped, so no step is left behind.
+    pub(super) fn overtake(&mut self, now: Now, unit: &UnitName, out: &mut Vec<Effect>) {
         let why = "another check of the unit went down before that could be told".to_owned();
-        self.judge(now, unit, Proof::DidNotHelp(why), false, out);
+        self.judge(now, unit, AttemptOutcome::Ineffective(why), false, out);
     }
 
     /// The attempt is judged by a check: where the incident of the one that asked for it is over, it is now that check's.
@@ -41,35 +41,40 @@ impl Engine {
     }
 
     /// A check fails whose latest attempt was made, its job done, in an earlier life of the daemon: it did not help, and
-    /// its rung is left behind before the next is asked for.
+    /// its step is left behind before the next is asked for.
     pub(super) fn judge_of_old(
         &mut self,
         unit: &UnitName,
         name: &CheckName,
         reason: String,
-        out: &mut Vec<Action>,
+        out: &mut Vec<Effect>,
     ) {
         let Some(state) = self.checks.get_mut(name) else { return };
         let Some(incident) = &mut state.incident else { return };
-        let unjudged = |last: &&mut Attempt| last.verdict.is_none() && last.result.is_some();
+        let unjudged = |last: &&mut Attempt| last.outcome.is_none() && last.result.is_some();
         let Some(last) = incident.attempts.last_mut().filter(unjudged) else { return };
-        let proof = Proof::DidNotHelp(reason);
-        last.verdict = Some(proof.clone());
+        let proof = AttemptOutcome::Ineffective(reason);
+        last.outcome = Some(proof.clone());
         let (number, id) = (last.number, &incident.id);
-        out.push(changed(Some(name), Some(unit), Some(id), What::RecoveryJudged { number, proof }));
+        out.push(changed(
+            Some(name),
+            Some(unit),
+            Some(id),
+            ChangeKind::AttemptConcluded { number, outcome: proof },
+        ));
         state.climbed = state.climbed.saturating_add(1);
     }
 }
 
 /// What a job that is done lacks to have worked at all; `None`: the checks will tell.
 pub(super) fn unproven(flight: &InFlight, watch: &UnitWatch) -> Option<String> {
-    if flight.rung == Rung::Stop {
+    if flight.step == Step::Stop {
         return Some("the unit was stopped".to_owned());
     }
     if let Some(reason) = watch.condition.down() {
         return Some(reason.to_owned());
     }
-    let fresh = matches!(flight.rung, Rung::Restart | Rung::Start);
+    let fresh = matches!(flight.step, Step::Restart | Step::Start);
     let same_run = watch.state.as_ref().is_some_and(|state| {
         !state.invocation_id.is_empty() && state.invocation_id == flight.invocation_before
     });

@@ -1,4 +1,4 @@
-//! Jobs: units that are to run well every so often, and are at rest between (`ran_within`).
+//! Jobs: units that are to run well every so often, and are at rest between (`job`).
 //!
 //! In: readings of the job's unit, and of the timer that triggers it. Out: what these say of its runs. systemd forgets a
 //! unit that nothing refers to when it ends, and everything at a reboot, so the last good run is remembered here.
@@ -6,10 +6,10 @@
 use std::time::Duration;
 
 use super::Engine;
-use super::event::Action;
+use super::event::Effect;
 use super::state::CheckState;
 use super::watch::{Condition, UnitWatch};
-use crate::check::{CheckName, RanWithin};
+use crate::check::{CheckName, JobProbe};
 use crate::time::{Mono, Now, Wall, human};
 use crate::unit::{ActiveState, JobKind, LoadState, UnitName, UnitState};
 use crate::verdict::Observation;
@@ -63,26 +63,26 @@ impl Runs {
         true
     }
 
-    fn judge(&self, now: Mono, job: &RanWithin, state: &UnitState) -> Word {
+    fn judge(&self, now: Mono, job: &JobProbe, state: &UnitState) -> Word {
         if state.active == ActiveState::Failed && !stopped(state) {
             return Word::NotWell(last_run_failed(state));
         }
         if let Some((_, began)) = self.running {
             let lasting = now.since(began);
-            return if lasting >= job.runtime_max {
-                let (lasting, most) = (rough(lasting), exact(job.runtime_max));
+            return if lasting >= job.max_runtime {
+                let (lasting, most) = (rough(lasting), exact(job.max_runtime));
                 Word::NotWell(format!("has been running for {lasting}, expected to take less than {most}"))
             } else {
                 Word::Running(format!("running for {}", rough(lasting)))
             };
         }
         match self.well {
-            Some((ended, _)) if now.since(ended) >= job.within => {
-                let (ago, within) = (rough(now.since(ended)), exact(job.within));
+            Some((ended, _)) if now.since(ended) >= job.succeeded_within => {
+                let (ago, within) = (rough(now.since(ended)), exact(job.succeeded_within));
                 Word::NotWell(format!("last ran well {ago} ago, expected within {within}"))
             }
             Some((ended, _)) => Word::Well(format!("ran well {} ago", rough(now.since(ended)))),
-            None if now.since(self.since) >= job.within => {
+            None if now.since(self.since) >= job.succeeded_within => {
                 let lasting = rough(now.since(self.since));
                 Word::NotWell(format!("no good run was seen in the {lasting} since it is watched"))
             }
@@ -155,7 +155,7 @@ pub(super) struct Triggered {
 
 impl Engine {
     /// A unit was read: that tells of the runs of the checks whose job it is.
-    pub(super) fn note_runs(&mut self, now: Now, unit: &UnitName, out: &mut Vec<Action>) {
+    pub(super) fn note_runs(&mut self, now: Now, unit: &UnitName, out: &mut Vec<Effect>) {
         let Some(watch) = self.units.get(unit) else { return };
         let Some(job) = watch.job_state() else { return };
         let mut learned = false;
@@ -164,7 +164,7 @@ impl Engine {
             learned |= runs.is_some_and(|runs| runs.note(now, job));
         }
         if learned {
-            out.push(Action::Remember);
+            out.push(Effect::Remember);
         }
     }
 
@@ -188,7 +188,7 @@ impl Engine {
         now: Now,
         unit: &UnitName,
         state: &UnitState,
-        out: &mut Vec<Action>,
+        out: &mut Vec<Effect>,
     ) {
         let triggers = |watch: &UnitWatch| watch.triggered.as_ref().is_some_and(|known| known.name == *unit);
         let timers: Vec<UnitName> =

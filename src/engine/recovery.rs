@@ -1,19 +1,19 @@
-//! Which job is asked for, when, and whether it helped (DESIGN: rules 4 to 6 and 13).
+//! Which job is asked for, when, and whether it helped (rules 4 to 6 and 13).
 //!
 //! In: checks with an incident and the state of their unit. Out: at most one job for a unit, its judgement, and the
 //! reason wherever nothing is done. It opens and closes no incident.
 
 use std::time::Duration;
 
-use super::event::{Action, AttemptId, What};
+use super::event::{AttemptId, ChangeKind, Effect};
 use super::incident::Hold;
 use super::permit::permitted;
 use super::proof::unproven;
 use super::state::{Base, CheckState};
 use super::watch::{Condition, InFlight, UnitWatch};
 use super::{Engine, changed};
-use crate::check::{CheckName, Rung};
-use crate::notice::{Attempt, Proof};
+use crate::check::{CheckName, Step};
+use crate::notification::{Attempt, AttemptOutcome};
 use crate::time::{Mono, Now, human};
 use crate::unit::{ActiveState, JobResult, UnitName, UnitState};
 
@@ -23,7 +23,7 @@ pub(super) const JOB_OVERDUE: Duration = Duration::from_secs(300);
 
 impl Engine {
     /// Asks for a job on the unit if one is due and allowed; otherwise says why not.
-    pub(super) fn consider_recovery(&mut self, now: Now, unit: &UnitName, out: &mut Vec<Action>) {
+    pub(super) fn consider_recovery(&mut self, now: Now, unit: &UnitName, out: &mut Vec<Effect>) {
         if self.wanting(now, unit).is_empty() {
             return;
         }
@@ -44,9 +44,9 @@ impl Engine {
                 permitted = Err(why);
             }
             match permitted {
-                Ok(rung) => {
+                Ok(step) => {
                     self.overtake(now, unit, out);
-                    self.ask(now, unit, &name, rung, out);
+                    self.ask(now, unit, &name, step, out);
                 }
                 Err(why) => self.hold_back(&name, why, out),
             }
@@ -60,7 +60,7 @@ impl Engine {
             let state = self.checks.get(name)?;
             let incident = state.incident.as_ref()?;
             let set_aside = state.aside(now, Some(watch)).is_some();
-            let wants = state.base == Base::Down && !set_aside && !state.check.recovery.ladder.is_empty();
+            let wants = state.base == Base::Down && !set_aside && !state.check.recovery.steps.is_empty();
             wants.then(|| (incident.opened, name.clone()))
         };
         let mut wanting: Vec<(Mono, CheckName)> = watch.checks.iter().filter_map(wants).collect();
@@ -68,15 +68,15 @@ impl Engine {
         wanting.into_iter().map(|(_, name)| name).collect()
     }
 
-    fn ask(&mut self, now: Now, unit: &UnitName, name: &CheckName, rung: Rung, out: &mut Vec<Action>) {
+    fn ask(&mut self, now: Now, unit: &UnitName, name: &CheckName, step: Step, out: &mut Vec<Effect>) {
         let (Some(state), Some(watch)) = (self.checks.get_mut(name), self.units.get_mut(unit)) else {
             return;
         };
         let recovery = &state.check.recovery;
         let Some(incident) = &mut state.incident else { return };
-        if let Some(last) = incident.attempts.last_mut().filter(|last| last.verdict.is_none()) {
+        if let Some(last) = incident.attempts.last_mut().filter(|last| last.outcome.is_none()) {
             // The life of the daemon that made it ended before it could be judged, and here we are again.
-            last.verdict = Some(Proof::DidNotHelp(String::new()));
+            last.outcome = Some(AttemptOutcome::Ineffective(String::new()));
             state.climbed = state.climbed.saturating_add(1);
         }
         watch.attempts = watch.attempts.saturating_add(1);
@@ -93,31 +93,36 @@ impl Engine {
         watch.attempt = Some(InFlight {
             id,
             by: name.clone(),
-            rung: rung.clone(),
+            step: step.clone(),
             number,
             told: Vec::new(),
-            asked: now.mono,
+            requested: now.mono,
             invocation_before: unit_state.map_or_else(String::new, |state| state.invocation_id.clone()),
             ended: None,
             grace_until: now.mono,
         });
         let reset_failed =
             unit_state.is_some_and(|state| may_have_hit_its_start_limit(state, watch.attempts));
-        out.push(Action::StartJob { unit: unit.clone(), attempt: id, rung: rung.clone(), reset_failed });
-        self.record_attempt(now, unit, &rung);
-        out.push(changed(Some(name), Some(unit), Some(&incident_id), What::RecoveryAsked { number, rung }));
+        out.push(Effect::StartJob { unit: unit.clone(), attempt: id, step: step.clone(), reset_failed });
+        self.record_attempt(now, unit, &step);
+        out.push(changed(
+            Some(name),
+            Some(unit),
+            Some(&incident_id),
+            ChangeKind::RecoveryRequested { number, step },
+        ));
     }
 
     /// Writes the attempt that begins into every open incident of the unit: whichever check asked, it serves them all.
-    fn record_attempt(&mut self, now: Now, unit: &UnitName, rung: &Rung) {
+    fn record_attempt(&mut self, now: Now, unit: &UnitName, step: &Step) {
         let Some(watch) = self.units.get_mut(unit) else { return };
         let Some(flight) = &mut watch.attempt else { return };
         for name in &watch.checks {
             let state = self.checks.get_mut(name);
             let Some(incident) = state.and_then(|state| state.incident.as_mut()) else { continue };
             let number = incident.attempts_total.saturating_add(1);
-            let rung = rung.clone();
-            incident.record(Attempt { number, rung, asked: now.wall, result: None, verdict: None });
+            let step = step.clone();
+            incident.record(Attempt { number, step, requested: now.wall, result: None, outcome: None });
             flight.told.push((name.clone(), number));
         }
     }
@@ -132,7 +137,7 @@ impl Engine {
         }
     }
 
-    fn hold_back(&mut self, name: &CheckName, why: Hold, out: &mut Vec<Action>) {
+    fn hold_back(&mut self, name: &CheckName, why: Hold, out: &mut Vec<Effect>) {
         let Some(state) = self.checks.get_mut(name) else { return };
         let unit = state.check.unit.clone();
         let Some(incident) = &mut state.incident else { return };
@@ -142,7 +147,7 @@ impl Engine {
         incident.held_back = Some(why.clone());
         if let Hold::Not(why) = why {
             let id = incident.id.clone();
-            out.push(changed(Some(name), unit.as_ref(), Some(&id), What::RecoveryHeldBack { why }));
+            out.push(changed(Some(name), unit.as_ref(), Some(&id), ChangeKind::RecoveryWithheld { why }));
         }
     }
 
@@ -154,7 +159,7 @@ impl Engine {
         attempt: AttemptId,
         result: JobResult,
         state: Option<UnitState>,
-        out: &mut Vec<Action>,
+        out: &mut Vec<Effect>,
     ) {
         if self.start_ended(now, unit, attempt, &result, state.as_ref(), out) {
             return;
@@ -170,7 +175,7 @@ impl Engine {
             return;
         }
         let done = result == JobResult::Done;
-        watch.stopped_by_us |= done && flight.rung == Rung::Stop;
+        watch.stopped_by_us |= done && flight.step == Step::Stop;
         let was = watch.condition.clone();
         if let Some(state) = &state {
             self.graph.read(now, unit, state);
@@ -186,7 +191,11 @@ impl Engine {
         self.changed_for(
             &flight.by,
             unit,
-            What::RecoveryEnded { number: flight.number, rung: flight.rung.clone(), result: result.clone() },
+            ChangeKind::RecoveryEnded {
+                number: flight.number,
+                step: flight.step.clone(),
+                result: result.clone(),
+            },
             out,
         );
         flight.ended = Some(now.mono);
@@ -201,12 +210,12 @@ impl Engine {
         watch.attempt = Some(flight);
         match missing {
             Some(why) => {
-                // Somebody else's job took the place of ours, or nobody could be asked: that says nothing about the rung.
+                // Somebody else's job took the place of ours, or nobody could be asked: that says nothing about the step.
                 let climbs = result != JobResult::Canceled && result.not_the_units().is_none();
                 if matches!(result, JobResult::Unasked(_)) {
                     self.was_no_try(unit);
                 }
-                self.judge(now, unit, Proof::DidNotHelp(why), climbs, out);
+                self.judge(now, unit, AttemptOutcome::Ineffective(why), climbs, out);
             }
             None => self.look_now(now, unit),
         }
@@ -240,28 +249,33 @@ impl Engine {
         }
     }
 
-    /// Settles the attempt that is under way. `climbs`: a rung that did not help is left behind.
+    /// Settles the attempt that is under way. `climbs`: a step that did not help is left behind.
     pub(super) fn judge(
         &mut self,
         now: Now,
         unit: &UnitName,
-        proof: Proof,
+        proof: AttemptOutcome,
         climbs: bool,
-        out: &mut Vec<Action>,
+        out: &mut Vec<Effect>,
     ) {
         let Some(flight) = self.units.get_mut(unit).and_then(|watch| watch.attempt.take()) else { return };
         if let Some(state) = self.checks.get_mut(&flight.by) {
-            if climbs && matches!(proof, Proof::DidNotHelp(_)) {
+            if climbs && matches!(proof, AttemptOutcome::Ineffective(_)) {
                 state.climbed = state.climbed.saturating_add(1);
             }
-            state.next_probe = state.next_probe.min(now.mono.after(state.check.schedule.retry));
+            state.next_probe = state.next_probe.min(now.mono.after(state.check.schedule.retry_interval));
         }
-        self.complete_attempt(&flight, |attempt| attempt.verdict = Some(proof.clone()));
-        self.changed_for(&flight.by, unit, What::RecoveryJudged { number: flight.number, proof }, out);
+        self.complete_attempt(&flight, |attempt| attempt.outcome = Some(proof.clone()));
+        self.changed_for(
+            &flight.by,
+            unit,
+            ChangeKind::AttemptConcluded { number: flight.number, outcome: proof },
+            out,
+        );
     }
 
     /// An incident opens on a check of the unit. One that follows soon after the last was not really mended by what was
-    /// done then, so it begins a rung higher; after a long healthy time everything begins anew (DESIGN: rule 5).
+    /// done then, so it begins a step higher; after a long healthy time everything begins anew (rule 5).
     pub(super) fn begin_trouble(&mut self, now: Now, unit: &UnitName, name: &CheckName) {
         let Some(watch) = self.units.get_mut(unit) else { return };
         let healthy = watch.healthy.take().map(|since| now.mono.since(since));
@@ -292,20 +306,20 @@ impl Engine {
     }
 
     /// Calls for a person when what may be tried has been tried.
-    pub(super) fn review(&mut self, now: Now, name: &CheckName, out: &mut Vec<Action>) {
+    pub(super) fn review(&mut self, now: Now, name: &CheckName, out: &mut Vec<Effect>) {
         let Some(state) = self.checks.get_mut(name) else { return };
         let watch = state.check.unit.as_ref().and_then(|unit| self.units.get(unit));
-        let Some(why) = needs_you(now, state, watch) else { return };
+        let Some(why) = action_required(now, state, watch) else { return };
         let unit = state.check.unit.clone();
         let Some(incident) = &mut state.incident else { return };
-        if incident.needs_you.is_none() {
-            incident.needs_you = Some(why.clone());
+        if incident.action_required.is_none() {
+            incident.action_required = Some(why.clone());
             let id = incident.id.clone();
-            out.push(changed(Some(name), unit.as_ref(), Some(&id), What::NeedsYou { why }));
+            out.push(changed(Some(name), unit.as_ref(), Some(&id), ChangeKind::ActionRequired { why }));
         }
     }
 
-    fn changed_for(&self, name: &CheckName, unit: &UnitName, what: What, out: &mut Vec<Action>) {
+    fn changed_for(&self, name: &CheckName, unit: &UnitName, what: ChangeKind, out: &mut Vec<Effect>) {
         let incident = self.checks.get(name).and_then(|state| state.incident.as_ref());
         out.push(changed(Some(name), Some(unit), incident.map(|incident| &incident.id), what));
     }
@@ -321,28 +335,28 @@ pub(super) fn may_have_hit_its_start_limit(state: &UnitState, attempts: u32) -> 
 
 /// See [`JOB_OVERDUE`]. The start of a job lasts as long as the job.
 pub(super) fn overdue(watch: Option<&UnitWatch>) -> Duration {
-    watch.and_then(|watch| watch.job).map_or(JOB_OVERDUE, |runtime_max| runtime_max.max(JOB_OVERDUE))
+    watch.and_then(|watch| watch.job).map_or(JOB_OVERDUE, |max_runtime| max_runtime.max(JOB_OVERDUE))
 }
 
-fn needs_you(now: Now, state: &CheckState, watch: Option<&UnitWatch>) -> Option<String> {
+fn action_required(now: Now, state: &CheckState, watch: Option<&UnitWatch>) -> Option<String> {
     let recovery = &state.check.recovery;
     state.incident.as_ref()?;
-    if recovery.ladder.is_empty() || state.aside(now, watch).is_some() {
+    if recovery.steps.is_empty() || state.aside(now, watch).is_some() {
         return None;
     }
     let attempt = watch.and_then(|watch| watch.attempt.as_ref());
     if let Some(attempt) = attempt.filter(|attempt| attempt.ended.is_none()) {
-        let running = now.mono.since(attempt.asked);
+        let running = now.mono.since(attempt.requested);
         return (running >= overdue(watch))
-            .then(|| format!("the {} job has been running for {}", attempt.rung.describe(), human(running)));
+            .then(|| format!("the {} job has been running for {}", attempt.step.describe(), human(running)));
     }
     if attempt.is_some() {
         return None;
     }
-    if recovery.limit.is_some_and(|limit| state.tries >= limit) {
+    if recovery.max_attempts.is_some_and(|limit| state.tries >= limit) {
         return Some(format!("{} attempts were made, the limit, and it is still failing", state.tries));
     }
-    // As often as would have been enough for the whole ladder.
+    // As often as would have been enough for the whole steps.
     let unheard =
         state.incident.as_ref()?.attempts.last().and_then(|last| last.result.as_ref()?.not_the_units());
     if let (Some(why), Some(watch)) = (unheard, watch)

@@ -1,4 +1,4 @@
-//! What survives a restart of the daemon: incidents, attempts and backoff, pauses, stops, and notices that are not in
+//! What survives a restart of the daemon: incidents, attempts and backoff, pauses, stops, and notifications that are not in
 //! the spool yet.
 //!
 //! Values with wall-clock times only, as the monotonic clock begins anew. Reading and writing the file is somebody
@@ -20,9 +20,9 @@ use super::trail::Trail;
 use super::unmeasured::{Thread, Unmeasured};
 use super::usage::{Reading, Usage};
 use super::watch::UnitWatch;
-use super::{Action, Engine, Event};
+use super::{Effect, Engine, Event};
 use crate::check::{Check, CheckName};
-use crate::notice::{Attempt, HostNotice, IncidentId, Notice};
+use crate::notification::{Attempt, HostNotification, IncidentId, Notification};
 use crate::status::Decision;
 use crate::time::{Mono, Now, Wall};
 use crate::unit::UnitName;
@@ -47,10 +47,10 @@ pub struct Saved {
     /// What is known of each unit.
     pub units: BTreeMap<UnitName, SavedUnit>,
     /// Notices that were asked for and may not be in the spool.
-    pub pending: Vec<Notice>,
-    /// The same of notices about the machine.
+    pub pending: Vec<Notification>,
+    /// The same of notifications about the machine.
     #[serde(default)]
-    pub pending_host: Vec<HostNotice>,
+    pub pending_host: Vec<HostNotification>,
     /// A storm that is on, or has just ended.
     #[serde(default)]
     pub brake: SavedBrake,
@@ -132,12 +132,12 @@ pub struct SavedIncident {
     failed_invocation: String,
     attempts: Vec<Attempt>,
     attempts_total: u32,
-    needs_you: Option<String>,
+    action_required: Option<String>,
     asked: u32,
     delivered: u32,
-    told_down: bool,
-    told_needs_you: bool,
-    last_told: Wall,
+    notified_down: bool,
+    notified_action_required: bool,
+    last_notified: Wall,
     #[serde(default)]
     hushed: Option<Wall>,
 }
@@ -202,18 +202,24 @@ impl Engine {
         }
     }
 
-    /// A core that goes on where `saved` was taken, with these checks. The actions ask again for the notices that may not
-    /// have reached the spool. What `saved` knows of checks that are gone is dropped; a notice never is.
+    /// A core that goes on where `saved` was taken, with these checks. The actions ask again for the notifications that may not
+    /// have reached the spool. What `saved` knows of checks that are gone is dropped; a notification never is.
     #[must_use]
-    pub fn restore(now: Now, boot: &str, saved: Saved, checks: Vec<Check>) -> (Self, Vec<Action>) {
+    pub fn restore(now: Now, boot: &str, saved: Saved, checks: Vec<Check>) -> (Self, Vec<Effect>) {
         let then = then(now, boot, &saved);
         let mut engine = Self::new();
-        let mut out: Vec<Action> =
-            saved.pending.iter().map(|notice| Action::Notify(Box::new(notice.clone()))).collect();
-        out.extend(saved.pending_host.iter().map(|notice| Action::NotifyHost(Box::new(notice.clone()))));
-        engine.pending = saved.pending.into_iter().map(|notice| (notice.id.clone(), notice)).collect();
-        engine.pending_host =
-            saved.pending_host.into_iter().map(|notice| (notice.id.clone(), notice)).collect();
+        let mut out: Vec<Effect> =
+            saved.pending.iter().map(|notification| Effect::Notify(Box::new(notification.clone()))).collect();
+        out.extend(
+            saved.pending_host.iter().map(|notification| Effect::NotifyHost(Box::new(notification.clone()))),
+        );
+        engine.pending =
+            saved.pending.into_iter().map(|notification| (notification.id.clone(), notification)).collect();
+        engine.pending_host = saved
+            .pending_host
+            .into_iter()
+            .map(|notification| (notification.id.clone(), notification))
+            .collect();
         out.extend(engine.handle(now, Event::Configured(checks)));
         for (name, saved) in saved.units {
             if let Some(watch) = engine.units.get_mut(&name) {
@@ -276,7 +282,7 @@ fn save_check(now: Now, state: &CheckState) -> SavedCheck {
             thread: unmeasured
                 .thread
                 .as_ref()
-                .map(|thread| (thread.id.clone(), thread.asked, now.wall_of(thread.last_told))),
+                .map(|thread| (thread.id.clone(), thread.asked, now.wall_of(thread.last_notified))),
         }),
         usage: state.check.probe.usage().map(|probe| SavedUsage {
             probe: probe.describe(),
@@ -304,12 +310,12 @@ fn save_incident(now: Now, incident: &Incident) -> SavedIncident {
         failed_invocation: incident.failed_invocation.clone(),
         attempts: incident.attempts.clone(),
         attempts_total: incident.attempts_total,
-        needs_you: incident.needs_you.clone(),
+        action_required: incident.action_required.clone(),
         asked: incident.asked,
         delivered: incident.delivered,
-        told_down: incident.told_down,
-        told_needs_you: incident.told_needs_you,
-        last_told: now.wall_of(incident.last_told),
+        notified_down: incident.notified_down,
+        notified_action_required: incident.notified_action_required,
+        last_notified: now.wall_of(incident.last_notified),
         hushed: incident.hushed.map(|(until, _)| now.wall_of(until)),
     }
 }
@@ -357,7 +363,11 @@ fn restore_check(now: Now, then: Now, state: &mut CheckState, saved: SavedCheck)
         since_wall: saved.since,
         runs: saved.runs,
         reason: saved.reason,
-        thread: saved.thread.map(|(id, asked, last_told)| Thread { id, asked, last_told: mono(last_told) }),
+        thread: saved.thread.map(|(id, asked, last_notified)| Thread {
+            id,
+            asked,
+            last_notified: mono(last_notified),
+        }),
     });
     state.pause = saved.paused.and_then(|(until, left)| {
         let left = then.mono_of(until).since(now.mono).min(Duration::from_millis(left));
@@ -390,19 +400,19 @@ fn restore_check(now: Now, then: Now, state: &mut CheckState, saved: SavedCheck)
             failed_invocation: saved.failed_invocation,
             attempts: saved.attempts,
             attempts_total: saved.attempts_total,
-            needs_you: saved.needs_you,
+            action_required: saved.action_required,
             held_back: None,
             asked: saved.asked,
             delivered: saved.delivered,
-            told_down: saved.told_down,
-            told_needs_you: saved.told_needs_you,
-            last_told: then.mono_of(saved.last_told).min(now.mono),
+            notified_down: saved.notified_down,
+            notified_action_required: saved.notified_action_required,
+            last_notified: then.mono_of(saved.last_notified).min(now.mono),
             act_from: now.mono,
             hushed: saved.hushed.map(|until| {
                 let until = then.mono_of(until).min(now.mono);
                 (until, now.wall_of(until))
             }),
-            takes_down: Vec::new(),
+            dependents: Vec::new(),
         });
     }
     state.shown = state.health(now, None);

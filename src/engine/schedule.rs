@@ -16,9 +16,9 @@ pub(super) const FIRST_WITHIN: Duration = Duration::from_secs(10);
 /// stopped, and all the others are late as well. They are spread anew instead of fired together.
 pub(super) const MISSED_AFTER: Duration = Duration::from_secs(2);
 
-/// A check's place in its interval, from 0 up to `every`: the FNV-1a hash of its name. Names that differ little land far
+/// A check's place in its interval, from 0 up to `interval`: the FNV-1a hash of its name. Names that differ little land far
 /// apart, and the place is the same after a restart.
-pub(super) fn place(name: &CheckName, every: Duration) -> Duration {
+pub(super) fn place(name: &CheckName, interval: Duration) -> Duration {
     const OFFSET: u64 = 0xcbf2_9ce4_8422_2325;
     const PRIME: u64 = 0x0100_0000_01b3;
     let mut hash =
@@ -26,22 +26,22 @@ pub(super) fn place(name: &CheckName, every: Duration) -> Duration {
     // FNV's high bits mix slowly for short names: fold them (xorshift-multiply finalizer of MurmurHash3).
     hash = (hash ^ (hash >> 33)).wrapping_mul(0xff51_afd7_ed55_8ccd);
     hash ^= hash >> 33;
-    let nanos = u64::try_from(every.as_nanos()).unwrap_or(u64::MAX).max(1);
+    let nanos = u64::try_from(interval.as_nanos()).unwrap_or(u64::MAX).max(1);
     Duration::from_nanos(hash % nanos)
 }
 
 /// The moment of the first probe.
-pub(super) fn first(name: &CheckName, every: Duration, now: Mono) -> Mono {
-    now.after(place(name, every.min(FIRST_WITHIN)))
+pub(super) fn first(name: &CheckName, interval: Duration, now: Mono) -> Mono {
+    now.after(place(name, interval.min(FIRST_WITHIN)))
 }
 
 /// The next point of the check's grid strictly after `now`: late ticks are skipped, never bunched.
-pub(super) fn next(name: &CheckName, every: Duration, now: Mono) -> Mono {
-    let every_nanos = every.as_nanos().max(1);
-    let place = place(name, every).as_nanos();
+pub(super) fn next(name: &CheckName, interval: Duration, now: Mono) -> Mono {
+    let interval_nanos = interval.as_nanos().max(1);
+    let place = place(name, interval).as_nanos();
     let passed = now.0.as_nanos();
-    let periods = if passed < place { 0 } else { (passed - place) / every_nanos + 1 };
-    let at = place + periods * every_nanos;
+    let periods = if passed < place { 0 } else { (passed - place) / interval_nanos + 1 };
+    let at = place + periods * interval_nanos;
     Mono(Duration::from_nanos(u64::try_from(at).unwrap_or(u64::MAX)))
 }
 
@@ -93,29 +93,29 @@ mod tests {
 
     #[test]
     fn a_thousand_checks_spread_evenly_over_their_interval() {
-        let every = Duration::from_secs(10);
+        let interval = Duration::from_secs(10);
         let mut per_second = [0; 10];
         for i in 0..1000 {
-            per_second[usize::try_from(place(&name(i), every).as_secs()).unwrap()] += 1;
+            per_second[usize::try_from(place(&name(i), interval).as_secs()).unwrap()] += 1;
         }
         assert!(per_second.iter().all(|n| (60..=140).contains(n)), "{per_second:?}");
     }
 
     #[test]
     fn the_grid_goes_on_whatever_was_missed() {
-        let every = Duration::from_secs(10);
+        let interval = Duration::from_secs(10);
         for i in 0..50 {
             let name = name(i);
-            let mut at = next(&name, every, Mono(Duration::ZERO));
+            let mut at = next(&name, interval, Mono(Duration::ZERO));
             for _ in 0..5 {
-                let following = next(&name, every, at);
-                assert_eq!(following.since(at), every);
+                let following = next(&name, interval, at);
+                assert_eq!(following.since(at), interval);
                 at = following;
             }
             let much_later = at.after(Duration::from_secs(3605));
-            let resumed = next(&name, every, much_later);
-            assert!(resumed > much_later && resumed.since(much_later) <= every);
-            assert_eq!(resumed.since(at).as_nanos() % every.as_nanos(), 0);
+            let resumed = next(&name, interval, much_later);
+            assert!(resumed > much_later && resumed.since(much_later) <= interval);
+            assert_eq!(resumed.since(at).as_nanos() % interval.as_nanos(), 0);
         }
     }
 

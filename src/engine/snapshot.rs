@@ -48,15 +48,15 @@ impl Engine {
                 since: incident.since(now),
                 cause: incident.cause.clone(),
                 attempts: incident.attempts_total,
-                limit: state.check.recovery.limit,
+                max_attempts: state.check.recovery.max_attempts,
                 last_attempt: incident.attempts.last().cloned(),
-                needs_you: incident.needs_you.is_some(),
+                action_required: incident.action_required.is_some(),
                 holding_back: match &incident.held_back {
                     Some(Hold::Not(why)) => Some(why.clone()),
                     _ => None,
                 },
-                notices: (incident.asked, incident.delivered),
-                takes_down: state
+                notifications: (incident.asked, incident.delivered),
+                dependents: state
                     .check
                     .unit
                     .as_ref()
@@ -99,15 +99,15 @@ fn next(now: Now, state: &CheckState, watch: Option<&UnitWatch>, health: &Health
             format!("stopped by somebody; counts as down in {}", human_until(now.mono, now.mono_of(*until)))
         }
         Health::Stopped { until: None } => "stopped by somebody; left alone until it is started".to_owned(),
-        Health::Displaced { by, until } => displaced(now, watch, by, *until),
-        Health::Blocked { by, until: None } => format!("waits for {by}, which it requires"),
-        Health::Blocked { by, until: Some(until) } => {
+        Health::Conflict { by, until } => displaced(now, watch, by, *until),
+        Health::Dependency { by, until: None } => format!("waits for {by}, which it requires"),
+        Health::Dependency { by, until: Some(until) } => {
             let left = human_until(now.mono, now.mono_of(*until));
             format!("{by} is well again; counts as down in {left} unless it comes back")
         }
         Health::Down => {
             let clause = outlook::next_clause(now, state, watch);
-            if state.check.recovery.ladder.is_empty() { probe() } else { clause }
+            if state.check.recovery.steps.is_empty() { probe() } else { clause }
         }
         Health::Unknown => match &state.unmeasured {
             Some(unmeasured) => format!("{}, {}", unmeasured::clause(now, unmeasured), probe()),

@@ -13,7 +13,7 @@ use super::unmeasured::Unmeasured;
 use super::usage::Usage;
 use super::watch::{Condition, UnitWatch};
 use super::{RunId, schedule};
-use crate::check::{AfterStop, Check};
+use crate::check::{Check, Respect};
 use crate::time::{Mono, Now, Wall};
 use crate::unit::UnitName;
 use crate::verdict::{Health, Observation, Seen};
@@ -40,7 +40,7 @@ pub(super) struct Run {
 }
 
 /// Why a check is left alone: its failures do not count, nothing is done about an incident that is open, and nobody is
-/// told (DESIGN: rules 8 to 12). Each ends by itself, or by what somebody does.
+/// told (rules 8 to 12). Each ends by itself, or by what somebody does.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Aside {
     /// An operator said so. It is not even probed.
@@ -100,10 +100,10 @@ impl Aside {
             },
             Self::Stopped { until } => Health::Stopped { until: until.map(|(_, until)| until) },
             Self::Displaced { by, until, .. } => {
-                Health::Displaced { by: by.clone(), until: until.map(|(_, until)| until) }
+                Health::Conflict { by: by.clone(), until: until.map(|(_, until)| until) }
             }
             Self::Blocked { by, until } => {
-                Health::Blocked { by: by.clone(), until: until.map(|(_, until)| until) }
+                Health::Dependency { by: by.clone(), until: until.map(|(_, until)| until) }
             }
         }
     }
@@ -119,7 +119,7 @@ pub(super) struct CheckState {
     /// Consecutive successes within an incident.
     pub successes: u32,
     pub incident: Option<Incident>,
-    /// Since when it fails, or cannot be measured, in a way that counts (DESIGN: rule 14).
+    /// Since when it fails, or cannot be measured, in a way that counts (rule 14).
     pub bad: Option<Mono>,
     /// It could not be measured the last time.
     pub unmeasured: Option<Unmeasured>,
@@ -215,16 +215,16 @@ impl CheckState {
         held.or_else(somebodys).or_else(around).or_else(its_own)
     }
 
-    /// Somebody's stop, unless it has lasted too long (DESIGN: rule 12).
+    /// Somebody's stop, unless it has lasted too long (rule 12).
     fn stop_respected(&self, now: Now, watch: &UnitWatch) -> Option<Aside> {
         if watch.condition != Condition::Stopped {
             return None;
         }
         // By the wall clock as it was then: computed anew each time it would waver by the odd millisecond.
         let (since, since_wall) = watch.stopped?;
-        match self.check.recovery.after_stop {
-            AfterStop::Never => Some(Aside::Stopped { until: None }),
-            AfterStop::After(lasting) => {
+        match self.check.recovery.respect_stop {
+            Respect::Forever => Some(Aside::Stopped { until: None }),
+            Respect::For(lasting) => {
                 let lasting = lasting.max(watch.reason_may_follow());
                 let (at, until) = (since.after(lasting), since_wall.after(lasting));
                 (now.mono < at).then_some(Aside::Stopped { until: Some((at, until)) })
@@ -232,7 +232,7 @@ impl CheckState {
         }
     }
 
-    /// Failures do not count now: the unit has only just been started, by us or by somebody else (DESIGN: rule 6), or
+    /// Failures do not count now: the unit has only just been started, by us or by somebody else (rule 6), or
     /// somebody's job is taking it down, for good or to start it again (rule 12).
     pub(super) fn excused(&self, now: Mono, watch: Option<&UnitWatch>) -> bool {
         let Some(watch) = watch else { return false };
@@ -242,9 +242,9 @@ impl CheckState {
         }
         if let Some(since) = watch.falling {
             let recovery = &self.check.recovery;
-            return match recovery.after_stop {
-                AfterStop::Never => true,
-                AfterStop::After(lasting) => now < since.after(lasting.max(recovery.grace)),
+            return match recovery.respect_stop {
+                Respect::Forever => true,
+                Respect::For(lasting) => now < since.after(lasting.max(recovery.grace)),
             };
         }
         watch.settling.is_some_and(|since| now < since.after(self.check.recovery.grace))
@@ -260,7 +260,7 @@ impl CheckState {
             Base::Starting => Health::Starting,
             Base::Passing => Health::Passing,
             Base::Failing => {
-                let m = self.check.schedule.fail_after;
+                let m = self.check.schedule.failure_threshold;
                 // More than that are waited for where something that the unit needs fails as well.
                 Health::Failing { n: self.failures.min(m), m }
             }
@@ -268,7 +268,7 @@ impl CheckState {
         }
     }
 
-    /// A unit that was well for this long begins anew (DESIGN: rule 5). What only shows after a while must have had that
+    /// A unit that was well for this long begins anew (rule 5). What only shows after a while must have had that
     /// while besides.
     pub(super) fn rested_after(&self) -> Duration {
         let over = self.check.probe.usage().map_or(Duration::ZERO, |usage| usage.over);
@@ -278,19 +278,19 @@ impl CheckState {
     /// The next probe while all is well: on the check's grid, and not right after one that was off it (the first, or one
     /// that an operator asked for).
     pub(super) fn next_on_grid(&self, now: Mono) -> Mono {
-        let every = self.check.schedule.every;
-        schedule::next(&self.check.name, every, now.max(self.probed.after(every / 2)))
+        let interval = self.check.schedule.interval;
+        schedule::next(&self.check.name, interval, now.max(self.probed.after(interval / 2)))
     }
 
     /// From now to the next probe when something is not as it should be. While a unit comes up it is looked at more
-    /// often than `retry` says, so that a recovery ends as soon as it has worked.
+    /// often than `retry_interval` says, so that a recovery ends as soon as it has worked.
     pub(super) fn retry(&self, now: Now, watch: Option<&UnitWatch>) -> Duration {
         const WHILE_SETTLING: Duration = Duration::from_secs(1);
         if self.check.probe.usage().is_some() {
             // The time between two samples is what is measured: a short one would say something else.
-            return self.check.schedule.every;
+            return self.check.schedule.interval;
         }
-        let retry = self.check.schedule.retry;
+        let retry = self.check.schedule.retry_interval;
         let expected = self.aside(now, watch).is_some_and(|aside| aside.is_ending());
         if expected || self.excused(now.mono, watch) { retry.min(WHILE_SETTLING) } else { retry }
     }

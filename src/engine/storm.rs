@@ -1,5 +1,5 @@
 //! What is remembered of a storm: many checks on unrelated units fail together, so that it is the machine and not the
-//! units (DESIGN: rule 14).
+//! units (rule 14).
 //!
 //! Values and small questions about them; what begins and ends a storm, and what it holds back, stands in `brake`.
 
@@ -11,14 +11,14 @@ use serde::{Deserialize, Serialize};
 
 use super::watch::Condition;
 use crate::check::CheckName;
-use crate::notice::IncidentId;
+use crate::notification::IncidentId;
 use crate::time::{Mono, Now, Wall};
 use crate::unit::UnitName;
 
-/// Fewer failures than this are never a storm (DESIGN: rule 14).
+/// Fewer failures than this are never a storm (rule 14).
 pub(super) const LEAST: usize = 5;
 
-/// Failures that begin within this time of each other come together (DESIGN: rule 14).
+/// Failures that begin within this time of each other come together (rule 14).
 pub(super) const TOGETHER: Duration = Duration::from_secs(30);
 
 /// A check that begins to fail within this time of another may do so for the same reason: a reason to look at the rest
@@ -26,10 +26,10 @@ pub(super) const TOGETHER: Duration = Duration::from_secs(30);
 pub(super) const RELATED: Duration = Duration::from_mins(5);
 
 /// A check that passes again for this long, and no other one begins to in that time: the machine is well again. Longer
-/// than `timeout` and `retry` together are by default, so that all that have recovered are seen to have.
+/// than `timeout` and `retry_interval` together are by default, so that all that have recovered are seen to have.
 pub(super) const SETTLED: Duration = Duration::from_secs(15);
 
-/// The first reminder comes after this time, whatever `remind` says: nothing is restarted meanwhile, so somebody must
+/// The first reminder comes after this time, whatever `repeat_interval` says: nothing is restarted meanwhile, so somebody must
 /// look.
 pub(super) const LASTS: Duration = Duration::from_mins(30);
 
@@ -109,8 +109,8 @@ pub(super) struct Storm {
     pub asked: u32,
     /// So many checks were concerned when it was first told, of so many.
     pub told: (usize, usize),
-    /// When the last notice was asked for.
-    pub last_told: Mono,
+    /// When the last notification was asked for.
+    pub last_notified: Mono,
     /// Everybody who was told.
     pub to: BTreeSet<Arc<str>>,
 }
@@ -161,7 +161,7 @@ pub struct SavedStorm {
     trials: usize,
     asked: u32,
     told: (usize, usize),
-    last_told: Wall,
+    last_notified: Wall,
     to: BTreeSet<Arc<str>>,
 }
 
@@ -189,7 +189,7 @@ impl Brake {
             trials: storm.trials,
             asked: storm.asked,
             told: storm.told,
-            last_told: now.wall_of(storm.last_told),
+            last_notified: now.wall_of(storm.last_notified),
             to: storm.to.clone(),
         });
         SavedBrake { storm, convoy: self.convoy.clone(), last_storm: self.last_storm }
@@ -208,7 +208,7 @@ impl Brake {
             trials: storm.trials,
             asked: storm.asked,
             told: storm.told,
-            last_told: mono(storm.last_told),
+            last_notified: mono(storm.last_notified),
             to: storm.to,
         });
         Self { storm, convoy: saved.convoy, last_storm: saved.last_storm, ..Self::default() }

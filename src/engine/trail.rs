@@ -1,14 +1,14 @@
-//! What was decided about each check, and why: kept to be asked for (DESIGN: rule 16).
+//! What was decided about each check, and why: kept to be asked for (rule 16).
 //!
 //! In: the actions that an event led to, and what else is noted where something is *not* done. Out: a short list for
 //! each check. An ordinary probe leaves no trace, so a check on which nothing happens has none.
 
 use std::collections::VecDeque;
 
-use super::event::{Action, Change, What};
+use super::event::{Change, ChangeKind, Effect};
 use super::{Engine, human_until};
-use crate::check::{CheckName, Rung};
-use crate::notice::Proof;
+use crate::check::{CheckName, Step};
+use crate::notification::AttemptOutcome;
 use crate::status::{Decision, Topic};
 use crate::time::{Now, Wall};
 use crate::unit::UnitName;
@@ -57,17 +57,17 @@ impl Trail {
 
 impl Engine {
     /// Notes what an event has led to.
-    pub(super) fn remember(&mut self, now: Now, actions: &[Action]) {
-        for action in actions {
-            match action {
-                Action::Changed(change) => self.remember_change(now, change),
-                Action::Notify(notice) => {
-                    let text = format!("mail `{}` to {}", notice.kind, notice.to.join(", "));
-                    self.note(now, &notice.check, Topic::Notice, text);
+    pub(super) fn remember(&mut self, now: Now, effects: &[Effect]) {
+        for effect in effects {
+            match effect {
+                Effect::Changed(change) => self.remember_change(now, change),
+                Effect::Notify(notification) => {
+                    let text = format!("mail `{}` to {}", notification.kind, notification.to.join(", "));
+                    self.note(now, &notification.check, Topic::Notification, text);
                 }
-                Action::Probe { .. } | Action::StartJob { .. } | Action::Hold(_) | Action::Remember => {}
+                Effect::Probe { .. } | Effect::StartJob { .. } | Effect::Hold(_) | Effect::Remember => {}
                 // The storm itself is told in the journal; what it means for a check, where that check is held back.
-                Action::NotifyHost(_) => {}
+                Effect::NotifyHost(_) => {}
             }
         }
     }
@@ -84,7 +84,7 @@ impl Engine {
         let Some((topic, text)) = sentence(now, change) else { return };
         let watch = change.unit.as_ref().and_then(|unit| self.units.get(unit));
         let shared = change.check.is_none()
-            || matches!(change.what, What::RecoveryAsked { .. } | What::RecoveryEnded { .. });
+            || matches!(change.what, ChangeKind::RecoveryRequested { .. } | ChangeKind::RecoveryEnded { .. });
         let names = match (watch.filter(|_| shared), &change.check) {
             (Some(watch), _) => watch.checks.clone(),
             (None, Some(check)) => vec![check.clone()],
@@ -103,9 +103,9 @@ impl Engine {
 fn sentence(now: Now, change: &Change) -> Option<(Topic, String)> {
     let unit = change.unit.as_ref().map_or("the unit", UnitName::as_str);
     Some(match &change.what {
-        What::Health { from, to, because } => return health(now, unit, from, to, because),
-        What::IncidentOpened { cause } => (Topic::Incident, format!("down: {cause}")),
-        What::IncidentClosed { attempts, .. } => {
+        ChangeKind::Health { from, to, because } => return health(now, unit, from, to, because),
+        ChangeKind::IncidentOpened { cause } => (Topic::Incident, format!("down: {cause}")),
+        ChangeKind::IncidentClosed { attempts, .. } => {
             let took = match attempts {
                 0 => "without a recovery attempt".to_owned(),
                 1 => "after 1 recovery attempt".to_owned(),
@@ -113,46 +113,46 @@ fn sentence(now: Now, change: &Change) -> Option<(Topic, String)> {
             };
             (Topic::Incident, format!("well again, {took}"))
         }
-        What::RecoveryAsked { number, rung } => {
-            let what = asked_for(rung, unit);
+        ChangeKind::RecoveryRequested { number, step } => {
+            let what = asked_for(step, unit);
             (Topic::Recovery, format!("asked systemd for a {what} (attempt {number})"))
         }
-        What::RecoveryEnded { number, rung, result } => {
-            (Topic::Recovery, format!("the {} job (attempt {number}) ended: {result}", rung.describe()))
+        ChangeKind::RecoveryEnded { number, step, result } => {
+            (Topic::Recovery, format!("the {} job (attempt {number}) ended: {result}", step.describe()))
         }
-        What::RecoveryJudged { number, proof: Proof::Worked } => {
+        ChangeKind::AttemptConcluded { number, outcome: AttemptOutcome::Recovered } => {
             (Topic::Recovery, format!("attempt {number} worked"))
         }
-        What::RecoveryJudged { number, proof: Proof::DidNotHelp(why) } => {
+        ChangeKind::AttemptConcluded { number, outcome: AttemptOutcome::Ineffective(why) } => {
             (Topic::Recovery, format!("attempt {number} did not help: {why}"))
         }
-        What::RecoveryHeldBack { why } => (Topic::Recovery, format!("no recovery: {why}")),
-        What::NeedsYou { why } => (Topic::Incident, format!("a person is needed: {why}")),
-        What::HoldTaken { holder, .. } => {
+        ChangeKind::RecoveryWithheld { why } => (Topic::Recovery, format!("no recovery: {why}")),
+        ChangeKind::ActionRequired { why } => (Topic::Incident, format!("a person is needed: {why}")),
+        ChangeKind::HoldTaken { holder, .. } => {
             (Topic::Aside, format!("{unit} is held by {}: {}", holder.who, holder.why))
         }
-        What::HoldOver { holder, how } => {
+        ChangeKind::HoldOver { holder, how } => {
             (Topic::Aside, format!("the hold of {} is over: {}", holder.who, how.clause()))
         }
-        What::HoldStartAsked { holder } => {
+        ChangeKind::HoldStartAsked { holder } => {
             (Topic::Aside, format!("asked systemd to start {unit} after the hold of {}", holder.who))
         }
-        What::HoldStartEnded { result } => {
+        ChangeKind::HoldStartEnded { result } => {
             (Topic::Aside, format!("the start of {unit} after the hold ended: {result}"))
         }
-        What::StormBegan { .. } | What::StormOver { .. } => return None,
-        What::UnitUnknown(true) => (Topic::Unit, format!("systemd knows no unit {unit}")),
-        What::UnitUnknown(false) => (Topic::Unit, format!("systemd knows {unit} now")),
-        What::CrashLoop { restarts } => {
+        ChangeKind::StormBegan { .. } | ChangeKind::StormOver { .. } => return None,
+        ChangeKind::UnitUnknown(true) => (Topic::Unit, format!("systemd knows no unit {unit}")),
+        ChangeKind::UnitUnknown(false) => (Topic::Unit, format!("systemd knows {unit} now")),
+        ChangeKind::CrashLoop { restarts } => {
             (Topic::Unit, format!("systemd restarts {unit} again and again ({restarts} times)"))
         }
     })
 }
 
-fn asked_for(rung: &Rung, unit: &str) -> String {
-    match rung {
-        Rung::StartUnit(_) => rung.describe(),
-        _ => format!("{} of {unit}", rung.describe()),
+fn asked_for(step: &Step, unit: &str) -> String {
+    match step {
+        Step::StartUnit(_) => step.describe(),
+        _ => format!("{} of {unit}", step.describe()),
     }
 }
 
@@ -165,7 +165,7 @@ fn health(now: Now, unit: &str, from: &Health, to: &Health, because: &str) -> Op
     let text = match (from, to) {
         (_, Health::Starting | Health::Down)
         | (Health::Starting | Health::Down, Health::Passing)
-        | (Health::Displaced { .. }, Health::Displaced { .. }) => return None,
+        | (Health::Conflict { .. }, Health::Conflict { .. }) => return None,
         (_, Health::Unknown) => return Some((Topic::Seen, format!("could not be measured: {because}"))),
         (_, Health::Failing { .. }) => return Some((Topic::Seen, format!("a failure: {because}"))),
         (_, Health::Passing) => return Some((Topic::Seen, format!("passes: {because}"))),
@@ -175,13 +175,13 @@ fn health(now: Now, unit: &str, from: &Health, to: &Health, because: &str) -> Op
         (_, Health::Stopped { until }) => {
             format!("somebody stopped {unit}: respected {}", lasting(until))
         }
-        (_, Health::Displaced { by, until }) => {
+        (_, Health::Conflict { by, until }) => {
             format!("{unit} made room for {by}: left alone {}", lasting(until))
         }
-        (_, Health::Blocked { by, until: None }) => {
+        (_, Health::Dependency { by, until: None }) => {
             format!("{unit} requires {by}, which is not well: left alone until it is")
         }
-        (_, Health::Blocked { by, until }) => {
+        (_, Health::Dependency { by, until }) => {
             format!("{by} is well again: {unit} may come back with it {}", lasting(until))
         }
     };

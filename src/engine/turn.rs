@@ -1,10 +1,10 @@
-//! What is due: probes, the ends of pauses and stops, notices, attempts; and when the next thing will be.
+//! What is due: probes, the ends of pauses and stops, notifications, attempts; and when the next thing will be.
 //!
 //! In: the moment. Out: wishes for probes, and a wake-up for each check. What a probe saw is judged in `health`.
 
 use std::time::Duration;
 
-use super::event::{Action, RunId};
+use super::event::{Effect, RunId};
 use super::state::Run;
 use super::{Engine, outlook, schedule};
 use crate::check::CheckName;
@@ -43,7 +43,7 @@ impl Engine {
     }
 
     /// Does what is due for the checks whose moment has come.
-    pub(super) fn run_due(&mut self, now: Now, out: &mut Vec<Action>) {
+    pub(super) fn run_due(&mut self, now: Now, out: &mut Vec<Effect>) {
         // Each check is looked at once: whatever it wants next is at a later moment. And once more, where the failure of
         // another one calls for it.
         for _ in 0..2 * self.checks.len() {
@@ -52,7 +52,7 @@ impl Engine {
         }
     }
 
-    fn due(&mut self, now: Now, name: &CheckName, out: &mut Vec<Action>) {
+    fn due(&mut self, now: Now, name: &CheckName, out: &mut Vec<Effect>) {
         self.hold_due(now, name, out);
         let Some(state) = self.checks.get_mut(name) else { return };
         if let Some((until, _)) = state.pause
@@ -82,7 +82,7 @@ impl Engine {
             let late = now.mono.since(state.next_probe);
             if late > schedule::MISSED_AFTER && !state.put_off {
                 state.put_off = true;
-                state.next_probe = schedule::first(name, state.check.schedule.every, now.mono);
+                state.next_probe = schedule::first(name, state.check.schedule.interval, now.mono);
             } else {
                 self.start_probe(now, name, false, out);
             }
@@ -93,7 +93,7 @@ impl Engine {
 
     /// Starts a check's probe, or looks at its unit where that is the check. `by_hand`: an operator asked for it, so a
     /// unit is read afresh.
-    pub(super) fn start_probe(&mut self, now: Now, name: &CheckName, by_hand: bool, out: &mut Vec<Action>) {
+    pub(super) fn start_probe(&mut self, now: Now, name: &CheckName, by_hand: bool, out: &mut Vec<Effect>) {
         let Some(state) = self.checks.get_mut(name) else { return };
         state.put_off = false;
         state.probed = now.mono;
@@ -107,7 +107,7 @@ impl Engine {
         let timeout = state.check.schedule.timeout;
         state.running =
             Some(Run { id: run, started: now.mono, lost_at: now.mono.after(timeout).after(LOST_AFTER) });
-        out.push(Action::Probe {
+        out.push(Effect::Probe {
             check: name.clone(),
             run,
             probe: state.check.probe.clone(),

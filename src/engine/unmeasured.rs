@@ -1,15 +1,15 @@
-//! A check that cannot be measured: nothing is known of its target (DESIGN: rule 15).
+//! A check that cannot be measured: nothing is known of its target (rule 15).
 //!
-//! In: observations that could not be made, and those that could again. Out: since when it is so, and notices of it in a
+//! In: observations that could not be made, and those that could again. Out: since when it is so, and notifications of it in a
 //! thread of their own. It restarts nothing, and it neither opens nor closes an incident of the target.
 
 use std::time::Duration;
 
 use super::Engine;
-use super::event::Action;
+use super::event::Effect;
 use super::state::CheckState;
 use crate::check::{Check, CheckName};
-use crate::notice::{IncidentId, Notice, NoticeId, NoticeKind};
+use crate::notification::{IncidentId, Notification, NotificationId, NotificationKind};
 use crate::time::{Mono, Now, Wall, human};
 use crate::verdict::Observation;
 
@@ -36,7 +36,7 @@ pub(super) struct Thread {
     /// Notices asked for.
     pub asked: u32,
     /// When the last of them was.
-    pub last_told: Mono,
+    pub last_notified: Mono,
 }
 
 impl Unmeasured {
@@ -48,16 +48,22 @@ impl Unmeasured {
 impl CheckState {
     /// It is long enough that the last measurement says anything: as many runs as make a check down when they fail.
     pub(super) fn unknown(&self) -> bool {
-        self.unmeasured.as_ref().is_some_and(|unmeasured| unmeasured.runs >= self.check.schedule.fail_after)
+        self.unmeasured
+            .as_ref()
+            .is_some_and(|unmeasured| unmeasured.runs >= self.check.schedule.failure_threshold)
     }
 
     /// When somebody is to be told next that it cannot be measured, if it stays so.
     pub(super) fn unmeasured_due(&self) -> Option<Mono> {
         let unmeasured = self.unmeasured.as_ref().filter(|_| !self.check.alert.is_silent())?;
         match &unmeasured.thread {
-            Some(thread) => self.check.alert.remind.map(|remind| thread.last_told.after(remind)),
+            Some(thread) => self
+                .check
+                .alert
+                .repeat_interval
+                .map(|repeat_interval| thread.last_notified.after(repeat_interval)),
             None => (unmeasured.runs >= LEAST_RUNS)
-                .then(|| unmeasured.since.after(self.check.alert.unmeasured_after)),
+                .then(|| unmeasured.since.after(self.check.alert.unknown_after)),
         }
     }
 
@@ -76,7 +82,7 @@ impl Engine {
         now: Now,
         name: &CheckName,
         reason: String,
-        out: &mut Vec<Action>,
+        out: &mut Vec<Effect>,
     ) {
         let Some(state) = self.checks.get_mut(name) else { return };
         let watch = state.check.unit.as_ref().and_then(|unit| self.units.get(unit));
@@ -90,7 +96,7 @@ impl Engine {
     }
 
     /// A run that measured something, whatever it was: who was told of the contrary hears it.
-    pub(super) fn measured(&mut self, now: Now, name: &CheckName, seen: &Observation, out: &mut Vec<Action>) {
+    pub(super) fn measured(&mut self, now: Now, name: &CheckName, seen: &Observation, out: &mut Vec<Effect>) {
         let Some(state) = self.checks.get_mut(name) else { return };
         let Some(mut unmeasured) = state.unmeasured.take() else { return };
         let Some(mut thread) = unmeasured.thread.take() else { return };
@@ -103,47 +109,53 @@ impl Engine {
             }
             _ => "Nothing to do.",
         };
-        let notice =
-            notice(now, &state.check, &unmeasured, &mut thread, NoticeKind::Measured, next.to_owned());
-        self.notify(notice, out);
+        let notification = notification(
+            now,
+            &state.check,
+            &unmeasured,
+            &mut thread,
+            NotificationKind::KnownAgain,
+            next.to_owned(),
+        );
+        self.notify(notification, out);
     }
 
-    /// Asks for the notice that is due about this, if one is.
-    pub(super) fn tell_unmeasured(&mut self, now: Now, name: &CheckName, out: &mut Vec<Action>) {
+    /// Asks for the notification that is due about this, if one is.
+    pub(super) fn tell_unmeasured(&mut self, now: Now, name: &CheckName, out: &mut Vec<Effect>) {
         let Some(state) = self.checks.get_mut(name) else { return };
         if state.unmeasured_due().is_none_or(|due| due > now.mono) {
             return;
         }
         let Some(mut unmeasured) = state.unmeasured.take() else { return };
         let (kind, mut thread) = match unmeasured.thread.take() {
-            Some(thread) => (NoticeKind::StillUnmeasured, thread),
+            Some(thread) => (NotificationKind::StillUnknown, thread),
             None => {
                 state.last_incident = now.wall.0.div_euclid(1000).max(state.last_incident.saturating_add(1));
                 let id = IncidentId::unmeasured(name, state.last_incident);
-                (NoticeKind::Unmeasured, Thread { id, asked: 0, last_told: now.mono })
+                (NotificationKind::Unknown, Thread { id, asked: 0, last_notified: now.mono })
             }
         };
         let next = "Nothing is done about the unit, as nothing is known of it. It is tried on.".to_owned();
-        let notice = notice(now, &state.check, &unmeasured, &mut thread, kind, next);
+        let notification = notification(now, &state.check, &unmeasured, &mut thread, kind, next);
         unmeasured.thread = Some(thread);
         state.unmeasured = Some(unmeasured);
-        self.notify(notice, out);
+        self.notify(notification, out);
     }
 }
 
-/// The next notice of the thread, which counts it as asked for.
-fn notice(
+/// The next notification of the thread, which counts it as asked for.
+fn notification(
     now: Now,
     check: &Check,
     unmeasured: &Unmeasured,
     thread: &mut Thread,
-    kind: NoticeKind,
+    kind: NotificationKind,
     next: String,
-) -> Notice {
+) -> Notification {
     thread.asked = thread.asked.saturating_add(1);
-    thread.last_told = now.mono;
-    Notice {
-        id: NoticeId { incident: thread.id.clone(), number: thread.asked },
+    thread.last_notified = now.mono;
+    Notification {
+        id: NotificationId { incident: thread.id.clone(), number: thread.asked },
         kind,
         to: check.alert.to.clone(),
         at: now.wall,
@@ -158,7 +170,7 @@ fn notice(
         state: None,
         failed_invocation: String::new(),
         runbook: check.runbook.clone(),
-        takes_down: Vec::new(),
+        dependents: Vec::new(),
     }
 }
 

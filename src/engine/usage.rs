@@ -16,7 +16,7 @@
 use std::collections::VecDeque;
 use std::time::Duration;
 
-use super::event::{Action, RunId};
+use super::event::{Effect, RunId};
 use super::watch::Condition;
 use super::{Engine, turn};
 use crate::check::{CheckName, Percent, Size, UsageLimit, UsageProbe};
@@ -75,13 +75,13 @@ impl Usage {
     }
 
     /// Takes a reading that was asked for at `asked` and is here now, and judges the window.
-    fn take(&mut self, asked: Mono, now: Mono, reading: &Taken<'_>, every: Duration) -> Judgement {
-        if self.broken(asked, reading, every) {
+    fn take(&mut self, asked: Mono, now: Mono, reading: &Taken<'_>, interval: Duration) -> Judgement {
+        if self.broken(asked, reading, interval) {
             self.forget();
             reading.run.clone_into(&mut self.run);
         }
         // One that an operator asked for in between says as little about a stretch of time as a single look at a clock.
-        let between = self.window.back().is_some_and(|last| asked.since(last.at) < every / 2);
+        let between = self.window.back().is_some_and(|last| asked.since(last.at) < interval / 2);
         if !between {
             let least = self.window.back().map_or(reading.level(), |last| reading.since(last, now));
             self.push(Reading { at: asked, used: reading.counted(), least }, reading.probe.over);
@@ -93,10 +93,10 @@ impl Usage {
 
     /// The reading has nothing to do with those before: another run, a counter that went down, or memory that nobody
     /// looked at for long. (CPU time was counted meanwhile: a gap is one long stretch.)
-    fn broken(&self, asked: Mono, reading: &Taken<'_>, every: Duration) -> bool {
+    fn broken(&self, asked: Mono, reading: &Taken<'_>, interval: Duration) -> bool {
         let Some(last) = self.window.back() else { return true };
         let cpu = reading.probe.limit.is_cpu();
-        let gap = every.saturating_mul(3).saturating_add(turn::LOST_AFTER);
+        let gap = interval.saturating_mul(3).saturating_add(turn::LOST_AFTER);
         self.run != reading.run || (cpu && reading.used < last.used) || (!cpu && asked.since(last.at) > gap)
     }
 
@@ -233,7 +233,7 @@ impl Engine {
         name: &CheckName,
         run: RunId,
         sample: Result<Sample, String>,
-        out: &mut Vec<Action>,
+        out: &mut Vec<Effect>,
     ) {
         let Some(state) = self.checks.get_mut(name) else { return };
         let Some(current) = state.running.filter(|current| current.id == run) else { return };
@@ -259,7 +259,7 @@ impl Engine {
             }
             Ok(Sample::Used { run, used, whole }) => {
                 let taken = Taken { probe, run: &run, used, whole };
-                match state.usage.take(current.started, now.mono, &taken, check.schedule.every) {
+                match state.usage.take(current.started, now.mono, &taken, check.schedule.interval) {
                     Judgement::Below(detail) => {
                         state.usage.exceeded = false;
                         (passing(detail), true)
@@ -289,10 +289,10 @@ impl Engine {
     }
 
     /// Has the state saved every now and then, so that a daemon that is killed forgets little of its windows.
-    fn remember_windows(&mut self, now: Now, out: &mut Vec<Action>) {
+    fn remember_windows(&mut self, now: Now, out: &mut Vec<Effect>) {
         if now.mono.since(self.windows_saved) >= REMEMBER_EVERY {
             self.windows_saved = now.mono;
-            out.push(Action::Remember);
+            out.push(Effect::Remember);
         }
     }
 }

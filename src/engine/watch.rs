@@ -10,11 +10,11 @@ use super::blocked::Blocked;
 use super::displaced::Displaced;
 use super::hold::UnitHold;
 use super::ran::{self, Triggered};
-use crate::check::{CheckName, Rung};
+use crate::check::{CheckName, Step};
 use crate::time::{Mono, Now, Wall};
 use crate::unit::{ActiveState, JobKind, LoadState, UnitName, UnitState};
 
-/// systemd restarting a service this often within [`CRASH_WINDOW`] is a crash loop (DESIGN: rule 7). systemd's own
+/// systemd restarting a service this often within [`CRASH_WINDOW`] is a crash loop (rule 7). systemd's own
 /// start limit is five as well, but within 10 s, which `RestartSec=` of 2 s and more never meets.
 pub(super) const CRASH_RESTARTS: usize = 5;
 
@@ -72,12 +72,12 @@ pub(super) struct InFlight {
     pub id: AttemptId,
     /// The check that asked for it.
     pub by: CheckName,
-    pub rung: Rung,
+    pub step: Step,
     /// Its number in that check's incident.
     pub number: u32,
     /// The incidents that have it in their record, by check, and its number there.
     pub told: Vec<(CheckName, u32)>,
-    pub asked: Mono,
+    pub requested: Mono,
     /// The unit's InvocationID before it.
     pub invocation_before: String,
     /// When the job ended, once it has: from then on the unit may come up.
@@ -110,7 +110,7 @@ pub(super) struct UnitWatch {
     pub settling: Option<Mono>,
     /// Since when somebody's stop is respected.
     pub stopped: Option<(Mono, Wall)>,
-    /// The last stop was asked for by a rung of a ladder.
+    /// The last stop was asked for by a step of a steps.
     pub stopped_by_us: bool,
     /// Somebody's command has it, or had it and it is not back yet.
     pub hold: Option<UnitHold>,
@@ -392,7 +392,7 @@ impl UnitWatch {
         (self.restarts.len() >= CRASH_RESTARTS).then(|| (self.restarts.len(), last.since(*first)))
     }
 
-    /// Why no recovery may be asked for now, by the unit's own state (DESIGN: rule 7); `None`: it may.
+    /// Why no recovery may be asked for now, by the unit's own state (rule 7); `None`: it may.
     pub(super) fn not_ours(&self) -> Option<String> {
         match &self.condition {
             Condition::Unread => return Some("systemd has not told the unit's state yet".to_owned()),

@@ -1,4 +1,4 @@
-//! Why a check is as it is now: one sentence for each rule that applies (DESIGN: rule 16). It changes nothing.
+//! Why a check is as it is now: one sentence for each rule that applies (rule 16). It changes nothing.
 
 use std::time::Duration;
 
@@ -7,7 +7,7 @@ use super::outlook;
 use super::state::{Aside, Base, CheckState};
 use super::watch::UnitWatch;
 use super::{Engine, human_until, incurable};
-use crate::check::{CheckName, Rung};
+use crate::check::{CheckName, Step};
 use crate::status::{Explanation, Reason, Topic};
 use crate::time::{Mono, Now, human};
 use crate::verdict::Observation;
@@ -43,7 +43,7 @@ impl Engine {
             }
             None => reasons.add(Topic::Recovery, would_be_done(state)),
         }
-        reasons.add(Topic::Notice, notices(now, state, watch));
+        reasons.add(Topic::Notification, notifications(now, state, watch));
         Some(Explanation {
             name: name.clone(),
             unit: state.check.unit.clone(),
@@ -69,7 +69,7 @@ fn seen(now: Now, state: &CheckState) -> String {
     let times = if last.count > 1 { format!(", {} times in a row", last.count) } else { String::new() };
     match &last.observation {
         Observation::Passing { detail, .. } => format!("it passed {ago} ago{times}: {detail}"),
-        Observation::Failing { reason } | Observation::Incurable { reason } => {
+        Observation::Failing { reason } | Observation::NotRestartable { reason } => {
             format!("it failed {ago} ago{times}: {reason}")
         }
         Observation::Unknown { reason } => format!("it could not be measured {ago} ago{times}: {reason}"),
@@ -78,18 +78,18 @@ fn seen(now: Now, state: &CheckState) -> String {
 
 /// What a failure would count for now.
 fn counts(now: Now, state: &CheckState, watch: Option<&UnitWatch>) -> Option<String> {
-    let m = state.check.schedule.fail_after;
+    let m = state.check.schedule.failure_threshold;
     if let Some((why, until)) = state.excuse(now.mono, watch) {
         let lasting = until.map_or_else(String::new, |at| format!(" for {} more", human_until(now.mono, at)));
         return Some(format!("a failure does not count{lasting}: {why}"));
     }
     match state.base {
         Base::Failing => {
-            Some(format!("{} failures in a row count, {m} make it down (fail_after)", state.failures))
+            Some(format!("{} failures in a row count, {m} make it down (failure_threshold)", state.failures))
         }
         Base::Down if state.successes > 0 => {
-            let of = state.check.schedule.pass_after;
-            Some(format!("{} passes of {of} that end the incident (pass_after)", state.successes))
+            let of = state.check.schedule.success_threshold;
+            Some(format!("{} passes of {of} that end the incident (success_threshold)", state.successes))
         }
         _ => None,
     }
@@ -101,10 +101,10 @@ impl CheckState {
         let watch = watch.filter(|_| self.excused(now, watch))?;
         Some(match &watch.attempt {
             Some(attempt) if attempt.ended.is_none() => {
-                (format!("the {} job is under way", attempt.rung.describe()), None)
+                (format!("the {} job is under way", attempt.step.describe()), None)
             }
             Some(attempt) if now < attempt.grace_until => {
-                let why = format!("the unit may come up after the {} (grace)", attempt.rung.describe());
+                let why = format!("the unit may come up after the {} (grace)", attempt.step.describe());
                 (why, Some(attempt.grace_until))
             }
             _ if watch.falling.is_some() => ("somebody's job is taking the unit down".to_owned(), None),
@@ -120,12 +120,12 @@ fn left_alone(now: Now, aside: &Aside) -> String {
     let why = match aside {
         Aside::Paused { .. } => "an operator has paused it".to_owned(),
         Aside::Held { holder, .. } => format!("{} has a hold on the unit: {}", holder.who, holder.why),
-        Aside::Stopped { until: Some(_) } => "somebody stopped the unit (after_stop)".to_owned(),
+        Aside::Stopped { until: Some(_) } => "somebody stopped the unit (respect_stop)".to_owned(),
         Aside::Stopped { until: None } => {
-            "somebody stopped the unit, which is respected for ever (after_stop)".to_owned()
+            "somebody stopped the unit, which is respected for ever (respect_stop)".to_owned()
         }
         Aside::Displaced { by, over: false, .. } => {
-            format!("{by}, which the unit conflicts with, is up; a restart would stop it (after_displaced)")
+            format!("{by}, which the unit conflicts with, is up; a restart would stop it (respect_conflict)")
         }
         Aside::Displaced { by, .. } => format!("{by} has ended, and the unit may come back (grace)"),
         Aside::Blocked { by, until: None } => {
@@ -140,17 +140,17 @@ fn left_alone(now: Now, aside: &Aside) -> String {
 }
 
 fn recovery(now: Now, state: &CheckState, watch: Option<&UnitWatch>, incident: &Incident) -> Vec<String> {
-    if state.check.recovery.ladder.is_empty() {
+    if state.check.recovery.steps.is_empty() {
         return vec!["nothing is done: no recovery is configured".to_owned()];
     }
     let mut sentences = Vec::new();
     if let Some(last) = incident.attempts.last() {
-        let ago = human(Duration::from_secs(now.wall.since(last.asked).as_secs()));
+        let ago = human(Duration::from_secs(now.wall.since(last.requested).as_secs()));
         let result = last.result.as_ref().map_or_else(|| "its job runs".to_owned(), ToString::to_string);
         sentences.push(format!(
             "attempt {} ({}) was asked for {ago} ago: {result}",
             last.number,
-            last.rung.describe()
+            last.step.describe()
         ));
     }
     if state.aside(now, watch).is_some() {
@@ -164,7 +164,7 @@ fn recovery(now: Now, state: &CheckState, watch: Option<&UnitWatch>, incident: &
         _ if backing_off => sentences.push(format!("next: {why}; attempts keep their distance (backoff)")),
         _ => sentences.push(format!("next: {why}")),
     }
-    if let Some(why) = &incident.needs_you {
+    if let Some(why) = &incident.action_required {
         sentences.push(format!("a person is needed: {why}"));
     }
     sentences
@@ -176,12 +176,12 @@ fn would_be_done(state: &CheckState) -> String {
             "nothing would be done if it went down: it has no unit".to_owned()
         }
         None => "nothing would be done if it went down: no recovery is configured".to_owned(),
-        Some(Rung::StartUnit(unit)) => format!("if it went down, systemd would be asked to start {unit}"),
-        Some(rung) => format!("if it went down, systemd would be asked for a {}", rung.describe()),
+        Some(Step::StartUnit(unit)) => format!("if it went down, systemd would be asked to start {unit}"),
+        Some(step) => format!("if it went down, systemd would be asked for a {}", step.describe()),
     }
 }
 
-fn notices(now: Now, state: &CheckState, watch: Option<&UnitWatch>) -> String {
+fn notifications(now: Now, state: &CheckState, watch: Option<&UnitWatch>) -> String {
     let check = &state.check;
     if check.alert.off {
         return "nobody is told (alert.off)".to_owned();
@@ -191,10 +191,11 @@ fn notices(now: Now, state: &CheckState, watch: Option<&UnitWatch>) -> String {
     }
     let to = check.alert.to.join(", ");
     let Some(incident) = &state.incident else { return format!("mails would go to {to}") };
-    if incident.told_down {
+    if incident.notified_down {
         let waiting = incident.asked.saturating_sub(incident.delivered);
-        let remind = check.alert.remind.map(|remind| incident.last_told.after(remind));
-        let next = match remind {
+        let repeat_interval =
+            check.alert.repeat_interval.map(|repeat_interval| incident.last_notified.after(repeat_interval));
+        let next = match repeat_interval {
             Some(at) if state.aside(now, watch).is_none() => {
                 format!("; the next in {}", human_until(now.mono, at))
             }

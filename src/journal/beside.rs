@@ -79,15 +79,15 @@ impl Visit for Values {
 /// What writes the entries: tracing-journald, once for each meaning of `INFO`.
 pub(super) struct Journald {
     plain: Dispatch,
-    notice: Dispatch,
+    notification: Dispatch,
     /// It takes entries late, and has been told so.
     late: bool,
 }
 
 impl Journald {
-    /// `plain` writes `INFO` as informational, `notice` as a notice.
-    pub(super) fn new(plain: Dispatch, notice: Dispatch) -> Self {
-        Self { plain, notice, late: false }
+    /// `plain` writes `INFO` as informational, `notification` as a notification.
+    pub(super) fn new(plain: Dispatch, notification: Dispatch) -> Self {
+        Self { plain, notification, late: false }
     }
 
     fn write(&mut self, entry: &Entry) {
@@ -96,7 +96,7 @@ impl Journald {
             thread::sleep(LOOK);
         }
         self.explain(entry);
-        entry.replay(if entry.metadata.target() == super::NOTICE { &self.notice } else { &self.plain });
+        entry.replay(if entry.metadata.target() == super::NOTICE { &self.notification } else { &self.plain });
     }
 
     /// Says what is amiss with this entry and those around it.

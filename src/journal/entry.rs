@@ -4,9 +4,9 @@
 //! as the change names it.
 
 use super::{hold, ids};
-use crate::check::{CheckName, Rung};
-use crate::engine::{Change, What};
-use crate::notice::{NoticeId, Proof};
+use crate::check::{CheckName, Step};
+use crate::engine::{Change, ChangeKind};
+use crate::notification::{AttemptOutcome, NotificationId};
 use crate::time::Wall;
 use crate::unit::{JobResult, UnitName};
 use crate::verdict::Health;
@@ -56,10 +56,10 @@ impl Entry {
 }
 
 /// The entry for a mail.
-pub(super) fn of_mail(notice: &NoticeId, priority: Priority, message: String) -> Entry {
+pub(super) fn of_mail(notification: &NotificationId, priority: Priority, message: String) -> Entry {
     Entry {
-        check: notice.incident.check().map(str::to_owned),
-        incident: Some(notice.incident.to_string()),
+        check: notification.incident.check().map(str::to_owned),
+        incident: Some(notification.incident.to_string()),
         ..Entry::new(priority, message)
     }
 }
@@ -87,73 +87,75 @@ pub(super) fn of_change(change: &Change) -> Option<Entry> {
     let name = subject(change);
     let unit = change.unit.as_ref().map_or_else(|| name.clone(), UnitName::to_string);
     let entry = match &change.what {
-        What::Health { from, to, because } => of_health(&name, &unit, from, to, because)?,
-        What::IncidentOpened { cause } => Entry {
+        ChangeKind::Health { from, to, because } => of_health(&name, &unit, from, to, because)?,
+        ChangeKind::IncidentOpened { cause } => Entry {
             id: Some(ids::INCIDENT_OPENED),
             reason: Some(cause.clone()),
             ..Entry::new(Priority::Err, format!("{name} is down: {cause}"))
         },
-        What::IncidentClosed { since, attempts } => {
+        ChangeKind::IncidentClosed { since, attempts } => {
             let message =
                 format!("{name} passes again{}; it had been down since {}", took(*attempts), at(*since));
             Entry { id: Some(ids::INCIDENT_CLOSED), ..Entry::new(Priority::Notice, message) }
         }
-        What::RecoveryAsked { number, rung } => {
-            let (verb, target) = order(rung, &unit);
+        ChangeKind::RecoveryRequested { number, step } => {
+            let (verb, target) = order(step, &unit);
             let message = format!("{name}: asked systemd to {verb} {target} (attempt {number})");
             Entry {
-                id: Some(ids::RECOVERY_ASKED),
-                verb: Some(catalog_verb(rung)),
+                id: Some(ids::RECOVERY_REQUESTED),
+                verb: Some(catalog_verb(step)),
                 ..Entry::new(Priority::Notice, message)
             }
         }
-        What::RecoveryEnded { number, rung, result } => {
+        ChangeKind::RecoveryEnded { number, step, result } => {
             let priority = match result {
                 JobResult::Done => Priority::Info,
                 JobResult::Refused(_) | JobResult::Unasked(_) => Priority::Err,
                 _ => Priority::Warning,
             };
-            let message = format!("{name}: {} (attempt {number}) ended: {result}", rung.describe());
+            let message = format!("{name}: {} (attempt {number}) ended: {result}", step.describe());
             Entry {
                 id: Some(ids::RECOVERY_ENDED),
-                verb: Some(catalog_verb(rung)),
+                verb: Some(catalog_verb(step)),
                 result: Some(result.to_string()),
                 ..Entry::new(priority, message)
             }
         }
-        What::RecoveryJudged { number, proof } => {
-            let (priority, message, why) = match proof {
-                Proof::Worked => (Priority::Info, format!("{name}: attempt {number} worked"), None),
-                Proof::DidNotHelp(why) => {
+        ChangeKind::AttemptConcluded { number, outcome } => {
+            let (priority, message, why) = match outcome {
+                AttemptOutcome::Recovered => {
+                    (Priority::Info, format!("{name}: attempt {number} worked"), None)
+                }
+                AttemptOutcome::Ineffective(why) => {
                     let message = format!("{name}: attempt {number} did not help: {why}");
                     (Priority::Warning, message, Some(why.clone()))
                 }
             };
-            Entry { id: Some(ids::RECOVERY_JUDGED), reason: why, ..Entry::new(priority, message) }
+            Entry { id: Some(ids::ATTEMPT_CONCLUDED), reason: why, ..Entry::new(priority, message) }
         }
-        What::RecoveryHeldBack { why } => Entry {
-            id: Some(ids::RECOVERY_HELD_BACK),
+        ChangeKind::RecoveryWithheld { why } => Entry {
+            id: Some(ids::RECOVERY_WITHHELD),
             reason: Some(why.clone()),
             ..Entry::new(Priority::Notice, format!("{name}: no recovery for now: {why}"))
         },
-        What::NeedsYou { why } => Entry {
-            id: Some(ids::NEEDS_YOU),
+        ChangeKind::ActionRequired { why } => Entry {
+            id: Some(ids::ACTION_REQUIRED),
             reason: Some(why.clone()),
             ..Entry::new(Priority::Err, format!("{name} needs you: {why}"))
         },
-        What::UnitUnknown(true) => Entry {
+        ChangeKind::UnitUnknown(true) => Entry {
             id: Some(ids::UNIT_UNKNOWN),
             ..Entry::new(Priority::Warning, format!("systemd knows no unit {unit}"))
         },
-        What::UnitUnknown(false) => Entry {
+        ChangeKind::UnitUnknown(false) => Entry {
             id: Some(ids::UNIT_KNOWN),
             ..Entry::new(Priority::Info, format!("systemd knows {unit} now"))
         },
-        What::HoldTaken { holder, until } => hold::taken(&unit, holder, *until),
-        What::HoldOver { holder, how } => hold::over(&unit, holder, *how),
-        What::HoldStartAsked { holder } => hold::start_asked(&unit, holder),
-        What::HoldStartEnded { result } => hold::start_ended(&unit, result),
-        What::StormBegan { checks, of } => Entry {
+        ChangeKind::HoldTaken { holder, until } => hold::taken(&unit, holder, *until),
+        ChangeKind::HoldOver { holder, how } => hold::over(&unit, holder, *how),
+        ChangeKind::HoldStartAsked { holder } => hold::start_asked(&unit, holder),
+        ChangeKind::HoldStartEnded { result } => hold::start_ended(&unit, result),
+        ChangeKind::StormBegan { checks, of } => Entry {
             id: Some(ids::STORM_BEGAN),
             checks: Some(checks.to_string()),
             ..Entry::new(
@@ -164,7 +166,7 @@ pub(super) fn of_change(change: &Change) -> Option<Entry> {
                 ),
             )
         },
-        What::StormOver { since, passing, failing } => {
+        ChangeKind::StormOver { since, passing, failing } => {
             let rest = match failing {
                 0 => "all of them pass again".to_owned(),
                 n => format!("{passing} of its checks pass again, {n} do not and are recovered one by one"),
@@ -172,7 +174,7 @@ pub(super) fn of_change(change: &Change) -> Option<Entry> {
             let message = format!("the storm since {} is over: {rest}", at(*since));
             Entry { id: Some(ids::STORM_OVER), ..Entry::new(Priority::Notice, message) }
         }
-        What::CrashLoop { restarts } => Entry {
+        ChangeKind::CrashLoop { restarts } => Entry {
             id: Some(ids::CRASH_LOOP),
             result: Some(restarts.to_string()),
             ..Entry::new(
@@ -211,11 +213,11 @@ fn of_health(name: &str, unit: &str, from: &Health, to: &Health, because: &str) 
             let message = format!("{name}: somebody stopped {unit}; that is respected {how_long}");
             (Priority::Notice, ids::STOPPED_BY_SOMEBODY, message, until)
         }
-        (Health::Displaced { .. }, Health::Displaced { until, .. }) => {
+        (Health::Conflict { .. }, Health::Conflict { until, .. }) => {
             let message = format!("{name}: what displaced {unit} has ended or is another");
             (Priority::Debug, ids::DISPLACED, message, until.map(at))
         }
-        (_, Health::Displaced { by, until }) => {
+        (_, Health::Conflict { by, until }) => {
             let (how_long, until) = match until.map(at) {
                 Some(until) => (format!("until {until}"), Some(until)),
                 None => ("for as long as it lasts".to_owned(), None),
@@ -223,11 +225,11 @@ fn of_health(name: &str, unit: &str, from: &Health, to: &Health, because: &str) 
             let message = format!("{name}: {unit} made room for {by}; it is left alone {how_long}");
             (Priority::Notice, ids::DISPLACED, message, until)
         }
-        (Health::Blocked { by: before, .. }, Health::Blocked { by, until }) if before == by => {
+        (Health::Dependency { by: before, .. }, Health::Dependency { by, until }) if before == by => {
             let message = format!("{name}: {by}, which {unit} requires, is well again or no longer");
             (Priority::Debug, ids::BLOCKED, message, until.map(at))
         }
-        (_, Health::Blocked { by, until }) => {
+        (_, Health::Dependency { by, until }) => {
             let message = format!("{name} is blocked: {unit} requires {by}, which is not well");
             (Priority::Notice, ids::BLOCKED, message, until.map(at))
         }
@@ -252,34 +254,34 @@ fn took(attempts: u32) -> String {
 }
 
 /// The verb and the unit of the job.
-fn order(rung: &Rung, unit: &str) -> (&'static str, String) {
-    match rung {
-        Rung::Restart => ("restart", unit.to_owned()),
-        Rung::Start => ("start", unit.to_owned()),
-        Rung::Stop => ("stop", unit.to_owned()),
-        Rung::Reload => ("reload", unit.to_owned()),
-        Rung::StartUnit(other) => ("start", other.to_string()),
+fn order(step: &Step, unit: &str) -> (&'static str, String) {
+    match step {
+        Step::Restart => ("restart", unit.to_owned()),
+        Step::Start => ("start", unit.to_owned()),
+        Step::Stop => ("stop", unit.to_owned()),
+        Step::Reload => ("reload", unit.to_owned()),
+        Step::StartUnit(other) => ("start", other.to_string()),
     }
 }
 
 /// The catalog puts the check's unit behind it: `restart web.service`, `start helper.service for web.service`.
-fn catalog_verb(rung: &Rung) -> String {
-    match rung {
-        Rung::StartUnit(other) => format!("start {other} for"),
-        _ => order(rung, "").0.to_owned(),
+fn catalog_verb(step: &Step) -> String {
+    match step {
+        Step::StartUnit(other) => format!("start {other} for"),
+        _ => order(step, "").0.to_owned(),
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::notice::IncidentId;
+    use crate::notification::IncidentId;
 
-    fn said(what: What) -> Entry {
+    fn said(what: ChangeKind) -> Entry {
         said_maybe(what).unwrap()
     }
 
-    fn said_maybe(what: What) -> Option<Entry> {
+    fn said_maybe(what: ChangeKind) -> Option<Entry> {
         of_change(&Change {
             check: Some(CheckName::new("fibridge").unwrap()),
             unit: Some(UnitName::new("fibridge.service").unwrap()),
@@ -290,27 +292,27 @@ mod tests {
 
     #[test]
     fn transitions_read_as_sentences() {
-        let down = said(What::IncidentOpened { cause: "connection refused".into() });
+        let down = said(ChangeKind::IncidentOpened { cause: "connection refused".into() });
         assert_eq!(down.message, "fibridge is down: connection refused");
         assert_eq!((down.priority, down.reason.as_deref()), (Priority::Err, Some("connection refused")));
         assert_eq!(down.incident.as_deref(), Some("fibridge-1"));
 
-        let asked = said(What::RecoveryAsked { number: 2, rung: Rung::Restart });
+        let asked = said(ChangeKind::RecoveryRequested { number: 2, step: Step::Restart });
         assert_eq!(asked.message, "fibridge: asked systemd to restart fibridge.service (attempt 2)");
-        let other = Rung::StartUnit(UnitName::new("helper.service").unwrap());
-        let asked = said(What::RecoveryAsked { number: 1, rung: other });
+        let other = Step::StartUnit(UnitName::new("helper.service").unwrap());
+        let asked = said(ChangeKind::RecoveryRequested { number: 1, step: other });
         assert_eq!(asked.message, "fibridge: asked systemd to start helper.service (attempt 1)");
         assert_eq!(asked.verb.as_deref(), Some("start helper.service for"));
 
         let refused = JobResult::Refused("it is masked".into());
-        let ended = said(What::RecoveryEnded { number: 1, rung: Rung::Restart, result: refused });
+        let ended = said(ChangeKind::RecoveryEnded { number: 1, step: Step::Restart, result: refused });
         assert_eq!(ended.message, "fibridge: restart (attempt 1) ended: refused: it is masked");
         assert_eq!(ended.priority, Priority::Err);
     }
 
     #[test]
     fn nothing_is_said_twice() {
-        let health = |from, to| said_maybe(What::Health { from, to, because: "200 OK".into() });
+        let health = |from, to| said_maybe(ChangeKind::Health { from, to, because: "200 OK".into() });
         assert!(health(Health::Passing, Health::Down).is_none());
         assert!(health(Health::Down, Health::Passing).is_none());
         let first = health(Health::Starting, Health::Passing).unwrap();
@@ -322,12 +324,12 @@ mod tests {
     #[test]
     fn a_pause_says_its_end() {
         let to = Health::Paused { until: Wall(1_795_345_200_000) };
-        let paused = said(What::Health { from: Health::Passing, to, because: String::new() });
+        let paused = said(ChangeKind::Health { from: Health::Passing, to, because: String::new() });
         assert_eq!(paused.id, Some(ids::PAUSED));
         assert!(paused.until.unwrap().starts_with("2026-11-22"));
         let from = Health::Paused { until: Wall(1_795_345_200_000) };
         for to in [Health::Passing, Health::Down, Health::Starting] {
-            let resumed = said(What::Health { from: from.clone(), to, because: String::new() });
+            let resumed = said(ChangeKind::Health { from: from.clone(), to, because: String::new() });
             assert_eq!(resumed.id, Some(ids::RESUMED));
         }
     }

@@ -6,13 +6,13 @@ pub const INCIDENT_OPENED: &str = "37b1109219714d0397f2fe951e243f4f";
 /// An incident was closed: the check passes again.
 pub const INCIDENT_CLOSED: &str = "1dd7ecd3fdc74a9d96de9210f221a0a4";
 /// systemd was asked for a recovery job.
-pub const RECOVERY_ASKED: &str = "be2aa119f1c34b8484ef602264e1d276";
+pub const RECOVERY_REQUESTED: &str = "be2aa119f1c34b8484ef602264e1d276";
 /// A recovery job has ended.
 pub const RECOVERY_ENDED: &str = "7ed29b6c2f25424395b1a1680245c8f7";
 /// A recovery is due and is not attempted.
-pub const RECOVERY_HELD_BACK: &str = "b9e3101d0e314afaa9e678c0ce2da7b8";
+pub const RECOVERY_WITHHELD: &str = "b9e3101d0e314afaa9e678c0ce2da7b8";
 /// Nothing that may be tried is left.
-pub const NEEDS_YOU: &str = "c9073225b87a401d9966c3a53a778bee";
+pub const ACTION_REQUIRED: &str = "c9073225b87a401d9966c3a53a778bee";
 /// A configuration is in force.
 pub const CONFIGURATION_LOADED: &str = "30393869d97d4229a3497ea0c2f2f3ff";
 /// A configuration has mistakes.
@@ -32,7 +32,7 @@ pub const STARTED: &str = "79988e9ffb774770850198662f13db6a";
 /// The daemon is stopping.
 pub const STOPPING: &str = "d6475b9b598e4af79da358bb610a646f";
 /// It is settled whether a recovery attempt worked.
-pub const RECOVERY_JUDGED: &str = "8a57885666ad4fb184e1b95088ffac83";
+pub const ATTEMPT_CONCLUDED: &str = "8a57885666ad4fb184e1b95088ffac83";
 /// systemd restarts a unit again and again.
 pub const CRASH_LOOP: &str = "c6434a2a11734c87b61c5e7cdaafcf2f";
 /// Somebody stopped a unit, which is respected for a while.

@@ -5,7 +5,7 @@
 use std::collections::BTreeMap;
 
 use crate::check::CheckName;
-use crate::engine::{Change, What};
+use crate::engine::{Change, ChangeKind};
 
 /// Counts since the daemon's start.
 #[derive(Clone, Debug, Default)]
@@ -27,8 +27,8 @@ impl Counters {
     pub fn changed(&mut self, change: &Change) {
         let Some(check) = &change.check else { return };
         match change.what {
-            What::IncidentOpened { .. } => self.of(check).incidents += 1,
-            What::RecoveryAsked { .. } => self.of(check).recoveries += 1,
+            ChangeKind::IncidentOpened { .. } => self.of(check).incidents += 1,
+            ChangeKind::RecoveryRequested { .. } => self.of(check).recoveries += 1,
             _ => {}
         }
     }

@@ -96,7 +96,7 @@ fn of_checks(report: &Report, out: &mut Metrics) {
     let success = checks.iter().filter_map(|check| {
         let success = seen(check, |observation| match observation {
             Observation::Passing { .. } => Some(1.0),
-            Observation::Failing { .. } | Observation::Incurable { .. } => Some(0.0),
+            Observation::Failing { .. } | Observation::NotRestartable { .. } => Some(0.0),
             Observation::Unknown { .. } => None,
         });
         Some((of(check), success?))
@@ -122,10 +122,15 @@ fn of_recoveries(report: &Report, out: &mut Metrics) {
         .iter()
         .filter_map(|check| Some((of(check), check.incident.as_ref().map(|open| moment(open.since))?)));
     out.family("incident_start_timestamp_seconds", "gauge", "When the open incident began.", since);
-    let needy = checks
-        .iter()
-        .map(|check| (of(check), truth(check.incident.as_ref().is_some_and(|incident| incident.needs_you))));
-    out.family("check_needs_you", "gauge", "Whether recovery did not help and a person is needed.", needy);
+    let needy = checks.iter().map(|check| {
+        (of(check), truth(check.incident.as_ref().is_some_and(|incident| incident.action_required)))
+    });
+    out.family(
+        "check_action_required",
+        "gauge",
+        "Whether recovery did not help and a person is needed.",
+        needy,
+    );
     let counted = |number: fn(super::counters::OfCheck) -> u64| {
         checks.iter().map(move |check| (of(check), number(report.counters.get(&check.name)) as f64))
     };

@@ -4,9 +4,9 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use super::*;
 use crate::check::CheckName;
-use crate::engine::{Change, What};
+use crate::engine::{Change, ChangeKind};
 use crate::listen::Counters;
-use crate::notice::IncidentId;
+use crate::notification::IncidentId;
 use crate::status::{ConfigurationStatus, IncidentStatus, MailStatus, Snapshot};
 use crate::unit::UnitName;
 use crate::verdict::Seen;
@@ -29,18 +29,18 @@ fn check(name: &str, unit: Option<&str>, health: Health, last: Option<Observatio
     }
 }
 
-fn incident(needs_you: bool) -> IncidentStatus {
+fn incident(action_required: bool) -> IncidentStatus {
     IncidentStatus {
         id: IncidentId("gru-1".into()),
         since: Wall(1_795_350_900_000),
         cause: "500\n# HELP forged".to_owned(),
         attempts: 2,
-        limit: None,
+        max_attempts: None,
         last_attempt: None,
-        needs_you,
+        action_required,
         holding_back: None,
-        notices: (1, 1),
-        takes_down: Vec::new(),
+        notifications: (1, 1),
+        dependents: Vec::new(),
     }
 }
 
@@ -57,9 +57,10 @@ fn report() -> Report {
     ];
     let mut counters = Counters::default();
     let of_gru = |what| Change { check: CheckName::new("gru").ok(), unit: None, incident: None, what };
-    counters.changed(&of_gru(What::IncidentOpened { cause: String::new() }));
+    counters.changed(&of_gru(ChangeKind::IncidentOpened { cause: String::new() }));
     for number in 1..=2 {
-        counters.changed(&of_gru(What::RecoveryAsked { number, rung: crate::check::Rung::Restart }));
+        counters
+            .changed(&of_gru(ChangeKind::RecoveryRequested { number, step: crate::check::Step::Restart }));
     }
     counters.mail_delivered();
     Report {
@@ -131,8 +132,8 @@ fn every_metric_says_what_is() {
     has(r#"check_last_probe_success{check="gru"}"#, 0.0);
     has(r#"check_last_probe_duration_seconds{check="disk"}"#, 0.003_25);
     has(r#"incident_start_timestamp_seconds{check="gru"}"#, 1_795_350_900.0);
-    has(r#"check_needs_you{check="gru"}"#, 1.0);
-    has(r#"check_needs_you{check="disk"}"#, 0.0);
+    has(r#"check_action_required{check="gru"}"#, 1.0);
+    has(r#"check_action_required{check="disk"}"#, 0.0);
     has(r#"incidents_total{check="gru"}"#, 1.0);
     has(r#"recovery_attempts_total{check="gru"}"#, 2.0);
     has(r#"recovery_attempts_total{check="disk"}"#, 0.0);
@@ -192,8 +193,8 @@ fn every_health_has_its_word_among_the_words() {
         Health::Paused { until: at },
         Health::Stopped { until: None },
         Health::Held { id: "1".into(), who: "root".into(), why: "certbot renew".into(), until: at },
-        Health::Displaced { by: by.clone(), until: None },
-        Health::Blocked { by, until: None },
+        Health::Conflict { by: by.clone(), until: None },
+        Health::Dependency { by, until: None },
         Health::Unknown,
     ];
     let words: Vec<&str> = all.iter().map(Health::word).collect();
@@ -203,7 +204,7 @@ fn every_health_has_its_word_among_the_words() {
         match health {
             Health::Starting | Health::Passing | Health::Failing { .. } => {}
             Health::Down | Health::Paused { .. } | Health::Stopped { .. } => {}
-            Health::Unknown | Health::Held { .. } | Health::Displaced { .. } | Health::Blocked { .. } => {}
+            Health::Unknown | Health::Held { .. } | Health::Conflict { .. } | Health::Dependency { .. } => {}
         }
     }
 }

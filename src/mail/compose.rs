@@ -1,4 +1,4 @@
-//! Words mails: a notice and what was found about it become a letter, a letter becomes the bytes of a message.
+//! Words mails: a notification and what was found about it become a letter, a letter becomes the bytes of a message.
 //!
 //! Pure: values in, values out; the host's name and the time zone are handed in. Everything that came from outside
 //! (probes, journals, configuration) passes [`text`] on its way, so that no letter has a header or a control character
@@ -14,7 +14,9 @@ use serde::{Deserialize, Serialize};
 
 use super::text;
 use crate::check::CheckName;
-use crate::notice::{Attempt, IncidentId, Notice, NoticeId, NoticeKind, Proof, TakenDown};
+use crate::notification::{
+    Attempt, AttemptOutcome, Dependent, IncidentId, Notification, NotificationId, NotificationKind,
+};
 use crate::time::{Wall, human};
 use crate::unit::UnitName;
 
@@ -42,9 +44,9 @@ pub struct Place {
 /// it is delivered, so that a wrong one can be put right while mails wait.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Letter {
-    /// The notice that it tells; the incident of a letter about the daemon itself begins with `host!`, that of a digest
+    /// The notification that it tells; the incident of a letter about the daemon itself begins with `host!`, that of a digest
     /// (which is never in the spool) with `digest!`.
-    pub id: NoticeId,
+    pub id: NotificationId,
     /// Every recipient.
     pub to: Vec<String>,
     /// One line.
@@ -63,39 +65,43 @@ pub struct Letter {
     pub body: String,
 }
 
-/// Words a notice. `journal` is the unit's latest lines, or why there are none; `None` where none were looked for.
+/// Words a notification. `journal` is the unit's latest lines, or why there are none; `None` where none were looked for.
 #[must_use]
-pub fn letter(notice: &Notice, journal: Option<&Result<Vec<String>, String>>, place: &Place) -> Letter {
-    let root = message_id(&notice.id.incident, 1, &place.host);
+pub fn letter(
+    notification: &Notification,
+    journal: Option<&Result<Vec<String>, String>>,
+    place: &Place,
+) -> Letter {
+    let root = message_id(&notification.id.incident, 1, &place.host);
     let host = text::line(&place.host, 80);
     // Gmail threads by References *and* subject, but takes no account of a tag in brackets: so the state stands there,
     // first, and the rest is the same in every letter of the incident.
-    let tag = match notice.kind {
-        NoticeKind::Down => "DOWN",
-        NoticeKind::NeedsYou => "NEEDS YOU",
-        NoticeKind::StillDown => "STILL DOWN",
-        NoticeKind::Recovered => "RECOVERED",
-        NoticeKind::Unmeasured => "UNMEASURED",
-        NoticeKind::StillUnmeasured => "STILL UNMEASURED",
-        NoticeKind::Measured => "MEASURED",
+    let tag = match notification.kind {
+        NotificationKind::Down => "DOWN",
+        NotificationKind::ActionRequired => "NEEDS YOU",
+        NotificationKind::StillDown => "STILL DOWN",
+        NotificationKind::Recovered => "RECOVERED",
+        NotificationKind::Unknown => "UNMEASURED",
+        NotificationKind::StillUnknown => "STILL UNMEASURED",
+        NotificationKind::KnownAgain => "MEASURED",
     };
     Letter {
-        id: notice.id.clone(),
-        to: notice.to.iter().map(ToString::to_string).collect(),
-        subject: format!("[{tag}] {} on {host}", notice.check),
-        message_id: message_id(&notice.id.incident, notice.id.number, &place.host),
-        thread: (notice.id.number > 1).then_some(root),
-        date: notice.at,
-        check: Some(notice.check.clone()),
-        unit: notice.unit.clone(),
-        body: body(notice, journal, place, &host),
+        id: notification.id.clone(),
+        to: notification.to.iter().map(ToString::to_string).collect(),
+        subject: format!("[{tag}] {} on {host}", notification.check),
+        message_id: message_id(&notification.id.incident, notification.id.number, &place.host),
+        thread: (notification.id.number > 1).then_some(root),
+        date: notification.at,
+        check: Some(notification.check.clone()),
+        unit: notification.unit.clone(),
+        body: body(notification, journal, place, &host),
     }
 }
 
 /// Words a letter about the daemon itself, such as a configuration that was refused.
 #[must_use]
 pub fn host_letter(
-    id: NoticeId,
+    id: NotificationId,
     to: Vec<String>,
     subject: &str,
     body: &str,
@@ -133,7 +139,7 @@ pub fn unreachable(to: &str, why: &str) -> (String, String) {
 /// Words the mail of `stealthctl test-mail`.
 #[must_use]
 pub fn test_letter(to: Vec<String>, at: Wall, place: &Place) -> Letter {
-    let id = NoticeId { incident: IncidentId(format!("test!{}", at.0).into()), number: 1 };
+    let id = NotificationId { incident: IncidentId(format!("test!{}", at.0).into()), number: 1 };
     let body = "This is a test: somebody asked stealthcheck on this machine for it.\n\
                 Mails about incidents will reach you the same way.";
     host_letter(id, to, "test mail", body, at, place)
@@ -182,7 +188,7 @@ fn header(name: &'static str, value: &str) -> HeaderValue {
     HeaderValue::new(HeaderName::new_from_ascii_str(name), value.to_owned())
 }
 
-/// The same notice has the same id in every life of the daemon.
+/// The same notification has the same id in every life of the daemon.
 pub(super) fn message_id(incident: &IncidentId, number: u32, host: &str) -> String {
     format!("<{}.{number}@{}>", text::atom(&incident.0), text::domain(host))
 }
@@ -203,155 +209,162 @@ pub(super) fn when(at: Wall, zone: &TimeZone) -> String {
         .map_or_else(|| "an unknown time".to_owned(), |z| z.strftime("%a %Y-%m-%d %H:%M:%S %Z").to_string())
 }
 
-fn body(notice: &Notice, journal: Option<&Result<Vec<String>, String>>, place: &Place, host: &str) -> String {
-    let mut lines = opening(notice, place, host);
+fn body(
+    notification: &Notification,
+    journal: Option<&Result<Vec<String>, String>>,
+    place: &Place,
+    host: &str,
+) -> String {
+    let mut lines = opening(notification, place, host);
     let section = |lines: &mut Vec<String>, title: &str| {
         lines.push(String::new());
         lines.push(title.to_owned());
     };
 
-    if !notice.kind.is_about_measuring() {
-        section(&mut lines, if notice.kind.is_last() { "WHAT IT TOOK" } else { "WHAT WAS DONE" });
-        lines.extend(attempts(notice, place));
+    if !notification.kind.is_about_measuring() {
+        section(&mut lines, if notification.kind.is_last() { "WHAT IT TOOK" } else { "WHAT WAS DONE" });
+        lines.extend(attempts(notification, place));
     }
-    if !notice.next.is_empty() {
+    if !notification.next.is_empty() {
         section(&mut lines, "WHAT HAPPENS NEXT");
-        lines.push(text::line(&notice.next, text::LINE_MAX));
+        lines.push(text::line(&notification.next, text::LINE_MAX));
     }
-    if let Some(unit) = &notice.unit {
+    if let Some(unit) = &notification.unit {
         section(&mut lines, "THE UNIT");
         lines.push(unit.to_string());
-        if let Some(state) = &notice.state {
+        if let Some(state) = &notification.state {
             lines.push(text::line(&state.describe(), text::LINE_MAX));
-            if !notice.kind.is_last()
+            if !notification.kind.is_last()
                 && let Some(exit) = state.describe_exit()
             {
                 lines.push(text::line(&exit, text::LINE_MAX));
             }
         }
     }
-    lines.extend(takes_down(notice));
+    lines.extend(dependents(notification));
     // What is over needs no runbook.
-    if let Some(runbook) = notice.runbook.as_ref().filter(|_| !notice.kind.is_last()) {
+    if let Some(runbook) = notification.runbook.as_ref().filter(|_| !notification.kind.is_last()) {
         section(&mut lines, "RUNBOOK");
         lines.extend(text::block(runbook, RUNBOOK_LINES));
     }
     section(&mut lines, "LOOK FURTHER");
-    lines.extend(commands(notice, place));
+    lines.extend(commands(notification, place));
 
     let mut out = joined(&lines, BODY_MAX / 2);
-    if let (Some(journal), Some(unit)) = (journal, &notice.unit) {
+    if let (Some(journal), Some(unit)) = (journal, &notification.unit) {
         out.push_str(&shown(journal, unit, BODY_MAX.saturating_sub(out.len())));
     }
     out
 }
 
 /// What goes down with the unit: nobody is told of these by mails of their own.
-fn takes_down(notice: &Notice) -> Vec<String> {
+fn dependents(notification: &Notification) -> Vec<String> {
     /// The rest is a command away.
     const NAMED: usize = 20;
-    if notice.takes_down.is_empty() {
+    if notification.dependents.is_empty() {
         return Vec::new();
     }
-    let over = notice.kind == NoticeKind::Recovered;
+    let over = notification.kind == NotificationKind::Recovered;
     let title = if over { "TOOK DOWN WITH IT" } else { "TAKES DOWN WITH IT" };
     let mut lines = vec![String::new(), title.to_owned()];
-    for TakenDown { check, unit, well } in notice.takes_down.iter().take(NAMED) {
+    for Dependent { check, unit, well } in notification.dependents.iter().take(NAMED) {
         let how = match (over, well) {
             (true, true) => "well",
             (true, false) => "not back yet",
             (false, true) => "well so far",
-            (false, false) => "blocked",
+            (false, false) => "dependency",
         };
         lines.push(format!("{check} ({unit}): {how}"));
     }
-    if let Some(more) = notice.takes_down.len().checked_sub(NAMED).filter(|more| *more > 0) {
+    if let Some(more) = notification.dependents.len().checked_sub(NAMED).filter(|more| *more > 0) {
         lines.push(format!("… {more} more"));
     }
     lines
 }
 
 /// What failed, since when: the lines that a phone shows.
-fn opening(notice: &Notice, place: &Place, host: &str) -> Vec<String> {
-    let lasted = human(notice.at.since(notice.since));
-    let check = &notice.check;
-    let first = match notice.kind {
-        NoticeKind::Down => format!("{check} on {host} is down."),
-        NoticeKind::NeedsYou => format!("{check} on {host} needs you. It has been down for {lasted}."),
-        NoticeKind::StillDown => format!("{check} on {host} is still down, for {lasted} now."),
-        NoticeKind::Recovered => format!("{check} on {host} is well again, after {lasted}."),
-        NoticeKind::Unmeasured => format!("{check} on {host} could not be measured for {lasted}."),
-        NoticeKind::StillUnmeasured => {
+fn opening(notification: &Notification, place: &Place, host: &str) -> Vec<String> {
+    let lasted = human(notification.at.since(notification.since));
+    let check = &notification.check;
+    let first = match notification.kind {
+        NotificationKind::Down => format!("{check} on {host} is down."),
+        NotificationKind::ActionRequired => {
+            format!("{check} on {host} needs you. It has been down for {lasted}.")
+        }
+        NotificationKind::StillDown => format!("{check} on {host} is still down, for {lasted} now."),
+        NotificationKind::Recovered => format!("{check} on {host} is well again, after {lasted}."),
+        NotificationKind::Unknown => format!("{check} on {host} could not be measured for {lasted}."),
+        NotificationKind::StillUnknown => {
             format!("{check} on {host} can still not be measured, for {lasted} now.")
         }
-        NoticeKind::Measured => format!("{check} on {host} can be measured again, after {lasted}."),
+        NotificationKind::KnownAgain => format!("{check} on {host} can be measured again, after {lasted}."),
     };
-    let cause = text::line(&notice.cause, text::LINE_MAX);
-    let over = notice.kind.is_last();
+    let cause = text::line(&notification.cause, text::LINE_MAX);
+    let over = notification.kind.is_last();
     let mut lines = vec![first, if over { format!("It was: {cause}") } else { cause }];
-    if notice.kind.is_about_measuring() && !over {
+    if notification.kind.is_about_measuring() && !over {
         lines.push(
             "Whether the target is well is not known: what is in the way is on this machine.".to_owned(),
         );
     }
     lines.push(String::new());
-    let from = match (over, notice.kind.is_about_measuring()) {
+    let from = match (over, notification.kind.is_about_measuring()) {
         (true, false) => "Down from",
         (true, true) => "Not measured from",
         (false, _) => "Since",
     };
-    lines.push(format!("{from} {}", when(notice.since, &place.zone)));
+    lines.push(format!("{from} {}", when(notification.since, &place.zone)));
     if over {
-        lines.push(format!("until {}", when(notice.at, &place.zone)));
+        lines.push(format!("until {}", when(notification.at, &place.zone)));
     }
-    lines.push(format!("Probe: {}", text::line(&notice.probe, text::LINE_MAX)));
+    lines.push(format!("Probe: {}", text::line(&notification.probe, text::LINE_MAX)));
     lines
 }
 
-fn attempts(notice: &Notice, place: &Place) -> Vec<String> {
-    if notice.attempts.is_empty() && notice.attempts_total == 0 {
-        return vec![match notice.kind {
+fn attempts(notification: &Notification, place: &Place) -> Vec<String> {
+    if notification.attempts.is_empty() && notification.attempts_total == 0 {
+        return vec![match notification.kind {
             kind if kind.is_last() => "Nothing: it came back by itself.".to_owned(),
             _ => "Nothing yet.".to_owned(),
         }];
     }
     let mut lines = Vec::new();
     let mut told = 0;
-    for attempt in &notice.attempts {
+    for attempt in &notification.attempts {
         if attempt.number > told + 1 {
             lines.push(format!("… {} more …", attempt.number - told - 1));
         }
         told = told.max(attempt.number);
         lines.push(attempt_line(attempt, place));
     }
-    if notice.attempts_total > told {
-        lines.push(format!("… {} more", notice.attempts_total - told));
+    if notification.attempts_total > told {
+        lines.push(format!("… {} more", notification.attempts_total - told));
     }
     lines
 }
 
 /// `10:14:06 restart: done, did not help (the port is closed)`.
 fn attempt_line(attempt: &Attempt, place: &Place) -> String {
-    let clock = zoned(attempt.asked, &place.zone)
+    let clock = zoned(attempt.requested, &place.zone)
         .map_or_else(|| "?".to_owned(), |at| at.strftime("%H:%M:%S").to_string());
     let result = attempt.result.as_ref().map_or_else(|| "under way".to_owned(), ToString::to_string);
-    let verdict = match &attempt.verdict {
-        Some(Proof::Worked) => ", it worked".to_owned(),
-        Some(Proof::DidNotHelp(why)) if why.is_empty() => ", it did not help".to_owned(),
-        Some(Proof::DidNotHelp(why)) => format!(", it did not help: {why}"),
+    let verdict = match &attempt.outcome {
+        Some(AttemptOutcome::Recovered) => ", it worked".to_owned(),
+        Some(AttemptOutcome::Ineffective(why)) if why.is_empty() => ", it did not help".to_owned(),
+        Some(AttemptOutcome::Ineffective(why)) => format!(", it did not help: {why}"),
         None => String::new(),
     };
-    text::line(&format!("{clock} {}: {result}{verdict}", attempt.rung.describe()), text::LINE_MAX)
+    text::line(&format!("{clock} {}: {result}{verdict}", attempt.step.describe()), text::LINE_MAX)
 }
 
 /// The two commands, ready to be pasted.
-fn commands(notice: &Notice, place: &Place) -> Vec<String> {
+fn commands(notification: &Notification, place: &Place) -> Vec<String> {
     let user = if place.user { " --user" } else { "" };
-    let mut lines = vec![format!("stealthctl{user} status {}", notice.check)];
-    if let Some(unit) = &notice.unit {
+    let mut lines = vec![format!("stealthctl{user} status {}", notification.check)];
+    if let Some(unit) = &notification.unit {
         // Unit names may hold `\x2d`, which a shell would eat.
         let unit = if unit.as_str().contains('\\') { format!("'{unit}'") } else { unit.to_string() };
-        let since = zoned(notice.since.before(Duration::from_secs(300)), &place.zone)
+        let since = zoned(notification.since.before(Duration::from_secs(300)), &place.zone)
             .map_or_else(String::new, |at| at.strftime(" --since '%Y-%m-%d %H:%M:%S'").to_string());
         lines.push(format!("journalctl{user} -u {unit}{since}"));
     }

@@ -4,17 +4,17 @@ use std::sync::Arc;
 
 use proptest::prelude::*;
 
-use crate::check::Rung;
+use crate::check::Step;
 use crate::unit::{ActiveState, JobResult, LoadState, UnitState};
 
 fn place() -> Place {
     Place { host: "lf-proxy".to_owned(), zone: TimeZone::get("Europe/Berlin").unwrap(), user: false }
 }
 
-fn notice(kind: NoticeKind, number: u32) -> Notice {
+fn notification(kind: NotificationKind, number: u32) -> Notification {
     let opened = Wall(1_795_345_200_000);
-    Notice {
-        id: NoticeId { incident: IncidentId("fibridge-1795345200".into()), number },
+    Notification {
+        id: NotificationId { incident: IncidentId("fibridge-1795345200".into()), number },
         kind,
         to: vec!["ops@example.org".into(), "Chase <chase@example.org>".into()],
         at: opened.after(Duration::from_secs(42)),
@@ -25,10 +25,12 @@ fn notice(kind: NoticeKind, number: u32) -> Notice {
         cause: "connection refused".to_owned(),
         attempts: vec![Attempt {
             number: 1,
-            rung: Rung::Restart,
-            asked: opened.after(Duration::from_secs(1)),
+            step: Step::Restart,
+            requested: opened.after(Duration::from_secs(1)),
             result: Some(JobResult::Done),
-            verdict: Some(Proof::DidNotHelp("the probe still fails: connection refused".to_owned())),
+            outcome: Some(AttemptOutcome::Ineffective(
+                "the probe still fails: connection refused".to_owned(),
+            )),
         }],
         attempts_total: 1,
         next: "Restart in 20s (attempt 2).".to_owned(),
@@ -43,7 +45,7 @@ fn notice(kind: NoticeKind, number: u32) -> Notice {
         }),
         failed_invocation: "aef2bed8a0ae49ad920c192572abd113".to_owned(),
         runbook: Some("Local file support. Not the end of the world.\nssh ubuntu@lf-proxy".into()),
-        takes_down: Vec::new(),
+        dependents: Vec::new(),
     }
 }
 
@@ -59,7 +61,7 @@ fn headers(message: &str) -> Vec<&str> {
 #[test]
 fn the_first_mail_of_an_incident() {
     let journal = Ok(vec!["Nov 22 16:59:59 fibridge[123]: cannot bind: ünïcode".to_owned()]);
-    let letter = letter(&notice(NoticeKind::Down, 1), Some(&journal), &place());
+    let letter = letter(&notification(NotificationKind::Down, 1), Some(&journal), &place());
     assert_eq!(
         letter.body,
         "\
@@ -114,20 +116,20 @@ Nov 22 16:59:59 fibridge[123]: cannot bind: ünïcode
 
 #[test]
 fn the_last_mail_is_in_the_same_thread_and_says_what_it_took() {
-    let mut notice = notice(NoticeKind::Recovered, 4);
-    notice.at = notice.since.after(Duration::from_secs(11_520));
-    notice.attempts_total = 9;
-    notice.attempts.push(Attempt {
+    let mut notification = notification(NotificationKind::Recovered, 4);
+    notification.at = notification.since.after(Duration::from_secs(11_520));
+    notification.attempts_total = 9;
+    notification.attempts.push(Attempt {
         number: 9,
-        rung: Rung::StartUnit(UnitName::new("other.service").unwrap()),
-        asked: notice.at.before(Duration::from_secs(5)),
+        step: Step::StartUnit(UnitName::new("other.service").unwrap()),
+        requested: notification.at.before(Duration::from_secs(5)),
         result: Some(JobResult::Done),
-        verdict: Some(Proof::Worked),
+        outcome: Some(AttemptOutcome::Recovered),
     });
-    notice.next.clear();
-    notice.state.as_mut().unwrap().active = ActiveState::Active;
-    notice.state.as_mut().unwrap().sub = "running".to_owned();
-    let letter = letter(&notice, None, &place());
+    notification.next.clear();
+    notification.state.as_mut().unwrap().active = ActiveState::Active;
+    notification.state.as_mut().unwrap().sub = "running".to_owned();
+    let letter = letter(&notification, None, &place());
     assert_eq!(
         letter.body,
         "\
@@ -166,11 +168,11 @@ journalctl -u fibridge.service --since '2026-11-22 11:55:00'
 #[test]
 fn each_kind_says_in_its_first_line_what_it_is() {
     let first = |kind, number| {
-        let letter = letter(&notice(kind, number), None, &place());
+        let letter = letter(&notification(kind, number), None, &place());
         format!("{} / {}", letter.subject, letter.body.lines().next().unwrap())
     };
     assert_eq!(
-        [first(NoticeKind::NeedsYou, 2), first(NoticeKind::StillDown, 3),],
+        [first(NotificationKind::ActionRequired, 2), first(NotificationKind::StillDown, 3),],
         [
             "[NEEDS YOU] fibridge on lf-proxy / fibridge on lf-proxy needs you. It has been down for 42s.",
             "[STILL DOWN] fibridge on lf-proxy / fibridge on lf-proxy is still down, for 42s now.",
@@ -180,35 +182,35 @@ fn each_kind_says_in_its_first_line_what_it_is() {
 
 #[test]
 fn what_is_missing_is_said() {
-    let mut notice = notice(NoticeKind::Down, 1);
-    notice.attempts.clear();
-    notice.attempts_total = 0;
+    let mut notification = notification(NotificationKind::Down, 1);
+    notification.attempts.clear();
+    notification.attempts_total = 0;
     let why = Err("no permission to read the journal".to_owned());
-    let body = letter(&notice, Some(&why), &place()).body;
+    let body = letter(&notification, Some(&why), &place()).body;
     assert!(body.contains("WHAT WAS DONE\nNothing yet.\n"), "{body}");
     assert!(
         body.ends_with("JOURNAL OF fibridge.service\n(not shown: no permission to read the journal)\n"),
         "{body}"
     );
-    notice.kind = NoticeKind::Recovered;
-    assert!(letter(&notice, None, &place()).body.contains("Nothing: it came back by itself."));
-    notice.unit = None;
-    let body = letter(&notice, None, &place()).body;
+    notification.kind = NotificationKind::Recovered;
+    assert!(letter(&notification, None, &place()).body.contains("Nothing: it came back by itself."));
+    notification.unit = None;
+    let body = letter(&notification, None, &place()).body;
     assert!(!body.contains("journalctl") && !body.contains("THE UNIT"), "{body}");
 }
 
 #[test]
 fn commands_can_be_pasted() {
-    let mut notice = notice(NoticeKind::Down, 1);
-    notice.unit = Some(UnitName::new(r"dev-disk-by\x2duuid.mount").unwrap());
-    let body = letter(&notice, None, &Place { user: true, ..place() }).body;
+    let mut notification = notification(NotificationKind::Down, 1);
+    notification.unit = Some(UnitName::new(r"dev-disk-by\x2duuid.mount").unwrap());
+    let body = letter(&notification, None, &Place { user: true, ..place() }).body;
     assert!(body.contains("\nstealthctl --user status fibridge\n"), "{body}");
     assert!(body.contains(r"journalctl --user -u 'dev-disk-by\x2duuid.mount' --since"), "{body}");
 }
 
 #[test]
 fn a_letter_about_the_daemon_names_the_host_first() {
-    let id = NoticeId { incident: IncidentId("host!7".into()), number: 1 };
+    let id = NotificationId { incident: IncidentId("host!7".into()), number: 1 };
     let to = vec!["ops@example.org".to_owned()];
     let letter = host_letter(id, to, "configuration refused", "a: b\nc: d", Wall(0), &place());
     assert_eq!(letter.subject, "[stealthcheck] lf-proxy: configuration refused");
@@ -219,9 +221,9 @@ fn a_letter_about_the_daemon_names_the_host_first() {
 #[test]
 fn a_clock_that_is_out_of_its_mind_stops_no_mail() {
     for at in [i64::MIN, -1, i64::MAX] {
-        let mut notice = notice(NoticeKind::Recovered, 2);
-        (notice.at, notice.since) = (Wall(at), Wall(at));
-        sent(&letter(&notice, None, &place()));
+        let mut notification = notification(NotificationKind::Recovered, 2);
+        (notification.at, notification.since) = (Wall(at), Wall(at));
+        sent(&letter(&notification, None, &place()));
     }
 }
 
@@ -250,17 +252,17 @@ proptest! {
         lines in proptest::collection::vec(hostile(), 0..21),
         number in 1..4_u32,
     ) {
-        let mut notice = notice(NoticeKind::Down, number);
+        let mut notification = notification(NotificationKind::Down, number);
         let text = |n: usize| texts[n].clone();
-        notice.id.incident = IncidentId(Arc::from(text(0)));
-        (notice.probe, notice.cause, notice.next) = (text(1), text(2), text(3));
-        notice.attempts[0].verdict = Some(Proof::DidNotHelp(text(4)));
-        notice.attempts[0].result = Some(JobResult::Refused(text(4)));
-        notice.runbook = Some(Arc::from(text(5)));
-        notice.state.as_mut().unwrap().result = text(6);
-        notice.to.push(Arc::from(text(7)));
+        notification.id.incident = IncidentId(Arc::from(text(0)));
+        (notification.probe, notification.cause, notification.next) = (text(1), text(2), text(3));
+        notification.attempts[0].outcome = Some(AttemptOutcome::Ineffective(text(4)));
+        notification.attempts[0].result = Some(JobResult::Refused(text(4)));
+        notification.runbook = Some(Arc::from(text(5)));
+        notification.state.as_mut().unwrap().result = text(6);
+        notification.to.push(Arc::from(text(7)));
         let place = Place { host: text(7), ..place() };
-        let letter = letter(&notice, Some(&Ok(lines)), &place);
+        let letter = letter(&notification, Some(&Ok(lines)), &place);
         let message = sent(&letter);
 
         prop_assert!(message.len() < 64 * 1024, "{} bytes", message.len());
@@ -285,16 +287,25 @@ proptest! {
 #[test]
 fn that_a_check_cannot_be_measured_is_told_without_a_word_on_its_target() {
     let unmeasured = |kind, number| {
-        let id = NoticeId {
+        let id = NotificationId {
             incident: IncidentId::unmeasured(&CheckName::new("gru-dns").unwrap(), 1_795_345_200),
             number,
         };
         let check = CheckName::new("gru-dns").unwrap();
         let cause = "the resolver gave no answer within 5s".to_owned();
         let (attempts, state, unit) = (Vec::new(), None, None);
-        Notice { id, check, cause, attempts, attempts_total: 0, state, unit, ..notice(kind, number) }
+        Notification {
+            id,
+            check,
+            cause,
+            attempts,
+            attempts_total: 0,
+            state,
+            unit,
+            ..notification(kind, number)
+        }
     };
-    let first = letter(&unmeasured(NoticeKind::Unmeasured, 1), None, &place());
+    let first = letter(&unmeasured(NotificationKind::Unknown, 1), None, &place());
     assert_eq!(first.subject, "[UNMEASURED] gru-dns on lf-proxy");
     assert_eq!(first.message_id, "<gru-dns-1795345200-unmeasured.1@lf-proxy>");
     assert!(
@@ -306,7 +317,7 @@ fn that_a_check_cannot_be_measured_is_told_without_a_word_on_its_target() {
         first.body
     );
     assert!(!first.body.contains("WHAT WAS DONE") && first.body.contains("RUNBOOK"), "{}", first.body);
-    let last = letter(&unmeasured(NoticeKind::Measured, 2), None, &place());
+    let last = letter(&unmeasured(NotificationKind::KnownAgain, 2), None, &place());
     assert_eq!(last.subject, "[MEASURED] gru-dns on lf-proxy");
     assert_eq!(last.thread.as_deref(), Some("<gru-dns-1795345200-unmeasured.1@lf-proxy>"));
     assert!(last.body.contains("It was: the resolver gave no answer within 5s"), "{}", last.body);
@@ -314,25 +325,25 @@ fn that_a_check_cannot_be_measured_is_told_without_a_word_on_its_target() {
 }
 
 #[test]
-fn what_goes_down_with_it_is_named_and_a_notice_of_an_older_spool_names_nothing() {
-    let taken = |check: &str, well| TakenDown {
+fn what_goes_down_with_it_is_named_and_a_notification_of_an_older_spool_names_nothing() {
+    let taken = |check: &str, well| Dependent {
         check: CheckName::new(check).unwrap(),
         unit: UnitName::new(&format!("{check}.service")).unwrap(),
         well,
     };
-    let mut down = notice(NoticeKind::Down, 1);
-    down.takes_down = vec![taken("app", false), taken("blog", true)];
+    let mut down = notification(NotificationKind::Down, 1);
+    down.dependents = vec![taken("app", false), taken("blog", true)];
     let body = letter(&down, None, &place()).body;
     let named = "\nTAKES DOWN WITH IT\napp (app.service): blocked\nblog (blog.service): well so far\n\n";
     assert!(body.contains(named), "{body}");
-    down.kind = NoticeKind::Recovered;
+    down.kind = NotificationKind::Recovered;
     let body = letter(&down, None, &place()).body;
     assert!(body.contains("\nTOOK DOWN WITH IT\napp (app.service): not back yet\n"), "{body}");
-    down.takes_down = (0..30).map(|n| taken(&format!("c{n}"), false)).collect();
+    down.dependents = (0..30).map(|n| taken(&format!("c{n}"), false)).collect();
     assert!(letter(&down, None, &place()).body.contains("\n… 10 more\n"));
 
-    let mut json = serde_json::to_value(notice(NoticeKind::Down, 1)).unwrap();
-    json.as_object_mut().unwrap().remove("takes_down");
-    let old: Notice = serde_json::from_value(json).unwrap();
+    let mut json = serde_json::to_value(notification(NotificationKind::Down, 1)).unwrap();
+    json.as_object_mut().unwrap().remove("dependents");
+    let old: Notification = serde_json::from_value(json).unwrap();
     assert!(!letter(&old, None, &place()).body.contains("DOWN WITH IT"));
 }

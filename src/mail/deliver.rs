@@ -273,7 +273,7 @@ impl Step {
 
 /// Whether a permanent refusal at RCPT says that the address is no good, so that no later attempt will do better. Servers
 /// also refuse there who sends (by relaying rules, by the sender's address, by the name in EHLO), which the settings or time
-/// put right: a notice that is dropped for that would be lost. So an enhanced status code (RFC 3463) must name the address
+/// put right: a notification that is dropped for that would be lost. So an enhanced status code (RFC 3463) must name the address
 /// (5.1.x of the recipient), or a mailbox that is switched off (5.2.1); a full one (5.2.2, 552) has room again one day.
 /// Where there is none, the code must be one about a mailbox (RFC 5321, section 4.2.2), and no word may tell otherwise.
 fn is_about_the_address(code: u16, text: &str) -> bool {

@@ -1,11 +1,11 @@
-//! Words a digest: many letters to one recipient as one mail (DESIGN §6).
+//! Words a digest: many letters to one recipient as one mail.
 //!
 //! Pure: letters go in, in order, and a letter comes out. It decides neither which letters nor when. A digest is never in the
 //! spool: what it is made of is, each letter by itself, until the server has accepted the digest.
 
 use super::compose::{Letter, Place, message_id};
 use super::text;
-use crate::notice::{IncidentId, NoticeId};
+use crate::notification::{IncidentId, NotificationId};
 
 /// The longest body in bytes.
 const BODY_MAX: usize = 200 * 1024;
@@ -17,7 +17,7 @@ const EACH_MAX: usize = 1000;
 const FURTHER: [&str; 3] = ["THE UNIT", "RUNBOOK", "LOOK FURTHER"];
 
 /// The tag of a letter for which a person is needed.
-const NEEDS_YOU: &str = "NEEDS YOU";
+const ACTION_REQUIRED: &str = "NEEDS YOU";
 
 /// Words `letters`, at least one, to the recipient `to`.
 #[must_use]
@@ -26,7 +26,7 @@ pub fn letter(letters: &[Letter], to: &str, place: &Place) -> Letter {
     let ids: Vec<String> = letters.iter().map(|letter| letter.id.to_string()).collect();
     // The same letters are the same digest in every life of the daemon.
     let sum = text::checksum(&format!("{to} {}", ids.join(" ")));
-    let id = NoticeId { incident: IncidentId(format!("digest!{sum:016x}").into()), number: 1 };
+    let id = NotificationId { incident: IncidentId(format!("digest!{sum:016x}").into()), number: 1 };
     Letter {
         message_id: message_id(&id.incident, id.number, &place.host),
         id,
@@ -58,7 +58,7 @@ fn counts(letters: &[Letter]) -> String {
             None => counts.push((tag, 1)),
         }
     }
-    counts.sort_by_key(|(tag, _)| *tag != NEEDS_YOU);
+    counts.sort_by_key(|(tag, _)| *tag != ACTION_REQUIRED);
     counts.iter().map(|(tag, n)| format!("{tag} {n}")).collect::<Vec<_>>().join(", ")
 }
 
@@ -73,7 +73,7 @@ fn body(letters: &[Letter], place: &Place) -> String {
         "There were more mails in a short time than anybody reads one by one. This one has {} of them, in order.\n",
         letters.len()
     );
-    let needy: Vec<&Letter> = letters.iter().filter(|letter| tag(letter) == NEEDS_YOU).collect();
+    let needy: Vec<&Letter> = letters.iter().filter(|letter| tag(letter) == ACTION_REQUIRED).collect();
     if !needy.is_empty() {
         out.push_str(&format!("\nNEEDS YOU ({})\n", needy.len()));
         for letter in &needy {
@@ -118,7 +118,7 @@ mod tests {
     }
 
     fn one(incident: &str, number: u32, tag: &str) -> Letter {
-        let id = NoticeId { incident: IncidentId(incident.into()), number };
+        let id = NotificationId { incident: IncidentId(incident.into()), number };
         Letter {
             message_id: message_id(&id.incident, number, "lf-proxy"),
             thread: (number > 1).then(|| message_id(&id.incident, 1, "lf-proxy")),
@@ -135,7 +135,7 @@ mod tests {
     }
 
     #[test]
-    fn a_digest_has_every_subject_and_what_happened_in_order_and_first_what_needs_you() {
+    fn a_digest_has_every_subject_and_what_happened_in_order_and_first_what_action_required() {
         let letters = [
             one("a-1", 1, "DOWN"),
             one("b-1", 1, "DOWN"),

@@ -49,7 +49,7 @@ pub struct Reader {
 }
 
 impl Reader {
-    /// Reads the journals under `roots` (`/run/log/journal`, `/var/log/journal`), for at most `limit` at a time; `user`
+    /// Reads the journals under `roots` (`/run/log/journal`, `/var/log/journal`), for at most `max_attempts` at a time; `user`
     /// for units of the user manager.
     #[must_use]
     pub fn new(roots: Vec<PathBuf>, user: bool, limit: Duration) -> Self {

@@ -1,4 +1,4 @@
-//! How fast mails go to one recipient: more than ten in a minute become one digest (DESIGN §6).
+//! How fast mails go to one recipient: more than ten in a minute become one digest.
 //!
 //! In: which mails a recipient got, and when. Out: whether the next goes alone, waits, or goes with all that wait. Pure: no
 //! files, no network, no clock but the `now` it is given. It knows neither letters nor their order.
@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use crate::time::Mono;
 
-/// The most notices in a digest: it stays a mail that every server takes, with room for a few lines on each.
+/// The most notifications in a digest: it stays a mail that every server takes, with room for a few lines on each.
 pub const DIGEST_MOST: usize = 400;
 
 /// So many mails in so long are mails; from then on what waits is collected until that time is over.
@@ -71,12 +71,12 @@ impl Pace {
         }
     }
 
-    /// The server has accepted so many notices for `to`, in one mail or as one. All of them count: who has just had a
+    /// The server has accepted so many notifications for `to`, in one mail or as one. All of them count: who has just had a
     /// hundred in a digest is not sent ten more one by one.
-    pub fn accepted(&mut self, to: &str, now: Mono, notices: usize) {
+    pub fn accepted(&mut self, to: &str, now: Mono, notifications: usize) {
         let Limit { mails, within } = self.limit;
         let latest = self.accepted.entry(to.to_owned()).or_default();
-        for _ in 0..notices.min(mails) {
+        for _ in 0..notifications.min(mails) {
             latest.push_back(now);
         }
         while latest.len() > mails || latest.front().is_some_and(|at| now.since(*at) >= within) {
@@ -96,12 +96,12 @@ impl Pace {
         self.accepted.retain(|_, latest| latest.back().is_some_and(|at| now.since(*at) < within));
     }
 
-    /// The server did not take a digest for `to`: the next is half as long, in the end a mail for each notice.
-    pub fn too_long(&mut self, to: &str, notices: usize) {
+    /// The server did not take a digest for `to`: the next is half as long, in the end a mail for each notification.
+    pub fn too_long(&mut self, to: &str, notifications: usize) {
         if let Some(collecting) = self.collecting.get_mut(to)
-            && notices > 1
+            && notifications > 1
         {
-            collecting.most = notices / 2;
+            collecting.most = notifications / 2;
         }
     }
 }
@@ -164,7 +164,7 @@ mod tests {
             let Turn::Together(most) = pace.turn("x", at(60)) else { panic!() };
             pace.too_long("x", most);
         }
-        // A mail of one notice that is refused is a mail like any other.
+        // A mail of one notification that is refused is a mail like any other.
         assert_eq!(pace.turn("x", at(60)), Turn::Together(1));
     }
 }

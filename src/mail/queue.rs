@@ -12,7 +12,7 @@ use std::time::Duration;
 use super::pace::{Limit, Pace, Turn};
 use super::spool::Record;
 use crate::check::Backoff;
-use crate::notice::{IncidentId, NoticeId};
+use crate::notification::{IncidentId, NotificationId};
 use crate::time::{Mono, Wall};
 
 /// A letter on its way.
@@ -57,7 +57,7 @@ pub enum DiskJob {
     /// This content; the number is to be handed back.
     Write(Box<Record>, u64),
     /// Nothing.
-    Remove(NoticeId),
+    Remove(NotificationId),
 }
 
 /// Everything that is not yet accepted by the server.
@@ -103,9 +103,9 @@ impl Queue {
         number
     }
 
-    /// Whether the notice's letter is here, and whether it is safe on disk.
+    /// Whether the notification's letter is here, and whether it is safe on disk.
     #[must_use]
-    pub fn find(&self, id: &NoticeId) -> Option<bool> {
+    pub fn find(&self, id: &NotificationId) -> Option<bool> {
         self.entries.iter().find(|e| e.record.letter.id == *id).map(|e| e.saved.is_some())
     }
 
@@ -122,14 +122,14 @@ impl Queue {
     }
 
     /// The letter may be delivered.
-    pub fn release(&mut self, id: &NoticeId) {
+    pub fn release(&mut self, id: &NotificationId) {
         for entry in self.entries.iter_mut().filter(|entry| entry.record.letter.id == *id) {
             entry.released = true;
         }
     }
 
     /// Letters that were found on disk may be delivered if `is_meant` says so.
-    pub fn release_inherited(&mut self, is_meant: impl Fn(&NoticeId) -> bool) {
+    pub fn release_inherited(&mut self, is_meant: impl Fn(&NotificationId) -> bool) {
         for entry in self.entries.iter_mut().filter(|entry| entry.inherited) {
             entry.released |= is_meant(&entry.record.letter.id);
         }

@@ -6,7 +6,7 @@ const BACKOFF: Backoff = Backoff { initial: Duration::from_secs(5), max: Duratio
 
 fn record(incident: &str, number: u32, to: &[&str]) -> Record {
     let to: Vec<String> = to.iter().map(ToString::to_string).collect();
-    let id = NoticeId { incident: IncidentId(incident.into()), number };
+    let id = NotificationId { incident: IncidentId(incident.into()), number };
     let letter = Letter {
         id,
         to,
@@ -21,8 +21,8 @@ fn record(incident: &str, number: u32, to: &[&str]) -> Record {
     Record::new(letter, Wall(i64::from(number)))
 }
 
-fn id(incident: &str, number: u32) -> NoticeId {
-    NoticeId { incident: IncidentId(incident.into()), number }
+fn id(incident: &str, number: u32) -> NotificationId {
+    NotificationId { incident: IncidentId(incident.into()), number }
 }
 
 fn send(number: u64, to: &str) -> Pick {

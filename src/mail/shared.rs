@@ -22,7 +22,7 @@ use super::spool::{Record, Spool};
 use super::storm;
 use super::{MailEvent, Surroundings};
 use crate::config::MailSettings;
-use crate::notice::{HostNotice, IncidentId, Notice, NoticeId};
+use crate::notification::{HostNotification, IncidentId, Notification, NotificationId};
 use crate::status::MailStatus;
 use crate::time::{Mono, Wall};
 
@@ -74,7 +74,7 @@ impl Shared {
         }
     }
 
-    pub fn release(&self, id: &NoticeId) {
+    pub fn release(&self, id: &NotificationId) {
         self.queue().release(id);
         self.wake();
     }
@@ -206,24 +206,28 @@ impl Shared {
         self.wake();
     }
 
-    pub async fn take_in_notice(&self, notice: Notice) {
+    pub async fn take_in_notification(&self, notification: Notification) {
         // One that is in memory alone is told of when it is written.
-        let known = self.queue().find(&notice.id);
+        let known = self.queue().find(&notification.id);
         match known {
-            None => self.word(notice).await,
-            Some(true) => self.tell(MailEvent::Spooled(notice.id)).await,
+            None => self.word(notification).await,
+            Some(true) => self.tell(MailEvent::Spooled(notification.id)).await,
             Some(false) => {}
         }
     }
 
-    pub async fn take_in_host_notice(&self, settings: Option<MailSettings>, notice: HostNotice) {
-        let known = self.queue().find(&notice.id);
+    pub async fn take_in_host_notification(
+        &self,
+        settings: Option<MailSettings>,
+        notification: HostNotification,
+    ) {
+        let known = self.queue().find(&notification.id);
         if known == Some(false) {
             return;
         }
         let mut to: Vec<String> = settings.map(|settings| settings.to).unwrap_or_default();
         to.extend(
-            notice
+            notification
                 .to
                 .iter()
                 .map(ToString::to_string)
@@ -232,24 +236,24 @@ impl Shared {
         );
         if known == Some(true) || to.is_empty() {
             // With nobody to tell there is nothing to keep.
-            self.tell(MailEvent::Spooled(notice.id)).await;
+            self.tell(MailEvent::Spooled(notification.id)).await;
             return;
         }
-        let letter = storm::letter(&notice, to, &self.surroundings.place());
+        let letter = storm::letter(&notification, to, &self.surroundings.place());
         self.take_in(letter).await;
     }
 
-    async fn word(&self, notice: Notice) {
+    async fn word(&self, notification: Notification) {
         // What is over needs no evidence.
-        let journal = match &notice.unit {
-            Some(unit) if !notice.kind.is_last() && !notice.kind.is_about_measuring() => {
-                let invocation = notice.failed_invocation.clone();
+        let journal = match &notification.unit {
+            Some(unit) if !notification.kind.is_last() && !notification.kind.is_about_measuring() => {
+                let invocation = notification.failed_invocation.clone();
                 let wanted = Wanted { unit: unit.clone(), invocation, lines: JOURNAL_LINES };
                 Some(self.journal.read(wanted).await)
             }
             _ => None,
         };
-        let letter = compose::letter(&notice, journal.as_ref(), &self.surroundings.place());
+        let letter = compose::letter(&notification, journal.as_ref(), &self.surroundings.place());
         self.take_in(letter).await;
     }
 
@@ -257,7 +261,7 @@ impl Shared {
         // Without a `mail:` section there is nobody to tell.
         let Some(settings) = settings else { return };
         let at = wall();
-        let id = |n| NoticeId { incident: IncidentId(format!("host!{}", at.0).into()), number: n };
+        let id = |n| NotificationId { incident: IncidentId(format!("host!{}", at.0).into()), number: n };
         let number = (1..u32::MAX).find(|n| self.queue().find(&id(*n)).is_none()).unwrap_or(1);
         let place = self.surroundings.place();
         let id = id(number);
@@ -371,8 +375,8 @@ impl Shared {
     }
 }
 
-/// Letters about the daemon itself are no notices: nobody releases them, nobody hears of them.
-fn is_about_the_host(id: &NoticeId) -> bool {
+/// Letters about the daemon itself are no notifications: nobody releases them, nobody hears of them.
+fn is_about_the_host(id: &NotificationId) -> bool {
     id.incident.0.starts_with("host!")
 }
 

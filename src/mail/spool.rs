@@ -15,7 +15,7 @@ use serde::{Deserialize, Serialize};
 
 use super::compose::Letter;
 use super::text;
-use crate::notice::NoticeId;
+use crate::notification::NotificationId;
 use crate::time::Wall;
 
 /// The format of the files.
@@ -85,7 +85,7 @@ impl Spool {
                 return found;
             }
         };
-        let mut known: HashSet<NoticeId> = HashSet::new();
+        let mut known: HashSet<NotificationId> = HashSet::new();
         for name in names {
             if name.ends_with(".tmp") {
                 // A crash came before the rename: its letter was never said to be safe.
@@ -130,7 +130,7 @@ impl Spool {
     ///
     /// # Errors
     /// What the file system says.
-    pub fn remove(&self, number: u64, id: &NoticeId) -> io::Result<()> {
+    pub fn remove(&self, number: u64, id: &NotificationId) -> io::Result<()> {
         match fs::remove_file(self.dir.join(file_name(number, id))) {
             // Not even the directory need be there.
             Err(e) if e.kind() == io::ErrorKind::NotFound => Ok(()),
@@ -217,7 +217,7 @@ enum Unreadable {
 }
 
 /// `000000000042-fibridge-1795345200.1.json`
-fn file_name(number: u64, id: &NoticeId) -> String {
+fn file_name(number: u64, id: &NotificationId) -> String {
     let atom = text::atom(&id.to_string());
     format!("{number:012}-{atom}.json")
 }

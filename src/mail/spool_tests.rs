@@ -2,11 +2,11 @@ use super::*;
 
 use std::os::unix::fs::PermissionsExt;
 
-use crate::notice::IncidentId;
+use crate::notification::IncidentId;
 
 fn record(incident: &str, number: u32, to: &[&str]) -> Record {
     let letter = Letter {
-        id: NoticeId { incident: IncidentId(incident.into()), number },
+        id: NotificationId { incident: IncidentId(incident.into()), number },
         to: to.iter().map(ToString::to_string).collect(),
         subject: "[DOWN] x on y".to_owned(),
         message_id: format!("<{incident}.{number}@y>"),

@@ -1,78 +1,79 @@
-//! Words the mails about a storm: many checks that fail together (DESIGN: rule 14).
+//! Words the mails about a storm: many checks that fail together (rule 14).
 //!
-//! Pure: a notice goes in, a letter comes out. It decides neither who is told nor when.
+//! Pure: a notification goes in, a letter comes out. It decides neither who is told nor when.
 
 use std::time::Duration;
 
 use super::compose::{BODY_MAX, Letter, Place, joined, message_id, when, zoned};
 use super::text;
-use crate::notice::{HostNotice, HostNoticeKind, StormCheck};
+use crate::notification::{HostNotification, HostNotificationKind, StormCheck};
 use crate::time::human;
 use crate::verdict::Health;
 
-/// Words a notice about the machine, to these recipients.
+/// Words a notification about the machine, to these recipients.
 #[must_use]
-pub fn letter(notice: &HostNotice, to: Vec<String>, place: &Place) -> Letter {
+pub fn letter(notification: &HostNotification, to: Vec<String>, place: &Place) -> Letter {
     let host = text::line(&place.host, 80);
-    let tag = match notice.kind {
-        HostNoticeKind::Storm => "STORM",
-        HostNoticeKind::StillStorm => "STORM GOES ON",
-        HostNoticeKind::StormOver => "STORM OVER",
+    let tag = match notification.kind {
+        HostNotificationKind::Storm => "STORM",
+        HostNotificationKind::StillStorm => "STORM GOES ON",
+        HostNotificationKind::StormOver => "STORM OVER",
     };
     // The same words behind the tag in each letter of the thread, as in those of an incident.
-    let subject = format!("[{tag}] {} of {} checks failing on {host}", notice.affected, notice.total);
+    let subject =
+        format!("[{tag}] {} of {} checks failing on {host}", notification.affected, notification.total);
     Letter {
-        id: notice.id.clone(),
+        id: notification.id.clone(),
         to,
         subject,
-        message_id: message_id(&notice.id.incident, notice.id.number, &place.host),
-        thread: (notice.id.number > 1).then(|| message_id(&notice.id.incident, 1, &place.host)),
-        date: notice.at,
+        message_id: message_id(&notification.id.incident, notification.id.number, &place.host),
+        thread: (notification.id.number > 1).then(|| message_id(&notification.id.incident, 1, &place.host)),
+        date: notification.at,
         check: None,
         unit: None,
-        body: body(notice, place, &host),
+        body: body(notification, place, &host),
     }
 }
 
-fn body(notice: &HostNotice, place: &Place, host: &str) -> String {
-    let lasted = human(Duration::from_secs(notice.at.since(notice.since).as_secs()));
-    let (affected, total) = (notice.affected, notice.total);
-    let mut lines = match notice.kind {
-        HostNoticeKind::Storm => vec![
+fn body(notification: &HostNotification, place: &Place, host: &str) -> String {
+    let lasted = human(Duration::from_secs(notification.at.since(notification.since).as_secs()));
+    let (affected, total) = (notification.affected, notification.total);
+    let mut lines = match notification.kind {
+        HostNotificationKind::Storm => vec![
             format!("{affected} of {total} checks on {host} began to fail together."),
             "It looks like the machine, not the units: its network, its resolver, or what all of them need."
                 .to_owned(),
         ],
-        HostNoticeKind::StillStorm => {
+        HostNotificationKind::StillStorm => {
             vec![format!("Checks that began to fail together on {host} have been failing for {lasted}.")]
         }
-        HostNoticeKind::StormOver => {
+        HostNotificationKind::StormOver => {
             vec![format!("Checks that began to fail together on {host} pass again, after {lasted}.")]
         }
     };
     lines.push(String::new());
-    if notice.kind == HostNoticeKind::StormOver {
-        lines.push(format!("From {}", when(notice.since, &place.zone)));
-        lines.push(format!("until {}", when(notice.at, &place.zone)));
+    if notification.kind == HostNotificationKind::StormOver {
+        lines.push(format!("From {}", when(notification.since, &place.zone)));
+        lines.push(format!("until {}", when(notification.at, &place.zone)));
     } else {
-        lines.push(format!("Since {}", when(notice.since, &place.zone)));
+        lines.push(format!("Since {}", when(notification.since, &place.zone)));
     }
     let (well, ill): (Vec<&StormCheck>, Vec<&StormCheck>) =
-        notice.checks.iter().partition(|check| check.health == Health::Passing);
+        notification.checks.iter().partition(|check| check.health == Health::Passing);
     list(
         &mut lines,
-        if notice.kind == HostNoticeKind::StormOver { "STILL FAILING" } else { "FAILING" },
+        if notification.kind == HostNotificationKind::StormOver { "STILL FAILING" } else { "FAILING" },
         &ill,
     );
     list(&mut lines, "PASSING AGAIN BY THEMSELVES", &well);
     lines.push(String::new());
     lines.push("WHAT HAPPENS NEXT".to_owned());
-    lines.push(next(notice.kind, &ill));
+    lines.push(next(notification.kind, &ill));
     lines.push(String::new());
     lines.push("LOOK FURTHER".to_owned());
     let user = if place.user { " --user" } else { "" };
     lines.push(format!("stealthctl{user} status"));
-    let since = zoned(notice.since.before(Duration::from_mins(5)), &place.zone)
+    let since = zoned(notification.since.before(Duration::from_mins(5)), &place.zone)
         .map_or_else(String::new, |at| at.strftime(" --since '%Y-%m-%d %H:%M:%S'").to_string());
     lines.push(format!("journalctl -p warning{since}"));
     joined(&lines, BODY_MAX)
@@ -94,8 +95,8 @@ fn list(lines: &mut Vec<String>, title: &str, checks: &[&StormCheck]) {
     }
 }
 
-fn next(kind: HostNoticeKind, ill: &[&StormCheck]) -> String {
-    if kind != HostNoticeKind::StormOver {
+fn next(kind: HostNotificationKind, ill: &[&StormCheck]) -> String {
+    if kind != HostNotificationKind::StormOver {
         return "No unit is restarted for a failing probe until checks pass again; units that systemd calls failed are. \
                 There is no mail about each of the checks above. All of them are probed on."
             .to_owned();

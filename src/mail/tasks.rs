@@ -16,7 +16,7 @@ use super::deliver::{Refusal, Session};
 use super::queue::Pick;
 use super::shared::{Shared, wall};
 use crate::config::MailSettings;
-use crate::notice::{HostNotice, Notice, NoticeId};
+use crate::notification::{HostNotification, Notification, NotificationId};
 use crate::time::Mono;
 
 /// After so many messages in a row over which the connection was lost, it is the server and not the message.
@@ -27,10 +27,10 @@ const LAST_ATTEMPT: Duration = Duration::from_millis(600);
 
 /// What the intake is given.
 pub enum Submission {
-    /// A notice.
-    Notice(Box<Notice>),
-    /// A notice about the machine.
-    HostNotice(Box<HostNotice>),
+    /// A notification.
+    Notification(Box<Notification>),
+    /// A notification about the machine.
+    HostNotification(Box<HostNotification>),
     /// A letter about the daemon itself.
     Host {
         /// One line.
@@ -39,7 +39,7 @@ pub enum Submission {
         body: String,
     },
     /// Letters of an earlier life may be delivered.
-    ReleaseAllExcept(Vec<NoticeId>),
+    ReleaseAllExcept(Vec<NotificationId>),
 }
 
 /// Takes submissions one by one, and keeps trying to write what the disk refused.
@@ -65,10 +65,10 @@ pub async fn intake(
         };
         match submission {
             None => return,
-            Some(Submission::Notice(notice)) => shared.take_in_notice(*notice).await,
-            Some(Submission::HostNotice(notice)) => {
+            Some(Submission::Notification(notification)) => shared.take_in_notification(*notification).await,
+            Some(Submission::HostNotification(notification)) => {
                 let settings = settings.borrow().clone();
-                shared.take_in_host_notice(settings, *notice).await;
+                shared.take_in_host_notification(settings, *notification).await;
             }
             Some(Submission::Host { subject, body }) => {
                 let settings = settings.borrow().clone();

@@ -38,7 +38,7 @@ pub struct Wire<S> {
 }
 
 impl Wire<TcpStream> {
-    /// Connects to the first of the host's addresses that takes it, each within `limit`.
+    /// Connects to the first of the host's addresses that takes it, each within `max_attempts`.
     ///
     /// # Errors
     /// What the resolver says, or the last of the addresses.

@@ -176,10 +176,12 @@ fn conclude(
             let old = valid_until(claims);
             Err(Trouble::target(format!("{renewed}, but the server still serves the one {old}: restart it")))
         }
-        (Err(Wrong::Refused(wrong) | Wrong::EndsSoon(wrong)), Ok(_)) => Err(Trouble::Incurable(wrong)),
+        (Err(Wrong::Refused(wrong) | Wrong::EndsSoon(wrong)), Ok(_)) => Err(Trouble::NotRestartable(wrong)),
         (Err(Wrong::Refused(wrong) | Wrong::EndsSoon(wrong)), Err(unseen)) => {
             let unseen = unseen.reason();
-            Err(Trouble::Incurable(format!("{wrong}; whether it has been renewed is not known: {unseen}")))
+            Err(Trouble::NotRestartable(format!(
+                "{wrong}; whether it has been renewed is not known: {unseen}"
+            )))
         }
         (Ok(_), Err(unseen)) => Err(unseen),
         (Ok(detail), Ok(OnDisk::Served)) => Ok(detail),

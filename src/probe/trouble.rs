@@ -1,4 +1,4 @@
-//! Why a probe did not pass, and on whose side: the target's, or our own (DESIGN: rule 15).
+//! Why a probe did not pass, and on whose side: the target's, or our own (rule 15).
 //!
 //! In flow the errors of sockets; out flow clauses that a person understands. It decides nothing else.
 
@@ -19,7 +19,7 @@ pub(super) enum Trouble {
     /// The target is not well.
     Target(String),
     /// The target is not well, and no job on its unit would change that.
-    Incurable(String),
+    NotRestartable(String),
     /// We could not measure; this says nothing about the target.
     Ours(String),
 }
@@ -35,7 +35,7 @@ impl Trouble {
 
     pub(super) fn reason(&self) -> &str {
         match self {
-            Self::Target(reason) | Self::Incurable(reason) | Self::Ours(reason) => reason,
+            Self::Target(reason) | Self::NotRestartable(reason) | Self::Ours(reason) => reason,
         }
     }
 
@@ -43,7 +43,7 @@ impl Trouble {
     pub(super) fn after(self, clause: &str) -> Self {
         match self {
             Self::Target(reason) => Self::Target(format!("{clause}: {reason}")),
-            Self::Incurable(reason) => Self::Incurable(format!("{clause}: {reason}")),
+            Self::NotRestartable(reason) => Self::NotRestartable(format!("{clause}: {reason}")),
             Self::Ours(reason) => Self::Ours(format!("{clause}: {reason}")),
         }
     }
@@ -85,7 +85,7 @@ impl From<Trouble> for Observation {
     fn from(trouble: Trouble) -> Self {
         match trouble {
             Trouble::Target(reason) => Self::Failing { reason },
-            Trouble::Incurable(reason) => Self::Incurable { reason },
+            Trouble::NotRestartable(reason) => Self::NotRestartable { reason },
             Trouble::Ours(reason) => Self::Unknown { reason },
         }
     }

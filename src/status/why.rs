@@ -41,7 +41,7 @@ pub enum Topic {
     /// What is done about it, or not.
     Recovery,
     /// Who is told, or not.
-    Notice,
+    Notification,
 }
 
 impl fmt::Display for Topic {
@@ -52,7 +52,7 @@ impl fmt::Display for Topic {
             Self::Aside => "aside",
             Self::Incident => "incident",
             Self::Recovery => "recovery",
-            Self::Notice => "notice",
+            Self::Notification => "notification",
         })
     }
 }

@@ -1,4 +1,4 @@
-//! What the engine wants is done here: probes are started, jobs asked for, notices handed to the mailer, transitions
+//! What the engine wants is done here: probes are started, jobs asked for, notifications handed to the mailer, transitions
 //! logged and signalled. Each answer comes back as an event.
 
 use std::sync::Arc;
@@ -12,7 +12,7 @@ use crate::bus::Refusal;
 use crate::check::{CheckName, Probe};
 use crate::config::{self, Config, Problem};
 use crate::engine::hold::HoldId;
-use crate::engine::{Action, Change, Event, RunId, What};
+use crate::engine::{Change, ChangeKind, Effect, Event, RunId};
 use crate::journal;
 use crate::lease::Closed;
 use crate::service_manager;
@@ -47,7 +47,7 @@ impl Supervisor {
                 let observation = match state {
                     Ok(state) => {
                         let detail = state.describe();
-                        self.tell(Event::UnitChanged { unit, state });
+                        self.tell(Event::UnitRead { unit, state });
                         Observation::Passing { detail, latency: Duration::ZERO }
                     }
                     Err(reason) => Observation::Unknown { reason },
@@ -69,25 +69,25 @@ impl Supervisor {
     }
 
     /// Does one thing that the engine wants.
-    pub(super) fn act(&mut self, action: Action) {
-        match action {
-            Action::Probe { check, run, probe, unit, timeout } => {
+    pub(super) fn act(&mut self, effect: Effect) {
+        match effect {
+            Effect::Probe { check, run, probe, unit, timeout } => {
                 self.probe(check, run, probe, unit, timeout)
             }
-            Action::StartJob { unit, attempt, rung, reset_failed } => {
-                let ask = Ask::Job { unit: unit.clone(), attempt, rung, reset_failed };
+            Effect::StartJob { unit, attempt, step, reset_failed } => {
+                let ask = Ask::Job { unit: unit.clone(), attempt, step, reset_failed };
                 if let Err(refused) = self.asks.try_send(ask) {
                     // The client takes questions even while the bus is away; this is a promise broken, told as one.
                     let result = JobResult::Unasked(format!("the systemd client does not listen: {refused}"));
                     self.tell(Event::JobEnded { unit, attempt, result, state: None });
                 }
             }
-            Action::Hold(action) => self.act_on_hold(action),
-            Action::Notify(notice) => self.mailer.submit(*notice),
-            Action::NotifyHost(notice) => self.mailer.submit_host_notice(*notice),
-            Action::Changed(change) => self.changed(&change),
+            Effect::Hold(effect) => self.act_on_hold(effect),
+            Effect::Notify(notification) => self.mailer.submit(*notification),
+            Effect::NotifyHost(notification) => self.mailer.submit_host_notification(*notification),
+            Effect::Changed(change) => self.changed(&change),
             // To want anything at all has the state saved.
-            Action::Remember => {}
+            Effect::Remember => {}
         }
     }
 
@@ -101,7 +101,7 @@ impl Supervisor {
     ) {
         let internal = self.internal.clone();
         match (probe, unit) {
-            (Probe::Unit | Probe::RanWithin(_), Some(unit)) => {
+            (Probe::Unit | Probe::Job(_), Some(unit)) => {
                 self.read_unit(check, run, unit, timeout, internal);
             }
             (Probe::Usage(probe), unit) => {
@@ -155,7 +155,7 @@ impl Supervisor {
     fn changed(&mut self, change: &Change) {
         journal::log_change(change);
         self.counters.changed(change);
-        if let (Some(check), What::Health { to, .. }) = (&change.check, &change.what) {
+        if let (Some(check), ChangeKind::Health { to, .. }) = (&change.check, &change.what) {
             let signal =
                 Signal { check: check.clone(), health: to.clone(), incident: change.incident.clone() };
             // A bus that does not take signals (or has nobody on it) loses them: whoever listens can ask.

@@ -100,8 +100,8 @@ impl Supervisor {
     }
 
     /// Does what the core wants about a hold. It is in the state file already.
-    pub(super) fn act_on_hold(&mut self, action: HoldAction) {
-        match action {
+    pub(super) fn act_on_hold(&mut self, effect: HoldAction) {
+        match effect {
             HoldAction::Granted { id, checks } => self.grant(id, checks),
             HoldAction::Refused { id, why } => {
                 if let Some((_, reply)) = self.holds.asking.remove(&id) {

@@ -8,7 +8,7 @@ use tokio::sync::{mpsc, oneshot};
 
 use crate::bus::{self, Bus, Request, ServeError, Served};
 use crate::check::CheckName;
-use crate::notice::IncidentId;
+use crate::notification::IncidentId;
 use crate::verdict::Health;
 
 /// Between two attempts to get onto the bus.

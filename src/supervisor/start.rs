@@ -15,7 +15,7 @@ use crate::config::Config;
 use crate::engine::{Engine, Event};
 use crate::listen::{self, Counters};
 use crate::mail::{MailEvent, Mailer, Surroundings};
-use crate::notice::NoticeId;
+use crate::notification::NotificationId;
 use crate::probe::Prober;
 use crate::systemd::{Ask, Happening};
 use crate::{bus, journal};
@@ -70,7 +70,7 @@ impl Supervisor {
             }
         };
         let mut in_the_way = None;
-        let (engine, actions) = match found {
+        let (engine, effects) = match found {
             Found::State(saved) => Engine::restore(now, &boot, *saved, config.checks.clone()),
             other => {
                 if let Found::Unusable { why, aside } = other {
@@ -79,8 +79,8 @@ impl Supervisor {
                     in_the_way = aside;
                 }
                 let mut engine = Engine::new();
-                let actions = engine.handle(now, Event::Configured(config.checks.clone()));
-                (engine, actions)
+                let effects = engine.handle(now, Event::Configured(config.checks.clone()));
+                (engine, effects)
             }
         };
         let mailer = Mailer::start(
@@ -89,7 +89,7 @@ impl Supervisor {
             config.mail.clone(),
             mail,
         );
-        let pending: Vec<NoticeId> = engine.pending_notices().cloned().collect();
+        let pending: Vec<NotificationId> = engine.pending_notifications().cloned().collect();
         mailer.release_all_except(&pending);
         let (units, _) = watch::channel(engine.units().cloned().collect());
         let (listen, _) = watch::channel(config.listen.clone());
@@ -111,7 +111,7 @@ impl Supervisor {
             waiting: Vec::new(),
             holds: Holds::default(),
             probes: BTreeMap::new(),
-            actions,
+            effects,
             spooled: Vec::new(),
             dirty: true,
             started: now.wall,

@@ -5,7 +5,7 @@
 
 use super::calls::Failure;
 use super::state::{job_path, job_result};
-use crate::check::Rung;
+use crate::check::Step;
 use crate::engine::AttemptId;
 use crate::unit::{ActiveState, JobKind, JobResult, UnitName, UnitState};
 
@@ -15,7 +15,7 @@ pub(super) struct Order {
     /// The unit the attempt is for.
     pub unit: UnitName,
     pub attempt: AttemptId,
-    pub rung: Rung,
+    pub step: Step,
     /// Forget the unit's failures first.
     pub reset_failed: bool,
     /// The job's object, once systemd has named it.
@@ -43,14 +43,14 @@ pub(super) enum Found {
 }
 
 impl Order {
-    pub fn new(unit: UnitName, attempt: AttemptId, rung: Rung, reset_failed: bool) -> Self {
-        Self { unit, attempt, rung, reset_failed, job: None, before: None, lost: false, given: 1 }
+    pub fn new(unit: UnitName, attempt: AttemptId, step: Step, reset_failed: bool) -> Self {
+        Self { unit, attempt, step, reset_failed, job: None, before: None, lost: false, given: 1 }
     }
 
     /// The unit that the job is on.
     pub fn target(&self) -> &UnitName {
-        match &self.rung {
-            Rung::StartUnit(other) => other,
+        match &self.step {
+            Step::StartUnit(other) => other,
             _ => &self.unit,
         }
     }
@@ -63,11 +63,11 @@ impl Order {
 
     /// The kind of its job.
     fn kind(&self) -> JobKind {
-        match self.rung {
-            Rung::Restart => JobKind::Restart,
-            Rung::Start | Rung::StartUnit(_) => JobKind::Start,
-            Rung::Stop => JobKind::Stop,
-            Rung::Reload => JobKind::Reload,
+        match self.step {
+            Step::Restart => JobKind::Restart,
+            Step::Start | Step::StartUnit(_) => JobKind::Start,
+            Step::Stop => JobKind::Stop,
+            Step::Reload => JobKind::Reload,
         }
     }
 
@@ -77,12 +77,12 @@ impl Order {
             .before
             .as_ref()
             .is_some_and(|before| !state.invocation_id.is_empty() && *before != state.invocation_id);
-        match self.rung {
-            Rung::Restart | Rung::Start | Rung::StartUnit(_) => {
+        match self.step {
+            Step::Restart | Step::Start | Step::StartUnit(_) => {
                 another_run && state.active != ActiveState::Failed
             }
-            Rung::Stop => state.active == ActiveState::Inactive,
-            Rung::Reload => false,
+            Step::Stop => state.active == ActiveState::Inactive,
+            Step::Reload => false,
         }
     }
 
@@ -93,11 +93,11 @@ impl Order {
 
     /// The manager's method for it.
     pub fn method(&self) -> &'static str {
-        match self.rung {
-            Rung::Restart => "RestartUnit",
-            Rung::Start | Rung::StartUnit(_) => "StartUnit",
-            Rung::Stop => "StopUnit",
-            Rung::Reload => "ReloadUnit",
+        match self.step {
+            Step::Restart => "RestartUnit",
+            Step::Start | Step::StartUnit(_) => "StartUnit",
+            Step::Stop => "StopUnit",
+            Step::Reload => "ReloadUnit",
         }
     }
 }
@@ -222,7 +222,7 @@ impl Jobs {
         let order = &mut self.out[at];
         if order.job.is_none() {
             // Of a restart the second half is a start.
-            let ours = |kind| kind == order.kind() || (order.rung == Rung::Restart && kind == JobKind::Start);
+            let ours = |kind| kind == order.kind() || (order.step == Step::Restart && kind == JobKind::Start);
             if let Some(job) = state.job.filter(|job| ours(job.kind)) {
                 order.job = Some(job_path(job.id));
                 order.lost = false;
@@ -240,7 +240,7 @@ impl Jobs {
         } else if order.job.is_some() {
             JobResult::Unknown("the job ended while nobody listened, and its result is not known".to_owned())
         } else {
-            let (verb, unit) = (verb(&order.rung), order.target());
+            let (verb, unit) = (verb(&order.step), order.target());
             JobResult::Unknown(format!(
                 "the connection to systemd was lost while it was asked to {verb} {unit}"
             ))
@@ -250,12 +250,12 @@ impl Jobs {
 }
 
 /// What was asked for, as a verb.
-fn verb(rung: &Rung) -> &'static str {
-    match rung {
-        Rung::Restart => "restart",
-        Rung::Start | Rung::StartUnit(_) => "start",
-        Rung::Stop => "stop",
-        Rung::Reload => "reload",
+fn verb(step: &Step) -> &'static str {
+    match step {
+        Step::Restart => "restart",
+        Step::Start | Step::StartUnit(_) => "start",
+        Step::Stop => "stop",
+        Step::Reload => "reload",
     }
 }
 
@@ -272,7 +272,7 @@ pub(super) fn refusal(order: &Order, failure: &Failure) -> String {
 fn not_taken(order: &Order, failure: &Failure) -> JobResult {
     use JobResult::{Refused, Unasked, Unknown};
     let unit = order.target();
-    let verb = verb(&order.rung);
+    let verb = verb(&order.step);
     if failure.silent {
         return Unknown(format!("systemd was asked to {verb} {unit} and did not answer: {failure}"));
     }
@@ -331,7 +331,7 @@ mod tests {
     use crate::unit::Job;
 
     fn order(attempt: u64) -> Order {
-        Order::new(UnitName::new("web.service").unwrap(), AttemptId(attempt), Rung::Restart, false)
+        Order::new(UnitName::new("web.service").unwrap(), AttemptId(attempt), Step::Restart, false)
     }
 
     #[test]

@@ -1,13 +1,13 @@
 //! What the run of a command comes to. Pure: readings and results in, an [`Observation`] out.
 //!
 //! The command's exit status is its verdict. Whatever kept it from being run, or from being run to its end, is no word
-//! about the target: it could not be measured (DESIGN: rule 15), and the sentence says what to do.
+//! about the target: it could not be measured (rule 15), and the sentence says what to do.
 
 use std::time::Duration;
 
 use super::calls::Failure;
 use super::jobs::{Order, refusal};
-use crate::check::Rung;
+use crate::check::Step;
 use crate::engine::AttemptId;
 use crate::text::{from_status, inert};
 use crate::unit::{ActiveState, JobResult, UnitName, UnitState};
@@ -155,7 +155,7 @@ pub(super) fn refused(unit: &UnitName, failure: &Failure, manager: Manager) -> O
             "systemd knows no {unit}: install the package of stealthcheck again, or run `systemctl {option}daemon-reload`"
         ));
     }
-    unknown(refusal(&order(unit, Rung::Restart), failure))
+    unknown(refusal(&order(unit, Step::Restart), failure))
 }
 
 /// It has ended, and nobody can say how.
@@ -181,15 +181,15 @@ pub(super) fn overdue(
     failing(match stop {
         None => format!("no result within {timeout:?}, the command was killed"),
         Some(failure) => {
-            let refusal = refusal(&order(unit, Rung::Stop), failure);
+            let refusal = refusal(&order(unit, Step::Stop), failure);
             format!("no result within {timeout:?}, and the command may still run: {refusal}")
         }
     })
 }
 
 /// The order as its refusal is worded. The attempt's number is not in it.
-fn order(unit: &UnitName, rung: Rung) -> Order {
-    Order::new(unit.clone(), AttemptId(0), rung, false)
+fn order(unit: &UnitName, step: Step) -> Order {
+    Order::new(unit.clone(), AttemptId(0), step, false)
 }
 
 #[cfg(test)]

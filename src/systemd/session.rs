@@ -437,8 +437,8 @@ impl Session<'_> {
             return self.client.refuse(ask);
         }
         match ask {
-            Ask::Job { unit, attempt, rung, reset_failed } => {
-                let order = Order::new(unit, attempt, rung, reset_failed);
+            Ask::Job { unit, attempt, step, reset_failed } => {
+                let order = Order::new(unit, attempt, step, reset_failed);
                 let before = self.client.watched.run_of(order.target());
                 let order = order.after(before);
                 self.client.watched.jobs.add(order.clone());

@@ -51,7 +51,7 @@ fn a_renewed_certificate_is_served_after_a_restart_and_one_that_is_not_renewed_r
     machine.sh_ok("systemctl start nginx");
     machine.guard(&format!(
         "  web: {{ unit: nginx.service, tls: {{ address: \"127.0.0.1:9443\", server_name: web.example.org, valid_for: 14d, \
-         file: {LIVE}/fullchain.pem }}, every: 1s, timeout: 900ms, retry: 500ms, fail_after: 2, grace: 2s }}\n"
+         file: {LIVE}/fullchain.pem }}, interval: 1s, timeout: 900ms, retry_interval: 500ms, failure_threshold: 2, grace: 2s }}\n"
     ));
 
     // Only root may look there: that is told, and nothing is done about it.
@@ -89,7 +89,7 @@ fn a_renewed_certificate_is_served_after_a_restart_and_one_that_is_not_renewed_r
         seen(&machine).contains("the one on disk ends sooner").then_some(())
     });
     machine.sh_ok("systemctl restart nginx");
-    machine.wait_told(ids::RECOVERY_HELD_BACK, "web", 1);
+    machine.wait_told(ids::RECOVERY_WITHHELD, "web", 1);
     let mails = machine.wait_mails("web", 3);
     assert_has(
         &mails[2].body,

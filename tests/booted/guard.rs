@@ -94,7 +94,7 @@ fn a_service_that_fails_at_its_start_is_tried_at_growing_distances_until_it_is_m
     web.fault("fail-start");
     web.signal("KILL");
 
-    let asked = machine.wait_told(ids::RECOVERY_ASKED, "web", 5);
+    let asked = machine.wait_told(ids::RECOVERY_REQUESTED, "web", 5);
     let gaps: Vec<u64> = asked.windows(2).map(|pair| at(&pair[1]) - at(&pair[0])).collect();
     for (gap, least) in gaps.iter().zip([1, 2, 4, 4]) {
         // Entries are written a moment after what they tell, not always the same.
@@ -102,7 +102,7 @@ fn a_service_that_fails_at_its_start_is_tried_at_growing_distances_until_it_is_m
         assert!(expected.contains(gap), "not 1 s, 2 s, 4 s, 4 s: {gaps:?} µs");
     }
     let check = machine.check("web");
-    assert_eq!(check["incident"]["needs_you"], true, "{check}");
+    assert_eq!(check["incident"]["action_required"], true, "{check}");
     let mails = machine.wait_mails("web", 2);
     assert_thread(&mails, &["DOWN", "NEEDS YOU"]);
     assert_has(&mails[0].body, &["restart: failed, it did not help"]);

@@ -74,8 +74,8 @@ fn a_command_is_a_probe_like_any_other() {
     machine.program("check_says", SAYS);
     machine.write("/srv/web", "0 THING OK - all 7 are there\n");
     machine.guard(
-        "  web: { unit: web.service, command: check_says /srv/web, every: 10s, retry: 500ms, fail_after: 2, timeout: 10s }\n  \
-         other: { unit: other.service, command: [check_nosuch, -w, '5'], every: 10s, fail_after: 1, timeout: 10s }\n  \
+        "  web: { unit: web.service, command: check_says /srv/web, interval: 10s, retry_interval: 500ms, failure_threshold: 2, timeout: 10s }\n  \
+         other: { unit: other.service, command: [check_nosuch, -w, '5'], interval: 10s, failure_threshold: 1, timeout: 10s }\n  \
          odd.name@x:y_z-0: { command: [printf, '%s\\033[1m \\134 %s', it is, \"'42'\"] }\n",
     );
     machine.becomes("web", "passing");
@@ -136,9 +136,9 @@ fn the_deadline_kills_all_of_a_command_and_no_run_outlives_its_successor() {
     let tree = "[sh, -c, 'setsid sleep 1000 & trap \"\" TERM; sleep 1000 & wait; sleep 1000']";
     let background = "[sh, -c, 'sleep 2000 & echo $!']";
     machine.guard(&format!(
-        "  tree: {{ command: {tree}, every: 1h, timeout: 5s, retry: 1h, fail_after: 1 }}\n  \
-         left: {{ command: {background}, every: 10s, timeout: 10s }}\n  \
-         long: {{ command: [sleep, '3000'], every: 50s, timeout: 45s }}\n"
+        "  tree: {{ command: {tree}, interval: 1h, timeout: 5s, retry_interval: 1h, failure_threshold: 1 }}\n  \
+         left: {{ command: {background}, interval: 10s, timeout: 10s }}\n  \
+         long: {{ command: [sleep, '3000'], interval: 50s, timeout: 45s }}\n"
     ));
     let said = machine.sh("stealthctl check tree");
     assert_has(&said.stdout, &["tree: no result within 5s, the command was killed"]);
@@ -178,7 +178,7 @@ fn the_deadline_kills_all_of_a_command_and_no_run_outlives_its_successor() {
     machine.wait_for("the end of long", MINUTE, || (!machine.lives(second)).then_some(()));
     assert_eq!(machine.sh_ok("ls /run/stealthcheck.probes"), "left");
     // And all of them with the service, if it is stopped.
-    machine.configure("checks:\n  long: { command: [sleep, '3000'], every: 50s, timeout: 45s }\n");
+    machine.configure("checks:\n  long: { command: [sleep, '3000'], interval: 50s, timeout: 45s }\n");
     machine.sh_ok("systemctl reload stealthcheck");
     check();
     let third = running("a third run of long", 0);
@@ -216,9 +216,9 @@ fn a_command_is_in_a_sandbox_which_a_drop_in_loosens() {
     machine.program("spy", SPY);
     machine.program("check_secret", "#!/bin/sh\necho \"$# argument\"\n");
     machine.program("check_token", "#!/bin/sh\ncat \"$CREDENTIALS_DIRECTORY/token\" || exit 1\n");
-    let checks = "  victim: { command: [sleep, '4000'], every: 200s, timeout: 190s }\n  \
-                    spy: { command: spy, every: 1h, timeout: 1m }\n  \
-                    token: { command: check_token, timeout: 20s, fail_after: 1000 }\n  \
+    let checks = "  victim: { command: [sleep, '4000'], interval: 200s, timeout: 190s }\n  \
+                    spy: { command: spy, interval: 1h, timeout: 1m }\n  \
+                    token: { command: check_token, timeout: 20s, failure_threshold: 1000 }\n  \
                     secret: { command: [check_secret, --password=s3cret-argument], timeout: 20s }\n";
     // The daemon must be able to read the file, and nobody else.
     machine.sh_ok("chown root:stealthcheck /etc/stealthcheck/stealthcheck.yaml; chmod 640 /etc/stealthcheck/stealthcheck.yaml");
@@ -325,8 +325,8 @@ fn a_users_commands_are_run_by_the_users_own_manager() {
     });
     machine.write(
         "/home/pe/.config/stealthcheck/stealthcheck.yaml",
-        "checks:\n  mine: { command: [sh, -c, \"echo I am $(id -un) && exit 4\"], timeout: 20s, fail_after: 1000 }\n  \
-         tree: { command: [sh, -c, \"sleep 1000 & sleep 1000\"], every: 1h, timeout: 5s, retry: 1h }\n",
+        "checks:\n  mine: { command: [sh, -c, \"echo I am $(id -un) && exit 4\"], timeout: 20s, failure_threshold: 1000 }\n  \
+         tree: { command: [sh, -c, \"sleep 1000 & sleep 1000\"], interval: 1h, timeout: 5s, retry_interval: 1h }\n",
     );
     machine.sh_ok("chown -R pe: /home/pe");
     let ok = |script: &str| {

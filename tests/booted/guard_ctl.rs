@@ -23,7 +23,7 @@ fn two_checks_of_a_unit_lead_to_one_restart_and_root_directs_the_daemon() {
         );
     }
     machine.guard(&format!(
-        "  page: {{ unit: web.service, {0} }}\n  port: {{ unit: web.service, tcp: {{ address: \"127.0.0.1:9001\" }}, every: 1s, retry: 500ms, fail_after: 2, timeout: 900ms }}\n\
+        "  page: {{ unit: web.service, {0} }}\n  port: {{ unit: web.service, tcp: {{ address: \"127.0.0.1:9001\" }}, interval: 1s, retry_interval: 500ms, failure_threshold: 2, timeout: 900ms }}\n\
          \x20 other: {{ unit: other.service, {1} }}\n",
         quick(9001),
         quick(9002)

@@ -35,8 +35,8 @@ fn an_incident_and_a_pause_survive_the_daemons_death_and_a_pause_a_reboot() {
     let mut attempts = 0;
     for _ in 0..4 {
         machine.wait_for("its mails to be delivered", MINUTE, || {
-            let notices = machine.check("web")["incident"]["notices"].clone();
-            (notices[0] != 0 && notices[0] == notices[1]).then_some(())
+            let notifications = machine.check("web")["incident"]["notifications"].clone();
+            (notifications[0] != 0 && notifications[0] == notifications[1]).then_some(())
         });
         let before = machine.daemon();
         machine.sh_ok("systemctl kill -s KILL stealthcheck");
@@ -54,7 +54,7 @@ fn an_incident_and_a_pause_survive_the_daemons_death_and_a_pause_a_reboot() {
     }
     assert_eq!(machine.told(ids::INCIDENT_OPENED, "web").len(), 1);
     // The backoff is one, through all the daemon's lives.
-    let asked: Vec<u64> = machine.told(ids::RECOVERY_ASKED, "web").iter().map(at).collect();
+    let asked: Vec<u64> = machine.told(ids::RECOVERY_REQUESTED, "web").iter().map(at).collect();
     for (two, least) in asked.windows(2).zip([1, 2, 4, 8]) {
         assert!(two[1] - two[0] > least * SECOND - SECOND / 10, "not 1 s, 2 s, 4 s, 8 s apart: {asked:?} µs");
     }
@@ -119,7 +119,7 @@ fn the_daemon_starts_no_process_and_tells_its_story_in_the_journal() {
     // Every step is an entry with its fields, and is explained.
     let opened = machine.told(ids::INCIDENT_OPENED, "web").remove(0);
     let incident = opened["STEALTHCHECK_INCIDENT"].as_str().unwrap().to_owned();
-    for id in [ids::RECOVERY_ASKED, ids::RECOVERY_ENDED, ids::RECOVERY_JUDGED, ids::INCIDENT_CLOSED] {
+    for id in [ids::RECOVERY_REQUESTED, ids::RECOVERY_ENDED, ids::ATTEMPT_CONCLUDED, ids::INCIDENT_CLOSED] {
         let entry = machine.told(id, "web").remove(0);
         assert_eq!(entry["STEALTHCHECK_INCIDENT"], incident, "{entry}");
         assert_eq!(entry["STEALTHCHECK_UNIT"], "web.service", "{entry}");

@@ -30,8 +30,8 @@ fn what_a_renewal_displaces_is_left_alone_and_comes_back() {
     machine.service("rude.service", &takes_port(3, ""));
     // A stop is respected by nobody here, so that only the graph is in the way of a restart.
     machine.guard(&format!(
-        "  web: {{ unit: web.service, {}, grace: 5s, after_stop: 0s }}\n\
-         \x20 state: {{ unit: web.service, every: 1s, retry: 500ms, grace: 5s, after_stop: 0s, recover: none, alert: {{ off: true }} }}\n",
+        "  web: {{ unit: web.service, {}, grace: 5s, respect_stop: 0s }}\n\
+         \x20 state: {{ unit: web.service, interval: 1s, retry_interval: 500ms, grace: 5s, respect_stop: 0s, recover: none, alert: {{ off: true }} }}\n",
         quick(9001)
     ));
     for name in ["web", "state"] {
@@ -49,16 +49,16 @@ fn what_a_renewal_displaces_is_left_alone_and_comes_back() {
     // It runs to its end.
     let run = machine.unit(&web.unit(), "InvocationID");
     machine.sh_ok("systemctl start --no-block renew");
-    let displaced = machine.becomes("web", "displaced");
+    let displaced = machine.becomes("web", "conflict");
     assert_eq!(displaced["health"]["by"], "renew.service");
-    machine.becomes("state", "displaced");
+    machine.becomes("state", "conflict");
     let shown = machine.run(&["stealthctl", "status", "web"]);
     assert_eq!(shown.code, 0, "{shown}");
     assert_has(
         &shown.stdout,
         &["displaced for ", "by renew.service", "left alone while renew.service is up"],
     );
-    assert_has(&why(&machine, "web"), &["web is displaced", "a restart would stop it (after_displaced)"]);
+    assert_has(&why(&machine, "web"), &["web is displaced", "a restart would stop it (respect_conflict)"]);
     machine.wait_for("web to be back", MINUTE, || {
         (machine.unit(&web.unit(), "InvocationID") != run && web.status() == 200).then_some(())
     });
@@ -68,20 +68,20 @@ fn what_a_renewal_displaces_is_left_alone_and_comes_back() {
 
     // It is killed in the middle; and the daemon before it.
     machine.sh_ok("systemctl start --no-block long");
-    machine.becomes("web", "displaced");
+    machine.becomes("web", "conflict");
     let daemon = machine.daemon();
     machine.sh_ok("systemctl kill -s KILL stealthcheck");
     machine.daemon_after(daemon);
-    let displaced = machine.becomes("web", "displaced");
+    let displaced = machine.becomes("web", "conflict");
     assert_eq!(displaced["health"]["by"], "long.service");
-    machine.becomes("state", "displaced");
+    machine.becomes("state", "conflict");
     assert_eq!(machine.unit("long.service", "ActiveState"), "activating");
     machine.sh_ok("systemctl kill -s KILL long");
     untouched("a renewal that is killed");
 
     // Nobody brings it back.
     machine.sh_ok("systemctl start --no-block rude");
-    machine.becomes("web", "displaced");
+    machine.becomes("web", "conflict");
     machine.wait_told(ids::INCIDENT_CLOSED, "web", 1);
     assert_eq!(web.status(), 200);
     assert_eq!(machine.asked("web") + machine.asked("state"), 1);
@@ -99,17 +99,20 @@ fn what_displaces_a_unit_for_too_long_gives_way() {
     let machine = Machine::ready("guard-displaced-long");
     let web = machine.victim("web", 9001);
     machine.service("long.service", &takes_port(600, ""));
-    machine.guard(&format!("  web: {{ unit: web.service, {}, after_displaced: 6s }}\n", quick(9001)));
+    machine.guard(&format!("  web: {{ unit: web.service, {}, respect_conflict: 6s }}\n", quick(9001)));
     machine.becomes("web", "passing");
     machine.sh_ok("systemctl start --no-block long");
-    machine.becomes("web", "displaced");
+    machine.becomes("web", "conflict");
     machine.wait_told(ids::INCIDENT_CLOSED, "web", 1);
     assert_eq!(machine.asked("web"), 1);
     assert_eq!(web.status(), 200);
     assert_ne!(machine.unit("long.service", "ActiveState"), "activating");
     let mails = machine.wait_mails("web", 2);
     assert_thread(&mails, &["DOWN", "RECOVERED"]);
-    assert_has(&mails[0].body, &["unit has been displaced by long.service for 6s (after_displaced is over)"]);
+    assert_has(
+        &mails[0].body,
+        &["unit has been displaced by long.service for 6s (respect_conflict is over)"],
+    );
 }
 
 #[test]
@@ -144,9 +147,9 @@ fn what_needs_a_broken_database_waits_for_it_in_silence() {
 
     db.fault("fail-start");
     db.signal("KILL");
-    machine.wait_told(ids::RECOVERY_ASKED, "db", 2);
+    machine.wait_told(ids::RECOVERY_REQUESTED, "db", 2);
     for name in dependents {
-        let blocked = machine.becomes(name, "blocked");
+        let blocked = machine.becomes(name, "dependency");
         assert_eq!(blocked["health"]["by"], "db.service", "{blocked}");
     }
     assert_has(&machine.run(&["stealthctl", "status"]).stdout, &["4 checks: 1 down, 3 blocked"]);
@@ -166,9 +169,9 @@ fn what_needs_a_broken_database_waits_for_it_in_silence() {
     machine.sh_ok("systemctl kill -s KILL stealthcheck");
     machine.daemon_after(daemon);
     let so_far = machine.asked("db");
-    machine.wait_told(ids::RECOVERY_ASKED, "db", so_far + 2);
+    machine.wait_told(ids::RECOVERY_REQUESTED, "db", so_far + 2);
     for name in dependents {
-        assert_eq!(machine.check(name)["health"]["state"], "blocked", "{}", why(&machine, name));
+        assert_eq!(machine.check(name)["health"]["state"], "dependency", "{}", why(&machine, name));
         assert_eq!(machine.asked(name), 0, "{}", why(&machine, name));
     }
 

@@ -38,8 +38,8 @@ fn guarded(name: &str) -> Machine {
     machine.write("/usr/local/bin/borrower", BORROWER);
     machine.sh_ok("chmod 755 /usr/local/bin/borrower; systemctl enable -q web stealthcheck");
     machine.guard(&format!(
-        "  web: {{ unit: web.service, http: {{ url: \"http://127.0.0.1:9001/\" }}, every: {EVERY}s, timeout: 900ms, \
-         retry: 500ms, fail_after: 2, grace: 10s }}\n  remote: {{ tcp: \"127.0.0.1:587\" }}\n"
+        "  web: {{ unit: web.service, http: {{ url: \"http://127.0.0.1:9001/\" }}, interval: {EVERY}s, timeout: 900ms, \
+         retry_interval: 500ms, failure_threshold: 2, grace: 10s }}\n  remote: {{ tcp: \"127.0.0.1:587\" }}\n"
     ));
     machine.becomes("web", "passing");
     machine

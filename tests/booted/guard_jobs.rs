@@ -40,7 +40,7 @@ fn a_job_that_fails_is_late_or_runs_too_long_is_told_and_well_again_when_it_has_
     machine.service("backup.timer", TIMER);
     machine.sh_ok("systemctl enable --now backup.timer");
     machine.guard(
-        "  backup: { unit: backup.timer, ran_within: 20s, runtime_max: 8s, every: 1s, after_stop: 3s }\n",
+        "  backup: { unit: backup.timer, job: { succeeded_within: 20s, max_runtime: 8s }, interval: 1s, respect_stop: 3s }\n",
     );
     machine.wait_for("a run", MINUTE, || seen(&machine, "backup").starts_with("ran well").then_some(()));
     machine.becomes("backup", "passing");
@@ -88,8 +88,8 @@ fn a_run_is_remembered_though_systemd_forgets_it() {
         "[Service]\nType=oneshot\nExecStart=/bin/sh -c 'if rm /run/fail 2>/dev/null; then exit 3; fi'\n",
     );
     machine.guard(
-        "  loose: { unit: loose.service, ran_within: 1h, every: 1s }\n\
-         \x20 again: { unit: again.service, ran_within: 1h, every: 1s, recover: start }\n",
+        "  loose: { unit: loose.service, job: { succeeded_within: 1h }, interval: 1s }\n\
+         \x20 again: { unit: again.service, job: { succeeded_within: 1h }, interval: 1s, recover: start }\n",
     );
     machine.becomes("loose", "passing");
     assert!(seen(&machine, "loose").starts_with("no run seen yet"), "{}", seen(&machine, "loose"));

@@ -54,7 +54,7 @@ fn mail_waits_for_its_server_and_arrives_once_and_in_order() {
     });
     assert_eq!(machine.told(ids::MAIL_DELIVERED, "web").len(), 2);
 
-    // A wrong password: in the server's words, to who asks; the notice waits until it is put right.
+    // A wrong password: in the server's words, to who asks; the notification waits until it is put right.
     machine
         .sh_ok("printf wrong >/etc/stealthcheck/credentials/smtp-password; systemctl restart stealthcheck");
     let test = machine.run(&["stealthctl", "test-mail"]);

@@ -19,7 +19,7 @@ fn systemds_own_restarts_are_left_to_systemd_and_a_crash_loop_is_told_once() {
         "  looping: {{ unit: looping.service, {} }}\n  once: {{ unit: once.service, {} }}\n\
          \x20 limited: {{ unit: limited.service, {}, backoff: {{ initial: 2s, max: 4s }} }}\n",
         quick(9001),
-        quick(9002).replace("fail_after: 2", "fail_after: 5"),
+        quick(9002).replace("failure_threshold: 2", "failure_threshold: 5"),
         quick(9003)
     ));
     for name in ["looping", "once", "limited"] {
@@ -99,8 +99,8 @@ fn a_masked_unit_and_one_with_a_job_are_left_alone_until_that_ends() {
     machine.write("/usr/lib/systemd/system/masked.service", unit);
     machine.sh_ok("systemctl daemon-reload; systemctl enable -q --now masked");
     machine.guard(&format!(
-        "  waits: {{ unit: waits.service, {}, after_stop: 1s }}\n\
-         \x20 masked: {{ unit: masked.service, every: 1s, retry: 500ms }}\n",
+        "  waits: {{ unit: waits.service, {}, respect_stop: 1s }}\n\
+         \x20 masked: {{ unit: masked.service, interval: 1s, retry_interval: 500ms }}\n",
         quick(9001)
     ));
     machine.becomes("waits", "passing");
@@ -108,9 +108,9 @@ fn a_masked_unit_and_one_with_a_job_are_left_alone_until_that_ends() {
 
     machine.sh_ok("systemctl stop waits; systemctl --no-block start gate; systemctl --no-block start waits");
     machine.sh_ok("systemctl mask -q masked; systemctl kill -s KILL masked");
-    let held = machine.wait_told(ids::RECOVERY_HELD_BACK, "waits", 1);
+    let held = machine.wait_told(ids::RECOVERY_WITHHELD, "waits", 1);
     assert_has(held[0]["STEALTHCHECK_REASON"].as_str().unwrap(), &["a job is queued on the unit: start"]);
-    let held = machine.wait_told(ids::RECOVERY_HELD_BACK, "masked", 1);
+    let held = machine.wait_told(ids::RECOVERY_WITHHELD, "masked", 1);
     assert_has(held[0]["STEALTHCHECK_REASON"].as_str().unwrap(), &["masked"]);
     let shown = machine.run(&["stealthctl", "status", "waits", "masked"]).stdout;
     assert_has(&shown, &["Held back: a job is queued on the unit: start", "masked"]);

@@ -27,7 +27,7 @@ fn a_unit_that_fails_or_ends_is_restarted_on_the_signal() {
     machine.sh_ok("systemctl enable -q --now leaver napper");
     let check = |name: &str| {
         format!(
-            "  {name}: {{ unit: {name}.service, every: 1h, backoff: {{ initial: 1s, max: 1s }}, alert: {{ off: true }} }}\n"
+            "  {name}: {{ unit: {name}.service, interval: 1h, backoff: {{ initial: 1s, max: 1s }}, alert: {{ off: true }} }}\n"
         )
     };
     machine.guard(&[check("leaver"), check("napper")].concat());
@@ -58,7 +58,7 @@ fn a_unit_that_fails_or_ends_is_restarted_on_the_signal() {
         let opened = machine.told(ids::INCIDENT_OPENED, name).pop().unwrap();
         assert!(opened["STEALTHCHECK_REASON"].as_str().unwrap().starts_with(cause), "{opened}");
         let down = machine.moment(&unit, "InactiveEnterTimestamp");
-        let asked = at(machine.told(ids::RECOVERY_ASKED, name).last().unwrap()).saturating_sub(down);
+        let asked = at(machine.told(ids::RECOVERY_REQUESTED, name).last().unwrap()).saturating_sub(down);
         let job = machine.moment(&unit, "InactiveExitTimestamp").saturating_sub(down);
         for (seen, took) in seen.iter_mut().zip([asked, job]) {
             assert!(took < AT_MOST, "{name}: {took} µs from systemd's signal to the job");

@@ -5,7 +5,7 @@ use stealthcheck::journal::ids;
 use crate::guarding::{SECOND, assert_has, assert_thread, at, quick};
 use crate::lab::{MINUTE, Machine};
 
-const AFTER_STOP: u64 = 8;
+const RESPECT_STOP: u64 = 8;
 
 /// Has a service that takes seconds to stop, and answers nobody in that time.
 const SLOW_TO_STOP: &str = "ExecStop=/bin/sh -c 'touch /run/victim/%p/close-port-once; sleep 4'";
@@ -21,10 +21,10 @@ fn a_stop_is_respected_for_after_stop_and_no_longer() {
     let brief = machine.victim("brief", 9002);
     machine.sh_ok("systemctl start sloppy kept");
     machine.guard(&format!(
-        "  web: {{ unit: web.service, {}, after_stop: {AFTER_STOP}s }}\n\
-         \x20 sloppy: {{ unit: sloppy.service, every: 1s, after_stop: {AFTER_STOP}s }}\n\
-         \x20 kept: {{ unit: kept.service, every: 1s, after_stop: never }}\n\
-         \x20 brief: {{ unit: brief.service, {}, after_stop: {AFTER_STOP}s }}\n",
+        "  web: {{ unit: web.service, {}, respect_stop: {RESPECT_STOP}s }}\n\
+         \x20 sloppy: {{ unit: sloppy.service, interval: 1s, respect_stop: {RESPECT_STOP}s }}\n\
+         \x20 kept: {{ unit: kept.service, interval: 1s, respect_stop: forever }}\n\
+         \x20 brief: {{ unit: brief.service, {}, respect_stop: {RESPECT_STOP}s }}\n",
         quick(9001),
         quick(9002)
     ));
@@ -51,10 +51,10 @@ fn a_stop_is_respected_for_after_stop_and_no_longer() {
     machine.becomes("brief", "passing");
 
     for name in ["web", "sloppy"] {
-        let asked = machine.wait_told(ids::RECOVERY_ASKED, name, 1);
+        let asked = machine.wait_told(ids::RECOVERY_REQUESTED, name, 1);
         let after = at(&asked[0]) - stopped;
-        let expected = (AFTER_STOP - 1) * SECOND..(AFTER_STOP + 5) * SECOND;
-        assert!(expected.contains(&after), "{name} was brought back after {after} µs, not {AFTER_STOP} s");
+        let expected = (RESPECT_STOP - 1) * SECOND..(RESPECT_STOP + 5) * SECOND;
+        assert!(expected.contains(&after), "{name} was brought back after {after} µs, not {RESPECT_STOP} s");
         machine.becomes(name, "passing");
         let mails = machine.wait_mails(name, 2);
         assert_thread(&mails, &["DOWN", "RECOVERED"]);
@@ -63,7 +63,7 @@ fn a_stop_is_respected_for_after_stop_and_no_longer() {
     }
     assert_eq!(web.status(), 200);
 
-    // That took longer than `after_stop`, so these two have proven it.
+    // That took longer than `respect_stop`, so these two have proven it.
     assert_eq!(machine.check("kept")["health"]["state"], "stopped");
     assert_eq!(machine.unit("kept.service", "ActiveState"), "inactive");
     machine.sh_ok("systemctl start kept");
@@ -86,7 +86,7 @@ fn what_an_operator_does_slowly_is_no_incident() {
     machine.guard(&format!(
         "  web: {{ unit: web.service, {}, grace: 20s }}\n\
          \x20 lazy: {{ unit: lazy.service, {}, grace: 20s }}\n\
-         \x20 plain: {{ unit: plain.service, every: 1s }}\n",
+         \x20 plain: {{ unit: plain.service, interval: 1s }}\n",
         quick(9001),
         quick(9002)
     ));

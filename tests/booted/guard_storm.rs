@@ -67,7 +67,7 @@ fn an_outage_of_the_network_is_one_mail_and_no_restart_but_of_units_in_failed() 
 
     // systemd's own word is another matter.
     machine.sh_ok("systemctl kill -s KILL w3");
-    machine.wait_told(ids::RECOVERY_ASKED, "w3", 1);
+    machine.wait_told(ids::RECOVERY_REQUESTED, "w3", 1);
     machine.wait_for("w3 to run anew", MINUTE, || {
         (machine.unit("w3.service", "ActiveState") == "active" && run(&names[3]) != runs[3]).then_some(())
     });
@@ -112,10 +112,10 @@ fn a_dead_resolver_and_a_missing_route_are_no_failures_and_are_told_when_they_la
     machine.wait_for("an answer of the resolver", MINUTE, || {
         machine.sh("getent ahostsv4 web.lab.test").success().then_some(())
     });
-    let often = "every: 1s, timeout: 900ms, retry: 500ms, fail_after: 2";
+    let often = "interval: 1s, timeout: 900ms, retry_interval: 500ms, failure_threshold: 2";
     machine.guard(&format!(
-        "  web: {{ unit: web.service, http: {{ url: \"http://web.lab.test:9001/\" }}, {often}, alert: {{ unmeasured_after: 3s }} }}\n\
-         \x20 far: {{ unit: far.service, tcp: {{ address: \"203.0.113.9:80\" }}, {often}, alert: {{ unmeasured_after: 1h }} }}\n",
+        "  web: {{ unit: web.service, http: {{ url: \"http://web.lab.test:9001/\" }}, {often}, alert: {{ unknown_after: 3s }} }}\n\
+         \x20 far: {{ unit: far.service, tcp: {{ address: \"203.0.113.9:80\" }}, {often}, alert: {{ unknown_after: 1h }} }}\n",
     ));
     machine.becomes("web", "passing");
     let far = machine.becomes("far", "unknown");

@@ -12,7 +12,7 @@ fn an_unknown_unit_is_an_alert_until_its_file_is_there() {
     let machine = Machine::ready("guard-unknown");
     let ghost = "/etc/systemd/system/ghost.service";
     machine.guard(
-        "  ghost: { unit: ghost.service, every: 1s, retry: 500ms, backoff: { initial: 1s, max: 1m } }\n",
+        "  ghost: { unit: ghost.service, interval: 1s, retry_interval: 500ms, backoff: { initial: 1s, max: 1m } }\n",
     );
     let alerts = || machine.status_json()["alerts"].to_string();
     let alert = || {
@@ -38,7 +38,7 @@ fn an_unknown_unit_is_an_alert_until_its_file_is_there() {
     alert();
     machine.sh_ok("systemctl kill -s KILL ghost");
     machine.becomes("ghost", "down");
-    let held = machine.wait_told(ids::RECOVERY_HELD_BACK, "ghost", 2);
+    let held = machine.wait_told(ids::RECOVERY_WITHHELD, "ghost", 2);
     assert_has(held[1]["STEALTHCHECK_REASON"].as_str().unwrap(), &["there is no unit to act on: not found"]);
 
     machine.service("ghost.service", UNIT);
@@ -58,8 +58,8 @@ fn reload_reexec_and_an_alias_change_nothing() {
     machine.sh_ok("systemctl enable -q --now real; systemctl start web");
     // The next probe is an hour away: what is seen is seen by signal.
     machine.guard(
-        "  web: { unit: web.service, every: 1h, backoff: { initial: 1s, max: 1m } }\n\
-         \x20 nick: { unit: nick.service, every: 1h, backoff: { initial: 1s, max: 1m } }\n",
+        "  web: { unit: web.service, interval: 1h, backoff: { initial: 1s, max: 1m } }\n\
+         \x20 nick: { unit: nick.service, interval: 1h, backoff: { initial: 1s, max: 1m } }\n",
     );
     let kill = |check: &str, unit: &str| {
         machine.becomes(check, "passing");

@@ -24,7 +24,7 @@ fn processes(machine: &Machine) -> usize {
 }
 
 #[test]
-fn a_renegade_is_killed_by_a_restart_and_one_that_comes_back_climbs_the_ladder() {
+fn a_renegade_is_killed_by_a_restart_and_one_that_comes_back_climbs_the_steps() {
     let machine = Machine::ready("guard-usage");
     machine.service("gru.service", GRU);
     machine.service("gru-terminate.service", TERMINATE);
@@ -34,11 +34,11 @@ fn a_renegade_is_killed_by_a_restart_and_one_that_comes_back_climbs_the_ladder()
         "  gru-cpu:\n\
          \x20   unit: gru.service\n\
          \x20   cpu: { below: 10%, over: 5s }\n\
-         \x20   every: 1s\n\
+         \x20   interval: 1s\n\
          \x20   grace: 2s\n\
          \x20   backoff: { initial: 1s, max: 1h }\n\
          \x20   recover: [restart, { start: gru-terminate.service }]\n\
-         \x20 gru-runs: { unit: gru.service, every: 1s }\n",
+         \x20 gru-runs: { unit: gru.service, interval: 1s }\n",
     );
     machine.becomes("gru-cpu", "passing");
     machine.wait_for("a second sample", MINUTE, || {
@@ -48,7 +48,7 @@ fn a_renegade_is_killed_by_a_restart_and_one_that_comes_back_climbs_the_ladder()
 
     let began = machine.monotonic();
     machine.write("/run/renegade", "");
-    let asked = machine.wait_told(ids::RECOVERY_ASKED, "gru-cpu", 1);
+    let asked = machine.wait_told(ids::RECOVERY_REQUESTED, "gru-cpu", 1);
     let after = at(&asked[0]) - began;
     assert!(after >= 4 * SECOND, "a restart after {after} µs is for a spike");
     machine.wait_told(ids::INCIDENT_CLOSED, "gru-cpu", 1);
@@ -61,13 +61,13 @@ fn a_renegade_is_killed_by_a_restart_and_one_that_comes_back_climbs_the_ladder()
     assert_has(&mails[1].body, &["restart: done, it worked"]);
 
     machine.write("/run/renegade", "");
-    let asked = machine.wait_told(ids::RECOVERY_ASKED, "gru-cpu", 2);
+    let asked = machine.wait_told(ids::RECOVERY_REQUESTED, "gru-cpu", 2);
     assert_has(asked[1]["MESSAGE"].as_str().unwrap_or_default(), &["start gru-terminate.service"]);
     machine.wait_for("the last resort", MINUTE, || {
         machine.sh("test -e /run/terminated").success().then_some(())
     });
     // The mark kills nothing, so it did not help, until somebody does.
-    machine.wait_told(ids::RECOVERY_JUDGED, "gru-cpu", 2);
+    machine.wait_told(ids::ATTEMPT_CONCLUDED, "gru-cpu", 2);
     machine.sh_ok("systemctl restart gru");
     machine.wait_told(ids::INCIDENT_CLOSED, "gru-cpu", 2);
     machine.becomes("gru-cpu", "passing");
@@ -81,10 +81,10 @@ fn what_the_machine_uses_is_measured_and_what_is_not_counted_is_said() {
     machine.service("plain.service", "[Service]\nExecStart=/usr/bin/sleep infinity\n");
     machine.sh_ok("systemctl start plain");
     machine.guard(
-        "  memory: { memory: { below: 100%, of: host, over: 1s }, every: 1s }\n\
-         \x20 full: { memory: { below: 1M, of: host, over: 1s }, every: 1s }\n\
-         \x20 cpu: { cpu: { below: 99999%, of: host, percent_of: cpu, over: 2s }, every: 1s }\n\
-         \x20 plain: { unit: plain.service, memory: { below: 1G, over: 1s }, every: 1s }\n",
+        "  memory: { memory: { below: 100%, of: host, over: 1s }, interval: 1s }\n\
+         \x20 full: { memory: { below: 1M, of: host, over: 1s }, interval: 1s }\n\
+         \x20 cpu: { cpu: { below: 99999%, of: host, percent_of: cpu, over: 2s }, interval: 1s }\n\
+         \x20 plain: { unit: plain.service, memory: { below: 1G, over: 1s }, interval: 1s }\n",
     );
     machine.becomes("memory", "passing");
     machine.becomes("cpu", "passing");

@@ -7,10 +7,10 @@ use stealthcheck::journal::ids;
 
 use crate::lab::{MAIL_YAML, MINUTE, Machine, Mail};
 
-/// A web check that is quick to notice, without its braces: to be followed by more keys, or by nothing.
+/// A web check that is quick to notification, without its braces: to be followed by more keys, or by nothing.
 pub fn quick(port: u16) -> String {
     format!(
-        "http: {{ url: \"http://127.0.0.1:{port}/\" }}, every: 1s, timeout: 900ms, retry: 500ms, fail_after: 2"
+        "http: {{ url: \"http://127.0.0.1:{port}/\" }}, interval: 1s, timeout: 900ms, retry_interval: 500ms, failure_threshold: 2"
     )
 }
 
@@ -55,7 +55,7 @@ impl Machine {
 
     /// How often systemd was asked for a recovery of this check.
     pub fn asked(&self, check: &str) -> usize {
-        self.told(ids::RECOVERY_ASKED, check).len()
+        self.told(ids::RECOVERY_REQUESTED, check).len()
     }
 
     /// Waits until the journal has so many of these entries, at least.

@@ -190,7 +190,7 @@ fn a_target_that_comes_back_by_itself_is_not_started_a_second_time() {
     machine.sh_ok("systemctl stop ssh.service ssh.socket");
     import_and_install(&machine, 3);
     machine.becomes("service1", "down");
-    machine.wait_told(ids::RECOVERY_JUDGED, "service1", 1);
+    machine.wait_told(ids::ATTEMPT_CONCLUDED, "service1", 1);
     let told = machine.wait_for("ssh's own words", MINUTE, || {
         let told = machine.sh_ok("journalctl -u service1.service");
         told.contains("Connection refused").then_some(told)

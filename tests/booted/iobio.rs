@@ -33,7 +33,9 @@ impl Machine {
         self.write(&format!("/etc/stealthcheck/conf.d/{sample}"), &yaml);
         // What the samples leave to the defaults, quicker than a person wants it; but three failures take longer than
         // systemd's own restart (RestartSec=1).
-        self.configure(&format!("{MAIL_YAML}defaults: {{ timeout: 900ms, retry: 700ms, grace: 5s }}\n"));
+        self.configure(&format!(
+            "{MAIL_YAML}defaults: {{ timeout: 900ms, retry_interval: 700ms, grace: 5s }}\n"
+        ));
         self.sh_ok("stealthctl validate");
         self.start_stealthcheck();
     }

@@ -13,8 +13,10 @@ const CHECK: &str = "other-stealthcheck";
 /// A sample that looks every second instead of every ten, and knows its own runbook.
 fn quick(file: &str) -> String {
     let sample = fs::read_to_string(checkout().join(file)).unwrap();
-    let quicker =
-        sample.replace("every: 10s", "every: 1s\n    timeout: 900ms\n    retry: 500ms\n    fail_after: 2");
+    let quicker = sample.replace(
+        "interval: 10s",
+        "interval: 1s\n    timeout: 900ms\n    retry_interval: 500ms\n    failure_threshold: 2",
+    );
     assert_ne!(sample, quicker);
     quicker
 }

@@ -43,7 +43,7 @@ fn observed(machine: &Machine, name: &str) -> Value {
 fn names_are_asked_for_at_the_machines_resolver_and_at_a_given_server() {
     let machine = Machine::ready("dns");
     unbound(&machine);
-    let quick = "every: 1s, timeout: 900ms, retry: 500ms, fail_after: 2, grace: 10s";
+    let quick = "interval: 1s, timeout: 900ms, retry_interval: 500ms, failure_threshold: 2, grace: 10s";
     let asks = [
         ("a", "dns: gru.lab.test", "A 192.0.2.1, 192.0.2.7"),
         (
@@ -76,8 +76,9 @@ fn names_are_asked_for_at_the_machines_resolver_and_at_a_given_server() {
         "  server: {{ unit: unbound.service, dns: {{ name: gru.lab.test, server: 127.0.0.1 }}, {quick} }}\n"
     );
     for (name, ask, _) in asks {
-        checks
-            .push_str(&format!("  {name}: {{ {ask}, alert: {{ off: true }}, every: 1s, timeout: 900ms }}\n"));
+        checks.push_str(&format!(
+            "  {name}: {{ {ask}, alert: {{ off: true }}, interval: 1s, timeout: 900ms }}\n"
+        ));
     }
     machine.guard(&checks);
     for (name, _, text) in asks {

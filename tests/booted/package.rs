@@ -10,8 +10,8 @@ use crate::lab::{MAIL_YAML, MINUTE, Machine, Output, deb};
 /// A check that looks often, on a victim of that name.
 fn check(name: &str, port: u16, more: &str) -> String {
     format!(
-        "  {name}: {{ unit: {name}.service, http: {{ url: \"http://127.0.0.1:{port}/\" }}, every: 500ms, \
-         timeout: 200ms, retry: 100ms{more} }}\n"
+        "  {name}: {{ unit: {name}.service, http: {{ url: \"http://127.0.0.1:{port}/\" }}, interval: 500ms, \
+         timeout: 200ms, retry_interval: 100ms{more} }}\n"
     )
 }
 
@@ -157,7 +157,7 @@ fn a_reload_is_all_or_nothing() {
     // A bad one: refused as a whole, everywhere, and what was in force stays.
     machine.configure(&format!(
         "{MAIL_YAML}checks:\n  web: {{ unit: web.service, http: {{ url: \"http://127.0.0.1:9001/\" }}, intervall: 1s }}\n  \
-         third: {{ unit: nonsense }}\n  fourth: {{ every: 30 }}\n"
+         third: {{ unit: nonsense }}\n  fourth: {{ interval: 30 }}\n"
     ));
     let list = machine.read("/run/stealthcheck.authorized");
     let problems = fails_with(&machine.sh("stealthctl validate"), 78);
@@ -227,7 +227,7 @@ fn a_bad_file_at_the_start(machine: &Machine, good: &str) {
     let journal = said(machine);
     let told = |text: &str| journal.iter().any(|line| line.contains(text));
     assert!(told("/etc/stealthcheck/stealthcheck.yaml:2: checks.web.evry: "), "{journal:#?}");
-    assert!(told("did you mean `every`"), "{journal:#?}");
+    assert!(told("did you mean `interval`"), "{journal:#?}");
     assert!(told("nothing is guarded until they are mended"), "{journal:#?}");
     machine.configure(good);
     machine.sh_ok("systemctl start stealthcheck");

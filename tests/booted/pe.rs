@@ -23,8 +23,8 @@ fn program(user: &User<'_>, name: &str, port: u16, body: &str) {
 /// The sample, with a look every second instead of every ten.
 fn quick_sample() -> String {
     let sample = std::fs::read_to_string(checkout().join("config/iobio/pe.yaml")).unwrap();
-    let quick = "every: 1s\n    timeout: 900ms\n    retry: 500ms\n    fail_after: 2";
-    let quicker = sample.replace("every: 10s", quick);
+    let quick = "interval: 1s\n    timeout: 900ms\n    retry_interval: 500ms\n    failure_threshold: 2";
+    let quicker = sample.replace("interval: 10s", quick);
     assert_ne!(sample, quicker);
     quicker
 }
@@ -98,7 +98,7 @@ fn a_service_that_hangs_is_restarted_and_told(machine: &Machine, user: &User<'_>
     let (_, quoted) = mails[0].body.split_once("JOURNAL OF gru.service\n").unwrap_or_default();
     assert!(quoted.contains("\"GET / HTTP/1.1\" 200"), "not what gru wrote:\n{}", mails[0].body);
     user.becomes("gru", "passing");
-    assert_eq!(user.told(ids::RECOVERY_ASKED, "gru"), 1);
+    assert_eq!(user.told(ids::RECOVERY_REQUESTED, "gru"), 1);
 
     // Killed, it is systemd that restarts it, as its unit says; nobody is woken for that.
     let before = user.unit("mosaic.service", "InvocationID");
@@ -107,7 +107,7 @@ fn a_service_that_hangs_is_restarted_and_told(machine: &Machine, user: &User<'_>
         (user.unit("mosaic.service", "InvocationID") != before).then_some(())
     });
     user.becomes("mosaic", "passing");
-    assert_eq!(user.told(ids::RECOVERY_ASKED, "mosaic"), 0);
+    assert_eq!(user.told(ids::RECOVERY_REQUESTED, "mosaic"), 0);
     // An answer that is none of gru's is as good as none.
     user.sh_ok("mv faults/gru/body faults/gru/.body");
     let mails = machine.wait_mails("gru", 3);

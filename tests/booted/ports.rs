@@ -78,7 +78,7 @@ fn redirects_are_back_after_a_reboot_and_fibridge_is_guarded() {
     machine.write("/etc/stealthcheck/conf.d/fibridge.yaml", &quicker);
     // What the sample leaves to the defaults, quicker than a person wants it; but three failures take longer than
     // systemd's own restart (RestartSec=1s).
-    machine.configure("defaults: { timeout: 500ms, retry: 1s, grace: 3s }\n");
+    machine.configure("defaults: { timeout: 500ms, retry_interval: 1s, grace: 3s }\n");
     machine.sh_ok("systemctl enable stealthcheck");
     machine.reboot();
 

@@ -53,7 +53,7 @@ fn refused(what: &str, call: impl FnOnce() -> Output) {
 /// A check on `unit` that only its port's owner can make fail.
 fn check(name: &str, unit: &str, port: u16, more: &str) -> String {
     format!(
-        "  {name}: {{ unit: {unit}, http: {{ url: \"http://127.0.0.1:{port}/\" }}, every: 500ms, timeout: 200ms, \
-         retry: 100ms, grace: 1s, backoff: {{ initial: 1s, max: 2s }}{more} }}\n"
+        "  {name}: {{ unit: {unit}, http: {{ url: \"http://127.0.0.1:{port}/\" }}, interval: 500ms, timeout: 200ms, \
+         retry_interval: 100ms, grace: 1s, backoff: {{ initial: 1s, max: 2s }}{more} }}\n"
     )
 }

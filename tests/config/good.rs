@@ -3,8 +3,8 @@
 use std::time::Duration;
 
 use stealthcheck::check::{
-    AfterStop, Backoff, Check, DnsProbe, HttpProbe, Percent, Probe, RanWithin, RecordKind, Rung, Schedule,
-    Starttls, TlsProbe, UsageLimit, UsageProbe, UsedBy,
+    Backoff, Check, DnsProbe, HttpProbe, JobProbe, Percent, Probe, RecordKind, Respect, Schedule, Starttls,
+    Step, TlsProbe, UsageLimit, UsageProbe, UsedBy,
 };
 use stealthcheck::config::{Config, SmtpTls, permitted};
 use stealthcheck::unit::UnitName;
@@ -58,14 +58,14 @@ fn a_check_of_two_words_has_every_default() {
     let web = check(&config, "web");
     assert_eq!(web.probe, Probe::Unit);
     assert_eq!(web.schedule, Schedule::default());
-    assert_eq!(web.recovery.ladder, [Rung::Restart]);
-    assert_eq!(web.recovery.limit, None);
+    assert_eq!(web.recovery.steps, [Step::Restart]);
+    assert_eq!(web.recovery.max_attempts, None);
     assert_eq!(web.recovery.backoff, Backoff { initial: 10 * SECOND, max: 5 * MINUTE });
     assert_eq!(web.recovery.grace, 30 * SECOND);
-    assert_eq!(web.recovery.after_stop, AfterStop::After(5 * MINUTE));
-    assert_eq!(web.recovery.after_displaced, AfterStop::After(60 * MINUTE));
-    assert_eq!(web.alert.remind, Some(240 * MINUTE));
-    assert_eq!(web.alert.unmeasured_after, 10 * MINUTE);
+    assert_eq!(web.recovery.respect_stop, Respect::For(5 * MINUTE));
+    assert_eq!(web.recovery.respect_conflict, Respect::For(60 * MINUTE));
+    assert_eq!(web.alert.repeat_interval, Some(240 * MINUTE));
+    assert_eq!(web.alert.unknown_after, 10 * MINUTE);
     assert_eq!((web.alert.after, web.alert.off, web.alert.to.len()), (Duration::ZERO, false, 0));
     assert_eq!(warnings(&config), ["0:: there is no `mail:` section: nobody will be told of a failure"]);
 }
@@ -76,7 +76,7 @@ fn short_forms_and_probe_defaults() {
     let a = http(check(&config, "a"));
     assert_eq!((a.url.to_string().as_str(), a.method.as_str()), ("http://localhost/", "GET"));
     assert!(a.verify_tls && !a.follow_redirects && a.status.contains(204) && !a.status.contains(300));
-    assert!(check(&config, "a").recovery.ladder.is_empty());
+    assert!(check(&config, "a").recovery.steps.is_empty());
     assert_eq!(check(&config, "b").probe.describe(), "tcp [::1]:22");
 }
 
@@ -165,7 +165,7 @@ fn a_restart_for_a_certificate_that_nobody_has_renewed_is_warned_of() {
 fn a_command_is_words_or_one_text_that_a_shell_would_split_into_them() {
     let config = text(
         "checks:\n  a: { command: [/usr/lib/nagios/plugins/check_disk, -w, 10%, ''] }\n  \
-         b: { unit: b.service, command: \"check_disk -w '10% *'\", every: 2h, timeout: 1h }\n  \
+         b: { unit: b.service, command: \"check_disk -w '10% *'\", interval: 2h, timeout: 1h }\n  \
          c: { command: [sh, -c, 'df | grep -q \"$HOME\"'] }\n  d:\n    command: >\n      check_http -H example.org\n      -u /?q=1\n",
     );
     let argv = |name: &str| {
@@ -178,8 +178,8 @@ fn a_command_is_words_or_one_text_that_a_shell_would_split_into_them() {
     assert_eq!(argv("d"), ["check_http", "-H", "example.org", "-u", "/?q=1"]);
     assert_eq!(check(&config, "a").probe.describe(), "command check_disk", "arguments may be secret");
     assert_eq!(check(&config, "b").schedule.timeout, 60 * MINUTE);
-    assert_eq!(check(&config, "b").recovery.ladder, [Rung::Restart]);
-    assert!(check(&config, "a").recovery.ladder.is_empty());
+    assert_eq!(check(&config, "b").recovery.steps, [Step::Restart]);
+    assert!(check(&config, "a").recovery.steps.is_empty());
 }
 
 #[test]
@@ -195,24 +195,24 @@ fn every_key_arrives() {
     assert!(probe.body_matches.as_ref().unwrap().0.is_match("GOOD 12"));
     assert!(probe.follow_redirects && !probe.verify_tls);
     let schedule = Schedule {
-        every: 720 * MINUTE,
+        interval: 720 * MINUTE,
         timeout: 30 * SECOND,
-        retry: MINUTE,
-        fail_after: 1,
-        pass_after: 3,
-        slower_than: Some(20 * SECOND),
+        retry_interval: MINUTE,
+        failure_threshold: 1,
+        success_threshold: 3,
+        max_response_time: Some(20 * SECOND),
     };
     assert_eq!(full.schedule, schedule);
-    let ladder = [Rung::Restart, Rung::StartUnit(unit("full-terminate.service")), Rung::Stop];
-    assert_eq!(full.recovery.ladder, ladder);
-    assert_eq!(full.recovery.limit, Some(5));
+    let steps = [Step::Restart, Step::StartUnit(unit("full-terminate.service")), Step::Stop];
+    assert_eq!(full.recovery.steps, steps);
+    assert_eq!(full.recovery.max_attempts, Some(5));
     assert_eq!(full.recovery.backoff, Backoff { initial: 2 * SECOND, max: 60 * MINUTE });
     assert_eq!(full.recovery.grace, Duration::ZERO);
-    assert_eq!(full.recovery.after_stop, AfterStop::After(Duration::ZERO));
-    assert_eq!(full.recovery.after_displaced, AfterStop::Never);
+    assert_eq!(full.recovery.respect_stop, Respect::For(Duration::ZERO));
+    assert_eq!(full.recovery.respect_conflict, Respect::Forever);
     assert_eq!(full.alert.to.iter().map(|to| &**to).collect::<Vec<_>>(), ["owner@example.org"]);
-    assert_eq!((full.alert.after, full.alert.remind), (10 * MINUTE, None));
-    assert_eq!(full.alert.unmeasured_after, 2 * MINUTE);
+    assert_eq!((full.alert.after, full.alert.repeat_interval), (10 * MINUTE, None));
+    assert_eq!(full.alert.unknown_after, 2 * MINUTE);
     assert_eq!(full.runbook.as_deref(), Some("ssh ubuntu@example.org\nevery: this is no key\n"));
 
     let listen: Vec<String> = config.listen.iter().map(ToString::to_string).collect();
@@ -229,29 +229,29 @@ fn defaults_are_inherited_and_give_way_to_a_short_interval() {
     let config = good("full.yaml");
     let inherits = check(&config, "inherits");
     let schedule = Schedule {
-        every: MINUTE,
+        interval: MINUTE,
         timeout: 10 * SECOND,
-        retry: 15 * SECOND,
-        fail_after: 2,
-        pass_after: 2,
-        slower_than: None,
+        retry_interval: 15 * SECOND,
+        failure_threshold: 2,
+        success_threshold: 2,
+        max_response_time: None,
     };
     assert_eq!(inherits.schedule, schedule);
-    assert_eq!(inherits.recovery.ladder, [Rung::Reload, Rung::Restart]);
-    assert_eq!((inherits.recovery.grace, inherits.recovery.after_stop), (90 * SECOND, AfterStop::Never));
-    assert_eq!(inherits.recovery.after_displaced, AfterStop::After(120 * MINUTE));
-    assert_eq!(inherits.alert.remind, Some(720 * MINUTE));
-    assert_eq!(inherits.alert.unmeasured_after, 30 * MINUTE);
+    assert_eq!(inherits.recovery.steps, [Step::Reload, Step::Restart]);
+    assert_eq!((inherits.recovery.grace, inherits.recovery.respect_stop), (90 * SECOND, Respect::Forever));
+    assert_eq!(inherits.recovery.respect_conflict, Respect::For(120 * MINUTE));
+    assert_eq!(inherits.alert.repeat_interval, Some(720 * MINUTE));
+    assert_eq!(inherits.alert.unknown_after, 30 * MINUTE);
     assert_eq!(inherits.alert.to.len(), 2);
     let short = check(&config, "short-interval");
-    assert_eq!((short.schedule.timeout, short.schedule.retry), (2 * SECOND, 2 * SECOND));
-    assert!(check(&config, "disk").recovery.ladder.is_empty());
-    assert!(check(&config, "device").recovery.ladder.is_empty());
-    assert!(check(&config, "banner").recovery.ladder.is_empty());
+    assert_eq!((short.schedule.timeout, short.schedule.retry_interval), (2 * SECOND, 2 * SECOND));
+    assert!(check(&config, "disk").recovery.steps.is_empty());
+    assert!(check(&config, "device").recovery.steps.is_empty());
+    assert!(check(&config, "banner").recovery.steps.is_empty());
     let merged = check(&config, "merged");
     assert_eq!(merged.unit, Some(unit("merged.service")));
-    assert_eq!((merged.schedule.every, merged.schedule.retry), (5 * SECOND, 3 * SECOND));
-    assert_eq!(merged.recovery.ladder, [Rung::Start]);
+    assert_eq!((merged.schedule.interval, merged.schedule.retry_interval), (5 * SECOND, 3 * SECOND));
+    assert_eq!(merged.recovery.steps, [Step::Start]);
     let names: Vec<_> = config.checks.iter().map(|check| check.name.as_str()).collect();
     assert!(names.is_sorted());
 }
@@ -298,7 +298,7 @@ fn listening_beyond_this_machine_is_warned_about() {
 }
 
 #[test]
-fn only_what_the_ladders_and_holds_can_lead_to_is_permitted() {
+fn only_what_the_steps_and_holds_can_lead_to_is_permitted() {
     let config = text(
         "checks:\n  a: { unit: a.service, recover: [reload, restart, { start: x.service }] }\n  b: { unit: a.service }\n  \
          c: { unit: c.service, recover: none }\n  d: { unit: d.service, recover: [stop, start] }\n  e: { tcp: 'e:1' }\n  \
@@ -348,25 +348,26 @@ fn what_is_used_is_measured_of_the_unit_unless_it_says_the_host() {
     for (name, expected) in expected {
         assert_eq!(usage(check(&config, name)), expected, "{name}");
     }
-    assert_eq!(check(&config, "short").recovery.ladder, [Rung::Restart]);
-    assert_eq!(check(&config, "short").schedule.every, 30 * SECOND);
-    assert_eq!(check(&config, "all").schedule.every, 10 * SECOND, "a second sample must fit");
+    assert_eq!(check(&config, "short").recovery.steps, [Step::Restart]);
+    assert_eq!(check(&config, "short").schedule.interval, 30 * SECOND);
+    assert_eq!(check(&config, "all").schedule.interval, 10 * SECOND, "a second sample must fit");
 }
 
 #[test]
 fn a_window_or_a_job_needs_no_second_failure_unless_somebody_says_so() {
     let checks = "checks:\n\
-         \x20 cpu: { unit: gru.service, cpu: 10%, every: 20s }\n\
-         \x20 job: { unit: backup.timer, ran_within: 26h }\n\
-         \x20 twice: { unit: backup.service, ran_within: 26h, fail_after: 2 }\n\
+         \x20 cpu: { unit: gru.service, cpu: 10%, interval: 20s }\n\
+         \x20 job: { unit: backup.timer, job: { succeeded_within: 26h } }\n\
+         \x20 twice: { unit: backup.service, job: { succeeded_within: 26h }, failure_threshold: 2 }\n\
          \x20 web: { unit: nginx.service }\n";
-    let fail_after =
-        |config: &Config| ["cpu", "job", "twice", "web"].map(|name| check(config, name).schedule.fail_after);
+    let failure_threshold = |config: &Config| {
+        ["cpu", "job", "twice", "web"].map(|name| check(config, name).schedule.failure_threshold)
+    };
     let config = text(checks);
-    assert_eq!(fail_after(&config), [1, 1, 2, 3]);
-    assert_eq!(check(&config, "cpu").schedule.retry, 20 * SECOND, "samples keep their distance");
-    let written = text(&format!("defaults: {{ fail_after: 5 }}\n{checks}"));
-    assert_eq!(fail_after(&written), [5, 5, 2, 5]);
+    assert_eq!(failure_threshold(&config), [1, 1, 2, 3]);
+    assert_eq!(check(&config, "cpu").schedule.retry_interval, 20 * SECOND, "samples keep their distance");
+    let written = text(&format!("defaults: {{ failure_threshold: 5 }}\n{checks}"));
+    assert_eq!(failure_threshold(&written), [5, 5, 2, 5]);
 }
 
 #[test]
@@ -374,34 +375,30 @@ fn a_job_is_not_run_again_unless_somebody_says_so() {
     let config = text(
         "defaults: { recover: restart }\n\
          checks:\n\
-         \x20 job: { unit: backup.service, ran_within: 26h, runtime_max: 2h }\n\
-         \x20 again: { unit: backup.timer, ran_within: 26h, recover: { start: backup.service } }\n",
+         \x20 job: { unit: backup.service, job: { succeeded_within: 26h, max_runtime: 2h } }\n\
+         \x20 again: { unit: backup.timer, job: { succeeded_within: 26h }, recover: { start: backup.service } }\n",
     );
     let job = check(&config, "job");
     assert_eq!(
         job.probe,
-        Probe::RanWithin(RanWithin { within: 26 * 60 * MINUTE, runtime_max: 120 * MINUTE })
+        Probe::Job(JobProbe { succeeded_within: 26 * 60 * MINUTE, max_runtime: 120 * MINUTE })
     );
-    assert!(job.recovery.ladder.is_empty());
+    assert!(job.recovery.steps.is_empty());
     let again = check(&config, "again");
-    let expected = RanWithin { within: 26 * 60 * MINUTE, runtime_max: 26 * 60 * MINUTE };
-    assert_eq!(again.probe, Probe::RanWithin(expected), "no run takes longer than from one to the next");
-    assert_eq!(again.recovery.ladder, [Rung::StartUnit(unit("backup.service"))]);
+    let expected = JobProbe { succeeded_within: 26 * 60 * MINUTE, max_runtime: 26 * 60 * MINUTE };
+    assert_eq!(again.probe, Probe::Job(expected), "no run takes longer than from one to the next");
+    assert_eq!(again.recovery.steps, [Step::StartUnit(unit("backup.service"))]);
 }
 
 #[test]
-fn what_has_no_effect_beside_these_probes_is_told() {
+fn keys_without_effect_are_warned_about() {
     let config = text(
         "mail: { from: a@b.example, to: [a@b.example], smtp: { host: b.example } }\n\
          checks:\n\
-         \x20 cpu: { unit: gru.service, cpu: 10%, retry: 5s }\n\
-         \x20 web: { unit: nginx.service, runtime_max: 2h }\n",
+         \x20 cpu: { unit: gru.service, cpu: 10%, retry_interval: 5s }\n",
     );
     assert_eq!(
         warnings(&config),
-        [
-            "3:checks.cpu.retry: without effect: what is used is sampled every `every`",
-            "4:checks.web.runtime_max: without effect: the check has no `ran_within`",
-        ]
+        ["3:checks.cpu.retry_interval: without effect: what is used is sampled every `interval`",]
     );
 }

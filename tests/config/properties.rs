@@ -4,7 +4,7 @@ use std::fmt::Write as _;
 use std::time::{Duration, Instant};
 
 use proptest::prelude::*;
-use stealthcheck::check::{Probe, Rung, Schedule};
+use stealthcheck::check::{Probe, Schedule, Step};
 
 use super::load_text;
 
@@ -69,7 +69,7 @@ fn fragment() -> impl Strategy<Value = String> {
         "unit",
         "http",
         "tcp",
-        "every",
+        "interval",
         "recover",
         "alert",
         "a.service",
@@ -134,37 +134,37 @@ proptest! {
 
     #[test]
     fn what_is_written_is_what_is_meant(
-        every in proptest::option::of(100_u64..86_400_000),
+        written in proptest::option::of(100_u64..86_400_000),
         share in proptest::option::of(1_u64..=100),
-        fail_after in proptest::option::of(1_u32..=1000),
+        failure_threshold in proptest::option::of(1_u32..=1000),
         service in any::<bool>(),
         runbook in "[ -~äß€\n]{1,80}",
     ) {
         let default = Schedule::default();
-        let interval = every.map_or(default.every, Duration::from_millis);
+        let interval = written.map_or(default.interval, Duration::from_millis);
         let timeout = share.map(|share| (interval * u32::try_from(share).unwrap() / 100).max(Duration::from_millis(10)));
         let unit = if service { "x.service" } else { "x.socket" };
         let mut yaml = format!("checks:\n  x:\n    unit: {unit}\n");
-        if let Some(every) = every {
-            let _ = writeln!(yaml, "    every: {every}ms");
+        if let Some(written) = written {
+            let _ = writeln!(yaml, "    interval: {written}ms");
         }
         if let Some(timeout) = timeout {
             let _ = writeln!(yaml, "    timeout: {}us", timeout.as_micros());
         }
-        if let Some(count) = fail_after {
-            let _ = writeln!(yaml, "    fail_after: {count}");
+        if let Some(count) = failure_threshold {
+            let _ = writeln!(yaml, "    failure_threshold: {count}");
         }
         // JSON's strings are YAML's.
         let _ = writeln!(yaml, "    runbook: {}", serde_json::to_string(&runbook).unwrap());
         let config = load_text(yaml.as_bytes()).unwrap();
         let check = &config.checks[0];
-        prop_assert_eq!(check.schedule.every, interval);
+        prop_assert_eq!(check.schedule.interval, interval);
         prop_assert_eq!(check.schedule.timeout.as_micros(), timeout.unwrap_or(default.timeout.min(interval)).as_micros());
-        prop_assert_eq!(check.schedule.retry, default.retry.min(interval));
-        prop_assert!(check.schedule.timeout <= interval && check.schedule.retry <= interval);
-        prop_assert_eq!(check.schedule.fail_after, fail_after.unwrap_or(3));
+        prop_assert_eq!(check.schedule.retry_interval, default.retry_interval.min(interval));
+        prop_assert!(check.schedule.timeout <= interval && check.schedule.retry_interval <= interval);
+        prop_assert_eq!(check.schedule.failure_threshold, failure_threshold.unwrap_or(3));
         prop_assert_eq!(&check.probe, &Probe::Unit);
-        prop_assert_eq!(&check.recovery.ladder, &if service { vec![Rung::Restart] } else { Vec::new() });
+        prop_assert_eq!(&check.recovery.steps, &if service { vec![Step::Restart] } else { Vec::new() });
         prop_assert_eq!(check.runbook.as_deref(), Some(runbook.as_str()));
     }
 }

@@ -2,17 +2,17 @@
 
 use std::time::Duration;
 
-use stealthcheck::check::{Alert, Check, CheckName, Rung};
+use stealthcheck::check::{Alert, Check, CheckName, Step};
 use stealthcheck::engine::Engine;
 use stealthcheck::engine::saved::Saved;
-use stealthcheck::notice::{NoticeKind, Proof};
+use stealthcheck::notification::{AttemptOutcome, NotificationKind};
 use stealthcheck::time::{Mono, Now, Wall};
 use stealthcheck::unit::UnitName;
 use stealthcheck::verdict::Health;
 
 use super::rules::check;
 use super::world::{Service, World};
-use NoticeKind::{Down, NeedsYou, Recovered, StillDown};
+use NotificationKind::{ActionRequired, Down, Recovered, StillDown};
 
 fn secs(n: u64) -> Duration {
     Duration::from_secs(n)
@@ -41,18 +41,18 @@ fn an_incident_shorter_than_after_is_told_to_nobody_and_one_that_is_longer_whole
     world.play(secs(595));
     assert_eq!(world.kinds(), [], "also not that somebody is needed");
     world.play(secs(10));
-    assert_eq!(world.kinds(), [Down, NeedsYou], "but then at once");
+    assert_eq!(world.kinds(), [Down, ActionRequired], "but then at once");
     world.units.get_mut(&unit).unwrap().service = Service::Healthy;
     world.play(secs(600));
-    assert_eq!(world.kinds(), [Down, NeedsYou, Recovered]);
-    let worked = world.notices[2].attempts.last().unwrap().verdict.clone();
-    assert_eq!(worked, Some(Proof::Worked));
+    assert_eq!(world.kinds(), [Down, ActionRequired, Recovered]);
+    let worked = world.notifications[2].attempts.last().unwrap().outcome.clone();
+    assert_eq!(worked, Some(AttemptOutcome::Recovered));
 }
 
 #[test]
 fn an_incident_is_told_again_as_often_as_remind_says_or_never() {
-    for (remind, reminders) in [(Some(secs(3600)), 5), (None, 0)] {
-        let (mut world, _, unit) = one(Alert { remind, ..to("ops@example.org") });
+    for (repeat_interval, reminders) in [(Some(secs(3600)), 5), (None, 0)] {
+        let (mut world, _, unit) = one(Alert { repeat_interval, ..to("ops@example.org") });
         world.units.get_mut(&unit).unwrap().service = Service::WontStart;
         world.end(&unit, true);
         world.play(secs(6 * 3600));
@@ -65,7 +65,7 @@ fn an_incident_is_told_again_as_often_as_remind_says_or_never() {
 fn every_mail_of_an_incident_goes_to_the_addresses_of_its_check_alone() {
     let mut quarantest = check("quarantest", "quarantest.service");
     quarantest.alert = to("owner@example.org");
-    quarantest.recovery.ladder = vec![Rung::Restart];
+    quarantest.recovery.steps = vec![Step::Restart];
     let mut world = World::new(vec![quarantest, check("web", "web.service")]);
     world.play(secs(60));
     for unit in ["quarantest.service", "web.service"] {
@@ -78,10 +78,10 @@ fn every_mail_of_an_incident_goes_to_the_addresses_of_its_check_alone() {
         unit.service = Service::Healthy;
     }
     world.play(secs(600));
-    assert_eq!(world.notices.len(), 6);
-    for notice in &world.notices {
-        let owner = notice.check.as_str() == "quarantest";
-        assert_eq!(notice.to, [if owner { "owner@example.org" } else { "ops@example.org" }.into()]);
+    assert_eq!(world.notifications.len(), 6);
+    for notification in &world.notifications {
+        let owner = notification.check.as_str() == "quarantest";
+        assert_eq!(notification.to, [if owner { "owner@example.org" } else { "ops@example.org" }.into()]);
     }
 }
 

@@ -2,9 +2,9 @@
 
 use std::time::Duration;
 
-use stealthcheck::check::{AfterStop, Check};
+use stealthcheck::check::{Check, Respect};
 use stealthcheck::engine::{Command, Event};
-use stealthcheck::notice::NoticeKind::{Down, Recovered};
+use stealthcheck::notification::NotificationKind::{Down, Recovered};
 use stealthcheck::unit::JobResult;
 use stealthcheck::verdict::Health;
 
@@ -24,7 +24,7 @@ pub fn two() -> Vec<Check> {
 pub fn blocked_by(stage: &Stage, check: &str, root: &str) {
     let health = stage.health(check);
     assert!(
-        matches!(&health, Health::Blocked { by, .. } if *by == super::stage::unit(root)),
+        matches!(&health, Health::Dependency { by, .. } if *by == super::stage::unit(root)),
         "{check}: {health:?}\n{}",
         stage.timeline()
     );
@@ -42,7 +42,7 @@ fn broken(graph: Graph) -> Stage {
 }
 
 #[test]
-fn the_root_has_the_recovery_and_the_notice_and_names_the_rest() {
+fn the_root_has_the_recovery_and_the_notification_and_names_the_rest() {
     for graph in [TWO, MIDDLE] {
         let mut stage = broken(graph);
         blocked_by(&stage, "app", "db");
@@ -51,8 +51,8 @@ fn the_root_has_the_recovery_and_the_notice_and_names_the_rest() {
         assert!(stage.jobs.iter().all(|(job, _)| job == "restart db.service"), "{:?}", stage.jobs);
         assert_eq!(stage.told("app"), []);
         assert_eq!(stage.told("db")[0], Down);
-        let named = stage.notices.last().unwrap();
-        let named: Vec<_> = named.takes_down.iter().map(|taken| (taken.check.as_str(), taken.well)).collect();
+        let named = stage.notifications.last().unwrap();
+        let named: Vec<_> = named.dependents.iter().map(|taken| (taken.check.as_str(), taken.well)).collect();
         assert_eq!(named, [("app", false)]);
 
         stage.job_ends(JobResult::Done, up);
@@ -76,7 +76,7 @@ fn what_does_well_all_the_same_is_shown_so_and_named_so() {
     stage.fails("db", true);
     stage.play(secs(120));
     assert_eq!(stage.health("app"), Health::Passing);
-    assert!(stage.notices[0].takes_down[0].well);
+    assert!(stage.notifications[0].dependents[0].well);
     stage.fails("app", true);
     stage.play(secs(31));
     blocked_by(&stage, "app", "db");
@@ -168,7 +168,7 @@ fn what_somebody_stopped_meanwhile_stays_stopped() {
 #[test]
 fn a_restart_would_start_what_somebody_stopped_so_there_is_none() {
     let mut checks = two();
-    checks[1].recovery.after_stop = AfterStop::Never;
+    checks[1].recovery.respect_stop = Respect::Forever;
     let mut stage = Stage::new(checks, TWO);
     stage.fails("app", true);
     stage.fails("db", true);
@@ -186,7 +186,7 @@ fn a_restart_would_start_what_somebody_stopped_so_there_is_none() {
     stage.play(secs(29));
     stage.assert_quiet();
     stage.play(secs(5));
-    assert_eq!(stage.jobs.len(), 1, "its own after_stop was over long ago");
+    assert_eq!(stage.jobs.len(), 1, "its own respect_stop was over long ago");
 }
 
 #[test]
@@ -218,7 +218,7 @@ fn units_that_need_each_other_do_not_wait_for_each_other() {
         for name in ["a", "b", "c"] {
             assert_eq!(stage.health(name), Health::Passing);
         }
-        assert_eq!(stage.notices.len(), 2, "{}", stage.timeline());
+        assert_eq!(stage.notifications.len(), 2, "{}", stage.timeline());
     }
     // Down together from the beginning, without anybody's incident: one of them begins.
     let mut stage = Stage::before(checks(), circle);
@@ -269,7 +269,7 @@ fn of_a_root_that_nobody_hears_of_the_dependents_tell_but_do_nothing() {
     stage.play(secs(120));
     assert_eq!((stage.health("app"), stage.told("app")), (Health::Down, vec![Down]));
     assert_eq!(stage.jobs.len(), 1, "{:?}", stage.jobs);
-    let next = &stage.notices[0].next;
+    let next = &stage.notifications[0].next;
     assert!(next.contains("db.service, which the unit requires, has an incident of its own"), "{next}");
 
     // One that is paused is as silent.
@@ -283,7 +283,7 @@ fn of_a_root_that_nobody_hears_of_the_dependents_tell_but_do_nothing() {
     stage.reads("db", killed);
     stage.play(secs(120));
     assert_eq!((stage.told("app"), stage.jobs.len()), (vec![Down], 0), "{}", stage.timeline());
-    let next = &stage.notices[0].next;
+    let next = &stage.notifications[0].next;
     assert!(next.contains("db.service, which the unit requires, is down and left alone"), "{next}");
 }
 
@@ -291,8 +291,8 @@ fn of_a_root_that_nobody_hears_of_the_dependents_tell_but_do_nothing() {
 fn what_is_needed_has_the_time_to_fail_as_often_as_it_must() {
     // Both fail at once, and the one that depends is probed more often.
     let mut checks = two();
-    checks[0].schedule.every = secs(5);
-    checks[0].schedule.fail_after = 5;
+    checks[0].schedule.interval = secs(5);
+    checks[0].schedule.failure_threshold = 5;
     let mut stage = Stage::new(checks, TWO);
     stage.fails("app", true);
     stage.fails("db", true);
@@ -301,8 +301,8 @@ fn what_is_needed_has_the_time_to_fail_as_often_as_it_must() {
     assert_eq!(stage.told("app"), []);
     // It is not waited for without end.
     let mut checks = two();
-    checks[0].schedule.every = secs(5);
-    checks[1].schedule.fail_after = 1000;
+    checks[0].schedule.interval = secs(5);
+    checks[1].schedule.failure_threshold = 1000;
     let mut stage = Stage::new(checks, TWO);
     stage.fails("db", true);
     stage.play(secs(40));

@@ -1,4 +1,4 @@
-//! Units that need each other: whichever was first in trouble is the root, and it alone has the job (DESIGN: rule 9).
+//! Units that need each other: whichever was first in trouble is the root, and it alone has the job (rule 9).
 //! Each of these was a seed of the simulator.
 
 use std::time::Duration;

@@ -5,7 +5,7 @@
 use std::time::Duration;
 
 use stealthcheck::check::{Check, CheckName};
-use stealthcheck::notice::NoticeKind::{Down, NeedsYou, Recovered, StillDown};
+use stealthcheck::notification::NotificationKind::{ActionRequired, Down, Recovered, StillDown};
 use stealthcheck::status::CheckStatus;
 use stealthcheck::time::Wall;
 use stealthcheck::unit::UnitName;
@@ -27,7 +27,7 @@ fn secs(n: u64) -> Duration {
 /// A check of a service, with reminders, that is well.
 fn well() -> (World, UnitName) {
     let mut check = check("web", "web.service");
-    check.alert.remind = Some(secs(4 * HOUR));
+    check.alert.repeat_interval = Some(secs(4 * HOUR));
     let unit = check.unit.clone().unwrap();
     let mut world = World::new(vec![check]);
     world.play(secs(MINUTE));
@@ -78,13 +78,13 @@ fn a_reminder_comes_when_it_would_have_come() {
         world.units.get_mut(&unit).unwrap().service = Service::WontStart;
         world.end(&unit, true);
         world.play(secs(2 * HOUR));
-        assert_eq!(world.kinds(), [Down, NeedsYou], "{}", world.timeline());
-        let told = world.now.wall.since(world.notices[1].at);
+        assert_eq!(world.kinds(), [Down, ActionRequired], "{}", world.timeline());
+        let told = world.now.wall.since(world.notifications[1].at);
         jump(&mut world);
         world.play(secs(4 * HOUR - MINUTE) - told);
         assert_eq!(world.kinds().len(), 2, "too early\n{}", world.timeline());
         world.play(secs(2 * MINUTE));
-        assert_eq!(world.kinds(), [Down, NeedsYou, StillDown], "{}", world.timeline());
+        assert_eq!(world.kinds(), [Down, ActionRequired, StillDown], "{}", world.timeline());
     });
 }
 
@@ -121,8 +121,8 @@ fn a_mail_tells_how_long_it_lasted_and_is_dated_by_the_clock_of_its_day() {
         assert!((39 * MINUTE..42 * MINUTE).contains(&lasted), "down for {lasted} s\n{}", world.timeline());
         world.units.get_mut(&unit).unwrap().service = Service::Healthy;
         world.play(secs(10 * MINUTE));
-        assert_eq!(world.kinds(), [Down, NeedsYou, Recovered], "{}", world.timeline());
-        let last = world.notices.last().unwrap();
+        assert_eq!(world.kinds(), [Down, ActionRequired, Recovered], "{}", world.timeline());
+        let last = world.notifications.last().unwrap();
         assert!(
             world.now.wall.since(last.at) < secs(10 * MINUTE),
             "{:?}, and it is {:?}",

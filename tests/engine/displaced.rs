@@ -2,9 +2,9 @@
 
 use std::time::Duration;
 
-use stealthcheck::check::{AfterStop, Check, Rung};
+use stealthcheck::check::{Check, Respect, Step};
 use stealthcheck::engine::hold::HowEnded;
-use stealthcheck::notice::NoticeKind::{Down, Recovered};
+use stealthcheck::notification::NotificationKind::{Down, Recovered};
 use stealthcheck::unit::{ActiveState, JobResult, UnitState};
 use stealthcheck::verdict::Health;
 
@@ -19,9 +19,9 @@ const GRAPH: &[(&str, &[&str], &[&str])] = &[("web", &[], &["renew"]), ("renew",
 /// The hardest settings: one failure is enough, and a stop is respected by nobody.
 fn touchy() -> Check {
     let mut check = check("web", "web.service");
-    check.schedule.fail_after = 1;
-    check.schedule.retry = Duration::from_millis(100);
-    check.recovery.after_stop = AfterStop::After(Duration::ZERO);
+    check.schedule.failure_threshold = 1;
+    check.schedule.retry_interval = Duration::from_millis(100);
+    check.recovery.respect_stop = Respect::For(Duration::ZERO);
     check
 }
 
@@ -50,20 +50,20 @@ fn displaced(check: Check) -> Stage {
 fn assert_displaced(stage: &Stage) {
     let health = stage.health("web");
     assert!(
-        matches!(&health, Health::Displaced { by, .. } if by.as_str() == "renew.service"),
+        matches!(&health, Health::Conflict { by, .. } if by.as_str() == "renew.service"),
         "{health:?}\n{}",
         stage.timeline()
     );
 }
 
-type Step = fn(&mut Stage);
+type Scene = fn(&mut Stage);
 
 /// Every order in which two stories can be told together.
-fn interleaved(one: &[Step], other: &[Step]) -> Vec<Vec<Step>> {
+fn interleaved(one: &[Scene], other: &[Scene]) -> Vec<Vec<Scene>> {
     match (one, other) {
         ([], rest) | (rest, []) => vec![rest.to_vec()],
         ([a, one_rest @ ..], [b, other_rest @ ..]) => {
-            let with = |first: &Step, rest: Vec<Vec<Step>>| {
+            let with = |first: &Scene, rest: Vec<Vec<Scene>>| {
                 rest.into_iter().map(|steps| [vec![*first], steps].concat()).collect::<Vec<_>>()
             };
             [with(a, interleaved(one_rest, other)), with(b, interleaved(one, other_rest))].concat()
@@ -73,21 +73,21 @@ fn interleaved(one: &[Step], other: &[Step]) -> Vec<Vec<Step>> {
 
 #[test]
 fn no_order_of_readings_lets_a_restart_or_a_mail_slip_through() {
-    let web: &[Step] = &[
+    let web: &[Scene] = &[
         |stage| stage.reads("web", to_be_stopped),
         |stage| stage.reads("web", stopping),
         |stage| stage.reads("web", stopped),
     ];
-    let renew: &[Step] =
+    let renew: &[Scene] =
         &[|stage| stage.reads("renew", to_be_started), |stage| stage.reads("renew", activating)];
     let orders = interleaved(web, renew);
     assert_eq!(orders.len(), 10);
     for (n, order) in orders.iter().enumerate() {
         // The port closes after so many readings have come, and every probe sees it.
         for closes_after in 0..=order.len() {
-            for ladder in [vec![Rung::Restart], vec![]] {
+            for steps in [vec![Step::Restart], vec![]] {
                 let mut check = touchy();
-                check.recovery.ladder = ladder;
+                check.recovery.steps = steps;
                 let mut stage = begin(check);
                 for (i, step) in order.iter().enumerate() {
                     if i == closes_after {
@@ -102,7 +102,7 @@ fn no_order_of_readings_lets_a_restart_or_a_mail_slip_through() {
                 assert_displaced(&stage);
                 stage.assert_quiet();
                 comes_back(&mut stage, n % 2 == 0);
-                assert!(stage.notices.is_empty(), "{n} {closes_after}\n{}", stage.timeline());
+                assert!(stage.notifications.is_empty(), "{n} {closes_after}\n{}", stage.timeline());
             }
         }
     }
@@ -167,17 +167,17 @@ fn after_an_hour_it_counts_as_down_and_comes_back() {
     stage.fails("web", false);
     stage.play(secs(5));
     assert_eq!(stage.told("web"), [Down, Recovered]);
-    let cause = &stage.notices[0].cause;
-    assert_eq!(cause, "unit has been displaced by renew.service for 1h (after_displaced is over)");
+    let cause = &stage.notifications[0].cause;
+    assert_eq!(cause, "unit has been displaced by renew.service for 1h (respect_conflict is over)");
 }
 
 #[test]
 fn the_hour_may_be_another_time_or_for_ever_or_nothing() {
     for (after, jobs) in
-        [(AfterStop::After(secs(120)), 1), (AfterStop::Never, 0), (AfterStop::After(Duration::ZERO), 1)]
+        [(Respect::For(secs(120)), 1), (Respect::Forever, 0), (Respect::For(Duration::ZERO), 1)]
     {
         let mut check = check("web", "web.service");
-        check.recovery.after_displaced = after;
+        check.recovery.respect_conflict = after;
         let mut stage = begin(check);
         stage.fails("web", true);
         stage.reads("renew", to_be_started);
@@ -185,7 +185,7 @@ fn the_hour_may_be_another_time_or_for_ever_or_nothing() {
         stage.reads("web", stopped);
         stage.reads("renew", activating);
         stage.play(secs(119));
-        let early = usize::from(after == AfterStop::After(Duration::ZERO));
+        let early = usize::from(after == Respect::For(Duration::ZERO));
         assert_eq!(stage.jobs.len(), early, "{after:?}\n{}", stage.timeline());
         stage.play(secs(86_400));
         assert_eq!(stage.jobs.len(), jobs, "{after:?}");
@@ -207,7 +207,7 @@ fn what_does_not_come_back_within_its_grace_is_down() {
     stage.fails("web", false);
     stage.play(secs(60));
     assert_eq!(stage.told("web"), [Down, Recovered]);
-    let cause = &stage.notices[0].cause;
+    let cause = &stage.notifications[0].cause;
     assert_eq!(cause, "unit was displaced by renew.service, which ended 30s ago, and has not come back");
     // The next time is another time.
     stage.reads("renew", to_be_started);
@@ -284,7 +284,11 @@ fn no_job_stops_what_is_up_beside_a_unit() {
     stage.fails("web", true);
     stage.play(secs(300));
     assert_eq!((stage.health("web"), stage.jobs.len(), stage.told("web")), (Health::Down, 0, vec![Down]));
-    assert!(stage.notices[0].next.contains("would stop renew.service"), "{}", stage.notices[0].next);
+    assert!(
+        stage.notifications[0].next.contains("would stop renew.service"),
+        "{}",
+        stage.notifications[0].next
+    );
     // It ends, and the hour begins only now.
     stage.reads("web", killed);
     stage.play(secs(1800));
@@ -311,7 +315,7 @@ fn what_is_needed_may_be_displaced_as_well() {
     stage.play(secs(1800));
     stage.assert_quiet();
     let health = stage.health("web");
-    assert!(matches!(&health, Health::Displaced { by, .. } if by.as_str() == "rival.service"), "{health:?}");
+    assert!(matches!(&health, Health::Conflict { by, .. } if by.as_str() == "rival.service"), "{health:?}");
 }
 
 #[test]
@@ -380,7 +384,7 @@ fn a_oneshot_that_a_check_starts_displaces_and_is_not_displaced() {
     };
     for at_rest in [true, false] {
         let mut certificate = check("certificate", "renew.service");
-        certificate.recovery.ladder = vec![Rung::Start];
+        certificate.recovery.steps = vec![Step::Start];
         let mut stage = Stage::before(
             vec![check("web", "web.service"), certificate],
             &[("web", &[], &["renew"]), ("renew", &[], &["web"])],

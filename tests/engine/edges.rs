@@ -3,8 +3,8 @@
 use std::time::Duration;
 
 use stealthcheck::check::{Check, CheckName};
-use stealthcheck::engine::{Action, AttemptId, Engine, Event, RunId, What};
-use stealthcheck::notice::{NoticeKind, Proof};
+use stealthcheck::engine::{AttemptId, ChangeKind, Effect, Engine, Event, RunId};
+use stealthcheck::notification::{AttemptOutcome, NotificationKind};
 use stealthcheck::time::{Mono, Now, Wall};
 use stealthcheck::unit::{ActiveState, Job, JobKind, JobResult, LoadState, UnitName, UnitState};
 use stealthcheck::verdict::{Health, Observation};
@@ -20,8 +20,8 @@ struct Bench {
     runs: Vec<RunId>,
     /// Attempts whose jobs have not ended.
     jobs: Vec<AttemptId>,
-    notices: Vec<NoticeKind>,
-    judged: Vec<Proof>,
+    notifications: Vec<NotificationKind>,
+    judged: Vec<AttemptOutcome>,
 }
 
 impl Bench {
@@ -35,7 +35,7 @@ impl Bench {
             check: check.clone(),
             runs: vec![],
             jobs: vec![],
-            notices: vec![],
+            notifications: vec![],
             judged: vec![],
         };
         bench.tell(Event::Configured(vec![check]));
@@ -47,19 +47,19 @@ impl Bench {
     }
 
     fn tell(&mut self, event: Event) {
-        for action in self.engine.handle(self.now, event) {
-            match action {
-                Action::Probe { run, .. } => self.runs.push(run),
-                Action::StartJob { attempt, .. } => self.jobs.push(attempt),
-                Action::Notify(notice) => self.notices.push(notice.kind),
-                Action::Hold(_) => {}
-                Action::NotifyHost(notice) => panic!("one check is no storm: {notice:?}"),
-                Action::Changed(change) => {
-                    if let What::RecoveryJudged { proof, .. } = change.what {
-                        self.judged.push(proof);
+        for effect in self.engine.handle(self.now, event) {
+            match effect {
+                Effect::Probe { run, .. } => self.runs.push(run),
+                Effect::StartJob { attempt, .. } => self.jobs.push(attempt),
+                Effect::Notify(notification) => self.notifications.push(notification.kind),
+                Effect::Hold(_) => {}
+                Effect::NotifyHost(notification) => panic!("one check is no storm: {notification:?}"),
+                Effect::Changed(change) => {
+                    if let ChangeKind::AttemptConcluded { outcome, .. } = change.what {
+                        self.judged.push(outcome);
                     }
                 }
-                Action::Remember => {}
+                Effect::Remember => {}
             }
         }
     }
@@ -73,7 +73,7 @@ impl Bench {
     }
 
     fn unit(&mut self, state: UnitState) {
-        self.tell(Event::UnitChanged { unit: self.unit_name(), state });
+        self.tell(Event::UnitRead { unit: self.unit_name(), state });
     }
 
     fn unit_name(&self) -> UnitName {
@@ -150,7 +150,7 @@ fn failures_within_the_grace_of_a_recovery_do_not_count_and_those_after_it_do() 
     bench.failing(29);
     assert_eq!((bench.judged.len(), bench.jobs.len()), (0, 0), "the unit has 30 s to come up");
     bench.failing(5);
-    assert!(matches!(bench.judged.as_slice(), [Proof::DidNotHelp(_)]), "{:?}", bench.judged);
+    assert!(matches!(bench.judged.as_slice(), [AttemptOutcome::Ineffective(_)]), "{:?}", bench.judged);
     assert_eq!(bench.jobs.len(), 1, "and the next attempt follows, as the backoff is over");
 }
 
@@ -184,7 +184,7 @@ fn a_job_that_is_done_without_a_new_invocation_has_not_worked() {
     bench.failing(60);
     bench.job_ends(JobResult::Done, running("1"));
     match bench.judged.as_slice() {
-        [Proof::DidNotHelp(why)] => assert!(why.contains("InvocationID"), "{why}"),
+        [AttemptOutcome::Ineffective(why)] => assert!(why.contains("InvocationID"), "{why}"),
         other => panic!("{other:?}"),
     }
 }
@@ -199,7 +199,7 @@ fn the_stop_within_our_own_restart_is_nobody_elses_stop() {
     assert_eq!(bench.health(), Health::Down);
     bench.job_ends(JobResult::Done, running("2"));
     bench.observe(true);
-    assert_eq!((bench.health(), &bench.judged[..]), (Health::Passing, &[Proof::Worked][..]));
+    assert_eq!((bench.health(), &bench.judged[..]), (Health::Passing, &[AttemptOutcome::Recovered][..]));
 }
 
 #[test]
@@ -214,7 +214,7 @@ fn what_answers_in_place_of_a_failed_unit_is_no_recovery() {
         }
     }
     assert_eq!(bench.health(), Health::Down);
-    assert!(!bench.notices.contains(&NoticeKind::Recovered));
+    assert!(!bench.notifications.contains(&NotificationKind::Recovered));
 }
 
 #[test]
@@ -248,7 +248,7 @@ fn a_probe_that_began_before_the_unit_did_says_nothing_of_it() {
 fn a_late_pass_from_before_somebody_elses_restart_closes_no_incident() {
     let mut bench = Bench::new();
     let mut check = bench.check.clone();
-    check.recovery.ladder.clear();
+    check.recovery.steps.clear();
     bench.tell(Event::Configured(vec![check]));
     bench.failing(60);
     assert_eq!(bench.health(), Health::Down);
@@ -264,7 +264,7 @@ fn a_late_pass_from_before_somebody_elses_restart_closes_no_incident() {
 }
 
 #[test]
-fn a_job_that_somebody_cancelled_leaves_no_rung_behind() {
+fn a_job_that_somebody_cancelled_leaves_no_step_behind() {
     let mut bench = Bench::new();
     bench.unit(down(ActiveState::Failed, None));
     for _ in 0..2400 {
@@ -273,7 +273,7 @@ fn a_job_that_somebody_cancelled_leaves_no_rung_behind() {
         }
         bench.later(1);
     }
-    assert!(!bench.notices.contains(&NoticeKind::NeedsYou), "{:?}", bench.notices);
+    assert!(!bench.notifications.contains(&NotificationKind::ActionRequired), "{:?}", bench.notifications);
     assert!(bench.judged.len() >= 7);
 }
 
@@ -291,25 +291,25 @@ fn what_could_not_be_measured_is_no_failure_and_no_cure() {
 }
 
 #[test]
-fn a_notice_is_asked_for_again_until_it_is_in_the_spool() {
+fn a_notification_is_asked_for_again_until_it_is_in_the_spool() {
     let mut bench = Bench::new();
     bench.unit(down(ActiveState::Failed, None));
     bench.job_ends(JobResult::Failed, down(ActiveState::Failed, None));
-    assert_eq!(bench.notices, [NoticeKind::Down]);
+    assert_eq!(bench.notifications, [NotificationKind::Down]);
     let saved = bench.engine.save(bench.now, "boot");
-    let (mut engine, actions) = Engine::restore(bench.now, "boot", saved, vec![bench.check.clone()]);
-    let again: Vec<_> = actions
+    let (mut engine, effects) = Engine::restore(bench.now, "boot", saved, vec![bench.check.clone()]);
+    let again: Vec<_> = effects
         .iter()
-        .filter_map(|action| match action {
-            Action::Notify(notice) => Some(notice.id.clone()),
+        .filter_map(|effect| match effect {
+            Effect::Notify(notification) => Some(notification.id.clone()),
             _ => None,
         })
         .collect();
     assert_eq!(again.len(), 1);
-    engine.handle(bench.now, Event::NoticeSpooled(again[0].clone()));
+    engine.handle(bench.now, Event::NotificationStored(again[0].clone()));
     let saved = engine.save(bench.now, "boot");
-    let (_, actions) = Engine::restore(bench.now, "boot", saved, vec![bench.check.clone()]);
-    assert!(!actions.iter().any(|action| matches!(action, Action::Notify(_))));
+    let (_, effects) = Engine::restore(bench.now, "boot", saved, vec![bench.check.clone()]);
+    assert!(!effects.iter().any(|effect| matches!(effect, Effect::Notify(_))));
 }
 
 #[test]
@@ -325,11 +325,11 @@ fn after_a_reboot_the_backoff_is_bounded_and_a_pause_keeps_its_end() {
     };
     let (mut engine, _) = Engine::restore(now, "another", saved, vec![bench.check.clone()]);
     let unit = bench.unit_name();
-    engine.handle(now, Event::UnitChanged { unit, state: down(ActiveState::Failed, None) });
+    engine.handle(now, Event::UnitRead { unit, state: down(ActiveState::Failed, None) });
     let mut later = now;
     later.mono = later.mono.after(Duration::from_secs(301));
-    let actions = engine.handle(later, Event::Tick);
-    assert!(actions.iter().any(|action| matches!(action, Action::StartJob { .. })), "{actions:?}");
+    let effects = engine.handle(later, Event::Tick);
+    assert!(effects.iter().any(|effect| matches!(effect, Effect::StartJob { .. })), "{effects:?}");
 }
 
 #[test]

@@ -7,7 +7,7 @@ use std::time::Duration;
 use stealthcheck::check::CheckName;
 use stealthcheck::engine::hold::{HoldId, HowEnded, MOST_HOLDS};
 use stealthcheck::engine::{Command, Event};
-use stealthcheck::notice::NoticeKind::{Down, Recovered};
+use stealthcheck::notification::NotificationKind::{Down, Recovered};
 use stealthcheck::unit::{ActiveState, LoadState, ManagerState, UnitName};
 use stealthcheck::verdict::Health;
 
@@ -160,7 +160,7 @@ fn a_start_that_fails_is_an_incident_and_recovery_begins() {
     world.play(secs(120));
     assert_eq!(world.holds.starts.len(), 1);
     assert!(world.jobs(&unit) >= 3, "the ladder, by its backoff\n{}", world.timeline());
-    assert_eq!(world.notices[0].attempts[0].number, 1, "the start was no attempt");
+    assert_eq!(world.notifications[0].attempts[0].number, 1, "the start was no attempt");
     world.units.get_mut(&unit).unwrap().service = Service::Healthy;
     world.play(secs(300));
     assert_eq!((world.health(&name), world.kinds()), (Health::Passing, vec![Down, Recovered]));
@@ -350,7 +350,7 @@ fn a_unit_that_is_no_longer_configured_is_held_no_more() {
     // With its checks changed, or others for it, it stays held.
     let (mut world, name, unit, id) = held_and_stopped();
     let mut changed = check("web", "web.service");
-    changed.schedule.every = secs(10);
+    changed.schedule.interval = secs(10);
     world.tell(Event::Configured(vec![changed, check("page", "web.service")]));
     assert_eq!(world.health(&name).word(), "held");
     assert_eq!(world.engine.held_unit(&id), Some(&unit));

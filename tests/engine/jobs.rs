@@ -2,15 +2,15 @@
 
 mod bench;
 
-use stealthcheck::check::{Probe, Rung};
+use stealthcheck::check::{Probe, Step};
 use stealthcheck::engine::Event;
-use stealthcheck::notice::{NoticeKind, Proof};
+use stealthcheck::notification::{AttemptOutcome, NotificationKind};
 use stealthcheck::unit::{ActiveState, Job, JobKind, JobResult, LoadState, UnitState};
 use stealthcheck::verdict::Health;
 
 use bench::{Bench, HOUR, secs, unit, watching};
 
-use NoticeKind::{Down, Recovered};
+use NotificationKind::{Down, Recovered};
 
 #[test]
 fn a_job_that_runs_each_day_is_well_and_at_rest_between() {
@@ -21,7 +21,7 @@ fn a_job_that_runs_each_day_is_well_and_at_rest_between() {
             bench.play(24 * HOUR + 60);
             assert_eq!((bench.health(), bench.seen().as_str()), (Health::Passing, "ran well 24h ago"));
         }
-        assert!(bench.notices.is_empty() && bench.started.is_empty());
+        assert!(bench.notifications.is_empty() && bench.started.is_empty());
     }
 }
 
@@ -36,7 +36,7 @@ fn one_that_never_ran_is_late_when_it_has_been_watched_for_long_enough() {
         bench.play(HOUR + 60);
         assert_eq!(bench.health(), Health::Down);
         let cause = format!("{of}no good run was seen in the 26h since it is watched");
-        assert_eq!((bench.kinds(), &bench.notices[0].cause), (vec![Down], &cause));
+        assert_eq!((bench.kinds(), &bench.notifications[0].cause), (vec![Down], &cause));
         bench.run(0);
         assert_eq!((bench.health(), bench.kinds()), (Health::Passing, vec![Down, Recovered]));
     }
@@ -50,7 +50,7 @@ fn one_that_is_late_is_told_within_a_look() {
         assert_eq!(bench.health(), Health::Passing);
         bench.play(2 * 60);
         assert_eq!((bench.health(), bench.kinds()), (Health::Down, vec![Down]));
-        assert!(bench.notices[0].cause.ends_with("last ran well 26h ago, expected within 26h"));
+        assert!(bench.notifications[0].cause.ends_with("last ran well 26h ago, expected within 26h"));
         // That it runs at last is not enough.
         bench.begin();
         bench.play(HOUR);
@@ -67,12 +67,12 @@ fn a_failed_run_is_told_at_once_with_the_unit_that_failed() {
         bench.play(24 * HOUR);
         bench.run(3);
         assert_eq!((bench.health(), bench.kinds()), (Health::Down, vec![Down]));
-        let notice = &bench.notices[0];
+        let notification = &bench.notifications[0];
         let cause = format!("{of}the last run failed: exit-code, main process exited with status 3");
-        assert_eq!(notice.cause, cause);
-        assert_eq!(notice.unit, Some(unit("backup.service")), "whose journal is wanted");
-        assert_eq!(notice.failed_invocation, format!("{:032x}", 2));
-        assert_eq!(notice.state.as_ref().unwrap().exit_status, 3);
+        assert_eq!(notification.cause, cause);
+        assert_eq!(notification.unit, Some(unit("backup.service")), "whose journal is wanted");
+        assert_eq!(notification.failed_invocation, format!("{:032x}", 2));
+        assert_eq!(notification.state.as_ref().unwrap().exit_status, 3);
         bench.play(600);
         assert_eq!(bench.started, [], "a job is not run again unless somebody says so");
         bench.run(0);
@@ -91,7 +91,7 @@ fn one_that_runs_too_long_is_told_and_its_end_is_the_end_of_it() {
         bench.play(120);
         assert_eq!(bench.health(), Health::Down);
         let cause = "has been running for 2h, expected to take less than 2h";
-        assert!(bench.notices[0].cause.ends_with(cause), "{}", bench.notices[0].cause);
+        assert!(bench.notifications[0].cause.ends_with(cause), "{}", bench.notifications[0].cause);
         bench.end(0);
         assert_eq!((bench.health(), bench.kinds()), (Health::Passing, vec![Down, Recovered]));
     }
@@ -111,7 +111,7 @@ fn a_run_that_somebody_stops_is_no_failure_and_no_run() {
     bench.tell_job();
     bench.play(600);
     assert_ne!(bench.health(), Health::Down);
-    assert!(bench.notices.is_empty());
+    assert!(bench.notifications.is_empty());
     bench.play(2 * HOUR);
     assert_eq!(bench.kinds(), [Down], "it is late all the same");
 }
@@ -128,7 +128,7 @@ fn a_job_of_another_type_than_oneshot_is_at_rest_as_well() {
     bench.end(0);
     bench.play(600);
     assert_eq!((bench.health(), bench.seen().as_str()), (Health::Passing, "ran well 9m ago"));
-    assert!(bench.notices.is_empty());
+    assert!(bench.notifications.is_empty());
 }
 
 #[test]
@@ -140,8 +140,8 @@ fn a_timer_that_is_not_active_is_a_failure_of_its_own() {
         UnitState { load: LoadState::Loaded, triggers: bench.timer.triggers.clone(), ..UnitState::default() };
     bench.tell_timer();
     assert_eq!(bench.health(), Health::Down);
-    assert_eq!(bench.notices[0].unit, Some(unit("backup.timer")));
-    assert_eq!(bench.notices[0].cause, "unit ended without a stop job: inactive (dead)");
+    assert_eq!(bench.notifications[0].unit, Some(unit("backup.timer")));
+    assert_eq!(bench.notifications[0].cause, "unit ended without a stop job: inactive (dead)");
 
     // `systemctl stop` is respected for a while, as of any unit.
     let mut bench = Bench::timer();
@@ -172,8 +172,8 @@ fn what_a_timer_triggers_is_watched_and_may_be_another_unit_later() {
     bench.run(3);
     assert_eq!(bench.health(), Health::Passing, "it is not this timer's any more");
     let missing = UnitState::default();
-    bench.tell(Event::UnitChanged { unit: unit("other.service"), state: missing });
-    assert_eq!(bench.notices[0].cause, "other.service: unit is not found");
+    bench.tell(Event::UnitRead { unit: unit("other.service"), state: missing });
+    assert_eq!(bench.notifications[0].cause, "other.service: unit is not found");
 }
 
 #[test]
@@ -199,7 +199,7 @@ fn a_restart_of_the_daemon_and_a_reboot_forget_no_run() {
         assert_eq!(bench.kinds(), []);
         bench.play(HOUR);
         assert_eq!(bench.kinds(), [Down], "26 hours after the run, whatever happened since");
-        assert!(bench.notices[0].cause.ends_with("last ran well 26h ago, expected within 26h"));
+        assert!(bench.notifications[0].cause.ends_with("last ran well 26h ago, expected within 26h"));
     }
 }
 
@@ -237,13 +237,13 @@ fn a_clock_that_is_set_makes_no_run_late() {
 #[test]
 fn where_somebody_says_so_it_is_run_again_and_its_end_proves_it() {
     let mut check = watching("backup.service");
-    check.recovery.ladder = vec![Rung::Start];
+    check.recovery.steps = vec![Step::Start];
     let mut bench = Bench::new(check);
     bench.tell_job();
     bench.run(3);
     assert_eq!(bench.started.len(), 1);
-    let (attempt, rung) = bench.started[0].clone();
-    assert_eq!(rung, Rung::Start);
+    let (attempt, step) = bench.started[0].clone();
+    assert_eq!(step, Step::Start);
     bench.begin();
     // The start of a oneshot lasts as long as the job, and that is no reason to wake anybody.
     bench.play(HOUR);
@@ -254,7 +254,7 @@ fn where_somebody_says_so_it_is_run_again_and_its_end_proves_it() {
     let (state, result) = (Some(bench.job.clone()), JobResult::Done);
     bench.tell(Event::JobEnded { unit: unit("backup.service"), attempt, result, state });
     assert_eq!((bench.health(), bench.kinds()), (Health::Passing, vec![Down, Recovered]));
-    assert_eq!(bench.notices[1].attempts[0].verdict, Some(Proof::Worked));
+    assert_eq!(bench.notifications[1].attempts[0].outcome, Some(AttemptOutcome::Recovered));
     assert_eq!(bench.started.len(), 1);
 }
 

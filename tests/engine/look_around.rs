@@ -1,11 +1,11 @@
-//! Before a unit is restarted for a failing probe it is seen whether it is the machine (DESIGN: rule 14). Each of these was
+//! Before a unit is restarted for a failing probe it is seen whether it is the machine (rule 14). Each of these was
 //! a seed of the simulator, where the network goes after something else did.
 
 use std::sync::Arc;
 use std::time::Duration;
 
 use stealthcheck::check::{Percent, Probe, UsageLimit, UsageProbe, UsedBy};
-use stealthcheck::notice::HostNoticeKind::Storm;
+use stealthcheck::notification::HostNotificationKind::Storm;
 
 use super::storm::{jobs, many, name, outage, secs, unit};
 use super::world::{Service, World};
@@ -15,7 +15,7 @@ fn the_network_may_go_between_two_attempts() {
     // The others are probed so seldom that they do not tell it before the next attempt.
     let mut world = many(12, |check| {
         if check.name != name(0) {
-            check.schedule.every = secs(900);
+            check.schedule.interval = secs(900);
         }
     });
     world.play(secs(1800));
@@ -32,7 +32,7 @@ fn the_network_may_go_between_two_attempts() {
 
 #[test]
 fn what_came_back_is_asked_again_before_the_next_is_restarted() {
-    let mut world = many(12, |check| check.schedule.every = secs(300));
+    let mut world = many(12, |check| check.schedule.interval = secs(300));
     world.play(secs(600));
     outage(&mut world, 0..12);
     while world.engine.storm(world.now).is_none() {
@@ -74,7 +74,7 @@ fn what_a_unit_uses_says_nothing_about_the_network() {
             // c10 to c15.
             let limit = UsageLimit::OneCpu(Percent(9000));
             check.probe = Probe::Usage(Arc::new(UsageProbe { of: UsedBy::Unit, limit, over: secs(600) }));
-            check.schedule.every = secs(30);
+            check.schedule.interval = secs(30);
         }
     });
     world.play(secs(60));

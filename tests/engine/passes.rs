@@ -1,5 +1,5 @@
-//! A check that passes again, but not often enough yet to count as well (`pass_after`): nothing is done to its unit
-//! meanwhile, least of all what its ladder has as the last resort. (A seed of the simulator.)
+//! A check that passes again, but not often enough yet to count as well (`success_threshold`): nothing is done to its unit
+//! meanwhile, least of all what its steps has as the last resort. (A seed of the simulator.)
 
 use stealthcheck::check::Check;
 use stealthcheck::unit::JobResult;
@@ -11,9 +11,9 @@ use super::stage::{Stage, secs, up};
 /// Down for long, so that attempts come every five minutes, and well only after ten passes, a minute apart.
 fn down_for_long() -> Stage {
     let mut web: Check = check("web", "web.service");
-    web.schedule.every = secs(60);
-    web.schedule.retry = secs(60);
-    web.schedule.pass_after = 10;
+    web.schedule.interval = secs(60);
+    web.schedule.retry_interval = secs(60);
+    web.schedule.success_threshold = 10;
     let mut stage = Stage::new(vec![web], &[("web", &[], &[])]);
     stage.fails("web", true);
     while stage.jobs.len() < 8 {

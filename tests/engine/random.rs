@@ -3,10 +3,10 @@
 use std::time::Duration;
 
 use proptest::prelude::*;
-use stealthcheck::check::{Check, CheckName, Probe, RanWithin, Rung};
+use stealthcheck::check::{Check, CheckName, JobProbe, Probe, Step};
 use stealthcheck::engine::hold::{HoldEvent, HoldId, Holder, HowEnded};
 use stealthcheck::engine::{AttemptId, Command, Engine, Event, RunId};
-use stealthcheck::notice::{IncidentId, NoticeId};
+use stealthcheck::notification::{IncidentId, NotificationId};
 use stealthcheck::time::{Mono, Now, Wall};
 use stealthcheck::unit::{
     ActiveState, Job, JobKind, JobResult, LoadState, ManagerState, UnitName, UnitState,
@@ -134,14 +134,14 @@ proptest! {
             check("c0", "u0.service"), check("c1", "u1.service"), check("c2", "u2.service"), check("c3", last),
             cpu("c4", "u0.service"), cpu("c5", "u1.service"),
         ];
-        checks[4].recovery.ladder = vec![Rung::Restart, Rung::Start];
+        checks[4].recovery.steps = vec![Step::Restart, Step::Start];
         for check in &mut checks[4..] {
             // As rarely as it makes sense, for time's sake.
-            check.schedule.every = Duration::from_mins(5);
-            check.schedule.retry = check.schedule.every;
+            check.schedule.interval = Duration::from_mins(5);
+            check.schedule.retry_interval = check.schedule.interval;
         }
-        checks[1].recovery.ladder = vec![Rung::Restart, Rung::Start];
-        checks[1].schedule.pass_after = 3;
+        checks[1].recovery.steps = vec![Step::Restart, Step::Start];
+        checks[1].schedule.success_threshold = 3;
         checks[2].alert.after = Duration::from_secs(60);
         let unit = |n: usize| UnitName::new(&format!("u{n}.service")).unwrap();
         // The first needs the second, or they need each other.
@@ -195,8 +195,9 @@ fn sensible(n: u8) -> Check {
         0 => check(&name, &unit),
         1 => cpu(&name, &unit),
         _ => {
-            let job = RanWithin { within: Duration::from_secs(60), runtime_max: Duration::from_secs(20) };
-            Check { probe: Probe::RanWithin(job), ..check(&name, &unit) }
+            let job =
+                JobProbe { succeeded_within: Duration::from_secs(60), max_runtime: Duration::from_secs(20) };
+            Check { probe: Probe::Job(job), ..check(&name, &unit) }
         }
     }
 }
@@ -216,11 +217,11 @@ fn nonsense() -> impl Strategy<Value = Event> {
     let observation = prop_oneof![
         Just(Observation::Passing { detail: "ok".into(), latency: Duration::MAX }),
         Just(Observation::Failing { reason: String::new() }),
-        Just(Observation::Incurable { reason: String::new() }),
+        Just(Observation::NotRestartable { reason: String::new() }),
         Just(Observation::Unknown { reason: "?".into() }),
     ];
     let id = (name.clone(), any::<u32>())
-        .prop_map(|(n, number)| NoticeId { incident: IncidentId(n.as_str().into()), number });
+        .prop_map(|(n, number)| NotificationId { incident: IncidentId(n.as_str().into()), number });
     prop_oneof![
         (name.clone(), 0..50_u64, observation).prop_map(|(check, run, observation)| Event::Observed {
             check,
@@ -232,7 +233,7 @@ fn nonsense() -> impl Strategy<Value = Event> {
             run: RunId(run),
             sample
         }),
-        (unit.clone(), unit_state()).prop_map(|(unit, state)| Event::UnitChanged { unit, state }),
+        (unit.clone(), unit_state()).prop_map(|(unit, state)| Event::UnitRead { unit, state }),
         (unit, 0..20_u64, job_result(), prop::option::of(unit_state())).prop_map(
             |(unit, attempt, result, state)| Event::JobEnded {
                 unit,
@@ -255,8 +256,8 @@ fn nonsense() -> impl Strategy<Value = Event> {
             ns.dedup();
             Event::Configured(ns.iter().map(|n| sensible(*n)).collect())
         }),
-        id.clone().prop_map(Event::NoticeSpooled),
-        id.prop_map(Event::NoticeDelivered),
+        id.clone().prop_map(Event::NotificationStored),
+        id.prop_map(Event::NotificationDelivered),
     ]
 }
 

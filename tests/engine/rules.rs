@@ -4,10 +4,10 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use stealthcheck::check::{
-    AfterStop, Alert, Check, CheckName, HostPort, Probe, Recovery, Rung, Schedule, TcpProbe,
+    Alert, Check, CheckName, HostPort, Probe, Recovery, Respect, Schedule, Step, TcpProbe,
 };
 use stealthcheck::engine::{Command, Event};
-use stealthcheck::notice::{NoticeKind, Proof};
+use stealthcheck::notification::{AttemptOutcome, NotificationKind};
 use stealthcheck::unit::{ActiveState, LoadState, ManagerState, UnitName};
 use stealthcheck::verdict::Health;
 
@@ -23,7 +23,7 @@ pub fn check(name: &str, unit: &str) -> Check {
             expect: None,
         })),
         schedule: Schedule::default(),
-        recovery: Recovery { ladder: vec![Rung::Restart], ..Recovery::default() },
+        recovery: Recovery { steps: vec![Step::Restart], ..Recovery::default() },
         alert: Alert { to: vec!["ops@example.org".into()], ..Alert::default() },
         runbook: None,
     }
@@ -46,7 +46,7 @@ fn set(world: &mut World, unit: &UnitName, service: Service) {
     world.units.get_mut(unit).unwrap().service = service;
 }
 
-use NoticeKind::{Down, NeedsYou, Recovered, StillDown};
+use NotificationKind::{ActionRequired, Down, Recovered, StillDown};
 
 #[test]
 fn a_hung_service_is_down_after_its_failures_and_back_after_one_restart() {
@@ -58,9 +58,9 @@ fn a_hung_service_is_down_after_its_failures_and_back_after_one_restart() {
     world.play(secs(60));
     assert_eq!((world.health(&name), world.jobs(&unit)), (Health::Passing, 1), "{}", world.timeline());
     assert_eq!(world.kinds(), [Down, Recovered]);
-    let told = &world.notices[1];
+    let told = &world.notifications[1];
     assert_eq!(told.attempts.len(), 1);
-    assert_eq!(told.attempts[0].verdict, Some(Proof::Worked));
+    assert_eq!(told.attempts[0].outcome, Some(AttemptOutcome::Recovered));
 }
 
 #[test]
@@ -77,25 +77,25 @@ fn a_process_that_ends_without_a_stop_job_is_a_failure_at_once() {
 }
 
 #[test]
-fn the_opening_notice_tells_of_the_first_recovery() {
+fn the_opening_notification_tells_of_the_first_recovery() {
     let (mut world, _, unit) = one();
     set(&mut world, &unit, Service::WontStart);
     world.end(&unit, true);
     world.play(secs(2));
     assert_eq!(world.kinds(), [Down]);
-    assert_eq!(world.notices[0].attempts.len(), 1);
-    assert!(world.notices[0].attempts[0].result.is_some(), "its job's result is known");
+    assert_eq!(world.notifications[0].attempts.len(), 1);
+    assert!(world.notifications[0].attempts[0].result.is_some(), "its job's result is known");
 }
 
 #[test]
-fn an_opening_notice_does_not_wait_for_a_job_that_does_not_end() {
+fn an_opening_notification_does_not_wait_for_a_job_that_does_not_end() {
     let (mut world, _, unit) = one();
     world.job_takes = secs(3600);
     world.end(&unit, true);
     world.play(secs(11));
     assert_eq!(world.kinds(), [Down]);
     world.play(secs(300));
-    assert_eq!(world.kinds(), [Down, NeedsYou], "a job of five minutes is for a person to look at");
+    assert_eq!(world.kinds(), [Down, ActionRequired], "a job of five minutes is for a person to look at");
     assert_eq!(world.jobs(&unit), 1);
 }
 
@@ -109,18 +109,21 @@ fn attempts_back_off_and_call_for_a_person_and_go_on_slowly() {
     let gaps: Vec<u64> = asked.windows(2).map(|w| w[1].since(w[0]).as_secs()).collect();
     assert_eq!(gaps[..6], [10, 20, 40, 80, 160, 300], "{gaps:?}");
     assert!(gaps[6..].iter().all(|gap| *gap == 300) && gaps.len() > 12, "{gaps:?}");
-    assert_eq!(world.kinds(), [Down, NeedsYou]);
+    assert_eq!(world.kinds(), [Down, ActionRequired]);
     set(&mut world, &unit, Service::Healthy);
     world.play(secs(400));
-    assert_eq!((world.health(&name), world.kinds()), (Health::Passing, vec![Down, NeedsYou, Recovered]));
+    assert_eq!(
+        (world.health(&name), world.kinds()),
+        (Health::Passing, vec![Down, ActionRequired, Recovered])
+    );
 }
 
 #[test]
-fn a_ladder_is_climbed_and_a_limit_kept() {
+fn a_steps_is_climbed_and_a_limit_kept() {
     let mut check = check("web", "web.service");
     let other = UnitName::new("gru-terminate.service").unwrap();
-    check.recovery.ladder = vec![Rung::Restart, Rung::Restart, Rung::StartUnit(other.clone())];
-    check.recovery.limit = Some(3);
+    check.recovery.steps = vec![Step::Restart, Step::Restart, Step::StartUnit(other.clone())];
+    check.recovery.max_attempts = Some(3);
     let unit = check.unit.clone().unwrap();
     let mut world = World::new(vec![check]);
     world.play(secs(60));
@@ -130,14 +133,14 @@ fn a_ladder_is_climbed_and_a_limit_kept() {
     let asked: Vec<&String> = world.log.iter().filter(|line| line.contains("StartJob")).collect();
     assert_eq!(asked.len(), 3, "{asked:?}");
     assert!(asked[1].contains("Restart") && asked[2].contains("gru-terminate.service"), "{asked:?}");
-    assert_eq!(world.kinds(), [Down, NeedsYou]);
+    assert_eq!(world.kinds(), [Down, ActionRequired]);
 }
 
 #[test]
-fn what_comes_back_soon_begins_a_rung_higher_and_what_stays_healthy_begins_anew() {
+fn what_comes_back_soon_begins_a_step_higher_and_what_stays_healthy_begins_anew() {
     let mut check = check("web", "web.service");
     let other = UnitName::new("other.service").unwrap();
-    check.recovery.ladder = vec![Rung::Restart, Rung::StartUnit(other)];
+    check.recovery.steps = vec![Step::Restart, Step::StartUnit(other)];
     let unit = check.unit.clone().unwrap();
     let mut world = World::new(vec![check]);
     world.play(secs(60));
@@ -151,7 +154,7 @@ fn what_comes_back_soon_begins_a_rung_higher_and_what_stays_healthy_begins_anew(
     world.play(secs(600));
     world.end(&unit, true);
     world.play(secs(30));
-    assert!(jobs(&world)[2].contains("rung: Restart"), "{:?}", jobs(&world));
+    assert!(jobs(&world)[2].contains("step: Restart"), "{:?}", jobs(&world));
 }
 
 #[test]
@@ -178,9 +181,9 @@ fn a_stop_that_is_undone_in_time_is_no_incident() {
 
 #[test]
 fn after_stop_may_be_never_or_at_once() {
-    for (after_stop, jobs) in [(AfterStop::Never, 0), (AfterStop::After(Duration::ZERO), 1)] {
+    for (respect_stop, jobs) in [(Respect::Forever, 0), (Respect::For(Duration::ZERO), 1)] {
         let mut check = check("web", "web.service");
-        check.recovery.after_stop = after_stop;
+        check.recovery.respect_stop = respect_stop;
         let unit = check.unit.clone().unwrap();
         let mut world = World::new(vec![check]);
         world.play(secs(60));
@@ -188,7 +191,7 @@ fn after_stop_may_be_never_or_at_once() {
         world.operator(&unit, false);
         world.units.get_mut(&unit).unwrap().stopped_at = None;
         world.play(secs(86_400));
-        assert_eq!(world.jobs(&unit), jobs, "{after_stop:?}");
+        assert_eq!(world.jobs(&unit), jobs, "{respect_stop:?}");
     }
 }
 
@@ -243,7 +246,7 @@ fn systemd_restarting_a_service_again_and_again_is_an_incident_without_a_job() {
     assert_eq!((world.health(&name), world.jobs(&unit)), (Health::Down, 0), "{}", world.timeline());
     world.play(secs(15));
     assert_eq!(world.kinds(), [Down]);
-    assert!(world.notices[0].cause.contains("crash-looping"), "{}", world.notices[0].cause);
+    assert!(world.notifications[0].cause.contains("crash-looping"), "{}", world.notifications[0].cause);
     world.play(secs(300));
     assert_eq!((world.health(&name), world.kinds()), (Health::Passing, vec![Down, Recovered]));
 }
@@ -259,8 +262,8 @@ fn several_checks_of_one_unit_share_one_recovery() {
     world.play(secs(120));
     assert_eq!(world.jobs(&unit), 1, "{}", world.timeline());
     assert!(world.open_incidents().is_empty());
-    for notice in world.notices.iter().filter(|notice| notice.kind == Recovered) {
-        assert_eq!(notice.attempts.len(), 1, "the attempt of one is told to all: {notice:?}");
+    for notification in world.notifications.iter().filter(|notification| notification.kind == Recovered) {
+        assert_eq!(notification.attempts.len(), 1, "the attempt of one is told to all: {notification:?}");
     }
 }
 
@@ -295,22 +298,22 @@ fn resume_ends_a_pause_and_a_pause_ends_an_observation_under_way() {
 fn a_job_that_is_done_without_a_new_run_has_not_worked() {
     let (mut world, _, unit) = one();
     let mut checks = world.checks.clone();
-    checks[0].recovery.ladder = vec![Rung::Reload, Rung::Start];
+    checks[0].recovery.steps = vec![Step::Reload, Step::Start];
     world.checks = checks.clone();
     world.tell(Event::Configured(checks));
     set(&mut world, &unit, Service::Broken);
     world.play(secs(200));
-    let attempts = &world.notices.last().unwrap().attempts;
-    assert!(matches!(&attempts[0].verdict, Some(Proof::DidNotHelp(_)) | None), "{attempts:?}");
+    let attempts = &world.notifications.last().unwrap().attempts;
+    assert!(matches!(&attempts[0].outcome, Some(AttemptOutcome::Ineffective(_)) | None), "{attempts:?}");
 }
 
 #[test]
 fn an_alert_may_wait_and_a_reminder_comes() {
     let mut check = check("dns", "dns.service");
     check.unit = None;
-    check.recovery.ladder.clear();
+    check.recovery.steps.clear();
     check.alert.after = secs(600);
-    check.alert.remind = Some(secs(4 * 3600));
+    check.alert.repeat_interval = Some(secs(4 * 3600));
     let mut world = World::new(vec![check]);
     world.play(secs(500));
     assert_eq!(world.kinds(), []);
@@ -360,7 +363,7 @@ fn checks_that_did_not_change_keep_their_state_over_a_new_configuration() {
     assert_eq!(world.health(&name), Health::Down);
     assert_eq!(world.jobs(&unit), jobs);
     world.play(secs(30));
-    let of_web = world.notices.iter().filter(|notice| notice.check == name);
+    let of_web = world.notifications.iter().filter(|notification| notification.check == name);
     assert_eq!(of_web.count(), 1, "no second opening");
 }
 
@@ -381,5 +384,5 @@ fn attempts_that_no_life_of_the_daemon_could_judge_call_for_a_person_too() {
         world.restart_daemon(secs(1));
     }
     world.play(secs(60));
-    assert_eq!(world.kinds(), [Down, NeedsYou], "{}", world.timeline());
+    assert_eq!(world.kinds(), [Down, ActionRequired], "{}", world.timeline());
 }

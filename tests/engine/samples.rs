@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use stealthcheck::check::{Check, CheckName, Percent, Probe, UsageLimit, UsageProbe, UsedBy};
-use stealthcheck::engine::{Action, Command, Engine, Event, RunId};
+use stealthcheck::engine::{Command, Effect, Engine, Event, RunId};
 use stealthcheck::time::{Mono, Now, Wall};
 use stealthcheck::unit::{ActiveState, LoadState, UnitName, UnitState};
 use stealthcheck::verdict::{Health, Observation, Sample};
@@ -19,7 +19,7 @@ fn secs(n: u64) -> Duration {
 struct Bench {
     engine: Engine,
     now: Now,
-    asked: Vec<Action>,
+    asked: Vec<Effect>,
 }
 
 impl Bench {
@@ -31,8 +31,8 @@ impl Bench {
     }
 
     fn tell(&mut self, event: Event) {
-        let actions = self.engine.handle(self.now, event);
-        self.asked.extend(actions);
+        let effects = self.engine.handle(self.now, event);
+        self.asked.extend(effects);
     }
 
     fn later(&mut self, by: Duration) {
@@ -43,8 +43,8 @@ impl Bench {
     /// Lets time pass until a probe is asked for.
     fn asked_for(&mut self) -> (CheckName, RunId) {
         for _ in 0..100_000 {
-            let run = self.asked.drain(..).find_map(|action| match action {
-                Action::Probe { check, run, .. } => Some((check, run)),
+            let run = self.asked.drain(..).find_map(|effect| match effect {
+                Effect::Probe { check, run, .. } => Some((check, run)),
                 _ => None,
             });
             if let Some(run) = run {
@@ -68,7 +68,7 @@ impl Bench {
 fn host(limit: UsageLimit, over: u64) -> Check {
     let mut check = usage("host", "gru.service", limit, over);
     check.unit = None;
-    check.recovery.ladder.clear();
+    check.recovery.steps.clear();
     check.probe = Probe::Usage(Arc::new(UsageProbe { of: UsedBy::Host, limit, over: secs(over) }));
     check
 }
@@ -140,7 +140,7 @@ fn a_sample_that_is_long_under_way_never_makes_a_use_seem_more_than_it_is() {
 #[test]
 fn an_operators_look_in_between_neither_breaks_nor_fills_a_window() {
     let mut check = cpu("gru-cpu", "gru.service");
-    check.recovery.ladder.clear();
+    check.recovery.steps.clear();
     let mut bench = Bench::new(check);
     let up = UnitState {
         load: LoadState::Loaded,
@@ -149,7 +149,7 @@ fn an_operators_look_in_between_neither_breaks_nor_fills_a_window() {
         invocation_id: "a".into(),
         ..UnitState::default()
     };
-    bench.tell(Event::UnitChanged { unit: UnitName::new("gru.service").unwrap(), state: up });
+    bench.tell(Event::UnitRead { unit: UnitName::new("gru.service").unwrap(), state: up });
     let started = bench.now.mono;
     let busy = |bench: &Bench| used("a", u64::try_from(bench.now.mono.since(started).as_nanos()).unwrap(), 1);
     for n in 0..58 {

@@ -1,8 +1,8 @@
-//! `slower_than`: an answer that takes too long is a failure, whatever it says.
+//! `max_response_time`: an answer that takes too long is a failure, whatever it says.
 
 use std::time::Duration;
 
-use stealthcheck::notice::NoticeKind::{Down, Recovered};
+use stealthcheck::notification::NotificationKind::{Down, Recovered};
 use stealthcheck::verdict::{Health, Observation};
 
 use super::rules::check;
@@ -15,7 +15,7 @@ fn took(millis: u64) -> Option<Observation> {
 #[test]
 fn a_target_that_answers_too_slowly_goes_down_and_is_recovered() {
     let mut check = check("web", "web.service");
-    check.schedule.slower_than = Some(Duration::from_secs(2));
+    check.schedule.max_response_time = Some(Duration::from_secs(2));
     let (name, unit) = (check.name.clone(), check.unit.clone().unwrap());
     let mut world = World::new(vec![check]);
     world.seen = took(2000);
@@ -27,7 +27,7 @@ fn a_target_that_answers_too_slowly_goes_down_and_is_recovered() {
     world.seen = took(1900);
     world.play(Duration::from_secs(60));
     assert_eq!((world.health(&name), world.kinds()), (Health::Passing, vec![Down, Recovered]));
-    assert_eq!(world.notices[0].cause, "took 3.2s, slower than 2s (200 OK)");
+    assert_eq!(world.notifications[0].cause, "took 3.2s, slower than 2s (200 OK)");
 }
 
 #[test]
@@ -37,5 +37,5 @@ fn without_it_no_answer_is_too_slow() {
     let mut world = World::new(vec![check]);
     world.seen = took(60_000);
     world.play(Duration::from_secs(300));
-    assert_eq!((world.health(&name), world.notices.len()), (Health::Passing, 0));
+    assert_eq!((world.health(&name), world.notifications.len()), (Health::Passing, 0));
 }

@@ -6,8 +6,8 @@ use std::time::Duration;
 
 use stealthcheck::check::{Check, CheckName};
 use stealthcheck::engine::saved::Saved;
-use stealthcheck::engine::{Action, AttemptId, Engine, Event, RunId};
-use stealthcheck::notice::{Notice, NoticeKind};
+use stealthcheck::engine::{AttemptId, Effect, Engine, Event, RunId};
+use stealthcheck::notification::{Notification, NotificationKind};
 use stealthcheck::time::{Mono, Now, Wall};
 use stealthcheck::unit::{
     ActiveState, Job, JobKind, JobResult, LoadState, ManagerState, Relations, UnitName, UnitState,
@@ -38,7 +38,7 @@ pub struct Stage {
     pub open: Vec<(UnitName, AttemptId)>,
     /// All that were asked for, with their moment in milliseconds of the story.
     pub jobs: Vec<(String, u64)>,
-    pub notices: Vec<Notice>,
+    pub notifications: Vec<Notification>,
     pub log: Vec<String>,
 }
 
@@ -61,7 +61,8 @@ impl Stage {
     pub fn before(checks: Vec<Check>, graph: &[(&str, &[&str], &[&str])]) -> Self {
         let names = |names: &[&str]| names.iter().map(|name| unit(name)).collect();
         let states = graph.iter().map(|(name, requires, conflicts)| {
-            let relations = Relations { requires: names(requires), conflicts: names(conflicts), ..Relations::default() };
+            let relations =
+                Relations { requires: names(requires), conflicts: names(conflicts), ..Relations::default() };
             let relations = (!relations.is_empty()).then(|| Arc::new(relations));
             (unit(name), UnitState { relations, ..running(1) })
         });
@@ -77,7 +78,7 @@ impl Stage {
             runs: vec![],
             open: vec![],
             jobs: vec![],
-            notices: vec![],
+            notifications: vec![],
             log: vec![],
         };
         stage.tell(Event::Configured(checks));
@@ -88,32 +89,32 @@ impl Stage {
         if !matches!(event, Event::Tick | Event::Observed { .. }) {
             self.log.push(format!("{:>8} {event:?}", self.at()));
         }
-        let actions = self.engine.handle(self.now, event);
-        self.take(actions);
+        let effects = self.engine.handle(self.now, event);
+        self.take(effects);
         if let Some(at) = self.engine.next_wakeup() {
             assert!(at > self.now.mono, "woken in the past\n{}", self.timeline());
         }
     }
 
-    fn take(&mut self, actions: Vec<Action>) {
-        for action in actions {
-            if !matches!(action, Action::Probe { .. }) {
-                self.log.push(format!("{:>8}   {action:?}", self.at()));
+    fn take(&mut self, effects: Vec<Effect>) {
+        for effect in effects {
+            if !matches!(effect, Effect::Probe { .. }) {
+                self.log.push(format!("{:>8}   {effect:?}", self.at()));
             }
-            match action {
-                Action::Probe { check, run, .. } => self.runs.push((check, run)),
-                Action::StartJob { unit, attempt, rung, .. } => {
-                    self.jobs.push((format!("{} {unit}", rung.describe()), self.at()));
+            match effect {
+                Effect::Probe { check, run, .. } => self.runs.push((check, run)),
+                Effect::StartJob { unit, attempt, step, .. } => {
+                    self.jobs.push((format!("{} {unit}", step.describe()), self.at()));
                     self.open.push((unit, attempt));
                 }
-                Action::Notify(notice) => {
-                    let id = notice.id.clone();
-                    if !self.notices.iter().any(|known| known.id == id) {
-                        self.notices.push(*notice);
+                Effect::Notify(notification) => {
+                    let id = notification.id.clone();
+                    if !self.notifications.iter().any(|known| known.id == id) {
+                        self.notifications.push(*notification);
                     }
-                    self.engine.handle(self.now, Event::NoticeSpooled(id));
+                    self.engine.handle(self.now, Event::NotificationStored(id));
                 }
-                Action::Changed(_) | Action::NotifyHost(_) | Action::Hold(_) | Action::Remember => {}
+                Effect::Changed(_) | Effect::NotifyHost(_) | Effect::Hold(_) | Effect::Remember => {}
             }
         }
     }
@@ -190,7 +191,7 @@ impl Stage {
         let unit = unit(name);
         if self.engine.units().any(|wanted| *wanted == unit) {
             let state = self.states[&unit].clone();
-            self.tell(Event::UnitChanged { unit, state });
+            self.tell(Event::UnitRead { unit, state });
         }
     }
 
@@ -202,7 +203,7 @@ impl Stage {
             let Some(next) = next else { return };
             told.push(next.clone());
             if let Some(state) = self.states.get(&next).cloned() {
-                self.tell(Event::UnitChanged { unit: next, state });
+                self.tell(Event::UnitRead { unit: next, state });
             }
         }
     }
@@ -225,9 +226,9 @@ impl Stage {
         self.now.wall = self.now.wall.after(away);
         self.runs.clear();
         self.open.clear();
-        let (engine, actions) = Engine::restore(self.now, "boot", saved, self.checks.clone());
+        let (engine, effects) = Engine::restore(self.now, "boot", saved, self.checks.clone());
         self.engine = engine;
-        self.take(actions);
+        self.take(effects);
         self.tell(Event::ManagerChanged(ManagerState::Running));
     }
 
@@ -236,15 +237,20 @@ impl Stage {
         self.engine.status(self.now, &[name], false).remove(0).health
     }
 
-    /// The kinds of the notices about a check.
-    pub fn told(&self, check: &str) -> Vec<NoticeKind> {
-        let about = self.notices.iter().filter(|notice| notice.check.as_str() == check);
-        about.map(|notice| notice.kind).collect()
+    /// The kinds of the notifications about a check.
+    pub fn told(&self, check: &str) -> Vec<NotificationKind> {
+        let about = self.notifications.iter().filter(|notification| notification.check.as_str() == check);
+        about.map(|notification| notification.kind).collect()
     }
 
     /// Nothing was asked for, and nobody was told.
     pub fn assert_quiet(&self) {
-        assert!(self.jobs.is_empty() && self.notices.is_empty(), "{:?}\n{}", self.jobs, self.timeline());
+        assert!(
+            self.jobs.is_empty() && self.notifications.is_empty(),
+            "{:?}\n{}",
+            self.jobs,
+            self.timeline()
+        );
     }
 }
 

@@ -1,18 +1,18 @@
-//! Many checks fail together: it is the machine, and nothing is restarted for it (DESIGN: rule 14).
+//! Many checks fail together: it is the machine, and nothing is restarted for it (rule 14).
 
 use std::time::Duration;
 
 use proptest::prelude::*;
 use stealthcheck::check::{Check, CheckName};
 use stealthcheck::engine::Event;
-use stealthcheck::notice::{HostNoticeKind, NoticeKind};
+use stealthcheck::notification::{HostNotificationKind, NotificationKind};
 use stealthcheck::unit::UnitName;
 use stealthcheck::verdict::{Health, Observation};
 
 use super::rules::check;
 use super::world::{Service, World};
-use HostNoticeKind::{StillStorm, Storm, StormOver};
-use NoticeKind::{Down, Recovered};
+use HostNotificationKind::{StillStorm, Storm, StormOver};
+use NotificationKind::{Down, Recovered};
 
 pub fn secs(n: u64) -> Duration {
     Duration::from_secs(n)
@@ -33,7 +33,7 @@ fn refused() -> Observation {
 pub fn many(n: usize, adapt: impl Fn(&mut Check)) -> World {
     let checks = (0..n).map(|n| {
         let mut check = check(&format!("c{n}"), &format!("u{n}.service"));
-        check.alert.remind = Some(secs(4 * 3600));
+        check.alert.repeat_interval = Some(secs(4 * 3600));
         adapt(&mut check);
         check
     });
@@ -61,7 +61,7 @@ fn an_outage_of_the_machine_restarts_nothing_and_is_one_mail_and_one_when_it_is_
     world.play(secs(600));
     assert_eq!(jobs(&world), 0, "{}", world.timeline());
     assert_eq!((world.host_kinds(), world.kinds()), (vec![Storm], vec![]));
-    let told = &world.host_notices[0];
+    let told = &world.host_notifications[0];
     assert_eq!(told.total, 12);
     assert!(told.affected >= 5, "{told:?}");
     assert_eq!(told.to, ["ops@example.org".into()]);
@@ -76,7 +76,7 @@ fn an_outage_of_the_machine_restarts_nothing_and_is_one_mail_and_one_when_it_is_
     world.seen_instead.clear();
     world.play(secs(60));
     assert_eq!((jobs(&world), world.host_kinds(), world.kinds()), (0, vec![Storm, StormOver], vec![]));
-    let over = &world.host_notices[1];
+    let over = &world.host_notifications[1];
     assert!(over.checks.iter().all(|check| check.health == Health::Passing), "{over:?}");
     assert_eq!(over.checks.len(), 12);
     assert_eq!(world.engine.storm(world.now), None);
@@ -164,7 +164,7 @@ fn checks_without_a_unit_count_each_and_are_not_told_one_by_one() {
     let mut world = many(12, |_| {});
     for check in &mut world.checks {
         check.unit = None;
-        check.recovery.ladder.clear();
+        check.recovery.steps.clear();
     }
     // Without a unit a check of this world sees nothing good by itself.
     let well = Observation::Passing { detail: "200 OK".into(), latency: secs(0) };
@@ -218,7 +218,7 @@ fn after_it_what_is_still_down_is_recovered_one_by_one_each_with_its_own_mails()
     assert_eq!((asked.len(), jobs(&world)), (3, 3), "{}", world.timeline());
     assert!(asked.windows(2).all(|pair| pair[1].since(pair[0]) >= secs(5)), "two at a time: {asked:?}");
     assert_eq!(world.host_kinds(), [Storm, StormOver]);
-    let over = &world.host_notices[1];
+    let over = &world.host_notifications[1];
     let still = over.checks.iter().filter(|check| check.to_be_recovered).map(|check| check.name.clone());
     assert_eq!(still.collect::<Vec<_>>(), [name(2), name(5), name(7)]);
     assert_eq!(world.kinds().iter().filter(|kind| **kind == Down).count(), 3);
@@ -306,7 +306,7 @@ fn a_storm_survives_a_restart_of_the_daemon() {
     world.restart_daemon(secs(2));
     world.play(secs(120));
     assert_eq!((jobs(&world), world.host_kinds(), world.kinds()), (0, vec![Storm, StormOver], vec![]));
-    assert_eq!(world.host_notices[0].id.incident, world.host_notices[1].id.incident);
+    assert_eq!(world.host_notifications[0].id.incident, world.host_notifications[1].id.incident);
 }
 
 #[test]
@@ -315,7 +315,7 @@ fn a_new_configuration_changes_a_storm_only_where_it_leaves_none() {
     outage(&mut world, 0..12);
     world.play(secs(60));
     let mut checks = world.checks.clone();
-    checks[0].schedule.every = secs(20);
+    checks[0].schedule.interval = secs(20);
     checks.truncate(10);
     world.tell(Event::Configured(checks.clone()));
     world.play(secs(120));
@@ -330,22 +330,27 @@ fn a_new_configuration_changes_a_storm_only_where_it_leaves_none() {
 #[test]
 fn probes_far_apart_do_not_let_it_through_one_by_one() {
     // In five minutes' steps each is down long before the next is even probed.
-    for fail_after in [1, 3] {
+    for failure_threshold in [1, 3] {
         let mut world = many(12, |check| {
-            check.schedule.every = secs(300);
-            check.schedule.fail_after = fail_after;
+            check.schedule.interval = secs(300);
+            check.schedule.failure_threshold = failure_threshold;
         });
         world.play(secs(600));
         outage(&mut world, 0..12);
         world.play(secs(900));
-        assert!(jobs(&world) <= 1, "{} with fail_after {fail_after}\n{}", jobs(&world), world.timeline());
+        assert!(
+            jobs(&world) <= 1,
+            "{} with failure_threshold {failure_threshold}\n{}",
+            jobs(&world),
+            world.timeline()
+        );
         assert_eq!(world.host_kinds(), [Storm]);
     }
 }
 
 #[test]
 fn a_large_machine_is_judged_by_a_sample() {
-    let mut world = many(200, |check| check.schedule.every = secs(300));
+    let mut world = many(200, |check| check.schedule.interval = secs(300));
     world.play(secs(600));
     outage(&mut world, 0..200);
     let probes = world.probes;
@@ -386,7 +391,8 @@ fn the_owners_of_all_checks_hear_of_it_and_who_is_told_nothing_does_not() {
     outage(&mut world, 0..12);
     world.seen_instead.clear();
     world.play(secs(60));
-    let all: Vec<String> = world.host_notices.last().unwrap().to.iter().map(ToString::to_string).collect();
+    let all: Vec<String> =
+        world.host_notifications.last().unwrap().to.iter().map(ToString::to_string).collect();
     assert_eq!(all, ["ops@example.org", "owner@example.org"]);
 
     let mut world = many(12, |check| check.alert.off = true);
@@ -417,12 +423,12 @@ proptest! {
         lasts in 60..4000_u64,
         restart in any::<bool>(),
     ) {
-        let checks = schedules.iter().enumerate().map(|(n, (every, fail_after, retry))| {
+        let checks = schedules.iter().enumerate().map(|(n, (interval, failure_threshold, retry))| {
             let mut check = check(&format!("c{n}"), &format!("u{n}.service"));
-            check.schedule.every = secs(*every);
-            check.schedule.timeout = secs(*every).min(check.schedule.timeout);
-            check.schedule.fail_after = *fail_after;
-            check.schedule.retry = secs((*retry).min(*every));
+            check.schedule.interval = secs(*interval);
+            check.schedule.timeout = secs(*interval).min(check.schedule.timeout);
+            check.schedule.failure_threshold = *failure_threshold;
+            check.schedule.retry_interval = secs((*retry).min(*interval));
             check
         });
         let mut world = World::new(checks.collect());

@@ -2,9 +2,9 @@
 
 use std::time::Duration;
 
-use stealthcheck::check::AfterStop;
+use stealthcheck::check::Respect;
 use stealthcheck::engine::Event;
-use stealthcheck::notice::NoticeKind::{Down, Recovered};
+use stealthcheck::notification::NotificationKind::{Down, Recovered};
 use stealthcheck::unit::JobResult;
 use stealthcheck::verdict::Health;
 
@@ -35,10 +35,10 @@ fn bound(app_first: bool) -> Stage {
 #[test]
 fn what_systemd_stopped_with_it_is_brought_back_after_it_in_silence() {
     for app_first in [true, false] {
-        for after_stop in [AfterStop::Never, AfterStop::After(Duration::ZERO), AfterStop::After(secs(300))] {
+        for respect_stop in [Respect::Forever, Respect::For(Duration::ZERO), Respect::For(secs(300))] {
             let mut stage = bound(app_first);
             let mut checks = two();
-            checks[0].recovery.after_stop = after_stop;
+            checks[0].recovery.respect_stop = respect_stop;
             stage.tell(Event::Configured(checks));
             stage.play(secs(4));
             stage.job_ends(JobResult::Done, up);
@@ -67,7 +67,7 @@ fn what_cannot_be_brought_back_after_it_is_told() {
     stage.job_ends(JobResult::Failed, killed);
     stage.play(secs(1));
     assert_eq!(stage.told("app"), [Down]);
-    let cause = &stage.notices.last().unwrap().cause;
+    let cause = &stage.notifications.last().unwrap().cause;
     assert_eq!(cause, "unit went down with db.service, which has been well for 30s, and has not come back");
 
     // Also where the job does not end.

@@ -2,19 +2,19 @@
 
 use std::time::Duration;
 
-use stealthcheck::check::Rung;
-use stealthcheck::notice::NoticeKind::{Down, NeedsYou, Recovered};
+use stealthcheck::check::Step;
+use stealthcheck::notification::NotificationKind::{ActionRequired, Down, Recovered};
 use stealthcheck::unit::{JobResult, UnitName};
 use stealthcheck::verdict::Health;
 
 use super::rules::check;
 use super::world::{Service, World};
 
-fn ladder(limit: Option<u32>) -> (World, UnitName) {
+fn steps(limit: Option<u32>) -> (World, UnitName) {
     let mut check = check("c0", "u0.service");
     let power_off = UnitName::new("power-off.service").unwrap();
-    check.recovery.ladder = vec![Rung::Restart, Rung::StartUnit(power_off)];
-    check.recovery.limit = limit;
+    check.recovery.steps = vec![Step::Restart, Step::StartUnit(power_off)];
+    check.recovery.max_attempts = limit;
     let unit = check.unit.clone().unwrap();
     let mut world = World::new(vec![check]);
     world.play(Duration::from_secs(60));
@@ -22,23 +22,23 @@ fn ladder(limit: Option<u32>) -> (World, UnitName) {
 }
 
 #[test]
-fn an_order_that_nobody_takes_leaves_the_ladder_where_it_is_and_calls_for_a_person() {
+fn an_order_that_nobody_takes_leaves_the_steps_where_it_is_and_calls_for_a_person() {
     for nobody in [JobResult::Unasked("polkit is away".into()), JobResult::Unknown("who knows".into())] {
-        let (mut world, unit) = ladder(None);
+        let (mut world, unit) = steps(None);
         world.refuses = Some(nobody);
         world.units.get_mut(&unit).unwrap().service = Service::Hung;
         world.end(&unit, true);
         world.play(Duration::from_secs(600));
         assert!(world.refused.len() > 3, "{:?}", world.refused);
-        assert!(world.refused.iter().all(|rung| *rung == Rung::Restart), "{:?}", world.refused);
-        assert_eq!(world.kinds(), [Down, NeedsYou], "{}", world.timeline());
+        assert!(world.refused.iter().all(|step| *step == Step::Restart), "{:?}", world.refused);
+        assert_eq!(world.kinds(), [Down, ActionRequired], "{}", world.timeline());
 
         // It is heard again: the first step is taken first.
         world.refuses = None;
         world.play(Duration::from_secs(600));
         assert_eq!(
             (world.kinds(), world.jobs(&unit)),
-            (vec![Down, NeedsYou, Recovered], 1),
+            (vec![Down, ActionRequired, Recovered], 1),
             "{}",
             world.timeline()
         );
@@ -48,16 +48,16 @@ fn an_order_that_nobody_takes_leaves_the_ladder_where_it_is_and_calls_for_a_pers
 
 #[test]
 fn a_unit_that_cannot_do_what_is_asked_is_asked_for_the_next_step() {
-    let (mut world, unit) = ladder(None);
+    let (mut world, unit) = steps(None);
     world.refuses = Some(JobResult::Refused("it cannot".into()));
     world.end(&unit, true);
     world.play(Duration::from_secs(60));
-    assert!(matches!(world.refused[..], [Rung::Restart, Rung::StartUnit(_), ..]), "{:?}", world.refused);
+    assert!(matches!(world.refused[..], [Step::Restart, Step::StartUnit(_), ..]), "{:?}", world.refused);
 }
 
 #[test]
 fn an_order_that_nobody_takes_does_not_count_for_the_limit() {
-    let (mut world, unit) = ladder(Some(2));
+    let (mut world, unit) = steps(Some(2));
     world.refuses = Some(JobResult::Unasked("polkit is away".into()));
     world.units.get_mut(&unit).unwrap().service = Service::Hung;
     world.end(&unit, true);

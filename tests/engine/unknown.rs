@@ -1,16 +1,16 @@
-//! Checks that cannot be measured: nothing is restarted, and somebody hears of it when it lasts (DESIGN: rule 15).
+//! Checks that cannot be measured: nothing is restarted, and somebody hears of it when it lasts (rule 15).
 
 use std::time::Duration;
 
 use stealthcheck::check::{Check, CheckName, Probe};
 use stealthcheck::engine::Event;
-use stealthcheck::notice::NoticeKind;
+use stealthcheck::notification::NotificationKind;
 use stealthcheck::unit::{ManagerState, UnitName};
 use stealthcheck::verdict::{Health, Observation};
 
 use super::rules::check;
 use super::world::{Service, World};
-use NoticeKind::{Down, Measured, Recovered, StillUnmeasured, Unmeasured};
+use NotificationKind::{Down, KnownAgain, Recovered, StillUnknown, Unknown};
 
 fn secs(n: u64) -> Duration {
     Duration::from_secs(n)
@@ -22,7 +22,7 @@ fn unknown() -> Observation {
 
 fn one() -> (World, CheckName, UnitName) {
     let mut check = check("web", "web.service");
-    check.alert.remind = Some(secs(4 * 3600));
+    check.alert.repeat_interval = Some(secs(4 * 3600));
     let (name, unit) = (check.name.clone(), check.unit.clone().unwrap());
     let mut world = World::new(vec![check]);
     world.play(secs(60));
@@ -45,15 +45,15 @@ fn what_cannot_be_measured_for_long_is_told_in_a_thread_of_its_own_and_restarts_
     world.play(secs(500));
     assert_eq!(world.kinds(), []);
     world.play(secs(100));
-    assert_eq!(world.kinds(), [Unmeasured]);
-    let told = &world.notices[0];
+    assert_eq!(world.kinds(), [Unknown]);
+    let told = &world.notifications[0];
     assert_eq!(told.cause, "the resolver gave no answer within 5s");
     assert!(told.id.incident.0.ends_with("-unmeasured"), "{}", told.id);
     world.play(secs(9 * 3600));
-    assert_eq!(world.kinds(), [Unmeasured, StillUnmeasured, StillUnmeasured]);
+    assert_eq!(world.kinds(), [Unknown, StillUnknown, StillUnknown]);
     world.seen_instead.clear();
     world.play(secs(10));
-    assert_eq!(world.kinds(), [Unmeasured, StillUnmeasured, StillUnmeasured, Measured]);
+    assert_eq!(world.kinds(), [Unknown, StillUnknown, StillUnknown, KnownAgain]);
     assert_eq!((world.health(&name), world.jobs(&unit)), (Health::Passing, 0));
 }
 
@@ -73,8 +73,8 @@ fn what_is_measured_again_in_time_is_no_mail_and_the_time_counts_anew() {
 #[test]
 fn three_runs_at_least_whatever_the_time() {
     let mut check = check("web", "web.service");
-    check.alert.unmeasured_after = Duration::ZERO;
-    check.schedule.fail_after = 1;
+    check.alert.unknown_after = Duration::ZERO;
+    check.schedule.failure_threshold = 1;
     let name = check.name.clone();
     let mut world = World::new(vec![check]);
     world.play(secs(60));
@@ -88,10 +88,10 @@ fn three_runs_at_least_whatever_the_time() {
     assert_eq!(
         (world.health(&name), world.kinds()),
         (Health::Unknown, vec![]),
-        "one run, as fail_after says"
+        "one run, as failure_threshold says"
     );
     world.play(secs(11));
-    assert_eq!(world.kinds(), [Unmeasured]);
+    assert_eq!(world.kinds(), [Unknown]);
 }
 
 #[test]
@@ -120,8 +120,8 @@ fn a_failure_after_it_is_a_measurement() {
     world.units.get_mut(&unit).unwrap().service = Service::WontStart;
     world.end(&unit, true);
     world.play(secs(30));
-    assert_eq!(world.kinds()[..2], [Unmeasured, Down], "{}", world.timeline());
-    assert!(world.kinds().contains(&Measured));
+    assert_eq!(world.kinds()[..2], [Unknown, Down], "{}", world.timeline());
+    assert!(world.kinds().contains(&KnownAgain));
     assert_eq!(world.health(&name), Health::Down);
 }
 
@@ -133,12 +133,12 @@ fn it_survives_a_restart_of_the_daemon() {
     world.restart_daemon(secs(1));
     assert_eq!(world.health(&name), Health::Unknown);
     world.play(secs(120));
-    assert_eq!(world.kinds(), [Unmeasured], "ten minutes in all, not from the restart on");
+    assert_eq!(world.kinds(), [Unknown], "ten minutes in all, not from the restart on");
     world.restart_daemon(secs(60));
     world.seen_instead.clear();
     world.play(secs(60));
-    assert_eq!(world.kinds(), [Unmeasured, Measured]);
-    assert_eq!(world.notices[0].id.incident, world.notices[1].id.incident);
+    assert_eq!(world.kinds(), [Unknown, KnownAgain]);
+    assert_eq!(world.notifications[0].id.incident, world.notifications[1].id.incident);
 }
 
 #[test]

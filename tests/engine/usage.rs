@@ -4,15 +4,15 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use stealthcheck::check::{Check, CheckName, Percent, Probe, Rung, UsageLimit, UsageProbe, UsedBy};
-use stealthcheck::notice::{NoticeKind, Proof};
+use stealthcheck::check::{Check, CheckName, Percent, Probe, Step, UsageLimit, UsageProbe, UsedBy};
+use stealthcheck::notification::{AttemptOutcome, NotificationKind};
 use stealthcheck::unit::{ManagerState, UnitName};
 use stealthcheck::verdict::{Health, Observation};
 
 use super::rules::check;
 use super::world::{Service, World};
 
-use NoticeKind::{Down, NeedsYou, Recovered};
+use NotificationKind::{ActionRequired, Down, Recovered};
 
 const MINUTE: u64 = 60;
 
@@ -28,19 +28,19 @@ pub fn cpu(name: &str, unit: &str) -> Check {
 pub fn usage(name: &str, unit: &str, limit: UsageLimit, over: u64) -> Check {
     let mut check = check(name, unit);
     check.probe = Probe::Usage(Arc::new(UsageProbe { of: UsedBy::Unit, limit, over: secs(over) }));
-    check.schedule.fail_after = 1;
-    check.schedule.retry = check.schedule.every;
+    check.schedule.failure_threshold = 1;
+    check.schedule.retry_interval = check.schedule.interval;
     check
 }
 
-fn terminate() -> Rung {
-    Rung::StartUnit(UnitName::new("gru-terminate.service").unwrap())
+fn terminate() -> Step {
+    Step::StartUnit(UnitName::new("gru-terminate.service").unwrap())
 }
 
 /// A unit with a check of its CPU, watched for a while.
 fn gru() -> (World, CheckName, UnitName) {
     let mut check = cpu("gru-cpu", "gru.service");
-    check.recovery.ladder = vec![Rung::Restart, terminate()];
+    check.recovery.steps = vec![Step::Restart, terminate()];
     let (name, unit) = (check.name.clone(), check.unit.clone().unwrap());
     let mut world = World::new(vec![check]);
     world.burn(&unit, 3);
@@ -63,12 +63,12 @@ fn last_seen(world: &World, name: &CheckName) -> Observation {
     status.last.expect("something was seen").observation
 }
 
-fn rungs(world: &World) -> Vec<Rung> {
+fn steps(world: &World) -> Vec<Step> {
     world
-        .notices
+        .notifications
         .iter()
-        .filter(|notice| notice.kind == Recovered)
-        .flat_map(|notice| notice.attempts.iter().map(|attempt| attempt.rung.clone()))
+        .filter(|notification| notification.kind == Recovered)
+        .flat_map(|notification| notification.attempts.iter().map(|attempt| attempt.step.clone()))
         .collect()
 }
 
@@ -82,7 +82,7 @@ fn a_spike_is_forgiven_however_high() {
         world.burn(&unit, 3);
         world.play(secs(MINUTE));
     }
-    assert_eq!((world.jobs(&unit), world.notices.len()), (0, 0), "{}", world.timeline());
+    assert_eq!((world.jobs(&unit), world.notifications.len()), (0, 0), "{}", world.timeline());
 }
 
 #[test]
@@ -113,8 +113,8 @@ fn a_sustained_use_is_found_after_exactly_its_time_and_a_restart_is_proven_by_th
     let after = world.units[&unit].asked[0].since(began);
     assert!((secs(30 * MINUTE - 1)..=secs(30 * MINUTE + 1)).contains(&after), "{after:?}");
     assert_eq!((world.health(&name), world.kinds()), (Health::Passing, vec![Down, Recovered]));
-    assert_eq!(world.notices[0].cause, "at least 96% of one CPU for 30m, 10% is the limit");
-    assert_eq!(world.notices[1].attempts[0].verdict, Some(Proof::Worked));
+    assert_eq!(world.notifications[0].cause, "at least 96% of one CPU for 30m, 10% is the limit");
+    assert_eq!(world.notifications[1].attempts[0].outcome, Some(AttemptOutcome::Recovered));
 }
 
 #[test]
@@ -137,7 +137,7 @@ fn a_restart_by_somebody_begins_anew_and_a_use_that_ends_by_itself_closes_the_in
 }
 
 #[test]
-fn a_renegade_that_comes_back_climbs_the_ladder() {
+fn a_renegade_that_comes_back_climbs_the_steps() {
     let (mut world, name, unit) = gru();
     world.burn(&unit, 97);
     world.play(secs(33 * MINUTE));
@@ -148,14 +148,14 @@ fn a_renegade_that_comes_back_climbs_the_ladder() {
     // In truth the machine goes; here the load goes after a while.
     world.burn(&unit, 3);
     world.play(secs(5 * MINUTE));
-    assert_eq!(rungs(&world)[..2], [Rung::Restart, terminate()]);
-    let before = rungs(&world).len();
+    assert_eq!(steps(&world)[..2], [Step::Restart, terminate()]);
+    let before = steps(&world).len();
 
     // Long after, it is a renegade like the first.
     world.play(secs(3 * 60 * MINUTE));
     world.burn(&unit, 97);
     world.play(secs(33 * MINUTE));
-    assert_eq!(rungs(&world)[before..], [Rung::Restart]);
+    assert_eq!(steps(&world)[before..], [Step::Restart]);
 }
 
 #[test]
@@ -179,17 +179,17 @@ fn a_restart_that_does_not_help_is_known_when_the_window_is_full_again() {
     world.play(secs(3 * MINUTE));
     assert!(world.jobs(&unit) >= 2, "{}", world.timeline());
     world.play(secs(5 * MINUTE));
-    assert_eq!(world.kinds(), [Down, NeedsYou]);
-    let attempts = &world.notices[1].attempts;
-    let asked: Vec<Rung> = attempts.iter().map(|attempt| attempt.rung.clone()).collect();
-    assert_eq!(asked[..2], [Rung::Restart, terminate()]);
-    assert!(matches!(attempts[0].verdict, Some(Proof::DidNotHelp(_))), "{attempts:?}");
+    assert_eq!(world.kinds(), [Down, ActionRequired]);
+    let attempts = &world.notifications[1].attempts;
+    let asked: Vec<Step> = attempts.iter().map(|attempt| attempt.step.clone()).collect();
+    assert_eq!(asked[..2], [Step::Restart, terminate()]);
+    assert!(matches!(attempts[0].outcome, Some(AttemptOutcome::Ineffective(_))), "{attempts:?}");
 }
 
 /// gru with two checks: its CPU, and whether it answers.
 fn gru_that_answers() -> (World, CheckName, CheckName, UnitName) {
     let mut busy = cpu("gru-cpu", "gru.service");
-    busy.recovery.ladder = vec![Rung::Restart, terminate()];
+    busy.recovery.steps = vec![Step::Restart, terminate()];
     let answers = check("gru-http", "gru.service");
     let (busy_name, answers_name, unit) =
         (busy.name.clone(), answers.name.clone(), busy.unit.clone().unwrap());
@@ -219,7 +219,7 @@ fn another_check_that_passes_does_not_prove_a_restart_for_the_cpu() {
     world.burn(&unit, 3);
     world.play(secs(MINUTE));
     assert_eq!((world.health(&busy), world.jobs(&unit)), (Health::Passing, 1));
-    assert_eq!(world.notices[1].attempts[0].verdict, Some(Proof::Worked));
+    assert_eq!(world.notifications[1].attempts[0].outcome, Some(AttemptOutcome::Recovered));
 }
 
 #[test]
@@ -233,14 +233,19 @@ fn while_the_window_fills_other_trouble_of_the_unit_is_not_kept_waiting() {
     let after = world.units[&unit].asked[1].since(before);
     assert!(after < secs(MINUTE), "asked for after {after:?}");
     assert_eq!(world.health(&answers), Health::Passing);
-    // It was the other check's restart, of the other check's ladder; and it served the CPU as well.
-    let other = world.notices.iter().find(|n| n.check == answers && n.kind == Recovered).unwrap();
+    // It was the other check's restart, of the other check's steps; and it served the CPU as well.
+    let other = world.notifications.iter().find(|n| n.check == answers && n.kind == Recovered).unwrap();
     assert_eq!(other.attempts.len(), 1);
-    assert_eq!(other.attempts[0].rung, Rung::Restart);
-    let closed = world.notices.iter().find(|n| n.check == busy && n.kind == Recovered).unwrap();
-    let verdicts: Vec<_> = closed.attempts.iter().map(|a| a.verdict.clone()).collect();
+    assert_eq!(other.attempts[0].step, Step::Restart);
+    let closed = world.notifications.iter().find(|n| n.check == busy && n.kind == Recovered).unwrap();
+    let verdicts: Vec<_> = closed.attempts.iter().map(|a| a.outcome.clone()).collect();
     let overtaken = "another check of the unit went down before that could be told".to_owned();
-    assert_eq!(verdicts, [Some(Proof::DidNotHelp(overtaken)), Some(Proof::Worked)], "{}", world.timeline());
+    assert_eq!(
+        verdicts,
+        [Some(AttemptOutcome::Ineffective(overtaken)), Some(AttemptOutcome::Recovered)],
+        "{}",
+        world.timeline()
+    );
     assert!(world.open_incidents().is_empty());
 }
 
@@ -259,10 +264,10 @@ fn another_checks_restart_that_does_not_help_the_cpu_is_judged_by_the_cpu() {
     world.play(secs(27 * MINUTE));
     world.burn(&unit, 3);
     world.play(secs(2 * MINUTE));
-    let closed = world.notices.iter().find(|n| n.check == busy && n.kind == Recovered).unwrap();
-    let asked: Vec<Rung> = closed.attempts.iter().map(|attempt| attempt.rung.clone()).collect();
+    let closed = world.notifications.iter().find(|n| n.check == busy && n.kind == Recovered).unwrap();
+    let asked: Vec<Step> = closed.attempts.iter().map(|attempt| attempt.step.clone()).collect();
     // Once by each check, and then the CPU's own next step.
-    assert_eq!(asked[..3], [Rung::Restart, Rung::Restart, terminate()], "{}", world.timeline());
+    assert_eq!(asked[..3], [Step::Restart, Step::Restart, terminate()], "{}", world.timeline());
 }
 
 #[test]
@@ -290,14 +295,14 @@ fn a_crash_of_the_unit_is_mended_at_once_and_needs_no_window() {
 }
 
 #[test]
-fn a_crash_while_the_window_fills_is_mended_by_the_same_rung() {
+fn a_crash_while_the_window_fills_is_mended_by_the_same_step() {
     let (mut world, busy, _, unit) = gru_that_answers();
     restarted_in_vain(&mut world, &unit);
     world.play(secs(5 * MINUTE));
     world.end(&unit, true);
     world.play(secs(2 * MINUTE));
     assert_eq!(world.health(&busy), Health::Passing, "{}", world.timeline());
-    assert!(rungs(&world).iter().all(|rung| *rung == Rung::Restart), "{:?}", rungs(&world));
+    assert!(steps(&world).iter().all(|step| *step == Step::Restart), "{:?}", steps(&world));
     assert_eq!(world.jobs(&unit), 2);
 }
 
@@ -331,7 +336,7 @@ fn a_restart_of_the_daemon_does_not_forget_what_is_to_be_proven() {
     world.play(secs(10 * MINUTE));
     world.burn(&unit, 3);
     world.play(secs(2 * MINUTE));
-    assert_eq!(rungs(&world)[..2], [Rung::Restart, terminate()], "{}", world.timeline());
+    assert_eq!(steps(&world)[..2], [Step::Restart, terminate()], "{}", world.timeline());
 }
 
 #[test]
@@ -387,5 +392,5 @@ fn memory_at_its_limit_for_long_enough_is_an_incident_and_unseen_time_does_not_c
     assert_eq!((world.health(&name), world.jobs(&unit)), (Health::Passing, 0), "{}", world.timeline());
     world.play(secs(2 * MINUTE));
     assert_eq!((world.health(&name), world.jobs(&unit)), (Health::Passing, 1), "{}", world.timeline());
-    assert_eq!(world.notices[0].cause, "at least 3 MiB for 5m, 1 MiB is the limit");
+    assert_eq!(world.notifications[0].cause, "at least 3 MiB for 5m, 1 MiB is the limit");
 }

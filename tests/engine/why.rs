@@ -62,7 +62,7 @@ fn an_incident_is_told_from_its_first_failure_to_its_end() {
     let mut stage = stage(check("web", "web.service"));
     stage.fails("web", true);
     stage.play(secs(18));
-    holds(&stage, "failures in a row count, 3 make it down (fail_after)");
+    holds(&stage, "failures in a row count, 3 make it down (failure_threshold)");
     stage.play(secs(10));
     holds(&stage, "a failure does not count: the restart job is under way");
     stage.job_ends(JobResult::Done, up);
@@ -117,7 +117,7 @@ fn what_is_not_done_has_its_reason() {
     stage.reads("web", stopping);
     stage.reads("web", stopped);
     stage.play(secs(100));
-    holds(&stage, "left alone for 3m 20s more: somebody stopped the unit (after_stop)");
+    holds(&stage, "left alone for 3m 20s more: somebody stopped the unit (respect_stop)");
     assert_eq!(trail(&stage), ["aside: somebody stopped web.service: respected for 5m"]);
 
     let mut stage = self::stage(check("web", "web.service"));
@@ -128,13 +128,13 @@ fn what_is_not_done_has_its_reason() {
     stage.play(secs(60));
     holds(
         &stage,
-        "renew.service, which the unit conflicts with, is up; a restart would stop it (after_displaced)",
+        "renew.service, which the unit conflicts with, is up; a restart would stop it (respect_conflict)",
     );
     assert_eq!(trail(&stage), ["aside: web.service made room for renew.service: left alone for 1h"]);
 
     let mut silent = check("web", "web.service");
     silent.alert.off = true;
-    silent.recovery.ladder.clear();
+    silent.recovery.steps.clear();
     let mut stage = self::stage(silent);
     stage.reads("web", killed);
     holds(&stage, "nothing is done: no recovery is configured");
@@ -180,7 +180,7 @@ fn it_is_bounded_and_outlives_the_daemon_and_a_new_configuration() {
     assert!(after.len() >= 12, "{after:#?}");
     assert_eq!(after[..12], before[12..]);
     let mut changed = check("web", "web.service");
-    changed.schedule.every = secs(10);
+    changed.schedule.interval = secs(10);
     stage.tell(Event::Configured(vec![changed]));
     assert_eq!(trail(&stage)[..12], before[12..]);
     assert!(why(&stage).trail.iter().any(|decision| decision.topic == Topic::Recovery));

@@ -13,9 +13,11 @@ use std::collections::{BTreeMap, BinaryHeap};
 use std::sync::Arc;
 use std::time::Duration;
 
-use stealthcheck::check::{Check, CheckName, Probe, Rung};
-use stealthcheck::engine::{Action, AttemptId, Engine, Event, RunId};
-use stealthcheck::notice::{HostNotice, HostNoticeKind, IncidentId, Notice, NoticeKind};
+use stealthcheck::check::{Check, CheckName, Probe, Step};
+use stealthcheck::engine::{AttemptId, Effect, Engine, Event, RunId};
+use stealthcheck::notification::{
+    HostNotification, HostNotificationKind, IncidentId, Notification, NotificationKind,
+};
 use stealthcheck::time::{Mono, Now, Wall};
 use stealthcheck::unit::{
     ActiveState, Job, JobKind, JobResult, LoadState, ManagerState, Relations, UnitName, UnitState,
@@ -58,8 +60,8 @@ enum Coming {
     JobEnds { unit: UnitName, attempt: u64, restart: bool },
     OperatorJobEnds { unit: UnitName, up: bool },
     RivalEnds { unit: UnitName, comes_back: bool },
-    Spooled(stealthcheck::notice::NoticeId),
-    Delivered(stealthcheck::notice::NoticeId),
+    Spooled(stealthcheck::notification::NotificationId),
+    Delivered(stealthcheck::notification::NotificationId),
 }
 
 /// The simulated machine.
@@ -75,8 +77,8 @@ pub struct World {
     /// Units that ended by themselves, and when.
     died: Vec<(UnitName, Mono)>,
     pub manager: ManagerState,
-    pub notices: Vec<Notice>,
-    pub host_notices: Vec<HostNotice>,
+    pub notifications: Vec<Notification>,
+    pub host_notifications: Vec<HostNotification>,
     /// What the probes of these checks see in place of what their services answer: the machine's own troubles.
     pub seen_instead: BTreeMap<CheckName, Observation>,
     /// Jobs asked for while a storm was on, on units that run.
@@ -94,7 +96,7 @@ pub struct World {
     /// What each order comes to, where none becomes a job.
     pub refuses: Option<JobResult>,
     /// The orders that came to that.
-    pub refused: Vec<Rung>,
+    pub refused: Vec<Step>,
     pub answers_in: Duration,
     /// What every probe sees, whatever the unit is like.
     pub seen: Option<Observation>,
@@ -151,8 +153,8 @@ impl World {
             needs,
             died: vec![],
             manager: ManagerState::Running,
-            notices: Vec::new(),
-            host_notices: Vec::new(),
+            notifications: Vec::new(),
+            host_notifications: Vec::new(),
             seen_instead: BTreeMap::new(),
             jobs_in_storm: 0,
             storm_job: None,
@@ -179,8 +181,8 @@ impl World {
         if !matches!(event, Event::Tick | Event::Observed { .. } | Event::Sampled { .. }) {
             self.note(format!("{event:?}"));
         }
-        let actions = self.engine.handle(self.now, event);
-        self.perform(actions);
+        let effects = self.engine.handle(self.now, event);
+        self.perform(effects);
         if let Some(at) = self.engine.next_wakeup() {
             assert!(at > self.now.mono, "the core wants to be woken in the past\n{}", self.timeline());
         }
@@ -195,21 +197,21 @@ impl World {
         self.log.iter().rev().take(120).rev().cloned().collect::<Vec<_>>().join("\n")
     }
 
-    fn perform(&mut self, mut actions: Vec<Action>) {
+    fn perform(&mut self, mut effects: Vec<Effect>) {
         // A job changes its unit at once, which is told from within here: what was wanted before that comes first.
-        actions.sort_by_key(|action| !matches!(action, Action::Probe { .. }));
-        self.note_returns(&actions);
-        for action in actions {
-            if !matches!(action, Action::Probe { .. } | Action::Remember) {
-                self.note(format!("{action:?}"));
+        effects.sort_by_key(|effect| !matches!(effect, Effect::Probe { .. }));
+        self.note_returns(&effects);
+        for effect in effects {
+            if !matches!(effect, Effect::Probe { .. } | Effect::Remember) {
+                self.note(format!("{effect:?}"));
             }
-            match action {
-                Action::Probe { check, run, probe, .. } => self.probe(check, run, &probe),
-                Action::StartJob { unit, attempt, rung, .. } => self.start_job(unit, attempt, &rung),
-                Action::Notify(notice) => self.notify(*notice),
-                Action::Hold(answer) => self.hold_answer(answer),
-                Action::NotifyHost(notice) => self.notify_host(*notice),
-                Action::Changed(_) | Action::Remember => {}
+            match effect {
+                Effect::Probe { check, run, probe, .. } => self.probe(check, run, &probe),
+                Effect::StartJob { unit, attempt, step, .. } => self.start_job(unit, attempt, &step),
+                Effect::Notify(notification) => self.notify(*notification),
+                Effect::Hold(answer) => self.hold_answer(answer),
+                Effect::NotifyHost(notification) => self.notify_host(*notification),
+                Effect::Changed(_) | Effect::Remember => {}
             }
         }
     }
@@ -241,13 +243,13 @@ impl World {
         Some(self.units.get(&unit)?.service)
     }
 
-    fn start_job(&mut self, unit: UnitName, attempt: AttemptId, rung: &Rung) {
+    fn start_job(&mut self, unit: UnitName, attempt: AttemptId, step: &Step) {
         assert!(!self.is_held(&unit), "a job on {unit}, which is held\n{}", self.timeline());
         if self.start_after_hold(&unit, attempt) {
             return;
         }
         if let Some(result) = self.refuses.clone() {
-            self.refused.push(rung.clone());
+            self.refused.push(step.clone());
             return self.tell(Event::JobEnded { unit, attempt, result, state: None });
         }
         let timeline = self.timeline();
@@ -284,50 +286,58 @@ impl World {
         let job = Some(Job { id: 1, kind: JobKind::Restart });
         target.state =
             UnitState { active: ActiveState::Deactivating, job, stopped_by: job, ..target.state.clone() };
-        let restart = matches!(rung, Rung::Restart | Rung::Start);
+        let restart = matches!(step, Step::Restart | Step::Start);
         self.tell_unit(&unit.clone());
         self.later(takes, Coming::JobEnds { unit, attempt: attempt.0, restart });
     }
 
-    fn notify(&mut self, notice: Notice) {
+    fn notify(&mut self, notification: Notification) {
         let timeline = self.timeline();
-        if let Some(unit) = &notice.unit {
+        if let Some(unit) = &notification.unit {
             assert!(!self.is_held(unit), "a notice of {unit}, which is held\n{timeline}");
         }
-        // The same notice asked for again (after a restart of the daemon) is one mail.
-        if !self.notices.iter().any(|known| known.id == notice.id) {
-            let of_incident: Vec<&Notice> =
-                self.notices.iter().filter(|n| n.id.incident == notice.id.incident).collect();
+        // The same notification asked for again (after a restart of the daemon) is one mail.
+        if !self.notifications.iter().any(|known| known.id == notification.id) {
+            let of_incident: Vec<&Notification> =
+                self.notifications.iter().filter(|n| n.id.incident == notification.id.incident).collect();
             let number = u32::try_from(of_incident.len()).unwrap() + 1;
-            assert_eq!(notice.id.number, number, "numbers count up\n{timeline}");
+            assert_eq!(notification.id.number, number, "numbers count up\n{timeline}");
             assert_eq!(
                 number == 1,
-                matches!(notice.kind, NoticeKind::Down | NoticeKind::Unmeasured),
+                matches!(notification.kind, NotificationKind::Down | NotificationKind::Unknown),
                 "one opening notice, the first\n{timeline}"
             );
             assert!(
                 of_incident.iter().all(|n| !n.kind.is_last()),
                 "nothing follows the closing notice\n{timeline}"
             );
-            self.notices.push(notice.clone());
+            self.notifications.push(notification.clone());
         }
-        self.later(Duration::from_millis(3), Coming::Spooled(notice.id.clone()));
-        self.later(Duration::from_secs(2), Coming::Delivered(notice.id));
+        self.later(Duration::from_millis(3), Coming::Spooled(notification.id.clone()));
+        self.later(Duration::from_secs(2), Coming::Delivered(notification.id));
     }
 
-    fn notify_host(&mut self, notice: HostNotice) {
+    fn notify_host(&mut self, notification: HostNotification) {
         let timeline = self.timeline();
-        if !self.host_notices.iter().any(|known| known.id == notice.id) {
-            let of_storm = self.host_notices.iter().filter(|n| n.id.incident == notice.id.incident);
-            let of_storm: Vec<HostNoticeKind> = of_storm.map(|n| n.kind).collect();
+        if !self.host_notifications.iter().any(|known| known.id == notification.id) {
+            let of_storm =
+                self.host_notifications.iter().filter(|n| n.id.incident == notification.id.incident);
+            let of_storm: Vec<HostNotificationKind> = of_storm.map(|n| n.kind).collect();
             let number = u32::try_from(of_storm.len()).unwrap() + 1;
-            assert_eq!(notice.id.number, number, "numbers count up\n{timeline}");
-            assert_eq!(number == 1, notice.kind == HostNoticeKind::Storm, "the first opens\n{timeline}");
-            assert!(!of_storm.contains(&HostNoticeKind::StormOver), "nothing follows the last\n{timeline}");
-            self.host_notices.push(notice.clone());
+            assert_eq!(notification.id.number, number, "numbers count up\n{timeline}");
+            assert_eq!(
+                number == 1,
+                notification.kind == HostNotificationKind::Storm,
+                "the first opens\n{timeline}"
+            );
+            assert!(
+                !of_storm.contains(&HostNotificationKind::StormOver),
+                "nothing follows the last\n{timeline}"
+            );
+            self.host_notifications.push(notification.clone());
         }
-        self.later(Duration::from_millis(3), Coming::Spooled(notice.id.clone()));
-        self.later(Duration::from_secs(2), Coming::Delivered(notice.id));
+        self.later(Duration::from_millis(3), Coming::Spooled(notification.id.clone()));
+        self.later(Duration::from_secs(2), Coming::Delivered(notification.id));
     }
 
     /// Plays until `lasting` has passed.
@@ -372,8 +382,8 @@ impl World {
             Coming::JobEnds { unit, attempt, restart } => self.job_ends(&unit, AttemptId(attempt), restart),
             Coming::OperatorJobEnds { unit, up } => self.operator_job_ends(&unit, up),
             Coming::RivalEnds { unit, comes_back } => self.rival_ends(&unit, comes_back),
-            Coming::Spooled(id) => self.tell(Event::NoticeSpooled(id)),
-            Coming::Delivered(id) => self.tell(Event::NoticeDelivered(id)),
+            Coming::Spooled(id) => self.tell(Event::NotificationStored(id)),
+            Coming::Delivered(id) => self.tell(Event::NotificationDelivered(id)),
         }
     }
 
@@ -451,7 +461,7 @@ impl World {
 
     pub fn tell_unit(&mut self, unit: &UnitName) {
         if let Some(target) = self.units.get(unit) {
-            let event = Event::UnitChanged { unit: unit.clone(), state: target.state.clone() };
+            let event = Event::UnitRead { unit: unit.clone(), state: target.state.clone() };
             self.tell(event);
         }
     }
@@ -463,13 +473,16 @@ impl World {
         }
     }
 
-    /// Incidents by the notices that were sent: open ones have no closing notice.
+    /// Incidents by the notifications that were sent: open ones have no closing notification.
     pub fn open_incidents(&self) -> Vec<IncidentId> {
         let closed = |id: &IncidentId| {
-            self.notices.iter().any(|n| n.id.incident == *id && n.kind == NoticeKind::Recovered)
+            self.notifications.iter().any(|n| n.id.incident == *id && n.kind == NotificationKind::Recovered)
         };
-        let opened =
-            self.notices.iter().filter(|n| n.kind == NoticeKind::Down).map(|n| n.id.incident.clone());
+        let opened = self
+            .notifications
+            .iter()
+            .filter(|n| n.kind == NotificationKind::Down)
+            .map(|n| n.id.incident.clone());
         opened.filter(|id| !closed(id)).collect()
     }
 
@@ -477,12 +490,12 @@ impl World {
         self.engine.status(self.now, std::slice::from_ref(check), false).remove(0).health
     }
 
-    pub fn kinds(&self) -> Vec<NoticeKind> {
-        self.notices.iter().map(|notice| notice.kind).collect()
+    pub fn kinds(&self) -> Vec<NotificationKind> {
+        self.notifications.iter().map(|notification| notification.kind).collect()
     }
 
-    pub fn host_kinds(&self) -> Vec<HostNoticeKind> {
-        self.host_notices.iter().map(|notice| notice.kind).collect()
+    pub fn host_kinds(&self) -> Vec<HostNotificationKind> {
+        self.host_notifications.iter().map(|notification| notification.kind).collect()
     }
 
     pub fn jobs(&self, unit: &UnitName) -> usize {

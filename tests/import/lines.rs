@@ -3,7 +3,7 @@
 use proptest::prelude::*;
 
 use super::{around, files, loaded, plan};
-use stealthcheck::check::{Check, Probe, Rung};
+use stealthcheck::check::{Check, Probe, Step};
 use stealthcheck::ctl::import::Plan;
 use stealthcheck::unit::UnitName;
 
@@ -79,7 +79,7 @@ fn a_program_that_is_left_running_becomes_a_service() {
         if !fail.contains("sudo") {
             has(&lines, &["User=ubuntu"]);
         }
-        assert_eq!(check_of(&plan).recovery.ladder, [Rung::Restart], "{fail}");
+        assert_eq!(check_of(&plan).recovery.steps, [Step::Restart], "{fail}");
     }
 }
 
@@ -152,56 +152,56 @@ fn what_may_end_is_launched_and_not_waited_for() {
         assert_eq!(setting(&lines, "ExecStart"), Some(wanted.as_str()), "{fail}");
         has(&lines, &["Type=oneshot", "KillMode=process", "WorkingDirectory=/srv/stealth1"]);
         assert_eq!(setting(&lines, "WantedBy"), None, "nothing of it runs at boot");
-        assert_eq!(check_of(&plan).recovery.ladder, [Rung::Start], "{fail}");
+        assert_eq!(check_of(&plan).recovery.steps, [Step::Start], "{fail}");
     }
 }
 
 #[test]
 fn a_job_on_a_unit_needs_no_unit_of_its_own() {
-    for (fail, unit, rung) in [
-        ("systemctl restart nginx", "nginx.service", Rung::Restart),
-        ("sudo systemctl restart nginx.service", "nginx.service", Rung::Restart),
-        ("sudo -n /bin/systemctl --no-block start nginx &", "nginx.service", Rung::Start),
-        ("systemctl reload nginx >/dev/null 2>&1", "nginx.service", Rung::Reload),
-        ("systemctl stop web.socket", "web.socket", Rung::Stop),
-        ("service nginx restart", "nginx.service", Rung::Restart),
-        ("sudo /etc/init.d/nginx restart", "nginx.service", Rung::Restart),
+    for (fail, unit, step) in [
+        ("systemctl restart nginx", "nginx.service", Step::Restart),
+        ("sudo systemctl restart nginx.service", "nginx.service", Step::Restart),
+        ("sudo -n /bin/systemctl --no-block start nginx &", "nginx.service", Step::Start),
+        ("systemctl reload nginx >/dev/null 2>&1", "nginx.service", Step::Reload),
+        ("systemctl stop web.socket", "web.socket", Step::Stop),
+        ("service nginx restart", "nginx.service", Step::Restart),
+        ("sudo /etc/init.d/nginx restart", "nginx.service", Step::Restart),
     ] {
         let plan = one("curl localhost:1", fail, Some("ubuntu"));
         let check = check_of(&plan);
-        assert_eq!((check.unit.unwrap().as_str(), check.recovery.ladder), (unit, vec![rung]), "{fail}");
+        assert_eq!((check.unit.unwrap().as_str(), check.recovery.steps), (unit, vec![step]), "{fail}");
         assert!(!files(&plan).keys().any(|path| path.starts_with("units/")), "{fail}");
     }
 }
 
 #[test]
 fn states_of_units_and_processes_are_systemds_to_tell() {
-    for (check, fail, unit, rung) in [
-        ("systemctl is-active nginx", "systemctl restart nginx", "nginx.service", Some(Rung::Restart)),
+    for (check, fail, unit, step) in [
+        ("systemctl is-active nginx", "systemctl restart nginx", "nginx.service", Some(Step::Restart)),
         ("systemctl is-active -q nginx", "", "nginx.service", None),
-        ("pgrep -x nginx", "service nginx start", "nginx.service", Some(Rung::Start)),
-        ("pgrep gru", "cd /opt/gru && ./gru", "gru.service", Some(Rung::Restart)),
+        ("pgrep -x nginx", "service nginx start", "nginx.service", Some(Step::Start)),
+        ("pgrep gru", "cd /opt/gru && ./gru", "gru.service", Some(Step::Restart)),
         (
             "pgrep -f 'node index.js' > /dev/null",
             "cd /opt/gru && node index.js",
             "gru.service",
-            Some(Rung::Restart),
+            Some(Step::Restart),
         ),
-        ("pidof service1", "./service1 &", "service1.service", Some(Rung::Restart)),
+        ("pidof service1", "./service1 &", "service1.service", Some(Step::Restart)),
     ] {
         let plan = one(check, fail, Some("ubuntu"));
         let found = check_of(&plan);
         assert_eq!(found.probe, Probe::Unit, "{check}");
         assert_eq!(found.unit.as_ref().unwrap().as_str(), unit, "{check}");
-        assert_eq!(found.recovery.ladder, Vec::from_iter(rung), "{check}");
+        assert_eq!(found.recovery.steps, Vec::from_iter(step), "{check}");
     }
     // One unit is watched, another is acted on.
     let plan = one("systemctl is-active nginx", "systemctl restart web.socket", Some("root"));
     let check = check_of(&plan);
     let other = UnitName::new("nginx-2.service").unwrap();
     assert_eq!(
-        (check.unit.unwrap().as_str(), check.recovery.ladder),
-        ("nginx.service", vec![Rung::StartUnit(other)])
+        (check.unit.unwrap().as_str(), check.recovery.steps),
+        ("nginx.service", vec![Step::StartUnit(other)])
     );
     assert_eq!(
         setting(&unit(&plan), "ExecStart"),
@@ -231,7 +231,7 @@ fn times_are_those_of_the_old_tool_as_far_as_they_are_safe() {
         let checks = serde_json::json!({ "checks": [{ "interval_ms": interval, "check_command": check }] });
         loaded(&plan("{}", &checks.to_string(), &around(None)).unwrap()).checks[0].schedule.clone()
     };
-    for (interval, check, timeout, fail_after) in [
+    for (interval, check, timeout, failure_threshold) in [
         (10_000, "curl a", 10_000, 1),
         (120_000, "curl a", 30_000, 1),
         (120_000, "curl -m 60 a", 60_000, 1),
@@ -243,10 +243,10 @@ fn times_are_those_of_the_old_tool_as_far_as_they_are_safe() {
         (31_536_000_000, "curl a", 30_000, 1),
     ] {
         let found = schedule(interval, check);
-        assert_eq!(found.every.as_millis(), interval.into(), "{check}");
+        assert_eq!(found.interval.as_millis(), interval.into(), "{check}");
         assert_eq!(
-            (found.timeout.as_millis(), found.fail_after),
-            (timeout, fail_after),
+            (found.timeout.as_millis(), found.failure_threshold),
+            (timeout, failure_threshold),
             "{interval} {check}"
         );
     }

@@ -6,11 +6,13 @@ use std::time::Duration;
 use stealthcheck::check::CheckName;
 use stealthcheck::mail::MailEvent;
 use stealthcheck::mail::pace::Limit;
-use stealthcheck::notice::{HostNotice, HostNoticeKind, IncidentId, Notice, NoticeId, StormCheck};
+use stealthcheck::notification::{
+    HostNotification, HostNotificationKind, IncidentId, Notification, NotificationId, StormCheck,
+};
 use stealthcheck::time::Wall;
 use stealthcheck::verdict::Health;
 
-use crate::rig::{Rig, id, notice, settings, spooled, surroundings};
+use crate::rig::{Rig, id, notification, settings, spooled, surroundings};
 use crate::server::{Accepted, Fault, Options, Phase, Server};
 
 /// Three mails, and then a digest two seconds later.
@@ -29,10 +31,10 @@ fn text(mail: &Accepted) -> String {
     mail.text.replace("=\r\n", "").replace("\r\n", "\n")
 }
 
-/// A notice about a check of this number, in an incident of its own.
-fn about(n: usize) -> Notice {
+/// A notification about a check of this number, in an incident of its own.
+fn about(n: usize) -> Notification {
     let check = CheckName::new(&format!("c{n}")).unwrap();
-    Notice { check, ..notice(&format!("c{n}-1"), 1, &["x@example.org"]) }
+    Notification { check, ..notification(&format!("c{n}-1"), 1, &["x@example.org"]) }
 }
 
 /// All are safe, and then released in the same moment.
@@ -47,7 +49,7 @@ async fn send_at_once(rig: &mut Rig, numbers: std::ops::Range<usize>) {
 }
 
 #[tokio::test]
-async fn two_hundred_notices_are_three_mails_and_one_digest_with_each_of_them_in_order() {
+async fn two_hundred_notifications_are_three_mails_and_one_digest_with_each_of_them_in_order() {
     let (server, dir) = (Server::start(Options::default()).await, tempfile::tempdir().unwrap());
     let mut rig = start(dir.path(), &server);
     send_at_once(&mut rig, 0..200).await;
@@ -109,11 +111,11 @@ async fn a_server_that_finds_it_too_long_gets_it_in_pieces() {
 }
 
 #[tokio::test]
-async fn a_notice_about_the_machine_goes_to_its_people_and_to_the_global_ones_in_its_own_thread() {
+async fn a_notification_about_the_machine_goes_to_its_people_and_to_the_global_ones_in_its_own_thread() {
     let (server, dir) = (Server::start(Options::default()).await, tempfile::tempdir().unwrap());
     let mut rig = Rig::start(Some(dir.path()), Some(settings(server.port)));
-    let storm = |number, kind| HostNotice {
-        id: NoticeId { incident: IncidentId::storm(1_795_345_200), number },
+    let storm = |number, kind| HostNotification {
+        id: NotificationId { incident: IncidentId::storm(1_795_345_200), number },
         kind,
         to: vec!["owner@example.org".into(), "ops@example.org".into()],
         at: Wall(1_795_345_260_000),
@@ -135,9 +137,9 @@ async fn a_notice_about_the_machine_goes_to_its_people_and_to_the_global_ones_in
             },
         ],
     };
-    let named = |number| NoticeId { incident: IncidentId::storm(1_795_345_200), number };
-    for (number, kind) in [(1, HostNoticeKind::Storm), (2, HostNoticeKind::StormOver)] {
-        rig.mailer.submit_host_notice(storm(number, kind));
+    let named = |number| NotificationId { incident: IncidentId::storm(1_795_345_200), number };
+    for (number, kind) in [(1, HostNotificationKind::Storm), (2, HostNotificationKind::StormOver)] {
+        rig.mailer.submit_host_notification(storm(number, kind));
         rig.until(|event| *event == MailEvent::Spooled(named(number))).await;
         rig.mailer.release(&named(number));
         rig.until_delivered(named(number)).await;
@@ -161,13 +163,13 @@ async fn a_notice_about_the_machine_goes_to_its_people_and_to_the_global_ones_in
 }
 
 #[tokio::test]
-async fn a_notice_about_the_machine_with_nobody_to_tell_is_let_go() {
+async fn a_notification_about_the_machine_with_nobody_to_tell_is_let_go() {
     let dir = tempfile::tempdir().unwrap();
     let mut rig = Rig::start(Some(dir.path()), None);
-    let id = NoticeId { incident: IncidentId::storm(1), number: 1 };
-    rig.mailer.submit_host_notice(HostNotice {
+    let id = NotificationId { incident: IncidentId::storm(1), number: 1 };
+    rig.mailer.submit_host_notification(HostNotification {
         id: id.clone(),
-        kind: HostNoticeKind::Storm,
+        kind: HostNotificationKind::Storm,
         to: Vec::new(),
         at: Wall(0),
         since: Wall(0),

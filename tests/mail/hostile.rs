@@ -9,7 +9,7 @@ use stealthcheck::mail::deliver::Patience;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 
-use crate::rig::{Rig, id, notice, settings, spooled, surroundings};
+use crate::rig::{Rig, id, notification, settings, spooled, surroundings};
 use crate::server::{Fault, Options, Phase, Server};
 
 /// A server that says `before`, and then `again` for as long as anybody listens, with so long between.
@@ -78,7 +78,7 @@ async fn nonsense_and_words_without_end_are_an_error_that_is_soon_told_and_takes
             settings.smtp.tls = tls;
             let mut rig = Rig::start_in(patient, None, Some(settings));
             let started = Instant::now();
-            rig.mailer.submit(notice("a-1", 1, &["x@example.org"]));
+            rig.mailer.submit(notification("a-1", 1, &["x@example.org"]));
             println!("{name}, {tls:?}");
             rig.until(|event| matches!(event, MailEvent::Spooled(_))).await;
             rig.mailer.release(&id("a-1", 1));
@@ -103,8 +103,8 @@ async fn one_address_over_which_the_server_falls_silent_hangs_up_or_shuts_down_h
         let (server, dir) = (Server::start(Options::default()).await, tempfile::tempdir().unwrap());
         server.fault(Phase::Rcpt, "slow@", usize::MAX, fault);
         let mut rig = Rig::start(Some(dir.path()), Some(settings(server.port)));
-        rig.send(notice("a-1", 1, &["slow@example.org", "x@example.org"])).await;
-        rig.send(notice("b-1", 1, &["slow@example.org", "y@example.org"])).await;
+        rig.send(notification("a-1", 1, &["slow@example.org", "x@example.org"])).await;
+        rig.send(notification("b-1", 1, &["slow@example.org", "y@example.org"])).await;
         while server.accepted().len() < 2 {
             rig.until(|event| matches!(event, MailEvent::Failed { .. })).await;
         }
@@ -124,8 +124,8 @@ async fn a_mail_that_was_taken_without_a_word_comes_again_under_the_same_id() {
     let (server, dir) = (Server::start(Options::default()).await, tempfile::tempdir().unwrap());
     server.fault(Phase::Accept, "", 1, Fault::Taken);
     let mut rig = Rig::start(Some(dir.path()), Some(settings(server.port)));
-    rig.send(notice("a-1", 1, &["x@example.org"])).await;
-    rig.send(notice("a-1", 2, &["x@example.org"])).await;
+    rig.send(notification("a-1", 1, &["x@example.org"])).await;
+    rig.send(notification("a-1", 2, &["x@example.org"])).await;
     rig.until_delivered(id("a-1", 2)).await;
     let ids: Vec<String> =
         server.accepted().iter().map(|mail| mail.header("Message-ID").unwrap().to_owned()).collect();
@@ -144,9 +144,10 @@ async fn what_a_service_says_cannot_keep_its_mails_from_being_taken() {
     server.fault(Phase::Accept, "X5O!P%@AP", usize::MAX, Fault::Reply("554 5.7.1 virus found"));
     let mut rig = Rig::start(Some(dir.path()), Some(settings(server.port)));
     let cause = "unexpected body: X5O!P%@AP[4\\PZX54(P^)7CC)7}$EICAR".to_owned();
-    let down = stealthcheck::notice::Notice { cause, ..notice("a-1", 1, &["x@example.org"]) };
+    let down =
+        stealthcheck::notification::Notification { cause, ..notification("a-1", 1, &["x@example.org"]) };
     rig.send(down).await;
-    rig.send(notice("a-1", 2, &["x@example.org"])).await;
+    rig.send(notification("a-1", 2, &["x@example.org"])).await;
     let failed = rig.until(|event| matches!(event, MailEvent::Failed { .. })).await;
     let MailEvent::Failed { error, .. } = failed else { panic!() };
     assert!(error.contains("554 5.7.1 virus found"), "{error}");
@@ -189,7 +190,7 @@ async fn only_a_word_about_the_address_itself_is_final() {
         let (server, dir) = (Server::start(Options::default()).await, tempfile::tempdir().unwrap());
         server.fault(Phase::Rcpt, "x@", usize::MAX, Fault::Reply(said));
         let mut rig = Rig::start(Some(dir.path()), Some(settings(server.port)));
-        rig.send(notice("a-1", 1, &["x@example.org", "y@example.org"])).await;
+        rig.send(notification("a-1", 1, &["x@example.org", "y@example.org"])).await;
         let told =
             rig.until(|event| matches!(event, MailEvent::Dropped { .. } | MailEvent::Failed { .. })).await;
         assert_eq!(matches!(told, MailEvent::Dropped { .. }), is_final, "{said}: {told:?}");
@@ -206,12 +207,12 @@ async fn an_address_that_is_refused_for_good_is_told_to_the_others_once_and_show
     let (server, dir) = (Server::start(Options::default()).await, tempfile::tempdir().unwrap());
     server.fault(Phase::Rcpt, "gone@", 3, Fault::Reply("550 5.1.1 no such user"));
     let mut rig = Rig::start(Some(dir.path()), Some(settings(server.port)));
-    rig.send(notice("a-1", 1, &["gone@example.org", "x@example.org"])).await;
+    rig.send(notification("a-1", 1, &["gone@example.org", "x@example.org"])).await;
     rig.until_delivered(id("a-1", 1)).await;
     // One for nobody else.
-    rig.send(notice("b-1", 1, &["gone@example.org"])).await;
+    rig.send(notification("b-1", 1, &["gone@example.org"])).await;
     rig.until(|event| *event == MailEvent::Undeliverable(id("b-1", 1))).await;
-    rig.send(notice("c-1", 1, &["gone@example.org", "y@example.org"])).await;
+    rig.send(notification("c-1", 1, &["gone@example.org", "y@example.org"])).await;
     rig.until_delivered(id("c-1", 1)).await;
     let delivered = |mine: &MailEvent| *mine == MailEvent::Delivered(id("b-1", 1));
     assert!(!rig.seen.iter().any(delivered), "nobody has it: {:?}", rig.seen);
@@ -232,7 +233,7 @@ async fn an_address_that_is_refused_for_good_is_told_to_the_others_once_and_show
     assert_eq!(told().iter().map(|mail| mail.to.as_str()).collect::<Vec<_>>(), ["ops@example.org"], "once");
     assert!(told()[0].text.contains("550 5.1.1 no such user"), "{}", told()[0].text);
     // The address is there after all.
-    rig.send(notice("d-1", 1, &["gone@example.org"])).await;
+    rig.send(notification("d-1", 1, &["gone@example.org"])).await;
     rig.until_delivered(id("d-1", 1)).await;
     assert!(rig.mailer.status().refused.is_empty());
     assert_eq!(spooled(dir.path()), 0);

@@ -10,7 +10,7 @@ use stealthcheck::mail::spool::{Record, Spool};
 use stealthcheck::mail::{MailEvent, compose};
 use stealthcheck::time::Wall;
 
-use crate::rig::{Rig, notice, settings, spooled, surroundings};
+use crate::rig::{Rig, notification, settings, spooled, surroundings};
 use crate::server::{Accepted, Options, Server};
 
 const HOUR: Duration = Duration::from_secs(3600);
@@ -18,7 +18,7 @@ const HOUR: Duration = Duration::from_secs(3600);
 const INCIDENTS: usize = 30;
 const TIMES: u32 = 7;
 
-/// The subjects of a digest's notices, or that of a mail.
+/// The subjects of a digest's notifications, or that of a mail.
 fn subjects(mail: &Accepted) -> Vec<String> {
     let own = mail.header("Subject").unwrap_or_default();
     if !own.starts_with("[DIGEST]") {
@@ -58,8 +58,8 @@ async fn down_for_a_day_then_all_come_oldest_first_in_a_few_mails() {
     for time in 1..=TIMES {
         for incident in 0..INCIDENTS {
             let check = stealthcheck::check::CheckName::new(&format!("c{incident}")).unwrap();
-            let each = notice(&format!("c{incident}-1"), time, &["x@example.org"]);
-            let each = stealthcheck::notice::Notice { check, ..each };
+            let each = notification(&format!("c{incident}-1"), time, &["x@example.org"]);
+            let each = stealthcheck::notification::Notification { check, ..each };
             rig.send(each).await;
         }
         if time < TIMES {
@@ -115,7 +115,7 @@ async fn thousands_of_mails_from_an_earlier_life_are_read_quickly_and_sent_as_a_
         .map(|n| format!("Nov 27 01:44:28 lf-proxy fibridge[4711]: line {n} of a trace"))
         .collect());
     for n in 0..MANY {
-        let mut each = notice(&format!("c{n}-1"), 1, &["x@example.org"]);
+        let mut each = notification(&format!("c{n}-1"), 1, &["x@example.org"]);
         each.unit = stealthcheck::unit::UnitName::new("fibridge.service").ok();
         let letter = compose::letter(&each, Some(&journal), &place);
         spool.write(n as u64, &Record::new(letter, Wall(n as i64))).unwrap();

@@ -9,7 +9,7 @@ use stealthcheck::config::{MailSettings, Smtp, SmtpTls};
 use stealthcheck::mail::deliver::Patience;
 use stealthcheck::mail::pace::Limit;
 use stealthcheck::mail::{MailEvent, Mailer, Surroundings};
-use stealthcheck::notice::{IncidentId, Notice, NoticeId, NoticeKind};
+use stealthcheck::notification::{IncidentId, Notification, NotificationId, NotificationKind};
 use stealthcheck::time::Wall;
 use tokio::sync::mpsc;
 
@@ -51,14 +51,14 @@ pub fn settings(port: u16) -> MailSettings {
     }
 }
 
-pub fn id(incident: &str, number: u32) -> NoticeId {
-    NoticeId { incident: IncidentId(incident.into()), number }
+pub fn id(incident: &str, number: u32) -> NotificationId {
+    NotificationId { incident: IncidentId(incident.into()), number }
 }
 
-pub fn notice(incident: &str, number: u32, to: &[&str]) -> Notice {
-    Notice {
+pub fn notification(incident: &str, number: u32, to: &[&str]) -> Notification {
+    Notification {
         id: id(incident, number),
-        kind: if number == 1 { NoticeKind::Down } else { NoticeKind::StillDown },
+        kind: if number == 1 { NotificationKind::Down } else { NotificationKind::StillDown },
         to: to.iter().map(|to| (*to).into()).collect(),
         at: Wall(1_795_345_200_000),
         check: CheckName::new("fibridge").unwrap(),
@@ -72,7 +72,7 @@ pub fn notice(incident: &str, number: u32, to: &[&str]) -> Notice {
         state: None,
         failed_invocation: String::new(),
         runbook: None,
-        takes_down: Vec::new(),
+        dependents: Vec::new(),
     }
 }
 
@@ -107,14 +107,14 @@ impl Rig {
         }
     }
 
-    pub async fn until_delivered(&mut self, id: NoticeId) {
+    pub async fn until_delivered(&mut self, id: NotificationId) {
         self.until(|event| *event == MailEvent::Delivered(id.clone())).await;
     }
 
     /// Submits and releases, as the supervisor does.
-    pub async fn send(&mut self, notice: Notice) {
-        let id = notice.id.clone();
-        self.mailer.submit(notice);
+    pub async fn send(&mut self, notification: Notification) {
+        let id = notification.id.clone();
+        self.mailer.submit(notification);
         self.until(|event| *event == MailEvent::Spooled(id.clone())).await;
         self.mailer.release(&id);
     }

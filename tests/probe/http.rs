@@ -284,7 +284,7 @@ async fn a_name_that_cannot_exist_never_passes() {
                 || reason == "the resolver gave no answer within 5s",
             "{reason}"
         ),
-        Observation::Passing { .. } | Observation::Incurable { .. } => panic!("{seen:?}"),
+        Observation::Passing { .. } | Observation::NotRestartable { .. } => panic!("{seen:?}"),
     }
 }
 

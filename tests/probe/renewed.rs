@@ -122,7 +122,7 @@ async fn a_certificate_that_nobody_has_renewed_is_nothing_that_a_restart_mends()
     let scene = Scene::serving(5);
     write_pem(&scene.file(), &[&scene.served.0]);
     let seen = scene.see().await;
-    assert!(matches!(seen, Observation::Incurable { .. }), "{seen:?}");
+    assert!(matches!(seen, Observation::NotRestartable { .. }), "{seen:?}");
     assert!(seen.text().starts_with("the certificate is valid for no more than 5 days"), "{seen:?}");
     // Nor is one that is wrong from the start.
     let mut scene = Scene::serving(62);

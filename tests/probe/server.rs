@@ -160,6 +160,6 @@ pub fn unknown(seen: &Observation, reason: &str) {
 
 #[track_caller]
 pub fn incurable(seen: &Observation, reason: &str) {
-    assert!(matches!(seen, Observation::Incurable { .. }), "{seen:?}");
+    assert!(matches!(seen, Observation::NotRestartable { .. }), "{seen:?}");
     assert_eq!(seen.text(), reason);
 }

@@ -4,8 +4,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use stealthcheck::check::{
-    AfterStop, Alert, Backoff, Check, CheckName, HostPort, Percent, Probe, RanWithin, Recovery, Rung,
-    Schedule, TcpProbe, UsageLimit, UsageProbe, UsedBy,
+    Alert, Backoff, Check, CheckName, HostPort, JobProbe, Percent, Probe, Recovery, Respect, Schedule, Step,
+    TcpProbe, UsageLimit, UsageProbe, UsedBy,
 };
 use stealthcheck::unit::UnitName;
 
@@ -45,7 +45,7 @@ pub fn unit(n: usize) -> UnitName {
     UnitName::new(&format!("u{n}.service")).unwrap()
 }
 
-/// A unit that a ladder may start in place of the check's own.
+/// A unit that a steps may start in place of the check's own.
 pub fn helper() -> UnitName {
     UnitName::new("helper.service").unwrap()
 }
@@ -85,9 +85,9 @@ pub fn plan(random: &mut Random) -> Plan {
         let speakers = if crowd || job.is_some() { 1 } else { random.of(&[1, 1, 1, 2, 3]) };
         for k in 0..speakers {
             let probe = match job {
-                Some(every) => Probe::RanWithin(RanWithin {
-                    within: every * 3 / 2 + Duration::from_secs(600),
-                    runtime_max: Duration::from_secs(1800),
+                Some(interval) => Probe::Job(JobProbe {
+                    succeeded_within: interval * 3 / 2 + Duration::from_secs(600),
+                    max_runtime: Duration::from_secs(1800),
                 }),
                 None => probe(random, k > 0),
             };
@@ -102,7 +102,7 @@ pub fn plan(random: &mut Random) -> Plan {
         // Mail only.
         let probe = Probe::Tcp(tcp());
         let mut check = check(random, &format!("dns{n}"), None, probe, &defaults);
-        check.recovery.ladder.clear();
+        check.recovery.steps.clear();
         plan.checks.push(check);
     }
     plan
@@ -123,7 +123,7 @@ pub fn crowd() -> Plan {
         unit: Some(unit(n)),
         probe: Probe::Tcp(tcp()),
         schedule: Schedule::default(),
-        recovery: Recovery { ladder: vec![Rung::Restart], ..Recovery::default() },
+        recovery: Recovery { steps: vec![Step::Restart], ..Recovery::default() },
         alert: Alert { to: vec![PEOPLE[0].into()], ..Alert::default() },
         runbook: None,
     };
@@ -133,7 +133,7 @@ pub fn crowd() -> Plan {
 
 /// The machine is probed some tens of thousands of times in its month, whatever its size: a large one seldom.
 fn schedule(random: &mut Random, units: usize) -> Schedule {
-    let every = match units {
+    let interval = match units {
         1..=3 => random.of(&[60, 120, 300, 600]),
         4..=8 => random.of(&[300, 600, 900]),
         9..=30 => random.of(&[900, 1800]),
@@ -142,12 +142,12 @@ fn schedule(random: &mut Random, units: usize) -> Schedule {
     let timeout = random.of(&[1, 5, 5, 10]);
     let retry = if units > 30 { random.of(&[60, 300]) } else { random.of(&[5, 5, 10, 30]) };
     Schedule {
-        every: Duration::from_secs(every),
+        interval: Duration::from_secs(interval),
         timeout: Duration::from_secs(timeout),
-        retry: Duration::from_secs(retry.max(timeout)),
-        fail_after: 3,
-        pass_after: 1,
-        slower_than: None,
+        retry_interval: Duration::from_secs(retry.max(timeout)),
+        failure_threshold: 3,
+        success_threshold: 1,
+        max_response_time: None,
     }
 }
 
@@ -175,12 +175,12 @@ fn check(
     defaults: &Schedule,
 ) -> Check {
     let mut schedule = defaults.clone();
-    schedule.fail_after = u32::try_from(random.of(&[1, 2, 3, 3, 3, 5])).unwrap();
-    schedule.pass_after = random.of(&[1, 1, 1, 2, 3]);
+    schedule.failure_threshold = u32::try_from(random.of(&[1, 2, 3, 3, 3, 5])).unwrap();
+    schedule.success_threshold = random.of(&[1, 1, 1, 2, 3]);
     if probe.usage().is_some() || probe.job().is_some() {
-        schedule.every = schedule.every.clamp(Duration::from_secs(300), Duration::from_secs(600));
-        schedule.retry = schedule.every;
-        schedule.fail_after = 1;
+        schedule.interval = schedule.interval.clamp(Duration::from_secs(300), Duration::from_secs(600));
+        schedule.retry_interval = schedule.interval;
+        schedule.failure_threshold = 1;
     }
     let mut to: Vec<Arc<str>> = vec![];
     for _ in 0..random.of(&[1, 1, 1, 2, 3]) {
@@ -189,12 +189,12 @@ fn check(
             to.push(address);
         }
     }
-    let remind = random.of(&[None, Some(600), Some(3600), Some(4 * 3600), Some(4 * 3600)]);
+    let repeat_interval = random.of(&[None, Some(600), Some(3600), Some(4 * 3600), Some(4 * 3600)]);
     let alert = Alert {
         to,
         after: Duration::from_secs(random.of(&[0, 0, 0, 60, 600])),
-        remind: remind.map(Duration::from_secs),
-        unmeasured_after: Duration::from_secs(random.of(&[60, 600, 600])),
+        repeat_interval: repeat_interval.map(Duration::from_secs),
+        unknown_after: Duration::from_secs(random.of(&[60, 600, 600])),
         off: random.percent(7),
     };
     let recovery = recovery(random, probe.job().is_some());
@@ -202,8 +202,8 @@ fn check(
 }
 
 fn recovery(random: &mut Random, job: bool) -> Recovery {
-    use Rung::{Reload, Restart, Start, StartUnit, Stop};
-    let ladder = match random.below(20) {
+    use Step::{Reload, Restart, Start, StartUnit, Stop};
+    let steps = match random.below(20) {
         0..=1 => vec![],
         2 => vec![Restart, Start],
         3 => vec![Start],
@@ -220,15 +220,15 @@ fn recovery(random: &mut Random, job: bool) -> Recovery {
         _ => Backoff::default(),
     };
     let after = |random: &mut Random, choices: &[u64]| match random.below(6) {
-        0 => AfterStop::Never,
-        _ => AfterStop::After(Duration::from_secs(random.of(choices))),
+        0 => Respect::Forever,
+        _ => Respect::For(Duration::from_secs(random.of(choices))),
     };
     Recovery {
-        ladder: if job { random.of(&[vec![], vec![Start]]) } else { ladder },
-        limit: random.percent(20).then(|| u32::try_from(random.between(1, 6)).unwrap()),
+        steps: if job { random.of(&[vec![], vec![Start]]) } else { steps },
+        max_attempts: random.percent(20).then(|| u32::try_from(random.between(1, 6)).unwrap()),
         backoff,
         grace: Duration::from_secs(random.of(&[5, 30, 30, 60, 120])),
-        after_stop: after(random, &[0, 60, 300, 300, 300]),
-        after_displaced: after(random, &[300, 3600, 3600]),
+        respect_stop: after(random, &[0, 60, 300, 300, 300]),
+        respect_conflict: after(random, &[300, 3600, 3600]),
     }
 }

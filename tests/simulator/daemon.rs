@@ -6,11 +6,11 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
-use stealthcheck::check::{Check, CheckName, Probe, Rung};
+use stealthcheck::check::{Check, CheckName, Probe, Step};
 use stealthcheck::engine::hold::{HoldAction, HoldEvent, HoldId, HowEnded};
 use stealthcheck::engine::saved::Saved;
-use stealthcheck::engine::{Action, AttemptId, Engine, Event, RunId};
-use stealthcheck::notice::NoticeId;
+use stealthcheck::engine::{AttemptId, Effect, Engine, Event, RunId};
+use stealthcheck::notification::NotificationId;
 use stealthcheck::unit::{ActiveState, JobKind, JobResult, ManagerState, UnitName, UnitState};
 use stealthcheck::verdict::{Observation, Sample};
 
@@ -21,9 +21,9 @@ use crate::sim::{Coming, Sim};
 /// One life of the daemon.
 pub struct Daemon {
     pub engine: Engine,
-    actions: Vec<Action>,
+    effects: Vec<Effect>,
     /// Notices that are spooled, to be released once the state says so.
-    spooled: Vec<NoticeId>,
+    spooled: Vec<NotificationId>,
     dirty: bool,
     /// The units that systemd's client watches.
     pub wanted: BTreeSet<UnitName>,
@@ -89,19 +89,19 @@ impl Sim {
         let Some(daemon) = &mut self.daemon else { return };
         daemon.dirty |= !matches!(
             event,
-            Event::Tick | Event::Observed { .. } | Event::Sampled { .. } | Event::UnitChanged { .. }
+            Event::Tick | Event::Observed { .. } | Event::Sampled { .. } | Event::UnitRead { .. }
         );
-        let actions = daemon.engine.handle(now, event);
+        let effects = daemon.engine.handle(now, event);
         let wakeup = daemon.engine.next_wakeup();
-        daemon.dirty |= actions.iter().any(|action| !matches!(action, Action::Probe { .. }));
+        daemon.dirty |= effects.iter().any(|effect| !matches!(effect, Effect::Probe { .. }));
         if wakeup.is_some_and(|at| at <= now.mono) {
             self.broken("the engine wants to be woken in the past", "");
         }
         self.rules.stats.events += 1;
-        if !actions.is_empty() {
-            self.rules_decided(&actions);
+        if !effects.is_empty() {
+            self.rules_decided(&effects);
             if let Some(daemon) = &mut self.daemon {
-                daemon.actions.extend(actions);
+                daemon.effects.extend(effects);
             }
         }
     }
@@ -109,10 +109,10 @@ impl Sim {
     /// Saves what was decided, then does it.
     pub fn settle(&mut self) {
         let Some(daemon) = &mut self.daemon else { return };
-        if !daemon.dirty && daemon.actions.is_empty() && daemon.spooled.is_empty() {
+        if !daemon.dirty && daemon.effects.is_empty() && daemon.spooled.is_empty() {
             return;
         }
-        let actions = std::mem::take(&mut daemon.actions);
+        let effects = std::mem::take(&mut daemon.effects);
         if std::mem::take(&mut daemon.dirty) {
             if self.crash.as_ref().is_some_and(|crash| crash.after_writes == 0)
                 && self.dies_at(|at| at == Moment::BeforeSave)
@@ -123,13 +123,13 @@ impl Sim {
                 crash.after_writes = crash.after_writes.saturating_sub(1);
                 self.save();
             }
-            self.rules_committed(&actions);
+            self.rules_committed(&effects);
         }
-        for (n, action) in actions.into_iter().enumerate() {
+        for (n, effect) in effects.into_iter().enumerate() {
             if self.dies_at(|at| matches!(at, Moment::AfterActions(most) if most <= n)) {
                 return;
             }
-            self.act(action);
+            self.act(effect);
         }
         let Some(daemon) = &mut self.daemon else { return };
         let spooled = std::mem::take(&mut daemon.spooled);
@@ -222,7 +222,7 @@ impl Sim {
         self.note(|| format!("the daemon starts, life {}", self.life));
         let (now, boot) = (self.now(), self.boot.to_string());
         let checks = self.plan.checks.clone();
-        let (engine, actions) = match &self.disk.state {
+        let (engine, effects) = match &self.disk.state {
             Some(state) => {
                 let text = serde_json::to_string(state).unwrap();
                 let saved: Saved = serde_json::from_str(&text).unwrap();
@@ -230,11 +230,11 @@ impl Sim {
             }
             None => {
                 let mut engine = Engine::new();
-                let actions = engine.handle(now, Event::Configured(checks));
-                (engine, actions)
+                let effects = engine.handle(now, Event::Configured(checks));
+                (engine, effects)
             }
         };
-        let pending: Vec<NoticeId> = engine.pending_notices().cloned().collect();
+        let pending: Vec<NotificationId> = engine.pending_notifications().cloned().collect();
         let wanted: BTreeSet<UnitName> = engine.units().cloned().collect();
         // Whoever was down before anybody watched does not say who stopped it.
         for unit in self.units.values_mut().filter(|unit| unit.state.is_down()) {
@@ -242,7 +242,7 @@ impl Sim {
         }
         self.daemon = Some(Daemon {
             engine,
-            actions: vec![],
+            effects: vec![],
             spooled: vec![],
             dirty: true,
             wanted: wanted.clone(),
@@ -251,9 +251,9 @@ impl Sim {
             probing: BTreeMap::new(),
         });
         self.rules_restored();
-        self.rules_decided(&actions);
+        self.rules_decided(&effects);
         if let Some(daemon) = &mut self.daemon {
-            daemon.actions = actions;
+            daemon.effects = effects;
         }
         self.post_starts(pending);
         let open = self.leases.clone();
@@ -305,7 +305,7 @@ impl Sim {
     pub fn unit_is_told(&mut self, unit: &UnitName) {
         let Some(state) = self.units.get(unit).map(|unit| unit.state.clone()) else { return };
         if self.is_watching() {
-            self.tell(Event::UnitChanged { unit: unit.clone(), state });
+            self.tell(Event::UnitRead { unit: unit.clone(), state });
         }
     }
 
@@ -342,42 +342,42 @@ impl Sim {
         }
     }
 
-    pub fn notice_is_spooled(&mut self, id: NoticeId) {
-        self.tell(Event::NoticeSpooled(id.clone()));
+    pub fn notification_is_spooled(&mut self, id: NotificationId) {
+        self.tell(Event::NotificationStored(id.clone()));
         if let Some(daemon) = &mut self.daemon {
             daemon.spooled.push(id);
         }
     }
 
-    fn act(&mut self, action: Action) {
-        if !matches!(action, Action::Probe { .. } | Action::Remember) {
-            self.note(|| format!("action: {}", short(&action)));
+    fn act(&mut self, effect: Effect) {
+        if !matches!(effect, Effect::Probe { .. } | Effect::Remember) {
+            self.note(|| format!("action: {}", short(&effect)));
         }
-        match action {
-            Action::Probe { check, run, probe, timeout, .. } => self.probe(check, run, probe, timeout),
-            Action::StartJob { unit, attempt, rung, .. } => self.start_job(unit, attempt, &rung),
-            Action::Notify(notice) => self.submit(Submission::Notice(notice)),
-            Action::NotifyHost(notice) => self.submit(Submission::HostNotice(notice)),
-            Action::Hold(HoldAction::Granted { id, .. }) => self.hold_is_granted(&id),
-            Action::Hold(HoldAction::Refused { id, .. } | HoldAction::Over(id)) => {
+        match effect {
+            Effect::Probe { check, run, probe, timeout, .. } => self.probe(check, run, probe, timeout),
+            Effect::StartJob { unit, attempt, step, .. } => self.start_job(unit, attempt, &step),
+            Effect::Notify(notification) => self.submit(Submission::Notification(notification)),
+            Effect::NotifyHost(notification) => self.submit(Submission::HostNotification(notification)),
+            Effect::Hold(HoldAction::Granted { id, .. }) => self.hold_is_granted(&id),
+            Effect::Hold(HoldAction::Refused { id, .. } | HoldAction::Over(id)) => {
                 self.leases.remove(&id);
             }
-            Action::Changed(_) | Action::Remember => {}
+            Effect::Changed(_) | Effect::Remember => {}
         }
     }
 
-    fn start_job(&mut self, unit: UnitName, attempt: AttemptId, rung: &Rung) {
+    fn start_job(&mut self, unit: UnitName, attempt: AttemptId, step: &Step) {
         self.rules.stats.jobs += 1;
         let by = By::Us { life: self.life, attempt };
         if let Some(daemon) = &mut self.daemon {
             daemon.attempts.insert(attempt, unit.clone());
         }
-        let (target, kind) = match rung {
-            Rung::Restart => (unit.clone(), JobKind::Restart),
-            Rung::Start => (unit.clone(), JobKind::Start),
-            Rung::Stop => (unit.clone(), JobKind::Stop),
-            Rung::Reload => (unit.clone(), JobKind::Reload),
-            Rung::StartUnit(other) => (other.clone(), JobKind::Start),
+        let (target, kind) = match step {
+            Step::Restart => (unit.clone(), JobKind::Restart),
+            Step::Start => (unit.clone(), JobKind::Start),
+            Step::Stop => (unit.clone(), JobKind::Stop),
+            Step::Reload => (unit.clone(), JobKind::Reload),
+            Step::StartUnit(other) => (other.clone(), JobKind::Start),
         };
         let queued = if self.manager == ManagerState::Unreachable {
             Err(JobResult::Unasked("the bus is away".into()))
@@ -395,7 +395,7 @@ impl Sim {
 
     fn probe(&mut self, check: CheckName, run: RunId, probe: Probe, timeout: Duration) {
         let takes = match self.service_of(&check) {
-            _ if matches!(probe, Probe::Unit | Probe::RanWithin(_) | Probe::Usage(_)) => OBSERVED_BY_HAND,
+            _ if matches!(probe, Probe::Unit | Probe::Job(_) | Probe::Usage(_)) => OBSERVED_BY_HAND,
             _ if self.troubles.network_gone => timeout.min(Duration::from_secs(3)),
             Some((Service::Hung | Service::Broken, true)) => timeout,
             _ => self.random.millis(1, 40),
@@ -431,7 +431,7 @@ impl Sim {
             return;
         }
         let observation = match &probe {
-            Probe::Unit | Probe::RanWithin(_) => self.read_by_hand(&check),
+            Probe::Unit | Probe::Job(_) => self.read_by_hand(&check),
             _ => self.observe(&check),
         };
         self.tell(Event::Observed { check, run, observation });

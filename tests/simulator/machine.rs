@@ -71,7 +71,7 @@ impl Unit {
     }
 }
 
-/// All units of a plan, what conflicts with them, and the one that ladders start: all services are up.
+/// All units of a plan, what conflicts with them, and the one that steps start: all services are up.
 pub fn units(plan: &Plan) -> BTreeMap<UnitName, Unit> {
     let unit = |up: bool, relations: Relations, n: usize| {
         let state = UnitState {
@@ -336,7 +336,7 @@ impl Sim {
     fn job_is_over(&mut self, name: &UnitName, job: UnitJob, result: JobResult) {
         self.note(|| format!("systemd: the {:?} job on {name} is over: {result}", job.job.kind));
         if let By::Us { life, attempt } = job.by {
-            // (While the bus is away this is kept until it is back: then the client finds out.) A ladder's other unit: the
+            // (While the bus is away this is kept until it is back: then the client finds out.) A steps' other unit: the
             // attempt is for the check's own.
             let unit = self.rules_unit_of_attempt(life, attempt).unwrap_or_else(|| name.clone());
             let latency = self.latency();
@@ -384,9 +384,9 @@ impl Sim {
             unit.runs_for = Some(takes);
             let _ = self.queue_job(name, JobKind::Start, By::Systemd);
         }
-        let every = self.plan.units.iter().find(|plan| plan.name == *name).and_then(|plan| plan.job);
-        if let Some(every) = every {
-            self.later(every, Coming::Timer(name.clone()));
+        let interval = self.plan.units.iter().find(|plan| plan.name == *name).and_then(|plan| plan.job);
+        if let Some(interval) = interval {
+            self.later(interval, Coming::Timer(name.clone()));
         }
     }
 

@@ -1,5 +1,5 @@
 //! Months of a machine's life in seconds: the real engine and the real mail queue on a simulated machine where everything
-//! goes wrong, by chance from a seed, with the promises of DESIGN.md §5 and §6 checked at every step.
+//! goes wrong, by chance from a seed, with the rules (engine/rules.md) and the promises about mail checked at every step.
 //!
 //! ```text
 //!            faults (by chance)
@@ -76,7 +76,7 @@ fn add(sum: &mut Stats, one: Stats) {
     sum.events += one.events;
     sum.jobs += one.jobs;
     sum.incidents += one.incidents;
-    sum.notices += one.notices;
+    sum.notifications += one.notifications;
     sum.mails += one.mails;
     sum.digests += one.digests;
     sum.duplicates += one.duplicates;
@@ -131,12 +131,15 @@ fn every_promise_holds_whatever_happens() {
     // It is about something: what is to be survived has happened.
     assert!(
         seeds < SEEDS
-            || (sum.incidents > seeds && sum.jobs > seeds && sum.crashes > seeds && sum.notices > seeds),
+            || (sum.incidents > seeds
+                && sum.jobs > seeds
+                && sum.crashes > seeds
+                && sum.notifications > seeds),
         "{sum:?}"
     );
 }
 
-/// DESIGN.md §6: "More than 10 in a minute become one digest."
+/// More than 10 mails in a minute become one digest.
 #[test]
 fn two_hundred_units_that_die_together_are_ten_mails_and_a_digest() {
     let mut sim = Sim::staged(config::crowd());
@@ -145,7 +148,7 @@ fn two_hundred_units_that_die_together_are_ten_mails_and_a_digest() {
     sim.run_for(Duration::from_secs(110));
     let stats = sim.rules.stats;
     assert_eq!(stats.incidents, 200, "{stats:?}");
-    assert!(stats.notices >= 200 && stats.digests >= 1 && stats.mails <= 12, "{stats:?}");
+    assert!(stats.notifications >= 200 && stats.digests >= 1 && stats.mails <= 12, "{stats:?}");
     // Each unit has had its attempts, at their distance, and no more.
     assert!(stats.jobs >= 200 && stats.jobs <= 200 * 5, "{stats:?}");
     sim.run_for(Duration::from_secs(790));
@@ -157,7 +160,7 @@ fn two_hundred_units_that_die_together_are_ten_mails_and_a_digest() {
     );
 }
 
-/// DESIGN.md §5, rule 14.
+/// Rule 14.
 #[test]
 fn two_hundred_checks_that_fail_together_restart_nothing_and_are_one_mail() {
     let mut sim = Sim::staged(config::crowd());

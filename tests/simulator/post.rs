@@ -14,7 +14,7 @@ use stealthcheck::mail::digest;
 use stealthcheck::mail::pace::Limit;
 use stealthcheck::mail::queue::{DiskJob, Pick, Queue};
 use stealthcheck::mail::spool::Record;
-use stealthcheck::notice::{HostNotice, Notice, NoticeId};
+use stealthcheck::notification::{HostNotification, Notification, NotificationId};
 use stealthcheck::time::Mono;
 
 use crate::config::DEAD;
@@ -35,9 +35,9 @@ const BACKOFF: Backoff = Backoff { initial: Duration::from_secs(5), max: Duratio
 /// What the mailer is given.
 #[derive(Clone, Debug)]
 pub enum Submission {
-    Notice(Box<Notice>),
-    HostNotice(Box<HostNotice>),
-    ReleaseAllExcept(Vec<NoticeId>),
+    Notification(Box<Notification>),
+    HostNotification(Box<HostNotification>),
+    ReleaseAllExcept(Vec<NotificationId>),
 }
 
 /// What the mailer does next.
@@ -116,7 +116,7 @@ impl Sim {
         };
     }
 
-    pub fn post_starts(&mut self, pending: Vec<NoticeId>) {
+    pub fn post_starts(&mut self, pending: Vec<NotificationId>) {
         self.post.queue = Queue::new(Limit::default());
         let found: Vec<(u64, Record)> = self.post.disk.iter().map(|(n, r)| (*n, r.clone())).collect();
         self.post.queue.load(found);
@@ -128,7 +128,7 @@ impl Sim {
         self.take_next();
     }
 
-    pub fn release(&mut self, id: &NoticeId) {
+    pub fn release(&mut self, id: &NotificationId) {
         self.rules_released([id.clone()]);
         self.post.queue.release(id);
         self.step(Duration::ZERO, Step::Wake);
@@ -172,35 +172,37 @@ impl Sim {
             None => return,
             Some(Submission::ReleaseAllExcept(held)) => {
                 let found = self.post.disk.values().map(|record| record.letter.id.clone());
-                let free: Vec<NoticeId> = found.filter(|id| !held.contains(id)).collect();
+                let free: Vec<NotificationId> = found.filter(|id| !held.contains(id)).collect();
                 self.rules_released(free);
                 self.post.queue.release_inherited(|id| !held.contains(id));
                 self.step(Duration::ZERO, Step::Wake);
             }
-            Some(Submission::Notice(notice)) => match self.post.queue.find(&notice.id) {
+            Some(Submission::Notification(notification)) => match self.post.queue.find(&notification.id) {
                 None => {
-                    let letter = compose::letter(&notice, None, &place());
+                    let letter = compose::letter(&notification, None, &place());
                     if self.insert(letter) {
                         return;
                     }
                 }
-                Some(true) => self.say_spooled(notice.id),
+                Some(true) => self.say_spooled(notification.id),
                 Some(false) => {}
             },
-            Some(Submission::HostNotice(notice)) => match self.post.queue.find(&notice.id) {
-                None => {
-                    if self.insert(host_letter(&notice)) {
-                        return;
+            Some(Submission::HostNotification(notification)) => {
+                match self.post.queue.find(&notification.id) {
+                    None => {
+                        if self.insert(host_letter(&notification)) {
+                            return;
+                        }
                     }
+                    Some(true) => self.say_spooled(notification.id),
+                    Some(false) => {}
                 }
-                Some(true) => self.say_spooled(notice.id),
-                Some(false) => {}
-            },
+            }
         }
         self.take_next();
     }
 
-    fn say_spooled(&mut self, id: NoticeId) {
+    fn say_spooled(&mut self, id: NotificationId) {
         let latency = self.random.millis(0, 3);
         self.later(latency, Coming::Spooled { life: self.life, id });
     }
@@ -396,17 +398,17 @@ impl Sim {
 }
 
 /// The words do not matter here, and the global recipients come first, as in the mailer.
-fn host_letter(notice: &HostNotice) -> Letter {
+fn host_letter(notification: &HostNotification) -> Letter {
     let mut to = vec![GLOBAL.to_owned()];
-    to.extend(notice.to.iter().map(ToString::to_string).filter(|address| address != GLOBAL));
-    let (incident, number) = (&notice.id.incident, notice.id.number);
+    to.extend(notification.to.iter().map(ToString::to_string).filter(|address| address != GLOBAL));
+    let (incident, number) = (&notification.id.incident, notification.id.number);
     Letter {
-        id: notice.id.clone(),
+        id: notification.id.clone(),
         to,
-        subject: format!("[{:?}] machine", notice.kind),
+        subject: format!("[{:?}] machine", notification.kind),
         message_id: format!("<{incident}.{number}@machine>"),
         thread: (number > 1).then(|| format!("<{incident}.1@machine>")),
-        date: notice.at,
+        date: notification.at,
         check: None,
         unit: None,
         body: "Words.\n".to_owned(),

@@ -1,4 +1,4 @@
-//! What must hold whatever happens: DESIGN.md §5 and §6 as functions, each named by what it promises.
+//! What must hold whatever happens: the rules in engine/rules.md as functions, each named by what it promises.
 //!
 //! In: what the daemon was told, what it decided, what it has committed to (decided and written), what the mail server got.
 //! Out: nothing, or a panic. It keeps books of its own and takes the engine's word for nothing but its decisions.
@@ -10,7 +10,7 @@ mod end;
 mod jobs;
 mod look;
 mod mails;
-mod notices;
+mod notifications;
 mod restart;
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
@@ -18,8 +18,8 @@ use std::time::Duration;
 
 use stealthcheck::check::CheckName;
 use stealthcheck::engine::hold::{HoldAction, HoldEvent, HoldId};
-use stealthcheck::engine::{Action, AttemptId, Command, Event, What};
-use stealthcheck::notice::{IncidentId, NoticeId};
+use stealthcheck::engine::{AttemptId, ChangeKind, Command, Effect, Event};
+use stealthcheck::notification::{IncidentId, NotificationId};
 use stealthcheck::time::Mono;
 use stealthcheck::unit::{ActiveState, JobKind, JobResult, ManagerState, UnitName, UnitState};
 use stealthcheck::verdict::Observation;
@@ -43,7 +43,7 @@ pub struct UnitBook {
     held_fall: bool,
     /// When it was last told to be in another run or state.
     changed: Mono,
-    /// A ladder's last resort has stopped it.
+    /// A steps' last resort has stopped it.
     stopped_by_us: bool,
     /// What conflicts with it is up: since when, and when it went.
     rival_up: Option<Mono>,
@@ -97,14 +97,14 @@ pub struct Rules {
     network_gone: Option<Mono>,
     jobs_without_network: BTreeSet<UnitName>,
     /// Notices committed, with their recipients.
-    asked: BTreeMap<NoticeId, Vec<String>>,
-    got: BTreeMap<(NoticeId, String), u32>,
-    dropped: BTreeSet<(NoticeId, String)>,
+    asked: BTreeMap<NotificationId, Vec<String>>,
+    got: BTreeMap<(NotificationId, String), u32>,
+    dropped: BTreeSet<(NotificationId, String)>,
     /// When it was accepted. (Whether the disk says so is seen when the daemon dies.)
-    unsettled: BTreeMap<(NoticeId, String), Mono>,
+    unsettled: BTreeMap<(NotificationId, String), Mono>,
     /// May come once more.
-    may_repeat: BTreeMap<(NoticeId, String), u32>,
-    released: BTreeSet<NoticeId>,
+    may_repeat: BTreeMap<(NotificationId, String), u32>,
+    released: BTreeSet<NotificationId>,
     mails: BTreeMap<String, VecDeque<Mono>>,
     probing: BTreeMap<CheckName, BTreeMap<u64, Mono>>,
     /// The machine was booted, and the daemon has not started since.
@@ -153,7 +153,7 @@ impl Sim {
     pub fn rules_before(&mut self, event: &Event) {
         let now = self.mono;
         match event {
-            Event::UnitChanged { unit, state } => self.rules_told(unit, state),
+            Event::UnitRead { unit, state } => self.rules_told(unit, state),
             Event::JobEnded { unit, attempt, state, .. } => {
                 if let Some(state) = state {
                     self.rules_told(unit, state);
@@ -310,40 +310,40 @@ impl Sim {
     }
 
     /// The engine has decided: judged by what it knew, before anything is written or done.
-    pub fn rules_decided(&mut self, actions: &[Action]) {
-        for (n, action) in actions.iter().enumerate() {
-            match action {
-                Action::StartJob { unit, attempt, rung, .. } => {
-                    let why = actions[n..].iter().find_map(|action| match action {
-                        Action::Changed(change) if change.unit.as_ref() == Some(unit) => match change.what {
-                            What::RecoveryAsked { .. } => Some(change.check.clone()),
-                            What::HoldStartAsked { .. } => Some(None),
+    pub fn rules_decided(&mut self, effects: &[Effect]) {
+        for (n, effect) in effects.iter().enumerate() {
+            match effect {
+                Effect::StartJob { unit, attempt, step, .. } => {
+                    let why = effects[n..].iter().find_map(|effect| match effect {
+                        Effect::Changed(change) if change.unit.as_ref() == Some(unit) => match change.what {
+                            ChangeKind::RecoveryRequested { .. } => Some(change.check.clone()),
+                            ChangeKind::HoldStartAsked { .. } => Some(None),
                             _ => None,
                         },
                         _ => None,
                     });
                     match why {
-                        Some(asker) => self.a_job_is_ours_to_ask_for(unit, *attempt, rung, asker.as_ref()),
+                        Some(asker) => self.a_job_is_ours_to_ask_for(unit, *attempt, step, asker.as_ref()),
                         None => self.broken("every job says what it is for", unit.as_str()),
                     }
                 }
-                Action::Probe { check, run, .. } => self.a_check_does_not_overlap_itself(check, run.0),
-                Action::Notify(notice) => self.nobody_is_told_of_what_is_left_alone(notice),
-                Action::Hold(HoldAction::Granted { id, .. }) => {
+                Effect::Probe { check, run, .. } => self.a_check_does_not_overlap_itself(check, run.0),
+                Effect::Notify(notification) => self.nobody_is_told_of_what_is_left_alone(notification),
+                Effect::Hold(HoldAction::Granted { id, .. }) => {
                     if let Some(unit) = self.rules.wanted_leases.remove(id) {
                         self.rules.leases.insert(id.clone(), unit);
                     }
                 }
-                Action::Hold(HoldAction::Over(id)) => self.lease_is_over(&id.clone()),
-                Action::Changed(change) => {
+                Effect::Hold(HoldAction::Over(id)) => self.lease_is_over(&id.clone()),
+                Effect::Changed(change) => {
                     if let Some(check) = &change.check {
                         let (check, incident) = (check.clone(), change.incident.clone());
                         self.health_is_told(&check, incident, &change.what);
                     }
-                    if let What::StormBegan { .. } = change.what {
+                    if let ChangeKind::StormBegan { .. } = change.what {
                         (self.rules.storm, self.rules.storm_since) = (true, self.mono);
                     }
-                    if let What::StormOver { .. } = change.what {
+                    if let ChangeKind::StormOver { .. } = change.what {
                         (self.rules.storm, self.rules.storm_over) = (false, self.mono);
                     }
                 }
@@ -352,11 +352,11 @@ impl Sim {
         }
     }
 
-    fn health_is_told(&mut self, check: &CheckName, incident: Option<IncidentId>, what: &What) {
+    fn health_is_told(&mut self, check: &CheckName, incident: Option<IncidentId>, what: &ChangeKind) {
         let now = self.mono;
         let Some(book) = self.rules.checks.get_mut(check) else { return };
         match what {
-            What::IncidentOpened { .. } => {
+            ChangeKind::IncidentOpened { .. } => {
                 if let Some(open) = &book.incident {
                     let what = format!("{open} is open and {incident:?} opens");
                     self.broken("one incident of a check at a time", &what);
@@ -364,7 +364,7 @@ impl Sim {
                 book.incident = incident;
                 (book.opened, book.tries) = (now, 0);
             }
-            What::IncidentClosed { .. } => {
+            ChangeKind::IncidentClosed { .. } => {
                 if book.incident != incident {
                     let what = format!("{:?} is open and {incident:?} closes", book.incident);
                     self.broken("what closes was open", &what);
@@ -373,7 +373,7 @@ impl Sim {
                 // What needs its unit is looked at.
                 self.all_upset();
             }
-            What::Health { to, .. } => {
+            ChangeKind::Health { to, .. } => {
                 let down = *to == stealthcheck::verdict::Health::Down;
                 book.down_since = down.then(|| book.down_since.unwrap_or(now));
             }
@@ -382,27 +382,29 @@ impl Sim {
     }
 
     /// It is decided and written: from here on no crash undoes it.
-    pub fn rules_committed(&mut self, actions: &[Action]) {
-        for action in actions {
-            match action {
-                Action::Notify(notice) => self.notices_come_in_order(notice),
-                Action::NotifyHost(notice) => self.notices_of_the_machine_come_in_order(notice),
-                Action::Changed(change) => match (&change.what, &change.check, &change.unit) {
-                    (What::RecoveryAsked { .. }, Some(check), Some(unit)) => {
+    pub fn rules_committed(&mut self, effects: &[Effect]) {
+        for effect in effects {
+            match effect {
+                Effect::Notify(notification) => self.notifications_come_in_order(notification),
+                Effect::NotifyHost(notification) => {
+                    self.notifications_of_the_machine_come_in_order(notification)
+                }
+                Effect::Changed(change) => match (&change.what, &change.check, &change.unit) {
+                    (ChangeKind::RecoveryRequested { .. }, Some(check), Some(unit)) => {
                         self.attempts_keep_their_distance(unit);
                         self.the_limit_is_kept(check);
                     }
-                    (What::RecoveryEnded { result: JobResult::Unasked(_), .. }, Some(check), _) => {
+                    (ChangeKind::RecoveryEnded { result: JobResult::Unasked(_), .. }, Some(check), _) => {
                         self.it_was_no_attempt(check);
                     }
-                    (What::IncidentOpened { .. }, Some(check), _) => {
+                    (ChangeKind::IncidentOpened { .. }, Some(check), _) => {
                         self.rules.stats.incidents += 1;
                         let Some(id) = &change.incident else { continue };
                         if !self.rules.ids.insert(id.clone()) {
                             self.broken("no id is given twice", &format!("{id} of {check}"));
                         }
                     }
-                    (What::StormBegan { .. }, ..) => self.rules.stats.storms += 1,
+                    (ChangeKind::StormBegan { .. }, ..) => self.rules.stats.storms += 1,
                     _ => {}
                 },
                 _ => {}

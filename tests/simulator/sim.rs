@@ -12,7 +12,7 @@ use std::time::Duration;
 use stealthcheck::check::CheckName;
 use stealthcheck::engine::hold::{HoldId, HowEnded};
 use stealthcheck::engine::{AttemptId, Event};
-use stealthcheck::notice::NoticeId;
+use stealthcheck::notification::NotificationId;
 use stealthcheck::time::{Mono, Now, Wall};
 use stealthcheck::unit::{JobResult, ManagerState, UnitName};
 
@@ -75,11 +75,11 @@ pub enum Coming {
     },
     Spooled {
         life: u64,
-        id: NoticeId,
+        id: NotificationId,
     },
     Delivered {
         life: u64,
-        id: NoticeId,
+        id: NotificationId,
     },
     /// A timer starts its job.
     Timer(UnitName),
@@ -225,8 +225,8 @@ impl Sim {
             plan,
         };
         for plan in sim.plan.units.clone() {
-            if let Some(every) = plan.job {
-                sim.later(every / 2, Coming::Timer(plan.name));
+            if let Some(interval) = plan.job {
+                sim.later(interval / 2, Coming::Timer(plan.name));
             }
         }
         sim.later(Duration::ZERO, Coming::DaemonStarts);
@@ -339,8 +339,10 @@ impl Sim {
             Coming::ManagerTold { life } if living(life, self) => self.manager_is_told(),
             Coming::Probed { life, check, run } if living(life, self) => self.probe_ends(&check, run),
             Coming::Post { life, step } if living(life, self) => self.post_step(step),
-            Coming::Spooled { life, id } if living(life, self) => self.notice_is_spooled(id),
-            Coming::Delivered { life, id } if living(life, self) => self.tell(Event::NoticeDelivered(id)),
+            Coming::Spooled { life, id } if living(life, self) => self.notification_is_spooled(id),
+            Coming::Delivered { life, id } if living(life, self) => {
+                self.tell(Event::NotificationDelivered(id))
+            }
             Coming::Timer(unit) => self.timer_elapses(&unit),
             Coming::Holder { id, stop } => self.holder_acts(&id, stop),
             Coming::LeaseCloses { id, done } => {
@@ -362,7 +364,7 @@ pub struct Stats {
     pub events: u64,
     pub jobs: u64,
     pub incidents: u64,
-    pub notices: u64,
+    pub notifications: u64,
     pub mails: u64,
     pub digests: u64,
     pub duplicates: u64,

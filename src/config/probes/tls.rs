@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use rustls::pki_types::ServerName;
 
-use crate::check::{Check, HostPort, Probe, Rung, Starttls, TlsProbe};
+use crate::check::{Check, HostPort, Probe, Starttls, Step, TlsProbe};
 use crate::config::defaults;
 use crate::config::field::Field;
 use crate::config::mail::lift;
@@ -54,7 +54,7 @@ pub(super) fn probe(field: &Field<'_>, report: &mut Report) -> Option<TlsProbe> 
 pub(in crate::config) fn warn_of_restarts_in_vain(check: &Check, at: &At, report: &mut Report) {
     let Probe::Tls(probe) = &check.probe else { return };
     let restarts =
-        check.recovery.ladder.first().is_some_and(|rung| matches!(rung, Rung::Restart | Rung::Reload));
+        check.recovery.steps.first().is_some_and(|step| matches!(step, Step::Restart | Step::Reload));
     if let Some(unit) = &check.unit
         && restarts
         && probe.file.is_none()

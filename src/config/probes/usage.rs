@@ -139,8 +139,8 @@ pub(super) fn fits(probe: &UsageProbe, field: &Field<'_>, check: &Table<'_>, rep
 /// The schedule of a check of what is used: what is inherited gives way to the window, in which there must be a second
 /// sample, and the window is what forgives a spike. `counted`: `defaults` say after how many failures a check is down.
 pub(super) fn inherited(probe: &UsageProbe, from: &Schedule, counted: bool) -> Schedule {
-    let fail_after = if counted { from.fail_after } else { 1 };
-    Schedule { every: from.every.min(probe.over), fail_after, ..from.clone() }
+    let failure_threshold = if counted { from.failure_threshold } else { 1 };
+    Schedule { interval: from.interval.min(probe.over), failure_threshold, ..from.clone() }
 }
 
 /// What is written of the schedule must leave room for a second sample; the samples keep their distance.
@@ -150,18 +150,20 @@ pub(super) fn settle(
     check: &Table<'_>,
     report: &mut Report,
 ) -> Schedule {
-    if let Some(field) = check.get("every")
-        && schedule.every > probe.over
+    if let Some(field) = check.get("interval")
+        && schedule.interval > probe.over
     {
-        let (every, over) = (show(schedule.every), show(probe.over));
+        let (interval, over) = (show(schedule.interval), show(probe.over));
         report.error(
             &field.at,
-            format!("{every} is longer than `over`, which is {over}: a use is what is between two samples"),
+            format!(
+                "{interval} is longer than `over`, which is {over}: a use is what is between two samples"
+            ),
         );
     }
-    if let Some(field) = check.get("retry") {
-        report.warn(&field.at, "without effect: what is used is sampled every `every`");
+    if let Some(field) = check.get("retry_interval") {
+        report.warn(&field.at, "without effect: what is used is sampled every `interval`");
     }
-    schedule.retry = schedule.every;
+    schedule.retry_interval = schedule.interval;
     schedule
 }

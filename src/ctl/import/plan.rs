@@ -106,9 +106,9 @@ pub(super) struct Planned<'o> {
     pub unit: Option<String>,
     /// As it is written behind `recover:`; `None` where there is no unit.
     pub recover: Option<String>,
-    pub every: Duration,
+    pub interval: Duration,
     pub timeout: Duration,
-    pub fail_after: u32,
+    pub failure_threshold: u32,
     pub alert: Alerting,
     /// What was made of it: sentences.
     pub said: Vec<String>,
@@ -207,9 +207,9 @@ fn check<'o>(
         name,
         unit: None,
         recover: None,
-        every: was.interval,
+        interval: was.interval,
         timeout: timeout(&probing).unwrap_or(PATIENCE).max(SHORTEST).min(was.interval),
-        fail_after: 1,
+        failure_threshold: 1,
         alert: alerting(was, draft),
         said: Vec::new(),
         look: Vec::new(),
@@ -217,7 +217,7 @@ fn check<'o>(
     };
     if was.interval < HASTE {
         let times = HASTE.as_millis().div_ceil(was.interval.as_millis().max(1));
-        check.fail_after = u32::try_from(times).unwrap_or(1);
+        check.failure_threshold = u32::try_from(times).unwrap_or(1);
     }
     speak_for(&mut check, answer, draft, names, around);
     check
@@ -231,8 +231,8 @@ fn settle(probing: Probing, answer: Answer) -> (Probing, Answer) {
             service.kind = Kind::Kept;
             (Probing::Process(pattern), Answer::Run(service))
         }
-        Answer::Job { unit, rung, otherwise } if is_unit(&pattern, unit.as_str()) => {
-            (Probing::Process(pattern), Answer::Job { unit, rung, otherwise })
+        Answer::Job { unit, step, otherwise } if is_unit(&pattern, unit.as_str()) => {
+            (Probing::Process(pattern), Answer::Job { unit, step, otherwise })
         }
         other => {
             let why = "it looks for a process, which is not just the one that the fail command starts";
@@ -283,12 +283,12 @@ fn speak_for<'o>(
             existing(check, unit.as_str(), around);
             check.recover = Some("none".to_owned());
         }
-        (watched, Answer::Job { unit, rung, .. })
+        (watched, Answer::Job { unit, step, .. })
             if watched.as_ref().is_none_or(|watched| *watched == unit) =>
         {
             existing(check, unit.as_str(), around);
-            check.recover = Some(rung.to_owned());
-            check.said.push(format!("systemd's own {rung} of {unit}, asked for over D-Bus"));
+            check.recover = Some(step.to_owned());
+            check.said.push(format!("systemd's own {step} of {unit}, asked for over D-Bus"));
         }
         (Some(watched), Answer::Job { otherwise: service, .. } | Answer::Run(service)) => {
             let name = add(check, *service, draft, names, around);

@@ -19,7 +19,7 @@ pub(super) enum Answer {
     /// It did nothing.
     Nothing,
     /// A job on a unit that is there already; and the same as a service, should the check be about another unit.
-    Job { unit: UnitName, rung: &'static str, otherwise: Box<Service> },
+    Job { unit: UnitName, step: &'static str, otherwise: Box<Service> },
     /// A service of its own.
     Run(Box<Service>),
 }
@@ -84,10 +84,10 @@ fn simple(steps: &[Step], mut service: Service, around: &Surroundings<'_>) -> Op
     }
     let peeled = peel(command, then == Some(Joint::Background), around);
     if command.environment.is_empty()
-        && let Some((unit, rung)) = job(&peeled.words)
+        && let Some((unit, step)) = job(&peeled.words)
     {
         let otherwise = Box::new(run(service, command, &peeled, around)?);
-        return Some(Answer::Job { unit, rung, otherwise });
+        return Some(Answer::Job { unit, step, otherwise });
     }
     Some(Answer::Run(Box::new(run(service, command, &peeled, around)?)))
 }
@@ -115,10 +115,10 @@ fn job(words: &[String]) -> Option<(UnitName, &'static str)> {
         [program, verb] => (*verb, program.strip_prefix("/etc/init.d/")?),
         _ => return None,
     };
-    let rung = ["restart", "start", "stop", "reload"].into_iter().find(|rung| *rung == verb)?;
+    let step = ["restart", "start", "stop", "reload"].into_iter().find(|step| *step == verb)?;
     let unit = unit_name(name)?;
     let kind = unit.as_str().rsplit_once('.').map_or("", |(_, kind)| kind);
-    (!matches!(kind, "device" | "scope")).then_some((unit, rung))
+    (!matches!(kind, "device" | "scope")).then_some((unit, step))
 }
 
 /// A unit's name as systemctl reads it: without a suffix it is a service.

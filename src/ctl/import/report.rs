@@ -51,15 +51,15 @@ pub(super) fn text(draft: &Draft<'_>, around: &Surroundings<'_>) -> String {
 }
 
 const DIFFERENCES: &[&str] = &[
-    "One mail when a check goes down, with what was done about it, one every 4 h while it stays down (`remind`), and one when it is \
+    "One mail when a check goes down, with what was done about it, one every 4 h while it stays down (`repeat_interval`), and one when it is \
      well again. The old tool sent one for each address at each failing interval, and none at the end.",
     "A recovery is tried again after 10 s, 20 s and so on up to 5 min (`backoff`), one at a time. The old tool ran the fail \
      command at each failing interval, also while the one before was still at it.",
     "A check has a deadline (`timeout`). The old tool waited for ever for a command that hung, and never failed it.",
     "A service that hangs is restarted: systemd ends the old process first. The old tool started one more beside it.",
     "A service of its own is also seen when it crashes, at once and whatever the probe says, and starts at boot.",
-    "After `systemctl stop` of a unit it is left alone for 5 min (`after_stop`).",
-    "`fail_after: 1` acts on the first failure, as the old tool did. 3, the default, forgives a hiccup: consider it.",
+    "After `systemctl stop` of a unit it is left alone for 5 min (`respect_stop`).",
+    "`failure_threshold: 1` acts on the first failure, as the old tool did. 3, the default, forgives a hiccup: consider it.",
     "Probes use no proxy and no ~/.curlrc.",
     "The subjects of the mails are others; the sender is the same.",
 ];
@@ -94,12 +94,12 @@ fn look(draft: &Draft<'_>) -> Vec<String> {
                 check.drop_in()
             ));
         }
-        if check.fail_after > 1 {
+        if check.failure_threshold > 1 {
             say(&format!(
                 "every {} leaves little time for an answer. It is down after {} failures, so that what takes a few \
-                 seconds is not restarted for it; a longer `every` would be better",
-                duration(check.every),
-                check.fail_after
+                 seconds is not restarted for it; a longer `interval` would be better",
+                duration(check.interval),
+                check.failure_threshold
             ));
         }
         if !check.was.success_command.is_empty() {
@@ -307,7 +307,7 @@ fn check(out: &mut String, check: &Planned<'_>, draft: &Draft<'_>) {
     paragraph(
         out,
         "  ",
-        &format!("interval_ms {} -> every: {}", was.interval.as_millis(), duration(check.every)),
+        &format!("interval_ms {} -> interval: {}", was.interval.as_millis(), duration(check.interval)),
     );
     command(out, "check_command", &was.check_command);
     paragraph(out, "    -> ", &probe(check));

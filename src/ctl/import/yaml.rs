@@ -74,9 +74,9 @@ fn check(yaml: &mut String, check: &Planned<'_>) {
         }
         Probing::Always | Probing::Unit(_) | Probing::Process(_) => {}
     }
-    let _ = writeln!(yaml, "    every: {}", duration(check.every));
+    let _ = writeln!(yaml, "    interval: {}", duration(check.interval));
     let _ = writeln!(yaml, "    timeout: {}", duration(check.timeout));
-    let _ = writeln!(yaml, "    fail_after: {}", check.fail_after);
+    let _ = writeln!(yaml, "    failure_threshold: {}", check.failure_threshold);
     if let Some(recover) = &check.recover {
         let _ = writeln!(yaml, "    recover: {recover}");
     }

@@ -13,7 +13,8 @@ fn at(seconds: u64) -> Now {
 
 fn state(active: ActiveState, requires: &[&str], conflicts: &[&str]) -> UnitState {
     let names = |names: &[&str]| names.iter().map(|name| unit(name)).collect();
-    let relations = Relations { requires: names(requires), conflicts: names(conflicts), ..Relations::default() };
+    let relations =
+        Relations { requires: names(requires), conflicts: names(conflicts), ..Relations::default() };
     let relations = (!relations.is_empty()).then(|| Arc::new(relations));
     UnitState { active, relations, ..UnitState::default() }
 }

@@ -26,7 +26,8 @@ fn ended(hours: u32) -> UnitState {
     }
 }
 
-const DAILY: RanWithin = RanWithin { within: Duration::from_hours(26), runtime_max: Duration::from_hours(2) };
+const DAILY: JobProbe =
+    JobProbe { succeeded_within: Duration::from_hours(26), max_runtime: Duration::from_hours(2) };
 
 fn word(runs: &Runs, hours: u32, state: &UnitState) -> Word {
     runs.judge(now(hours).mono, &DAILY, state)

@@ -12,17 +12,17 @@ fn at(seconds: u64) -> Mono {
 struct Gauge {
     usage: Usage,
     probe: UsageProbe,
-    every: Duration,
+    interval: Duration,
 }
 
 impl Gauge {
-    fn new(limit: UsageLimit, over: u64, every: u64) -> Self {
+    fn new(limit: UsageLimit, over: u64, interval: u64) -> Self {
         let probe = UsageProbe { of: UsedBy::Unit, limit, over: SECOND * u32::try_from(over).unwrap() };
-        Self { usage: Usage::default(), probe, every: SECOND * u32::try_from(every).unwrap() }
+        Self { usage: Usage::default(), probe, interval: SECOND * u32::try_from(interval).unwrap() }
     }
 
-    fn cpu(over: u64, every: u64) -> Self {
-        Self::new(UsageLimit::OneCpu(Percent(1000)), over, every)
+    fn cpu(over: u64, interval: u64) -> Self {
+        Self::new(UsageLimit::OneCpu(Percent(1000)), over, interval)
     }
 
     fn take(&mut self, seconds: u64, used: u64) -> Judgement {
@@ -31,7 +31,7 @@ impl Gauge {
 
     fn take_of(&mut self, run: &str, seconds: u64, used: u64) -> Judgement {
         let reading = Taken { probe: &self.probe, run, used, whole: 1000 };
-        self.usage.take(at(seconds), at(seconds), &reading, self.every)
+        self.usage.take(at(seconds), at(seconds), &reading, self.interval)
     }
 }
 

@@ -35,7 +35,7 @@ fn a_bus_that_is_restarted_or_killed_costs_no_incident_and_no_mail() {
     let gap = machine.victim("gap", 9002);
     machine.guard(&format!(
         "  web: {{ unit: web.service, {}, grace: 1s, backoff: {{ initial: 1s, max: 2s }} }}\n\
-         \x20 gap: {{ unit: gap.service, every: 1s }}\n",
+         \x20 gap: {{ unit: gap.service, interval: 1s }}\n",
         quick(9001)
     ));
     machine.becomes("web", "passing");
@@ -68,7 +68,7 @@ fn a_bus_that_is_restarted_or_killed_costs_no_incident_and_no_mail() {
         struck(strike);
         let check = machine.becomes("web", "down");
         assert_eq!(check["incident"]["id"], incident, "{check}");
-        machine.wait_told(ids::RECOVERY_ASKED, "web", asked + 1);
+        machine.wait_told(ids::RECOVERY_REQUESTED, "web", asked + 1);
     }
     web.heal();
     machine.wait_told(ids::INCIDENT_CLOSED, "web", 1);
@@ -182,7 +182,7 @@ fn signals_that_an_ordinary_user_forges_change_nothing() {
     let machine = Machine::ready("faults-forged");
     let web = machine.victim("web", 9001);
     machine.guard(&format!(
-        "  web: {{ unit: web.service, {} }}\n  still: {{ unit: web.service, every: 1s }}\n",
+        "  web: {{ unit: web.service, {} }}\n  still: {{ unit: web.service, interval: 1s }}\n",
         quick(9001)
     ));
     machine.becomes("web", "passing");

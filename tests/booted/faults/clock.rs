@@ -27,8 +27,8 @@ fn a_machine_that_was_suspended_restarts_nobody_and_tells_nobody() {
     for (name, port) in [("web", 9002), ("lazy", 9003), ("quiet", 9004)] {
         machine.victim(name, port);
         checks += &format!(
-            "  {name}: {{ unit: {name}.service, http: {{ url: \"http://127.0.0.1:{port}/\" }}, every: 1s, \
-             timeout: 900ms, fail_after: 1 }}\n"
+            "  {name}: {{ unit: {name}.service, http: {{ url: \"http://127.0.0.1:{port}/\" }}, interval: 1s, \
+             timeout: 900ms, failure_threshold: 1 }}\n"
         );
     }
     crate::lab::Victim::of(&machine, "lazy", 9003).fault_with("slow", "0.4");

@@ -40,12 +40,12 @@ fn a_thousand_hung_targets_delay_nobody_who_is_well_and_no_restart() {
     let mut checks = format!("  struck: {{ unit: struck.service, {} }}\n", quick(9002));
     for n in 1..=WELL {
         checks += &format!(
-            "  well{n}: {{ unit: well@{n}.service, http: {{ url: \"http://127.0.0.1:9001/well{n}\" }}, every: 1s, timeout: 900ms }}\n"
+            "  well{n}: {{ unit: well@{n}.service, http: {{ url: \"http://127.0.0.1:9001/well{n}\" }}, interval: 1s, timeout: 900ms }}\n"
         );
     }
     for n in 1..=HUNG {
         checks += &format!(
-            "  hung{n}: {{ http: {{ url: \"http://127.0.0.1:9100/\" }}, every: 10s, timeout: 9s, retry: 10s }}\n"
+            "  hung{n}: {{ http: {{ url: \"http://127.0.0.1:9100/\" }}, interval: 10s, timeout: 9s, retry_interval: 10s }}\n"
         );
     }
     machine.guard(&checks);
@@ -72,7 +72,7 @@ fn a_thousand_hung_targets_delay_nobody_who_is_well_and_no_restart() {
     let struck_at = machine.monotonic();
     struck.signal("KILL");
     machine.wait_told(ids::INCIDENT_CLOSED, "struck", 1);
-    let asked = machine.told(ids::RECOVERY_ASKED, "struck");
+    let asked = machine.told(ids::RECOVERY_REQUESTED, "struck");
     assert_eq!(asked.len(), 1);
     let after = at(&asked[0]).saturating_sub(struck_at);
     let passed = (machine.monotonic() - begun) / SECOND;
@@ -111,7 +111,7 @@ fn a_probe_that_is_given_up_leaves_nothing_behind() {
     machine.service("web.service", "[Service]\nExecStart=/bin/sleep infinity\n");
     machine.sh_ok("systemctl start mute.service web.service");
     machine.guard(
-        "  web: { unit: web.service, http: { url: \"http://127.0.0.1:9100/\" }, every: 1h, timeout: 10m }\n",
+        "  web: { unit: web.service, http: { url: \"http://127.0.0.1:9100/\" }, interval: 1h, timeout: 10m }\n",
     );
     let taken = || {
         machine.sh_ok("journalctl -o cat -u mute.service | grep -c taken || true").trim().parse().unwrap_or(0)

@@ -17,13 +17,13 @@ fn yaml(name: &str, port: u16) -> String {
     let (initial, max) = BACKOFF;
     // Each to another address: nobody gets so many that they become a digest.
     format!(
-        "  {name}: {{ unit: {name}.service, http: {{ url: \"http://127.0.0.1:{port}/\" }}, every: 300ms, \
-         timeout: 250ms, retry: 100ms, fail_after: 2, grace: 1s, alert: {{ to: [{name}@example.org] }}, \
+        "  {name}: {{ unit: {name}.service, http: {{ url: \"http://127.0.0.1:{port}/\" }}, interval: 300ms, \
+         timeout: 250ms, retry_interval: 100ms, failure_threshold: 2, grace: 1s, alert: {{ to: [{name}@example.org] }}, \
          backoff: {{ initial: {initial}s, max: {max}s }} }}\n"
     )
 }
 
-/// Promise: no incident is forgotten, no notice lost, the order within an incident is kept, backoff and pauses hold.
+/// Promise: no incident is forgotten, no notification lost, the order within an incident is kept, backoff and pauses hold.
 #[test]
 fn killed_three_hundred_times_it_forgets_no_incident_loses_no_mail_and_keeps_backoff_and_pause() {
     let seed = std::env::var("STEALTHCHECK_SEED").ok().and_then(|seed| seed.parse().ok());

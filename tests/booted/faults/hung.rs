@@ -38,7 +38,7 @@ fn a_systemd_that_hangs_is_told_and_nothing_is_done_twice_when_it_goes_on() {
     let idle = machine.victim("idle", 9002);
     machine.guard(&format!(
         "  web: {{ unit: web.service, {}, grace: 1s, backoff: {{ initial: 1s, max: 2s }} }}\n\
-         \x20 idle: {{ unit: idle.service, {} }}\n  state: {{ unit: idle.service, every: 1s }}\n",
+         \x20 idle: {{ unit: idle.service, {} }}\n  state: {{ unit: idle.service, interval: 1s }}\n",
         quick(9001),
         quick(9002)
     ));
@@ -52,7 +52,7 @@ fn a_systemd_that_hangs_is_told_and_nothing_is_done_twice_when_it_goes_on() {
     let freezer = "/sys/fs/cgroup/init.scope/cgroup.freeze";
     machine.sh_ok(&format!("echo 1 >{freezer}"));
     web.fault("500-once");
-    machine.wait_told(ids::RECOVERY_ASKED, "web", 1);
+    machine.wait_told(ids::RECOVERY_REQUESTED, "web", 1);
     let filled = machine.run(&["python3", "-c", FILL]);
     assert!(filled.stdout.trim().parse::<u32>().is_ok(), "its queue is not full: {filled}");
 

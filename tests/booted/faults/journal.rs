@@ -25,10 +25,10 @@ fn crowd(machine: &Machine) {
     machine.service("flap.service", "[Service]\nExecStart=/usr/bin/python3 /usr/local/lib/flap.py\n");
     machine.sh_ok("systemctl start flap");
     let many: String = (0..25)
-        .map(|n| format!("  c{n}: {{ tcp: {{ address: \"127.0.0.1:9100\" }}, every: 500ms, timeout: 400ms, retry: 200ms, fail_after: 1, alert: {{ off: true }} }}\n"))
+        .map(|n| format!("  c{n}: {{ tcp: {{ address: \"127.0.0.1:9100\" }}, interval: 500ms, timeout: 400ms, retry_interval: 200ms, failure_threshold: 1, alert: {{ off: true }} }}\n"))
         .collect();
     machine.guard(&format!(
-        "  web: {{ unit: web.service, every: 1s, backoff: {{ initial: 1s, max: 2s }} }}\n{many}"
+        "  web: {{ unit: web.service, interval: 1s, backoff: {{ initial: 1s, max: 2s }} }}\n{many}"
     ));
     machine.becomes("web", "passing");
 }
@@ -102,7 +102,7 @@ fn a_journald_that_is_restarted_or_stopped_misses_nothing() {
     // It writes nothing: a service whose output has nowhere to go may have troubles of its own.
     machine.service("web.service", SLEEPER);
     machine.sh_ok("systemctl start web");
-    machine.guard("  web: { unit: web.service, every: 1s, backoff: { initial: 1s, max: 2s } }\n");
+    machine.guard("  web: { unit: web.service, interval: 1s, backoff: { initial: 1s, max: 2s } }\n");
     machine.becomes("web", "passing");
     let daemon = machine.daemon();
     machine.sh_ok("systemctl kill -s KILL web; systemctl restart systemd-journald");

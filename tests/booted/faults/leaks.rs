@@ -55,13 +55,13 @@ fn after_thousands_of_probes_and_all_kinds_of_reconnects_it_holds_what_it_held()
     machine.service("target.service", "[Service]\nExecStart=/usr/bin/python3 /usr/local/lib/target.py\n");
     machine.service("web.service", "[Service]\nExecStart=/usr/bin/sleep infinity\n");
     machine.sh_ok("touch /run/requests; systemctl start target web");
-    let check = |name: &str, path: &str, every: &str, timeout: &str| {
+    let check = |name: &str, path: &str, interval: &str, timeout: &str| {
         format!(
-            "  {name}: {{ http: {{ url: \"http://127.0.0.1:9001/{path}\" }}, every: {every}, timeout: {timeout}, alert: {{ off: true }} }}\n"
+            "  {name}: {{ http: {{ url: \"http://127.0.0.1:9001/{path}\" }}, interval: {interval}, timeout: {timeout}, alert: {{ off: true }} }}\n"
         )
     };
     let mut checks =
-        "  web: { unit: web.service, every: 1s, backoff: { initial: 1s, max: 1s } }\n".to_owned();
+        "  web: { unit: web.service, interval: 1s, backoff: { initial: 1s, max: 1s } }\n".to_owned();
     for n in 0..20 {
         checks += &check(&format!("well{n}"), "", "250ms", "200ms");
         checks += &check(&format!("refused{n}"), "refuse", "500ms", "400ms");

@@ -44,7 +44,7 @@ fn stopped_past_its_watchdog_or_out_of_memory_it_goes_on_in_mid_incident() {
     machine.daemon_after(before);
     same();
 
-    let asked: Vec<u64> = machine.told(ids::RECOVERY_ASKED, "web").iter().map(at).collect();
+    let asked: Vec<u64> = machine.told(ids::RECOVERY_REQUESTED, "web").iter().map(at).collect();
     for (two, least) in asked.windows(2).zip([1, 2, 4, 4, 4, 4]) {
         assert!(two[1] - two[0] > least * SECOND - SECOND / 5, "sooner than its backoff: {asked:?} µs");
     }
@@ -75,7 +75,7 @@ fn out_of_file_descriptors_it_restarts_nobody() {
 
     // Each holds a socket for nearly all of the time.
     let crowd: String = (0..60)
-        .map(|n| format!("  hangs{n}: {{ http: {{ url: \"http://127.0.0.1:9002/\" }}, every: 2s, timeout: 1900ms, alert: {{ off: true }} }}\n"))
+        .map(|n| format!("  hangs{n}: {{ http: {{ url: \"http://127.0.0.1:9002/\" }}, interval: 2s, timeout: 1900ms, alert: {{ off: true }} }}\n"))
         .collect();
     machine.configure(&format!("{}checks:\n{web}{crowd}", crate::lab::MAIL_YAML));
     machine.sh_ok("systemctl reload stealthcheck");

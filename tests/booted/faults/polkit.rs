@@ -76,8 +76,8 @@ fn a_polkit_that_forbids_or_hangs_is_told_and_holds_up_nothing_else() {
     let run = machine.unit(&web.unit(), "InvocationID");
     web.signal("STOP");
     other.signal("KILL");
-    machine.wait_told(ids::RECOVERY_ASKED, "web", asked + 1);
-    machine.wait_told(ids::RECOVERY_ASKED, "other", 2);
+    machine.wait_told(ids::RECOVERY_REQUESTED, "web", asked + 1);
+    machine.wait_told(ids::RECOVERY_REQUESTED, "other", 2);
     // Somebody who needs polkit waits for it, and nobody for him.
     machine.sh_ok("systemd-run -q --unit=asker --uid=somebody stealthctl pause still");
     let begun = Instant::now();

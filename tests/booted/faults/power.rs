@@ -15,7 +15,7 @@ const BROKEN: &str =
     "[Service]\nExecStartPre=/usr/bin/test -e /var/lib/mended\nExecStart=/usr/bin/sleep infinity\n";
 const GATE: &str = "[Service]\nExecStart=/usr/bin/nc -lk 127.0.0.1 9100\n";
 
-/// Promise: no incident is forgotten and no notice lost, whatever moment the power fails at. (What a disk's own cache loses
+/// Promise: no incident is forgotten and no notification lost, whatever moment the power fails at. (What a disk's own cache loses
 /// is beyond this test: a machine here dies as a whole, and its host writes on. The order in which the state is brought
 /// onto the disk is the other test's.)
 #[test]
@@ -27,9 +27,9 @@ fn power_cuts_in_mid_incident_forget_nothing() {
     // Told while nobody takes mail.
     machine.sh_ok("systemctl enable -q stealthcheck quiet; systemctl stop postfix");
     machine.guard(
-        "  gate: { tcp: { address: \"127.0.0.1:9100\" }, every: 500ms, timeout: 400ms, retry: 200ms, fail_after: 2 }\n\
+        "  gate: { tcp: { address: \"127.0.0.1:9100\" }, interval: 500ms, timeout: 400ms, retry_interval: 200ms, failure_threshold: 2 }\n\
          \x20 broken: { unit: broken.service, grace: 1s, backoff: { initial: 1s, max: 5s } }\n\
-         \x20 quiet: { tcp: { address: \"127.0.0.1:9002\" }, every: 1s, timeout: 900ms }\n",
+         \x20 quiet: { tcp: { address: \"127.0.0.1:9002\" }, interval: 1s, timeout: 900ms }\n",
     );
     machine.becomes("quiet", "passing");
     machine.sh_ok("stealthctl pause quiet --for 2h");
@@ -74,7 +74,7 @@ fn power_cuts_in_mid_incident_forget_nothing() {
 #[test]
 fn the_state_is_on_the_disk_before_it_has_its_name() {
     let machine = Machine::ready("faults-sync");
-    machine.guard("  gate: { tcp: { address: \"127.0.0.1:9100\" }, every: 1h, fail_after: 1 }\n");
+    machine.guard("  gate: { tcp: { address: \"127.0.0.1:9100\" }, interval: 1h, failure_threshold: 1 }\n");
     machine.becomes("gate", "down");
     let calls = "openat,fdatasync,fsync,close,rename,renameat,renameat2";
     machine.sh_ok(&format!(

@@ -29,7 +29,7 @@ fn systemd_re_executed_and_reloaded_again_and_again_loses_no_job_and_no_failure(
     machine.victim("still", 9003);
     machine.guard(&format!(
         "  web: {{ unit: web.service, {} }}\n  other: {{ unit: other.service, {} }}\n\
-         \x20 still: {{ unit: still.service, every: 1s }}\n",
+         \x20 still: {{ unit: still.service, interval: 1s }}\n",
         quick(9001),
         quick(9002)
     ));
@@ -108,7 +108,7 @@ fn a_job_that_never_ends_delays_nobody_and_ends_when_it_is_cancelled() {
     machine.wait_told(ids::RECOVERY_ENDED, "stuck", 1);
     assert_has(&last_result(&machine, "stuck"), &["canceled"]);
     // systemd goes on stopping it all the same.
-    let held = machine.wait_told(ids::RECOVERY_HELD_BACK, "stuck", 1);
+    let held = machine.wait_told(ids::RECOVERY_WITHHELD, "stuck", 1);
     assert_has(held[0]["STEALTHCHECK_REASON"].as_str().unwrap(), &["systemd is stopping the unit"]);
     machine.sh_ok("rm /run/stuck");
     machine.wait_told(ids::INCIDENT_CLOSED, "stuck", 1);
@@ -118,7 +118,7 @@ fn a_job_that_never_ends_delays_nobody_and_ends_when_it_is_cancelled() {
     // The start.
     stuck.fault_with("slow-start", "100000");
     stuck.signal("KILL");
-    machine.wait_told(ids::RECOVERY_ASKED, "stuck", 3);
+    machine.wait_told(ids::RECOVERY_REQUESTED, "stuck", 3);
     let running = job(&machine, "stuck.service");
     web.signal("KILL");
     machine.wait_told(ids::INCIDENT_CLOSED, "web", 3);
@@ -145,7 +145,7 @@ fn a_unit_whose_file_goes_breaks_or_is_masked_in_mid_incident_is_told_and_comes_
     machine.victim("gone", 9002);
     machine.guard(&format!(
         "  web: {{ unit: web.service, {}, grace: 1s, backoff: {{ initial: 1s, max: 2s }} }}\n\
-         \x20 gone: {{ unit: gone.service, every: 1s, after_stop: 1s }}\n",
+         \x20 gone: {{ unit: gone.service, interval: 1s, respect_stop: 1s }}\n",
         quick(9001)
     ));
     machine.becomes("web", "passing");
@@ -167,7 +167,7 @@ fn a_unit_whose_file_goes_breaks_or_is_masked_in_mid_incident_is_told_and_comes_
     machine.sh_ok("mv /etc/systemd/system/web.service /root/ && systemctl daemon-reload");
     let held = |words: &str| {
         machine.wait_for(words, MINUTE, || {
-            let held = machine.told(ids::RECOVERY_HELD_BACK, "web");
+            let held = machine.told(ids::RECOVERY_WITHHELD, "web");
             let ended = machine.told(ids::RECOVERY_ENDED, "web");
             let last = held.iter().chain(&ended).filter_map(|entry| entry["MESSAGE"].as_str());
             last.filter(|message| message.contains(words)).count().checked_sub(1).map(|_| ())

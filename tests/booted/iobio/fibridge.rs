@@ -35,8 +35,8 @@ fn guard(machine: &Machine) {
     machine.guard_by(
         "lf-proxy.yaml",
         &[
-            ("every: 10s", "every: 1s"),
-            ("every: 12h", "every: 2s"),
+            ("interval: 10s", "interval: 1s"),
+            ("interval: 12h", "interval: 2s"),
             ("initial: 6h, max: 24h", "initial: 1s, max: 5s"),
         ],
     );
@@ -71,7 +71,7 @@ fn certbot_has_the_port(machine: &Machine) {
 fn left_in_peace(machine: &Machine) {
     for check in ["fibridge", "fibridge-tls"] {
         machine.becomes(check, "passing");
-        assert_eq!(machine.told(ids::RECOVERY_ASKED, check), Vec::<serde_json::Value>::new());
+        assert_eq!(machine.told(ids::RECOVERY_REQUESTED, check), Vec::<serde_json::Value>::new());
         assert_eq!(machine.told(ids::INCIDENT_OPENED, check), Vec::<serde_json::Value>::new());
         assert!(machine.mails_about(check).is_empty(), "{:#?}", machine.mails_about(check));
     }
@@ -87,9 +87,9 @@ fn a_certificate_near_its_end_is_renewed_on_fibridges_own_port() {
     // The check finds it and starts the renewal; fibridge gives way, and whoever has its port meanwhile is not it.
     certbot_has_the_port(&machine);
     assert_eq!(machine.unit("fibridge.service", "ActiveState"), "inactive");
-    let shown = machine.becomes("fibridge", "displaced");
+    let shown = machine.becomes("fibridge", "conflict");
     assert_has(&shown.to_string(), &["fibridge-cert-renew.service"]);
-    machine.becomes("fibridge-tls", "displaced");
+    machine.becomes("fibridge-tls", "conflict");
 
     machine.becomes("fibridge-certificate", "passing");
     assert_ne!(served(&machine), before, "the old certificate is still served");

@@ -43,11 +43,11 @@ fn what_the_world_sees_of_gru_is_watched_and_mailed() {
     machine.guard_by(
         "gru-fleet.yaml",
         &[
-            ("every: 5m", "every: 1s"),
-            ("every: 12h\n    retry: 1m", "every: 1s"),
-            ("every: 1m", "every: 1s"),
+            ("interval: 5m", "interval: 1s"),
+            ("interval: 12h\n    retry_interval: 1m", "interval: 1s"),
+            ("interval: 1m", "interval: 1s"),
             ("after: 3m", "after: 1s"),
-            ("slower_than: 3s", "slower_than: 800ms"),
+            ("max_response_time: 3s", "max_response_time: 800ms"),
         ],
     );
     let all = ["gru-dns", "gru-certificate", "gru-load-balancer"];

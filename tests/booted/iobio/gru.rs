@@ -12,8 +12,8 @@ fn worker(name: &str) -> Machine {
     machine.guard_by(
         "gru-worker.yaml",
         &[
-            ("every: 10s", "every: 1s"),
-            ("over: 30m }", "over: 6s }\n    every: 1s\n    backoff: { initial: 1s }"),
+            ("interval: 10s", "interval: 1s"),
+            ("over: 30m }", "over: 6s }\n    interval: 1s\n    backoff: { initial: 1s }"),
         ],
     );
     machine.becomes("gru", "passing");
@@ -39,7 +39,7 @@ fn a_renegade_child_is_ended_by_a_restart_and_a_node_that_has_it_again_is_powere
     assert!(machine.mails_about("gru").is_empty(), "{:#?}", machine.mails_about("gru"));
     assert_eq!(machine.asked("gru-cpu"), 1);
 
-    // From now on it has one whenever it starts: the restart does not help, and the next rung is the last.
+    // From now on it has one whenever it starts: the restart does not help, and the next step is the last.
     machine.write("/opt/gru/fault", "cursed");
     machine.sh_ok("systemctl restart gru");
     machine.wait_for("the node's power off", 2 * MINUTE, || machine.powered_off().then_some(()));

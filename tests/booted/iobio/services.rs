@@ -18,8 +18,8 @@ fn quarantest_is_alive_when_it_answers_400_and_its_owner_alone_hears_when_it_doe
     machine.guard_by(
         "dev.backend.yaml",
         &[(
-            "    alert: { to: [owner@example.org], after: 15m, remind: 24h }",
-            "    every: 1s\n    alert: { to: [owner@example.org], after: 3s }",
+            "    alert: { to: [owner@example.org], after: 15m, repeat_interval: 24h }",
+            "    interval: 1s\n    alert: { to: [owner@example.org], after: 3s }",
         )],
     );
     let shown = machine.becomes("quarantest", "passing");
@@ -59,11 +59,14 @@ fn phenolyzer_is_asked_a_real_query_and_recovers_when_it_is_wedged() {
     machine.guard_by(
         "services.backend.yaml",
         &[
-            ("every: 1m\n    timeout: 30s\n    retry: 10s", "every: 2s\n    timeout: 2s\n    retry: 1s"),
+            (
+                "interval: 1m\n    timeout: 30s\n    retry_interval: 10s",
+                "interval: 2s\n    timeout: 2s\n    retry_interval: 1s",
+            ),
             ("grace: 1m", "grace: 5s"),
             (
                 "    alert: { to: [owner@example.org] }",
-                "    every: 1s\n    alert: { to: [owner@example.org] }",
+                "    interval: 1s\n    alert: { to: [owner@example.org] }",
             ),
         ],
     );

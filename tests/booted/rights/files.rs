@@ -22,7 +22,7 @@ fn the_daemons_user_cannot_lead_root_astray() {
     machine.sh_ok("install -d -m 700 /etc/precious && install -m 600 /dev/null /etc/precious/secret && echo r00ts-own >/etc/precious/secret");
     machine.install_deb();
     machine.configure(&format!(
-        "checks:\n{}  cmd: {{ command: [echo, --token=t0psecret], every: 1h }}\n",
+        "checks:\n{}  cmd: {{ command: [echo, --token=t0psecret], interval: 1h }}\n",
         check("web", "web.service", 9001, "")
     ));
     machine.start_stealthcheck();

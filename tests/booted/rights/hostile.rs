@@ -166,7 +166,7 @@ fn enemy() -> Machine {
     machine.wait_for("the unit to fail", MINUTE, || {
         (machine.unit("unit.service", "ActiveState") == "failed").then_some(())
     });
-    let soon = "every: 1h, retry: 200ms, timeout: 3s, fail_after: 1";
+    let soon = "interval: 1h, retry_interval: 200ms, timeout: 3s, failure_threshold: 1";
     machine.configure(&format!(
         "listen: 8484\n{MAIL_YAML}checks:\n\
          \x20 body: {{ http: {{ url: \"http://127.0.0.1:9101/\", body_contains: \"nothing of that\" }}, {soon} }}\n\
@@ -177,7 +177,7 @@ fn enemy() -> Machine {
          \x20 starttls: {{ tls: {{ address: \"127.0.0.1:9105\", starttls: smtp, server_name: localhost }}, {soon} }}\n\
          \x20 certificate: {{ tls: {{ address: \"127.0.0.1:9106\", server_name: localhost }}, {soon} }}\n\
          \x20 command: {{ command: check_evil, {soon} }}\n\
-         \x20 unit: {{ unit: unit.service, recover: [restart], limit: 1, runbook: {} }}\n",
+         \x20 unit: {{ unit: unit.service, recover: [restart], max_attempts: 1, runbook: {} }}\n",
         r#""see \u001b[2J\u202ethe\u009b31m page\nBcc: victim@example.org""#
     ));
     machine
@@ -260,7 +260,7 @@ fn files_and_their_names(machine: &Machine) {
         .map(|c| if acts(c) { format!("\\u{:04x}", u32::from(c)) } else { c.to_string() })
         .collect();
     let key = format!("\"{key}\"");
-    machine.write("/root/evil.yaml", &format!("checks:\n  {key}: {{ {key}: {key} }}\n  z: {{ unit: {key}, every: {key}, http: {{ url: {key} }} }}\n"));
+    machine.write("/root/evil.yaml", &format!("checks:\n  {key}: {{ {key}: {key} }}\n  z: {{ unit: {key}, interval: {key}, http: {{ url: {key} }} }}\n"));
     machine.sh_ok(&format!("cp /root/evil.yaml \"{name}\""));
     for look in [
         "stealthctl validate",

@@ -122,8 +122,8 @@ fn a_command_can_look_at_the_machine_and_do_nothing_to_it() {
         machine.sh_ok("systemd-run -q --unit=roots sleep infinity; systemctl show -P MainPID roots.service");
     let configure = |daemon: &str, other: &str| {
         machine.configure(&format!(
-            "{}checks:\n{}  other: {{ command: [sleep, '600'], every: 1h, timeout: 50m }}\n  \
-             spy: {{ command: [spy, '{daemon}', '{other}', '{root}'], every: 1h, timeout: 5m, fail_after: 100 }}\n",
+            "{}checks:\n{}  other: {{ command: [sleep, '600'], interval: 1h, timeout: 50m }}\n  \
+             spy: {{ command: [spy, '{daemon}', '{other}', '{root}'], interval: 1h, timeout: 5m, failure_threshold: 100 }}\n",
             crate::lab::MAIL_YAML,
             check("web", "web.service", 9001, "")
         ));

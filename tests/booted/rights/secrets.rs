@@ -56,7 +56,7 @@ fn the_password_is_nowhere_but_where_it_was_put() {
     ));
     let checks = format!(
         "listen: 8484\nchecks:\n  web: {{ unit: web.service, http: {{ url: \"http://127.0.0.1:9001/\", headers: {{ Authorization: \"Bearer {TOKEN}\" }}, \
-         body_contains: well }}, every: 1s, timeout: 900ms, retry: 500ms }}\n  gone: {{ http: {{ url: \"http://127.0.0.1:1/\", headers: {{ X-Token: {TOKEN} }} }}, every: 1s }}\n"
+         body_contains: well }}, interval: 1s, timeout: 900ms, retry_interval: 500ms }}\n  gone: {{ http: {{ url: \"http://127.0.0.1:1/\", headers: {{ X-Token: {TOKEN} }} }}, interval: 1s }}\n"
     );
     let starttls = mail("host: smtp.example.org, port: 587");
     machine.configure(&format!("{starttls}{checks}"));

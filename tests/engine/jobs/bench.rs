@@ -2,10 +2,10 @@
 
 use std::time::Duration;
 
-use stealthcheck::check::{Check, Probe, RanWithin, Rung};
+use stealthcheck::check::{Check, JobProbe, Probe, Step};
 use stealthcheck::engine::saved::Saved;
-use stealthcheck::engine::{Action, AttemptId, Engine, Event};
-use stealthcheck::notice::{Notice, NoticeKind};
+use stealthcheck::engine::{AttemptId, Effect, Engine, Event};
+use stealthcheck::notification::{Notification, NotificationKind};
 use stealthcheck::time::{Mono, Now, Wall};
 use stealthcheck::unit::{ActiveState, LoadState, UnitName, UnitState};
 use stealthcheck::verdict::Health;
@@ -22,8 +22,8 @@ pub struct Bench {
     pub runs: u64,
     pub job: UnitState,
     pub timer: UnitState,
-    pub notices: Vec<Notice>,
-    pub started: Vec<(AttemptId, Rung)>,
+    pub notifications: Vec<Notification>,
+    pub started: Vec<(AttemptId, Step)>,
     pub watches: u32,
 }
 
@@ -37,9 +37,9 @@ pub fn secs(n: u64) -> Duration {
 
 pub fn watching(name: &str) -> Check {
     let mut check = check("backup", name);
-    check.probe = Probe::RanWithin(RanWithin { within: secs(26 * HOUR), runtime_max: secs(2 * HOUR) });
-    check.schedule.fail_after = 1;
-    check.recovery.ladder.clear();
+    check.probe = Probe::Job(JobProbe { succeeded_within: secs(26 * HOUR), max_runtime: secs(2 * HOUR) });
+    check.schedule.failure_threshold = 1;
+    check.recovery.steps.clear();
     check
 }
 
@@ -69,7 +69,7 @@ impl Bench {
             runs: 0,
             job,
             timer,
-            notices: Vec::new(),
+            notifications: Vec::new(),
             started: Vec::new(),
             watches: 0,
         };
@@ -91,21 +91,21 @@ impl Bench {
     }
 
     pub fn tell(&mut self, event: Event) {
-        let actions = self.engine.handle(self.now, event);
+        let effects = self.engine.handle(self.now, event);
         self.watches += u32::from(self.engine.take_wanted_units().is_some());
-        self.take(actions);
+        self.take(effects);
     }
 
-    pub fn take(&mut self, actions: Vec<Action>) {
-        for action in actions {
-            match action {
-                Action::Notify(notice) => {
-                    self.notices.push(*notice.clone());
-                    self.tell(Event::NoticeSpooled(notice.id));
+    pub fn take(&mut self, effects: Vec<Effect>) {
+        for effect in effects {
+            match effect {
+                Effect::Notify(notification) => {
+                    self.notifications.push(*notification.clone());
+                    self.tell(Event::NotificationStored(notification.id));
                 }
-                Action::StartJob { attempt, rung, .. } => self.started.push((attempt, rung)),
-                Action::Probe { .. } => panic!("nothing is asked for a job: its unit is looked at"),
-                Action::Changed(_) | Action::NotifyHost(_) | Action::Hold(_) | Action::Remember => {}
+                Effect::StartJob { attempt, step, .. } => self.started.push((attempt, step)),
+                Effect::Probe { .. } => panic!("nothing is asked for a job: its unit is looked at"),
+                Effect::Changed(_) | Effect::NotifyHost(_) | Effect::Hold(_) | Effect::Remember => {}
             }
         }
     }
@@ -115,12 +115,12 @@ impl Bench {
         let name = unit("backup.service");
         let watched = self.engine.units().any(|known| *known == name);
         if watched {
-            self.tell(Event::UnitChanged { unit: name, state: self.job.clone() });
+            self.tell(Event::UnitRead { unit: name, state: self.job.clone() });
         }
     }
 
     pub fn tell_timer(&mut self) {
-        self.tell(Event::UnitChanged { unit: unit("backup.timer"), state: self.timer.clone() });
+        self.tell(Event::UnitRead { unit: unit("backup.timer"), state: self.timer.clone() });
     }
 
     pub fn usec(&self) -> u64 {
@@ -172,9 +172,9 @@ impl Bench {
         let saved = serde_json::to_string(&self.engine.save(self.now, boot.0)).unwrap();
         let saved: Saved = serde_json::from_str(&saved).unwrap();
         self.to(self.now.mono.after(secs(away)));
-        let (engine, actions) = Engine::restore(self.now, boot.1, saved, vec![self.check.clone()]);
+        let (engine, effects) = Engine::restore(self.now, boot.1, saved, vec![self.check.clone()]);
         self.engine = engine;
-        self.take(actions);
+        self.take(effects);
         if self.check.unit == Some(unit("backup.timer")) {
             self.tell_timer();
         }
@@ -193,7 +193,7 @@ impl Bench {
         self.status().last.expect("something was seen").observation.text().to_owned()
     }
 
-    pub fn kinds(&self) -> Vec<NoticeKind> {
-        self.notices.iter().map(|notice| notice.kind).collect()
+    pub fn kinds(&self) -> Vec<NotificationKind> {
+        self.notifications.iter().map(|notification| notification.kind).collect()
     }
 }

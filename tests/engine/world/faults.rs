@@ -100,9 +100,9 @@ impl World {
             unit.state.job = None;
             unit.state = up(&unit.state, unit.state.invocation_id.clone() + "x");
         }
-        let (engine, actions) = Engine::restore(self.now, BOOT, saved, self.checks.clone());
+        let (engine, effects) = Engine::restore(self.now, BOOT, saved, self.checks.clone());
         self.engine = engine;
-        self.perform(actions);
+        self.perform(effects);
         self.leases_come_back();
         let manager = self.manager;
         self.tell(Event::ManagerChanged(manager));

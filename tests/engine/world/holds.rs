@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use stealthcheck::check::CheckName;
 use stealthcheck::engine::hold::{HoldAction, HoldEvent, HoldId, Holder, HowEnded};
-use stealthcheck::engine::{Action, AttemptId, Event, What};
+use stealthcheck::engine::{AttemptId, ChangeKind, Effect, Event};
 use stealthcheck::time::Mono;
 use stealthcheck::unit::{ActiveState, Job, JobKind, UnitName};
 
@@ -60,9 +60,9 @@ impl World {
     }
 
     /// Notes which of the jobs asked for are starts after holds.
-    pub(super) fn note_returns(&mut self, actions: &[Action]) {
-        let asked = actions.iter().filter_map(|action| match action {
-            Action::Changed(change) if matches!(change.what, What::HoldStartAsked { .. }) => {
+    pub(super) fn note_returns(&mut self, effects: &[Effect]) {
+        let asked = effects.iter().filter_map(|effect| match effect {
+            Effect::Changed(change) if matches!(change.what, ChangeKind::HoldStartAsked { .. }) => {
                 change.unit.clone()
             }
             _ => None,

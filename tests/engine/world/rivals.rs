@@ -83,7 +83,7 @@ impl World {
         if let Some(rival) = self.rivals.get(&name)
             && self.engine.units().any(|wanted| *wanted == name)
         {
-            let event = Event::UnitChanged { unit: name, state: rival.state.clone() };
+            let event = Event::UnitRead { unit: name, state: rival.state.clone() };
             self.tell(event);
         }
     }

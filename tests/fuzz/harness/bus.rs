@@ -12,7 +12,7 @@ use stealthcheck::bus::{self, Bus, Grant, LONGEST_HOLD, Refusal, Request, resolv
 use stealthcheck::ctl;
 use stealthcheck::engine::hold::{HoldAction, HoldEvent, HoldId, Holder, HowEnded};
 use stealthcheck::engine::saved::Saved;
-use stealthcheck::engine::{Action, Command, Engine, Event};
+use stealthcheck::engine::{Command, Effect, Engine, Event};
 use stealthcheck::status::Snapshot;
 use stealthcheck::time::{Mono, Now, Wall};
 use stealthcheck::unit::UnitName;
@@ -207,13 +207,13 @@ impl Daemon {
         self.holds += 1;
         let id = HoldId(self.holds.to_string().into());
         let event = HoldEvent::Take { id: id.clone(), unit: unit.clone(), holder, lasting };
-        for action in self.tell(Event::Hold(event)) {
-            match action {
-                Action::Hold(HoldAction::Granted { checks, .. }) => {
+        for effect in self.tell(Event::Hold(event)) {
+            match effect {
+                Effect::Hold(HoldAction::Granted { checks, .. }) => {
                     let lease = std::fs::File::open("/dev/null").expect("a descriptor").into();
                     return Ok(Grant { lease, id: id.to_string(), unit: unit.to_string(), checks });
                 }
-                Action::Hold(HoldAction::Refused { why, .. }) => return Err(Refusal::Failed(why)),
+                Effect::Hold(HoldAction::Refused { why, .. }) => return Err(Refusal::Failed(why)),
                 _ => {}
             }
         }
@@ -246,7 +246,7 @@ impl Daemon {
         resolve(name, self.engine.names()).cloned()
     }
 
-    fn tell(&mut self, event: Event) -> Vec<Action> {
+    fn tell(&mut self, event: Event) -> Vec<Effect> {
         self.engine.handle(self.now, event)
     }
 

@@ -7,10 +7,10 @@ use std::path::Path;
 use std::sync::OnceLock;
 use std::time::Duration;
 
-use stealthcheck::check::{Alert, Check, CheckName, Probe, Recovery, Rung, Schedule};
+use stealthcheck::check::{Alert, Check, CheckName, Probe, Recovery, Schedule, Step};
 use stealthcheck::config;
 use stealthcheck::engine::saved::{Saved, VERSION};
-use stealthcheck::engine::{Action, Engine, Event};
+use stealthcheck::engine::{Effect, Engine, Event};
 use stealthcheck::mail::spool::Spool;
 use stealthcheck::time::{Mono, Now, Wall};
 use stealthcheck::unit::{JobResult, UnitName};
@@ -24,7 +24,7 @@ mod words;
 pub use bus::calls;
 pub use import::import;
 pub use network::{certificate, dns, request};
-pub use words::{name, notice, shown};
+pub use words::{name, notification, shown};
 
 /// A directory in memory, for the targets: one for the life of the process.
 pub fn in_memory() -> &'static Path {
@@ -50,8 +50,8 @@ pub fn config(directory: &Path, bytes: &[u8]) {
     match config::load(&file) {
         Ok(config) => {
             for check in &config.checks {
-                assert!(check.schedule.every >= Duration::from_millis(100), "{check:?}");
-                assert!(check.schedule.timeout <= check.schedule.every, "{check:?}");
+                assert!(check.schedule.interval >= Duration::from_millis(100), "{check:?}");
+                assert!(check.schedule.timeout <= check.schedule.interval, "{check:?}");
             }
             // What may be asked for is what the checks name.
             let _ = config::permitted(&config);
@@ -73,12 +73,12 @@ pub fn state(bytes: &[u8]) {
         return;
     }
     let mut now = Now { mono: Mono(Duration::from_secs(1_000_000)), wall: Wall(1_795_000_000_000) };
-    let (mut engine, mut actions) = Engine::restore(now, "boot", saved, checks());
+    let (mut engine, mut effects) = Engine::restore(now, "boot", saved, checks());
     for step in 0_u32..600 {
         let mut answers = Vec::new();
-        for action in std::mem::take(&mut actions) {
-            match action {
-                Action::Probe { check, run, .. } => {
+        for effect in std::mem::take(&mut effects) {
+            match effect {
+                Effect::Probe { check, run, .. } => {
                     let observation = if step < 400 {
                         Observation::Failing { reason: "no".to_owned() }
                     } else {
@@ -86,16 +86,18 @@ pub fn state(bytes: &[u8]) {
                     };
                     answers.push(Event::Observed { check, run, observation });
                 }
-                Action::StartJob { unit, attempt, .. } => {
+                Effect::StartJob { unit, attempt, .. } => {
                     answers.push(Event::JobEnded { unit, attempt, result: JobResult::Failed, state: None });
                 }
-                Action::Notify(notice) => answers.push(Event::NoticeSpooled(notice.id.clone())),
+                Effect::Notify(notification) => {
+                    answers.push(Event::NotificationStored(notification.id.clone()))
+                }
                 _ => {}
             }
         }
         answers.push(Event::Tick);
         for event in answers {
-            actions.extend(engine.handle(now, event));
+            effects.extend(engine.handle(now, event));
         }
         if let Some(at) = engine.next_wakeup() {
             assert!(at > now.mono, "the core wants to be woken in the past");
@@ -125,7 +127,7 @@ pub fn spool(directory: &Path, bytes: &[u8]) {
 
 /// Two checks on one unit and one on none, by the names that the seeds have.
 pub fn checks() -> Vec<Check> {
-    let check = |name: &str, unit: Option<&str>, ladder: Vec<Rung>| Check {
+    let check = |name: &str, unit: Option<&str>, steps: Vec<Step>| Check {
         name: CheckName::new(name).expect("a name"),
         unit: unit.map(|unit| UnitName::new(unit).expect("a unit")),
         probe: Probe::Tcp(std::sync::Arc::new(stealthcheck::check::TcpProbe {
@@ -134,13 +136,13 @@ pub fn checks() -> Vec<Check> {
             expect: None,
         })),
         schedule: Schedule::default(),
-        recovery: Recovery { ladder, ..Recovery::default() },
+        recovery: Recovery { steps, ..Recovery::default() },
         alert: Alert { to: vec!["ops@example.org".into()], ..Alert::default() },
         runbook: None,
     };
     vec![
-        check("web", Some("web.service"), vec![Rung::Restart]),
-        check("web-tls", Some("web.service"), vec![Rung::Reload, Rung::Restart]),
+        check("web", Some("web.service"), vec![Step::Restart]),
+        check("web-tls", Some("web.service"), vec![Step::Reload, Step::Restart]),
         check("partner", None, Vec::new()),
     ]
 }

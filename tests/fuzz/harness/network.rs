@@ -34,7 +34,7 @@ async fn run(probe: &Probe, timeout: Duration) -> Observation {
     let words = match &seen {
         Observation::Passing { detail, .. } => detail,
         Observation::Failing { reason }
-        | Observation::Incurable { reason }
+        | Observation::NotRestartable { reason }
         | Observation::Unknown { reason } => reason,
     };
     assert!(is_one_line(words) && words.chars().count() < 2500, "{words:?}");
@@ -154,7 +154,7 @@ pub fn request(bytes: &[u8]) {
         let limits = Limits {
             request: BRIEF,
             linger: Duration::from_millis(5),
-            retry: Duration::from_millis(5),
+            retry_interval: Duration::from_millis(5),
             ..Limits::default()
         };
         let answers = async {

@@ -3,11 +3,13 @@
 use std::sync::Arc;
 
 use jiff::tz::TimeZone;
-use stealthcheck::check::{CheckName, HostPort, Rung};
+use stealthcheck::check::{CheckName, HostPort, Step};
 use stealthcheck::ctl;
 use stealthcheck::mail::compose::{self, Place};
 use stealthcheck::mail::text as mail;
-use stealthcheck::notice::{Attempt, IncidentId, Notice, NoticeId, NoticeKind, TakenDown};
+use stealthcheck::notification::{
+    Attempt, Dependent, IncidentId, Notification, NotificationId, NotificationKind,
+};
 use stealthcheck::text;
 use stealthcheck::time::Wall;
 use stealthcheck::unit::UnitName;
@@ -86,16 +88,20 @@ const HEADERS: &[&str] = &[
     "X-Stealthcheck-Unit",
 ];
 
-/// A notice in which whatever comes from outside is made of `bytes`: parts between NULs, used in turn.
-pub fn notice(bytes: &[u8]) {
+/// A notification in which whatever comes from outside is made of `bytes`: parts between NULs, used in turn.
+pub fn notification(bytes: &[u8]) {
     let text = String::from_utf8_lossy(bytes);
     let parts: Vec<&str> = text.split('\0').collect();
     let part = |n: usize| parts.get(n % parts.len()).copied().unwrap_or_default().to_owned();
     let number = u32::try_from(bytes.len() % 3).expect("small") + 1;
-    let kind = [NoticeKind::Down, NoticeKind::NeedsYou, NoticeKind::Recovered, NoticeKind::Unmeasured]
-        [bytes.len() % 4];
-    let notice = Notice {
-        id: NoticeId { incident: IncidentId(part(0).into()), number },
+    let kind = [
+        NotificationKind::Down,
+        NotificationKind::ActionRequired,
+        NotificationKind::Recovered,
+        NotificationKind::Unknown,
+    ][bytes.len() % 4];
+    let notification = Notification {
+        id: NotificationId { incident: IncidentId(part(0).into()), number },
         kind,
         to: vec!["ops@example.org".into(), part(1).into()],
         at: Wall(i64::from(bytes.first().copied().unwrap_or_default()) << 55),
@@ -106,17 +112,17 @@ pub fn notice(bytes: &[u8]) {
         cause: part(3),
         attempts: vec![Attempt {
             number: 1,
-            rung: Rung::Restart,
-            asked: Wall(0),
+            step: Step::Restart,
+            requested: Wall(0),
             result: None,
-            verdict: None,
+            outcome: None,
         }],
         attempts_total: u32::MAX,
         next: part(4),
         state: None,
         failed_invocation: part(5),
         runbook: Some(Arc::from(part(6))),
-        takes_down: vec![TakenDown {
+        dependents: vec![Dependent {
             check: CheckName::new("db").expect("a name"),
             unit: UnitName::new("db.service").expect("a unit"),
             well: false,
@@ -128,7 +134,7 @@ pub fn notice(bytes: &[u8]) {
     } else {
         Ok(part(9).lines().map(str::to_owned).collect())
     };
-    let letter = compose::letter(&notice, Some(&journal), &place);
+    let letter = compose::letter(&notification, Some(&journal), &place);
     let from = "stealthcheck <alerts@example.org>".parse().expect("a mailbox");
     let message = compose::message(&letter, &from).expect("a mail can be built");
     is_harmless(&message);

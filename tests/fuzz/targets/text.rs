@@ -7,5 +7,5 @@ mod harness;
 
 libfuzzer_sys::fuzz_target!(|bytes: &[u8]| {
     harness::shown(bytes);
-    harness::notice(bytes);
+    harness::notification(bytes);
 });

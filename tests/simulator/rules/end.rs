@@ -1,6 +1,6 @@
 //! The end of a run: what was broken is mended, and some calm hours later all is well, and everybody has been told.
 
-use stealthcheck::check::{AfterStop, Check, Rung};
+use stealthcheck::check::{Check, Respect, Step};
 use stealthcheck::engine::hold::HowEnded;
 use stealthcheck::engine::{Command, Event};
 use stealthcheck::unit::{JobKind, LoadState, ManagerState, UnitName};
@@ -59,19 +59,19 @@ impl Sim {
     fn is_the_daemons_to_mend(&self, unit: &UnitName) -> bool {
         let mends = |check: &&Check| {
             let recovery = &check.recovery;
-            // The last rung is the one that is repeated; a hung service is not mended by a start.
-            let last = recovery.ladder.last();
+            // The last step is the one that is repeated; a hung service is not mended by a start.
+            let last = recovery.steps.last();
             let sees = matches!(check.probe, stealthcheck::check::Probe::Tcp(_));
             check.unit.as_ref() == Some(unit)
                 && sees
-                && last == Some(&Rung::Restart)
-                && recovery.limit.is_none()
-                && matches!(recovery.after_stop, AfterStop::After(_))
-                && matches!(recovery.after_displaced, AfterStop::After(_))
+                && last == Some(&Step::Restart)
+                && recovery.max_attempts.is_none()
+                && matches!(recovery.respect_stop, Respect::For(_))
+                && matches!(recovery.respect_conflict, Respect::For(_))
         };
         // One that stops it as its last resort, or that waits for a person, may be in the way of the others.
         let of_unit = || self.plan.checks.iter().filter(|check| check.unit.as_ref() == Some(unit));
-        let stops = of_unit().any(|check| check.recovery.ladder.contains(&Rung::Stop));
+        let stops = of_unit().any(|check| check.recovery.steps.contains(&Step::Stop));
         let crash_loop = of_unit().any(|check| {
             let book = self.rules.checks.get(&check.name);
             book.is_some_and(|book| book.incident.is_some())
@@ -90,7 +90,7 @@ impl Sim {
                 self.broken("in the end all is well", &what);
             }
         }
-        if let Some(id) = daemon.engine.pending_notices().next() {
+        if let Some(id) = daemon.engine.pending_notifications().next() {
             self.broken("in the end nothing waits for the spool", &id.to_string());
         }
         if let Some(record) = self.post.disk.values().next() {
@@ -107,7 +107,7 @@ impl Sim {
         }
     }
 
-    /// Every notice that was asked for has reached everybody that it was for.
+    /// Every notification that was asked for has reached everybody that it was for.
     fn everybody_was_told(&self) {
         for (id, to) in &self.rules.asked {
             for address in to {

@@ -1,9 +1,9 @@
-//! Which jobs may be asked for (DESIGN.md §5, rules 4, 5, 7 to 12, 14) and that no check overlaps itself (rule 3).
+//! Which jobs may be asked for (rules 4, 5, 7 to 12, 14) and that no check overlaps itself (rule 3).
 
 use std::collections::BTreeSet;
 use std::time::Duration;
 
-use stealthcheck::check::{AfterStop, Check, CheckName, Probe, Rung};
+use stealthcheck::check::{Check, CheckName, Probe, Respect, Step};
 use stealthcheck::engine::AttemptId;
 use stealthcheck::unit::{ActiveState, LoadState, ManagerState, UnitName};
 use stealthcheck::verdict::Health;
@@ -24,17 +24,17 @@ impl Sim {
         &mut self,
         unit: &UnitName,
         attempt: AttemptId,
-        rung: &Rung,
+        step: &Step,
         asker: Option<&CheckName>,
     ) {
-        self.one_job_at_a_time(unit, attempt, rung);
+        self.one_job_at_a_time(unit, attempt, step);
         self.not_ours_to_fight(unit);
         self.a_held_unit_is_left_alone(unit);
         let Some(name) = asker else { return };
         let Some(check) = self.check(name).cloned() else {
             self.broken("only checks ask for recoveries", name.as_str())
         };
-        self.what_is_asked_is_on_the_ladder(&check, rung);
+        self.what_is_asked_is_on_the_steps(&check, step);
         self.a_paused_check_asks_for_nothing(name);
         self.a_check_that_passes_asks_for_nothing(unit, name);
         self.a_stop_is_respected(unit, &check);
@@ -46,12 +46,12 @@ impl Sim {
     }
 
     /// Rule 4.
-    fn one_job_at_a_time(&mut self, unit: &UnitName, attempt: AttemptId, rung: &Rung) {
+    fn one_job_at_a_time(&mut self, unit: &UnitName, attempt: AttemptId, step: &Step) {
         let now = self.mono;
         let Some(book) = self.rules.units.get_mut(unit) else {
             self.broken("jobs are asked for on guarded units only", unit.as_str())
         };
-        book.stopped_by_us = *rung == Rung::Stop;
+        book.stopped_by_us = *step == Step::Stop;
         if let Some((open, since)) = book.open.replace((attempt, now)) {
             let what = format!("{unit}: {open:?} since {:?} ago, and {attempt:?}", now.since(since));
             self.broken("one job at a time per unit", &what);
@@ -83,9 +83,9 @@ impl Sim {
         }
     }
 
-    fn what_is_asked_is_on_the_ladder(&self, check: &Check, rung: &Rung) {
-        if !check.recovery.ladder.contains(rung) {
-            self.broken("what is asked for is on the check's ladder", &format!("{}: {rung:?}", check.name));
+    fn what_is_asked_is_on_the_steps(&self, check: &Check, step: &Step) {
+        if !check.recovery.steps.contains(step) {
+            self.broken("what is asked for is on the check's ladder", &format!("{}: {step:?}", check.name));
         }
     }
 
@@ -116,9 +116,9 @@ impl Sim {
             return;
         }
         let rested = self.mono.since(since);
-        let respected = match check.recovery.after_stop {
-            AfterStop::After(lasting) => rested >= lasting,
-            AfterStop::Never => false,
+        let respected = match check.recovery.respect_stop {
+            Respect::For(lasting) => rested >= lasting,
+            Respect::Forever => false,
         };
         if !respected {
             let what = format!("{} asks for a job on {unit}, stopped {rested:?} ago", check.name);
@@ -132,9 +132,9 @@ impl Sim {
         let Some(since) = book.rival_up.filter(|_| book.rival_went.is_none()) else { return };
         let lasting = self.mono.since(since);
         let known = self.rules.told.contains_key(&crate::config::rival_of(unit));
-        let long = match check.recovery.after_displaced {
-            AfterStop::After(most) => lasting >= most,
-            AfterStop::Never => false,
+        let long = match check.recovery.respect_conflict {
+            Respect::For(most) => lasting >= most,
+            Respect::Forever => false,
         };
         if known && !long {
             let what = format!("{} asks for a job on {unit}, displaced for {lasting:?}", check.name);
@@ -214,7 +214,7 @@ impl Sim {
         };
         let quick = |check: &&Check| {
             matches!(check.probe, Probe::Tcp(_))
-                && check.schedule.every <= Duration::from_secs(900)
+                && check.schedule.interval <= Duration::from_secs(900)
                 && check.unit.as_ref().is_none_or(|unit| alone(unit) && settled(unit))
         };
         let things: BTreeSet<&str> = self
@@ -278,7 +278,7 @@ impl Sim {
 
     /// Rule 5.
     pub fn the_limit_is_kept(&mut self, name: &CheckName) {
-        let limit = self.check(name).and_then(|check| check.recovery.limit);
+        let limit = self.check(name).and_then(|check| check.recovery.max_attempts);
         for books in [&mut self.rules.checks, &mut self.rules.committed] {
             if let Some(book) = books.get_mut(name) {
                 book.tries += 1;

@@ -1,4 +1,4 @@
-//! What people are shown agrees with what is (DESIGN.md §5, rule 16), and nobody is left without a word (§6).
+//! What people are shown agrees with what is (rule 16), and nobody is left without a word.
 
 use std::time::Duration;
 
@@ -13,7 +13,7 @@ use crate::sim::{Coming, Sim};
 /// So many checks are looked at in one look.
 const MOST: usize = 8;
 
-/// Longer than anything that puts off an opening notice by itself.
+/// Longer than anything that puts off an opening notification by itself.
 const TOLD_WITHIN: Duration = Duration::from_secs(900);
 
 impl Sim {
@@ -75,7 +75,7 @@ impl Sim {
         if status.health == Health::Down
             && !self.rules.storm
             && long
-            && incident.notices.0 == 0
+            && incident.notifications.0 == 0
             && !check.alert.is_silent()
         {
             let what = format!("{} for {:?}", incident.id, self.mono.since(since));

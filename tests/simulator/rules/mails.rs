@@ -1,10 +1,10 @@
-//! What the mail server gets (DESIGN.md §6): everything that was asked for, in order, oldest first, once, and not too much
+//! What the mail server gets: everything that was asked for, in order, oldest first, once, and not too much
 //! at a time.
 
 use std::time::Duration;
 
 use stealthcheck::mail::spool::Record;
-use stealthcheck::notice::NoticeId;
+use stealthcheck::notification::NotificationId;
 
 use crate::config::DEAD;
 use crate::sim::Sim;
@@ -14,7 +14,7 @@ const MAILS: usize = 10;
 const WITHIN: Duration = Duration::from_secs(60);
 
 impl Sim {
-    fn ids(&self, numbers: &[u64]) -> Vec<NoticeId> {
+    fn ids(&self, numbers: &[u64]) -> Vec<NotificationId> {
         let records = numbers.iter().filter_map(|number| self.post.queue.record(*number));
         records.map(|record| record.letter.id.clone()).collect()
     }
@@ -69,7 +69,7 @@ impl Sim {
         }
     }
 
-    fn a_letter_arrives(&mut self, id: &NoticeId, to: &str) {
+    fn a_letter_arrives(&mut self, id: &NotificationId, to: &str) {
         let key = (id.clone(), to.to_owned());
         let Some(asked) = self.rules.asked.get(id) else {
             self.broken("only what was asked for is sent", &id.to_string())
@@ -78,7 +78,7 @@ impl Sim {
             self.broken("only those are told who are to be", &format!("{id} to {to}"));
         }
         for before in 1..id.number {
-            let before = NoticeId { incident: id.incident.clone(), number: before };
+            let before = NotificationId { incident: id.incident.clone(), number: before };
             let meant = self.rules.asked.get(&before).is_some_and(|asked| asked.iter().any(|a| a == to));
             let key = (before, to.to_owned());
             if meant && !self.rules.got.contains_key(&key) && !self.rules.dropped.contains(&key) {
@@ -124,7 +124,7 @@ impl Sim {
         }
     }
 
-    fn is_pending_on_disk(&self, id: &NoticeId, to: &String) -> bool {
+    fn is_pending_on_disk(&self, id: &NotificationId, to: &String) -> bool {
         let pending = |record: &Record| record.letter.id == *id && record.pending.contains(to);
         self.post.disk.values().any(pending)
     }
@@ -158,7 +158,7 @@ impl Sim {
         self.rules.mails.clear();
     }
 
-    pub fn rules_released(&mut self, ids: impl IntoIterator<Item = NoticeId>) {
+    pub fn rules_released(&mut self, ids: impl IntoIterator<Item = NotificationId>) {
         self.rules.released.extend(ids);
     }
 }

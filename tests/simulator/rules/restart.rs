@@ -1,4 +1,4 @@
-//! What a restart of the daemon changes: nothing (DESIGN.md §5, rules 5, 10, 11; §6). No incident is forgotten, its id, its
+//! What a restart of the daemon changes: nothing (rules 5, 10, 11). No incident is forgotten, its id, its
 //! beginning, its attempts and what was told of it stay; so do backoff, pauses and holds.
 
 use std::time::Duration;
@@ -21,7 +21,7 @@ const OF_INCIDENT: &[&str] = &[
     "failed_invocation",
     "attempts",
     "attempts_total",
-    "needs_you",
+    "action_required",
     "delivered",
 ];
 

@@ -1,11 +1,11 @@
-//! Incidents as they are told: recovery attempts and notices. Values only; no I/O, no clock.
+//! Incidents as they are told: recovery attempts and notifications. Values only; no I/O, no clock.
 
 use std::fmt;
 use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
-use crate::check::{CheckName, Rung};
+use crate::check::{CheckName, Step};
 use crate::time::Wall;
 use crate::unit::{JobResult, UnitName, UnitState};
 use crate::verdict::Health;
@@ -55,84 +55,84 @@ pub struct Attempt {
     /// Its number in the incident, from 1.
     pub number: u32,
     /// What was asked for.
-    pub rung: Rung,
+    pub step: Step,
     /// When.
-    pub asked: Wall,
+    pub requested: Wall,
     /// How the job ended; `None` while it runs.
     pub result: Option<JobResult>,
-    /// Whether it helped (DESIGN: rule 13); `None` while that is open. The text says why not.
-    pub verdict: Option<Proof>,
+    /// Whether it helped (rule 13); `None` while that is open. The text says why not.
+    pub outcome: Option<AttemptOutcome>,
 }
 
 /// Whether a recovery attempt worked.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case", tag = "proof", content = "why")]
-pub enum Proof {
+#[serde(rename_all = "kebab-case", tag = "outcome", content = "why")]
+pub enum AttemptOutcome {
     /// The job is done, the unit has a new InvocationID and its checks pass.
-    Worked,
+    Recovered,
     /// Anything less; one clause says what is missing.
-    DidNotHelp(String),
+    Ineffective(String),
 }
 
 /// Which of an incident's mails this is, or of the mails that a check cannot be measured.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
-pub enum NoticeKind {
+pub enum NotificationKind {
     /// The incident's first.
     Down,
     /// Nothing that may be tried is left, or nothing helped.
-    NeedsYou,
+    ActionRequired,
     /// A reminder.
     StillDown,
     /// The incident's last.
     Recovered,
-    /// The check could not be measured for long (DESIGN: rule 15). The first of a thread of its own.
-    Unmeasured,
+    /// The check could not be measured for long (rule 15). The first of a thread of its own.
+    Unknown,
     /// A reminder of that.
-    StillUnmeasured,
+    StillUnknown,
     /// It can be measured again: that thread's last.
-    Measured,
+    KnownAgain,
 }
 
-impl NoticeKind {
+impl NotificationKind {
     /// What it tells of is over: there is nothing left to look for.
     #[must_use]
     pub fn is_last(self) -> bool {
-        matches!(self, Self::Recovered | Self::Measured)
+        matches!(self, Self::Recovered | Self::KnownAgain)
     }
 
     /// It is about the measuring, not about the target.
     #[must_use]
     pub fn is_about_measuring(self) -> bool {
-        matches!(self, Self::Unmeasured | Self::StillUnmeasured | Self::Measured)
+        matches!(self, Self::Unknown | Self::StillUnknown | Self::KnownAgain)
     }
 }
 
-impl fmt::Display for NoticeKind {
+impl fmt::Display for NotificationKind {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
             Self::Down => "down",
-            Self::NeedsYou => "needs you",
+            Self::ActionRequired => "action required",
             Self::StillDown => "still down",
             Self::Recovered => "recovered",
-            Self::Unmeasured => "unmeasured",
-            Self::StillUnmeasured => "still unmeasured",
-            Self::Measured => "measured",
+            Self::Unknown => "unknown",
+            Self::StillUnknown => "still unknown",
+            Self::KnownAgain => "known again",
         })
     }
 }
 
-/// The identity of a notice: its incident and its number in it. The same notice asked for twice has the same id, and is
+/// The identity of a notification: its incident and its number in it. The same notification asked for twice has the same id, and is
 /// one mail.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
-pub struct NoticeId {
+pub struct NotificationId {
     /// The incident it tells of.
     pub incident: IncidentId,
     /// From 1, in the order they were asked for. Number 1 is the thread's root.
     pub number: u32,
 }
 
-impl fmt::Display for NoticeId {
+impl fmt::Display for NotificationId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}.{}", self.incident, self.number)
     }
@@ -140,11 +140,11 @@ impl fmt::Display for NoticeId {
 
 /// A mail about an incident, before it is worded: the facts at the moment it was decided on.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Notice {
-    /// Which notice of which incident.
-    pub id: NoticeId,
+pub struct Notification {
+    /// Which notification of which incident.
+    pub id: NotificationId,
     /// What it says.
-    pub kind: NoticeKind,
+    pub kind: NotificationKind,
     /// Addresses; never empty.
     pub to: Vec<Arc<str>>,
     /// When it was decided on.
@@ -171,14 +171,14 @@ pub struct Notice {
     pub failed_invocation: String,
     /// What the administrator wants the reader to know.
     pub runbook: Option<Arc<str>>,
-    /// The checks of units that require this one, which have no incident and no notices of their own for it.
+    /// The checks of units that require this one, which have no incident and no notifications of their own for it.
     #[serde(default)]
-    pub takes_down: Vec<TakenDown>,
+    pub dependents: Vec<Dependent>,
 }
 
 /// A check whose unit requires one that has an incident.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct TakenDown {
+pub struct Dependent {
     /// The check.
     pub check: CheckName,
     /// Its unit.
@@ -190,8 +190,8 @@ pub struct TakenDown {
 /// Which of a storm's mails this is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
-pub enum HostNoticeKind {
-    /// Many checks fail together: it is the machine, and nothing is restarted (DESIGN: rule 14).
+pub enum HostNotificationKind {
+    /// Many checks fail together: it is the machine, and nothing is restarted (rule 14).
     Storm,
     /// A reminder.
     StillStorm,
@@ -201,11 +201,11 @@ pub enum HostNoticeKind {
 
 /// A mail about the machine instead of its checks one by one, before it is worded.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct HostNotice {
-    /// Which notice of which storm.
-    pub id: NoticeId,
+pub struct HostNotification {
+    /// Which notification of which storm.
+    pub id: NotificationId,
     /// What it says.
-    pub kind: HostNoticeKind,
+    pub kind: HostNotificationKind,
     /// Everybody whom the checks concerned would have told; the mailer adds the global recipients.
     pub to: Vec<Arc<str>>,
     /// When it was decided on.

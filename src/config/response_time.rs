@@ -1,4 +1,4 @@
-//! `slower_than:`, an answer that takes too long is a failure.
+//! `max_response_time:`, an answer that takes too long is a failure.
 //!
 //! In: a check's table, its probe and its schedule. Out: the limit, if there is one. Where probe or `timeout` are
 //! mistaken themselves, nothing is said of what depends on them.
@@ -15,14 +15,14 @@ use crate::check::{Probe, Schedule};
 const LEAST: Duration = Duration::from_millis(1);
 
 /// Checks the key.
-pub(super) fn slower_than(
+pub(super) fn max_response_time(
     check: &Table<'_>,
     probe: Option<&Probe>,
     schedule: &Schedule,
     report: &mut Report,
 ) -> Option<Duration> {
-    let field = check.get("slower_than")?;
-    let limit = duration(check, "slower_than", LEAST, report)?;
+    let field = check.get("max_response_time")?;
+    let limit = duration(check, "max_response_time", LEAST, report)?;
     match probe {
         Some(Probe::Unit) => {
             report.error(
