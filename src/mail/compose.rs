@@ -272,7 +272,7 @@ fn dependents(notification: &Notification) -> Vec<String> {
             (true, true) => "well",
             (true, false) => "not back yet",
             (false, true) => "well so far",
-            (false, false) => "dependency",
+            (false, false) => "waits for it",
         };
         lines.push(format!("{check} ({unit}): {how}"));
     }

@@ -334,7 +334,7 @@ fn what_goes_down_with_it_is_named_and_a_notification_of_an_older_spool_names_no
     let mut down = notification(NotificationKind::Down, 1);
     down.dependents = vec![taken("app", false), taken("blog", true)];
     let body = letter(&down, None, &place()).body;
-    let named = "\nTAKES DOWN WITH IT\napp (app.service): blocked\nblog (blog.service): well so far\n\n";
+    let named = "\nTAKES DOWN WITH IT\napp (app.service): waits for it\nblog (blog.service): well so far\n\n";
     assert!(body.contains(named), "{body}");
     down.kind = NotificationKind::Recovered;
     let body = letter(&down, None, &place()).body;

@@ -213,7 +213,7 @@ fn every_key_arrives() {
     assert_eq!(full.alert.to.iter().map(|to| &**to).collect::<Vec<_>>(), ["owner@example.org"]);
     assert_eq!((full.alert.after, full.alert.repeat_interval), (10 * MINUTE, None));
     assert_eq!(full.alert.unknown_after, 2 * MINUTE);
-    assert_eq!(full.runbook.as_deref(), Some("ssh ubuntu@example.org\nevery: this is no key\n"));
+    assert_eq!(full.runbook.as_deref(), Some("ssh ubuntu@example.org\ninterval: this is no key\n"));
 
     let listen: Vec<String> = config.listen.iter().map(ToString::to_string).collect();
     assert_eq!(listen, ["127.0.0.1:8484", "[::1]:8485"], "a port alone is loopback's, and each counts once");
