@@ -53,7 +53,7 @@ fn where_nothing_happens_nothing_is_kept() {
     assert!(now[0].starts_with("seen: it passed ") && now[0].ends_with(" in a row: 200 OK"), "{}", now[0]);
     assert_eq!(now[1], "unit: web.service is active (running)");
     assert_eq!(now[2], "recovery: if it went down, systemd would be asked for a restart");
-    assert_eq!(now[3], "notice: mails would go to ops@example.org");
+    assert_eq!(now[3], "notification: mails would go to ops@example.org");
     assert!(stage.engine.why(stage.now, &CheckName::new("none").unwrap()).is_none());
 }
 
@@ -83,14 +83,14 @@ fn an_incident_is_told_from_its_first_failure_to_its_end() {
         "recovery: asked systemd for a restart of web.service (attempt 1)",
         "seen: a failure did not count (connection refused): the restart job is under way",
         "recovery: the restart job (attempt 1) ended: done",
-        "notice: mail `down` to ops@example.org",
+        "notification: mail `down` to ops@example.org",
         "seen: a failure did not count (connection refused): the unit may come up after the restart (grace)",
         "recovery: attempt 1 did not help: connection refused",
         "recovery: asked systemd for a restart of web.service (attempt 2)",
         "recovery: the restart job (attempt 2) ended: failed",
         "recovery: attempt 2 did not help: the job ended as failed",
         "incident: well again, after 2 recovery attempts",
-        "notice: mail `recovered` to ops@example.org",
+        "notification: mail `recovered` to ops@example.org",
     ];
     let mut at = trail.iter();
     for line in expected {
