@@ -1,111 +1,90 @@
-//! The core: what is seen goes in, what is to be done comes out.
+//! The core: events go in, effects come out.
 //!
 //! [`Engine::handle`] takes one [`Event`] at one [`Now`] and returns the [`Effect`]s that follow; [`Engine::next_wakeup`]
-//! says when it wants to be asked again though nothing happened. There is no I/O, no clock and no randomness in here, so
-//! a year of outages plays in a second and every rule of the design is a property that a test can state.
-//! "Asked for" and "done" are always two events: an action is a wish, the event that answers it is the fact.
+//! says when it wants an [`Event::Tick`] although nothing happened. There is no I/O, no clock and no randomness in here.
+//! "Requested" and "done" are always two events.
 //!
-//! | module | what it knows |
+//! The rules are numbered in `rules.md` below; code, tests and `stealthctl why` cite these numbers.
+//!
+//! | module | owns |
 //! |---|---|
 //! | `event` | the vocabulary at the border |
-//! | `configured` | what becomes of everything when the configuration is replaced |
-//! | `turn` | what is due, and when the next thing will be |
-//! | `schedule` | when a check is probed |
-//! | `state` | what is remembered of a check |
-//! | `watch` | what a unit's state means, and the attempt under way on it |
-//! | `graph` | who needs whom and who displaces whom, by systemd's word |
-//! | `displaced` | a unit that is down because another is up |
-//! | `blocked` | a unit that needs one with an incident |
-//! | `look` | what a reading of a unit means for its checks |
-//! | `usage` | a row of samples becomes an observation |
-//! | `ran` | when a job last ran well |
-//! | `crash_loop` | systemd restarting a unit again and again |
-//! | `hold` | units that somebody's command has, and their return |
-//! | `health` | observations become passing, failing, down |
-//! | `unmeasured` | checks that cannot be measured |
-//! | `storm` | what is remembered while many fail together |
-//! | `brake` | when that is the machine, and what is not done then |
-//! | `storm_told` | the mails about it |
-//! | `recovery` | which job is asked for, when, and whether it helped |
-//! | `permit` | whether a job may be asked for now |
-//! | `proof` | attempts whose effect shows only after a while |
-//! | `incurable` | the step that is next, and failures that no job on the unit would change |
-//! | `outlook` | what comes next, for the schedule and for people |
-//! | `incident` | which notifications are due |
-//! | `snapshot` | the status that people see |
-//! | `trail` | what was decided about each check |
-//! | `why` | why a check is as it is now |
+//! | `group` | one unit (or none) and the checks that monitor it: every decision about them |
+//! | `check` | a check's phase, incident, history, probe timer, sampling window |
+//! | `unit` | a unit's reading, condition, attempt and backoff |
+//! | `attempt` | one recovery attempt and its stages |
+//! | `suppression` | why a check is left alone now, with its end |
+//! | `withheld` | why no job is requested now, one wording each |
+//! | `graph` | requires, wants and conflicts among units, and what each group publishes about itself |
+//! | `breaker` | the brake on correlated failures: surveys, storms, staggered recovery |
+//! | `view` | status, explanation, decision log: read-only |
+//! | `configured` | what becomes of everything when the configuration or a unit's name changes |
 //! | `saved` | what survives a restart of the daemon |
+#![doc = include_str!("engine/rules.md")]
 
-mod blocked;
-mod brake;
+mod attempt;
+mod breaker;
+mod check;
 mod configured;
-mod crash_loop;
-mod displaced;
+mod context;
 mod event;
 mod graph;
-mod health;
+mod group;
 pub mod hold;
-mod incident;
-mod incurable;
-mod look;
-mod outlook;
-mod permit;
-mod proof;
-mod ran;
-mod recovery;
 pub mod saved;
-mod schedule;
-mod snapshot;
-mod state;
-mod storm;
-mod storm_told;
-mod trail;
-mod turn;
-mod unmeasured;
-mod usage;
-mod watch;
-mod why;
+mod suppression;
+mod timers;
+mod unit;
+mod view;
+mod withheld;
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 use std::time::Duration;
 
-pub use event::{AttemptId, Change, ChangeKind, Command, Effect, Event, RunId};
+pub use event::{AttemptId, Change, ChangeKind, Command, Effect, Event, JobRequest, RunId};
+pub use withheld::Withheld;
+
+use breaker::Breaker;
+use context::{Context, Ids, Manager, Outbox};
 use graph::Graph;
-use schedule::Wakeups;
-use state::{Base, CheckState};
-use storm::Brake;
-use watch::{Condition, UnitWatch};
+use group::{Group, GroupKey};
+use hold::{HoldAction, HoldEvent, HoldId};
+use timers::Timers;
 
 use crate::check::CheckName;
-use crate::notification::{HostNotification, Notification, NotificationId};
+use crate::notification::NotificationId;
 use crate::time::{Mono, Now};
-use crate::unit::{ActiveState, LoadState, ManagerState, UnitName, UnitState};
-use crate::verdict::{Health, Observation, Seen};
+use crate::unit::{ManagerState, UnitName, UnitState};
+
+/// Sampling windows are saved no more often than this, as long as nothing else has the state saved.
+const WINDOWS_SAVED_EVERY: Duration = Duration::from_secs(60);
+
+/// A group is evaluated at most this often within one event; whatever it still wants comes with the next.
+const ROUNDS: usize = 6;
 
 /// The core's whole state.
 #[derive(Debug, Default)]
 pub struct Engine {
-    checks: BTreeMap<CheckName, CheckState>,
-    units: BTreeMap<UnitName, UnitWatch>,
+    groups: BTreeMap<GroupKey, Group>,
+    /// The group of each check.
+    index: BTreeMap<CheckName, GroupKey>,
+    /// The primary id of each configured name that is an alias.
+    aliases: BTreeMap<UnitName, UnitName>,
     graph: Graph,
-    /// Guarded units whose surroundings have changed in this event.
-    stirred: BTreeSet<UnitName>,
-    manager: ManagerState,
-    wakeups: Wakeups,
-    brake: Brake,
-    /// Notices that are not known to be in the spool yet.
-    pending: BTreeMap<NotificationId, Notification>,
-    /// The same of notifications about the machine.
-    pending_host: BTreeMap<NotificationId, HostNotification>,
-    /// When the state was last saved for the sake of the windows of samples.
+    breaker: Breaker,
+    manager: Manager,
+    timers: Timers<GroupKey>,
+    /// Groups that are to be evaluated before the event is over.
+    dirty: BTreeSet<GroupKey>,
+    outbox: Outbox,
+    ids: Ids,
     windows_saved: Mono,
-    next_run: u64,
-    next_attempt: u64,
+    storm_due: Option<Mono>,
 }
 
 impl Engine {
-    /// A core that guards nothing yet.
+    /// A core that monitors nothing yet.
     #[must_use]
     pub fn new() -> Self {
         Self::default()
@@ -114,55 +93,28 @@ impl Engine {
     /// Takes one event and returns what is to be done, in order.
     pub fn handle(&mut self, now: Now, event: Event) -> Vec<Effect> {
         let mut out = Vec::new();
-        match event {
-            Event::Observed { check, run, observation } => {
-                self.observed(now, &check, run, observation, &mut out)
-            }
-            Event::Sampled { check, run, sample } => self.sampled(now, &check, run, sample, &mut out),
-            Event::UnitRead { unit, state } => self.unit_changed(now, &unit, state, &mut out),
-            Event::JobEnded { unit, attempt, result, state } => {
-                self.job_ended(now, &unit, attempt, result, state, &mut out);
-            }
-            Event::ManagerChanged(manager) => self.manager_changed(now, manager, &mut out),
-            Event::Tick => {}
-            Event::Command(command) => self.command(now, command, &mut out),
-            Event::Hold(event) => self.hold_event(now, event, &mut out),
-            Event::Configured(checks) => self.configured(now, checks, &mut out),
-            Event::NotificationStored(id) => {
-                self.pending.remove(&id);
-                self.pending_host.remove(&id);
-            }
-            Event::NotificationDelivered(id) => self.notification_delivered(&id),
-        }
-        // What is due may stir up what needs it, which is then due itself, along the longest way through the graph.
-        for _ in 0..=self.units.len() {
-            self.settle_stirred(now, &mut out);
-            self.run_due(now, &mut out);
-            if self.stirred.is_empty() && self.wakeups.earliest().is_none_or(|at| at > now.mono) {
-                break;
-            }
-        }
-        self.review_brake(now, &mut out);
-        self.remember(now, &out);
+        self.take_in(now, event, &mut out);
+        self.evaluate_dirty(now, &mut out);
+        self.run_breaker(now, &mut out);
+        self.log_decisions(now, &out);
         out
     }
 
     /// When [`Event::Tick`] should come at the latest; `None`: nothing is ever due.
     #[must_use]
     pub fn next_wakeup(&self) -> Option<Mono> {
-        [self.wakeups.earliest(), self.brake.due].into_iter().flatten().min()
+        [self.timers.earliest(), self.breaker.due(), self.storm_due].into_iter().flatten().min()
     }
 
-    /// The notifications that are not known to be in the spool: to be asked for again after a restart.
+    /// The notifications that are not known to be stored: they are requested again after a restart.
     pub fn pending_notifications(&self) -> impl Iterator<Item = &NotificationId> {
-        self.pending.keys().chain(self.pending_host.keys())
+        self.outbox.ids()
     }
 
-    /// The units whose readings are wanted: those that checks speak for, what these require, directly or not, what
-    /// conflicts with any of these, and what timers among them trigger. Some may come twice.
+    /// The units whose readings are wanted: the monitored ones by the names that the configuration uses, and those around
+    /// them. Some may come twice.
     pub fn units(&self) -> impl Iterator<Item = &UnitName> {
-        let triggered = self.units.values().filter_map(|watch| watch.triggered.as_ref());
-        self.graph.wanted().chain(triggered.map(|triggered| &triggered.name))
+        self.graph.wanted().chain(self.aliases.keys())
     }
 
     /// The same, if they are others than when this was last called.
@@ -170,193 +122,294 @@ impl Engine {
         self.graph.take_changed().then(|| self.units().cloned().collect())
     }
 
-    /// How many checks there are, and the names of those that are down.
+    /// The hold with this id that is in force, and its unit.
     #[must_use]
-    pub fn summary(&self) -> (usize, Vec<&CheckName>) {
-        let down = self.checks.iter().filter(|(_, state)| state.shown == Health::Down);
-        (self.checks.len(), down.map(|(name, _)| name).collect())
+    pub fn held_unit(&self, id: &HoldId) -> Option<&UnitName> {
+        self.holds().find(|(_, held)| *held == id).map(|(unit, _)| unit)
     }
 
-    /// How many checks cannot be measured.
+    /// The hold that is in force on a unit.
     #[must_use]
-    pub fn unknown(&self) -> usize {
-        self.checks.values().filter(|state| state.shown == Health::Unknown).count()
+    pub fn hold_on(&self, unit: &UnitName) -> Option<&HoldId> {
+        let unit = self.primary_id(unit);
+        self.holds().find(|(held, _)| *held == unit).map(|(_, id)| id)
     }
 
-    fn manager_changed(&mut self, now: Now, manager: ManagerState, out: &mut Vec<Effect>) {
-        self.manager = manager;
-        let units: Vec<UnitName> = self.units.keys().cloned().collect();
-        for unit in &units {
-            self.settle_unit(now, unit, out);
+    fn holds(&self) -> impl Iterator<Item = (&UnitName, &HoldId)> {
+        let units = self.groups.values().filter_map(Group::unit);
+        units.filter_map(|unit| Some((unit.id(), unit.hold().filter(|hold| hold.is_open())?.id())))
+    }
+
+    fn primary_id<'a>(&'a self, unit: &'a UnitName) -> &'a UnitName {
+        self.aliases.get(unit).unwrap_or(unit)
+    }
+
+    fn key_of(&self, unit: &UnitName) -> GroupKey {
+        GroupKey::Unit(self.primary_id(unit).clone())
+    }
+
+    // --- phase 1: the event is taken in
+
+    fn take_in(&mut self, now: Now, event: Event, out: &mut Vec<Effect>) {
+        match event {
+            Event::Tick => {}
+            Event::Observed { check, run, observation } => {
+                self.breaker.probe_finished(&check);
+                let Some(key) = self.index.get(&check).cloned() else { return };
+                let matters =
+                    self.with_group(now, &key, out, |group, cx| group.observed(cx, &check, run, observation));
+                if matters == Some(true) {
+                    self.dirty.insert(key);
+                } else {
+                    self.set_timer(now, &key);
+                }
+            }
+            Event::Sampled { check, run, sample } => {
+                let Some(key) = self.index.get(&check).cloned() else { return };
+                self.with_group(now, &key, out, |group, cx| group.sampled(cx, &check, run, sample));
+                self.remember_windows(now, out);
+                self.dirty.insert(key);
+            }
+            Event::UnitRead { unit, state } => self.unit_read(now, &unit, Arc::new(state), out),
+            Event::UnitResolved { name, id } => self.unit_resolved(now, name, id, out),
+            Event::JobEnded { unit, attempt, result, state } => {
+                let state = state.map(Arc::new);
+                self.job_ended(now, &unit, (attempt, result), state, out);
+            }
+            Event::ManagerChanged(state) => self.manager_changed(now, state),
+            Event::Command(command) => self.command(now, command, out),
+            Event::Hold(event) => self.hold_event(now, event, out),
+            Event::Configured(checks) => self.configured(now, checks, out),
+            Event::NotificationStored(id) => self.outbox.remove(&id),
+            Event::NotificationDelivered(id) => {
+                self.outbox.remove(&id);
+                self.notification_delivered(&id);
+            }
         }
+    }
+
+    fn unit_read(&mut self, now: Now, unit: &UnitName, state: Arc<UnitState>, out: &mut Vec<Effect>) {
+        let unit = self.primary_id(unit).clone();
+        let matters = self.graph.read(now.mono, &unit, &state);
+        let key = GroupKey::Unit(unit.clone());
+        if self.with_group(now, &key, out, |group, cx| group.unit_read(cx, state)).is_some() {
+            self.dirty.insert(key.clone());
+        }
+        for key in self.graph.touched_by(&unit).into_iter().map(GroupKey::Unit).chain([key]) {
+            // What a timer triggers tells about the runs of a job.
+            self.with_group(now, &key, out, |group, cx| group.record_runs(cx));
+            if matters && self.groups.contains_key(&key) {
+                self.dirty.insert(key);
+            }
+        }
+    }
+
+    fn job_ended(
+        &mut self,
+        now: Now,
+        unit: &UnitName,
+        (attempt, result): (AttemptId, crate::unit::JobResult),
+        state: Option<Arc<UnitState>>,
+        out: &mut Vec<Effect>,
+    ) {
+        let unit = self.primary_id(unit).clone();
+        if let Some(state) = &state {
+            self.graph.read(now.mono, &unit, state);
+        }
+        let key = GroupKey::Unit(unit.clone());
+        let taken = self
+            .with_group(now, &key, out, |group, cx| group.job_ended(cx, attempt, &result, state.as_ref()));
+        if taken == Some(false)
+            && let Some(state) = state
+        {
+            // Its attempt was given up; the reading is one like any other.
+            self.with_group(now, &key, out, |group, cx| group.unit_read(cx, state));
+        }
+        self.dirty.extend(self.groups.contains_key(&key).then(|| key.clone()));
+        self.mark_neighbours(&unit);
+    }
+
+    fn manager_changed(&mut self, now: Now, state: ManagerState) {
+        self.manager.change(now.mono, state);
+        self.dirty.extend(self.groups.keys().filter(|key| matches!(key, GroupKey::Unit(_))).cloned());
     }
 
     fn command(&mut self, now: Now, command: Command, out: &mut Vec<Effect>) {
-        let name = match &command {
-            Command::Check(name) | Command::Pause(name, _) | Command::Resume(name) => name.clone(),
-        };
-        let Some(state) = self.checks.get_mut(&name) else { return };
-        match command {
-            Command::Check(_) => {
-                if state.running.is_none() {
-                    self.start_probe(now, &name, true, out);
+        let (Command::Check(name) | Command::Pause(name, _) | Command::Resume(name)) = &command;
+        let Some(key) = self.index.get(name).cloned() else { return };
+        self.with_group(now, &key, out, |group, cx| match &command {
+            Command::Check(name) => group.probe_by_command(cx, name),
+            Command::Pause(name, lasting) => {
+                if let Some(check) = group.check_mut(name) {
+                    check.begin_pause(now, *lasting);
                 }
             }
-            Command::Pause(_, lasting) => {
-                state.pause = Some((now.mono.after(lasting), now.wall.after(lasting)));
-                state.running = None;
-                state.usage.forget();
+            Command::Resume(name) => {
+                if let Some(check) = group.check_mut(name) {
+                    check.end_pause(now.mono);
+                }
             }
-            Command::Resume(_) => {
-                state.pause = None;
-                state.failures = 0;
-                state.forget_unmeasured();
-                state.next_probe = now.mono;
+        });
+        self.dirty.insert(key);
+    }
+
+    fn hold_event(&mut self, now: Now, event: HoldEvent, out: &mut Vec<Effect>) {
+        match event {
+            HoldEvent::Take { id, unit, holder, lasting } => {
+                let key = self.key_of(&unit);
+                let refused = match self.with_group(now, &key, out, |group, cx| group.refuses_hold(cx)) {
+                    None => Some(format!("no check monitors {unit}")),
+                    Some(None) if self.holds().count() >= hold::MOST_HOLDS => {
+                        Some(format!("there are {} holds already, and no more are given", hold::MOST_HOLDS))
+                    }
+                    Some(refused) => refused,
+                };
+                if let Some(why) = refused {
+                    out.push(Effect::Hold(HoldAction::Refused { id, why }));
+                    return;
+                }
+                self.with_group(now, &key, out, |group, cx| group.take_hold(cx, id, holder, lasting));
+                self.dirty.insert(key);
             }
-        }
-        self.settle(now, &name, out);
-        if let Some(unit) = self.checks.get(&name).and_then(|state| state.check.unit.clone()) {
-            self.stir(now, &unit);
+            HoldEvent::End(id, how) => {
+                if let Some(unit) = self.held_unit(&id).cloned() {
+                    let key = GroupKey::Unit(unit);
+                    self.with_group(now, &key, out, |group, cx| group.end_hold(cx, how));
+                    self.dirty.insert(key);
+                }
+            }
+            HoldEvent::Kept(ids) => {
+                let lost: Vec<UnitName> =
+                    self.holds().filter(|(_, id)| !ids.contains(*id)).map(|(unit, _)| unit.clone()).collect();
+                for key in lost.into_iter().map(GroupKey::Unit) {
+                    self.with_group(now, &key, out, |group, cx| group.end_hold(cx, hold::HowEnded::Lost));
+                    self.dirty.insert(key);
+                }
+            }
         }
     }
 
     fn notification_delivered(&mut self, id: &NotificationId) {
-        self.pending.remove(id);
-        self.pending_host.remove(id);
-        let open = self.checks.values_mut().filter_map(|state| state.incident.as_mut());
-        for incident in open {
-            if incident.id == id.incident {
-                incident.delivered = incident.delivered.saturating_add(1);
+        let named = id.incident.check().and_then(|check| CheckName::new(check).ok());
+        let Some(name) = named else { return };
+        let Some(group) = self.index.get(&name).and_then(|key| self.groups.get_mut(key)) else { return };
+        let incident = group.check_mut(&name).and_then(check::Check::incident_mut);
+        if let Some(incident) = incident.filter(|incident| *incident.id() == id.incident) {
+            incident.record_delivery();
+        }
+    }
+
+    /// Has the state saved every now and then, so that a daemon that is killed forgets little of its windows.
+    fn remember_windows(&mut self, now: Now, out: &mut Vec<Effect>) {
+        if now.mono.since(self.windows_saved) >= WINDOWS_SAVED_EVERY {
+            self.windows_saved = now.mono;
+            out.push(Effect::Remember);
+        }
+    }
+
+    // --- phase 2: what it made dirty, and what is due, is evaluated
+
+    fn evaluate_dirty(&mut self, now: Now, out: &mut Vec<Effect>) {
+        let mut rounds: BTreeMap<GroupKey, usize> = BTreeMap::new();
+        loop {
+            let key = match self.dirty.pop_first() {
+                Some(key) => key,
+                None => match self.timers.pop(now.mono) {
+                    Some(key) => {
+                        if self.with_group(now, &key, out, Group::probe_if_calm) == Some(true) {
+                            self.set_timer(now, &key);
+                            continue;
+                        }
+                        key
+                    }
+                    None => return,
+                },
+            };
+            let round = rounds.entry(key.clone()).or_default();
+            *round += 1;
+            let last = *round >= ROUNDS;
+            self.evaluate(now, &key, out);
+            if last {
+                // Whatever it still wants at this very moment comes with the next event.
+                self.timers
+                    .set(&key, self.timers.earliest().map(|_| now.mono.after(Duration::from_millis(1))));
+                self.dirty.remove(&key);
             }
         }
     }
 
-    fn unit_changed(&mut self, now: Now, unit: &UnitName, state: UnitState, out: &mut Vec<Effect>) {
-        self.triggered_changed(now, unit, &state, out);
-        let matters = self.graph.read(now, unit, &state);
-        if self.must_wait_for_its_place(now, unit, &state) {
-            if let Some(watch) = self.units.get_mut(unit) {
-                let since = watch.unplaced.take().map_or(now.mono, |unplaced| unplaced.1);
-                watch.unplaced = Some(Box::new((state, since)));
-            }
-            self.settle_unit(now, unit, out);
-        } else {
-            self.unit_read(now, unit, state, out);
-        }
-        if matters {
-            self.stir(now, unit);
-        }
-    }
-
-    /// Takes a reading of a guarded unit whose surroundings are known.
-    fn unit_read(&mut self, now: Now, unit: &UnitName, state: UnitState, out: &mut Vec<Effect>) {
-        let Some(watch) = self.units.get_mut(unit) else { return };
-        watch.unplaced = None;
-        let was = watch.condition.clone();
-        let expected_up = watch.checks.iter().any(|name| {
-            self.checks.get(name).is_some_and(|check| check.incident.is_some() && check.base == Base::Down)
-        });
-        let unknown = state.load == LoadState::NotFound;
-        watch.read(now, state, expected_up);
-        if unknown != watch.unknown_told {
-            watch.unknown_told = unknown;
-            out.push(changed(None, Some(unit), None, ChangeKind::UnitUnknown(unknown)));
-        }
-        self.follow_timer(unit);
-        self.look_around(now, unit);
-        self.condition_changed(now, unit, &was, out);
-        self.settle_unit(now, unit, out);
-    }
-
-    /// A unit that is found down at the first look may be so because of another one, which is not read yet: what is
-    /// around a unit is known only from its first reading.
-    fn must_wait_for_its_place(&self, now: Now, unit: &UnitName, state: &UnitState) -> bool {
-        let Some(watch) = self.units.get(unit) else { return false };
-        let down = matches!(state.active, ActiveState::Inactive | ActiveState::Failed);
-        let patient = watch.placed_by().is_none_or(|by| now.mono < by);
-        watch.condition == Condition::Unread && down && patient && !self.graph.is_known(unit)
-    }
-
-    /// Takes the first reading of a unit that waited for those of what is around it, once they are there.
-    fn place_reading(&mut self, now: Now, unit: &UnitName, out: &mut Vec<Effect>) {
-        let waiting = self.units.get(unit).and_then(|watch| watch.unplaced.as_ref());
-        let Some(state) = waiting.map(|unplaced| unplaced.0.clone()) else { return };
-        if !self.must_wait_for_its_place(now, unit, &state) {
-            self.unit_read(now, unit, state, out);
-            self.stir(now, unit);
-        }
-    }
-
-    /// Everything that follows from what changed about a unit.
-    fn settle_unit(&mut self, now: Now, unit: &UnitName, out: &mut Vec<Effect>) {
-        self.bring_back(now, unit, out);
-        self.consider_recovery(now, unit, out);
-        let Some(watch) = self.units.get(unit) else { return };
-        for name in watch.checks.clone() {
-            self.settle_check(now, &name, out);
-        }
-    }
-
-    /// Everything that follows from what changed about a check.
-    fn settle(&mut self, now: Now, name: &CheckName, out: &mut Vec<Effect>) {
-        match self.checks.get(name).and_then(|state| state.check.unit.clone()) {
-            Some(unit) => self.settle_unit(now, &unit, out),
-            None => self.settle_check(now, name, out),
-        }
-    }
-
-    fn settle_check(&mut self, now: Now, name: &CheckName, out: &mut Vec<Effect>) {
-        self.review(now, name, out);
-        self.tell(now, name, out);
-        self.show(now, name, out);
-        self.wake(now, name);
-    }
-
-    /// Logs a check's health where it is another than the one last told.
-    fn show(&mut self, now: Now, name: &CheckName, out: &mut Vec<Effect>) {
-        let Some(state) = self.checks.get_mut(name) else { return };
-        let watch = state.check.unit.as_ref().and_then(|unit| self.units.get(unit));
-        let health = state.health(now, watch);
-        if health == state.shown
-            || watch.and_then(|watch| watch.stop_shown_from()).is_some_and(|at| now.mono < at)
-        {
+    fn evaluate(&mut self, now: Now, key: &GroupKey, out: &mut Vec<Effect>) {
+        if self.with_group(now, key, out, |group, cx| group.evaluate(cx)).is_none() {
+            self.timers.set(key, None);
             return;
         }
-        if health.word() != state.shown.word() {
-            state.since = now.wall;
-        }
-        let from = std::mem::replace(&mut state.shown, health.clone());
-        let passes = |seen: &Seen| matches!(seen.observation, Observation::Passing { .. });
-        let because = match state.history.last() {
-            // What was seen while it was left alone does not count.
-            last if health == Health::Passing && !last.is_some_and(passes) => {
-                "no failure counts against it".to_owned()
-            }
-            last => last.map_or_else(String::new, |seen| seen.observation.text().to_owned()),
-        };
-        let incident = state.incident.as_ref().map(|incident| &incident.id);
-        let what = ChangeKind::Health { from, to: health, because };
-        let unit = state.check.unit.clone();
-        out.push(changed(Some(name), unit.as_ref(), incident, what));
-        if let Some(unit) = unit {
-            // Whether it is left alone is of concern to those that need it.
-            self.stir(now, &unit);
+        self.set_timer(now, key);
+        let summary = self.groups.get(key).map(|group| group.summary(now));
+        if let (GroupKey::Unit(unit), Some(summary)) = (key, summary)
+            && self.graph.publish(unit, summary)
+        {
+            self.mark_neighbours(unit);
         }
     }
-}
 
-/// A transition as an action.
-fn changed(
-    check: Option<&CheckName>,
-    unit: Option<&UnitName>,
-    incident: Option<&crate::notification::IncidentId>,
-    what: ChangeKind,
-) -> Effect {
-    Effect::Changed(Change { check: check.cloned(), unit: unit.cloned(), incident: incident.cloned(), what })
-}
+    fn mark_neighbours(&mut self, unit: &UnitName) {
+        self.dirty.extend(self.graph.touched_by(unit).into_iter().map(GroupKey::Unit));
+    }
 
-/// How long it is until `at`, in whole seconds, upwards, as people count down.
-fn human_until(now: Mono, at: Mono) -> String {
-    let seconds = u64::try_from(at.since(now).as_millis().div_ceil(1000)).unwrap_or(u64::MAX);
-    crate::time::human(Duration::from_secs(seconds))
+    fn set_timer(&mut self, now: Now, key: &GroupKey) {
+        let mut unused = Vec::new();
+        let at = self.with_group(now, key, &mut unused, |group, cx| group.next_wakeup(cx));
+        self.timers.set(key, at.flatten());
+    }
+
+    /// Lets a group take a step.
+    fn with_group<R>(
+        &mut self,
+        now: Now,
+        key: &GroupKey,
+        out: &mut Vec<Effect>,
+        step: impl FnOnce(&mut Group, &mut Context<'_>) -> R,
+    ) -> Option<R> {
+        let group = self.groups.get_mut(key)?;
+        let mut probe_units = Vec::new();
+        let mut context = Context {
+            now,
+            manager: self.manager,
+            graph: &self.graph,
+            breaker: &mut self.breaker,
+            ids: &mut self.ids,
+            outbox: &mut self.outbox,
+            out,
+            probe_units: &mut probe_units,
+        };
+        let result = step(group, &mut context);
+        for key in probe_units.into_iter().map(GroupKey::Unit) {
+            if let Some(group) = self.groups.get_mut(&key) {
+                group.probe_for_dependent(now.mono);
+                self.dirty.insert(key);
+            }
+        }
+        Some(result)
+    }
+
+    // --- phase 3: the breaker
+
+    fn run_breaker(&mut self, now: Now, out: &mut Vec<Effect>) {
+        for _ in 0..ROUNDS {
+            let waiting = self.breaker.review(now);
+            let probes = self.breaker.take_probes();
+            self.report_storms(now, out);
+            if waiting.is_empty() && probes.is_empty() {
+                break;
+            }
+            for name in probes {
+                let Some(key) = self.index.get(&name).cloned() else { continue };
+                self.with_group(now, &key, out, |group, cx| group.probe_for_survey(cx, &name));
+                self.set_timer(now, &key);
+            }
+            self.dirty.extend(waiting.iter().filter_map(|name| self.index.get(name)).cloned());
+            self.evaluate_dirty(now, out);
+        }
+        self.notify_storm(now, out);
+    }
 }

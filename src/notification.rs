@@ -21,7 +21,7 @@ pub struct IncidentId(pub Arc<str>);
 impl IncidentId {
     /// The thread of mails that `check` cannot be measured, begun in this wall-clock second.
     #[must_use]
-    pub fn unmeasured(check: &CheckName, second: i64) -> Self {
+    pub fn unknown(check: &CheckName, second: i64) -> Self {
         Self(Arc::from(format!("{check}-{second}{UNMEASURED}")))
     }
 
@@ -70,8 +70,31 @@ pub struct Attempt {
 pub enum AttemptOutcome {
     /// The job is done, the unit has a new InvocationID and its checks pass.
     Recovered,
-    /// Anything less; one clause says what is missing.
+    /// The job is done, and the check is down all the same, or again within the proving time; the clause says what failed.
     Ineffective(String),
+    /// The job did not end as `done`.
+    JobFailed(String),
+    /// No job was requested: systemd, the bus or polkit did not answer, or refused.
+    NotRequested(String),
+}
+
+impl AttemptOutcome {
+    /// The attempt has not recovered the check.
+    #[must_use]
+    pub fn is_failure(&self) -> bool {
+        !matches!(self, Self::Recovered)
+    }
+}
+
+impl fmt::Display for AttemptOutcome {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Recovered => f.write_str("recovered"),
+            Self::Ineffective(why) => write!(f, "ineffective: {why}"),
+            Self::JobFailed(why) => write!(f, "job failed: {why}"),
+            Self::NotRequested(why) => write!(f, "not requested: {why}"),
+        }
+    }
 }
 
 /// Which of an incident's mails this is, or of the mails that a check cannot be measured.
@@ -92,13 +115,17 @@ pub enum NotificationKind {
     StillUnknown,
     /// It can be measured again: that thread's last.
     KnownAgain,
+    /// The first of an incident that is one of many within an hour (rule 13).
+    Flapping,
+    /// The check left the configuration, or was pointed to another unit, in an incident: the thread's last (rule 17).
+    NotMonitored,
 }
 
 impl NotificationKind {
     /// What it tells of is over: there is nothing left to look for.
     #[must_use]
     pub fn is_last(self) -> bool {
-        matches!(self, Self::Recovered | Self::KnownAgain)
+        matches!(self, Self::Recovered | Self::KnownAgain | Self::NotMonitored)
     }
 
     /// It is about the measuring, not about the target.
@@ -118,6 +145,8 @@ impl fmt::Display for NotificationKind {
             Self::Unknown => "unknown",
             Self::StillUnknown => "still unknown",
             Self::KnownAgain => "known again",
+            Self::Flapping => "flapping",
+            Self::NotMonitored => "no longer monitored",
         })
     }
 }
@@ -241,7 +270,7 @@ mod tests {
     fn an_id_names_its_check_or_the_machine() {
         let name = CheckName::new("gru-dns").unwrap();
         assert_eq!(IncidentId("gru-dns-1795345200".into()).check(), Some("gru-dns"));
-        assert_eq!(IncidentId::unmeasured(&name, 7).check(), Some("gru-dns"));
+        assert_eq!(IncidentId::unknown(&name, 7).check(), Some("gru-dns"));
         assert_eq!(IncidentId::storm(7).check(), None);
         assert_eq!(IncidentId("host!7".into()).check(), None);
     }

@@ -111,7 +111,7 @@ pub struct IncidentStatus {
     /// A person is needed.
     pub action_required: bool,
     /// Why no recovery is under way right now, in one clause.
-    pub holding_back: Option<String>,
+    pub withheld: Option<String>,
     /// Mails asked for, and how many of them the server has accepted.
     pub notifications: (u32, u32),
     /// The checks of units that require this one.

@@ -78,6 +78,9 @@ pub struct Job {
     pub id: u32,
     /// What it does.
     pub kind: JobKind,
+    /// This daemon requested it.
+    #[serde(default)]
+    pub ours: bool,
 }
 
 /// How a job ended (org.freedesktop.systemd1.Manager, `JobRemoved`), or why there was none.

@@ -162,7 +162,7 @@ async fn an_end_and_a_stop_are_told_apart() {
     fake.set("web.service", unit("inactive", "dead", 0, 2)).await;
     let settled = |state: &UnitState| state.active == ActiveState::Inactive && state.job.is_none();
     let state = client.unit("web.service", settled).await;
-    assert_eq!(state.stopped_by, Some(Job { id: 9, kind: JobKind::Stop }));
+    assert_eq!(state.stopped_by, Some(Job { id: 9, kind: JobKind::Stop, ours: false }));
 }
 
 #[tokio::test]

@@ -157,7 +157,7 @@ async fn supervise(mut inbox: mpsc::Receiver<Request>) {
                     at: Wall(1_000),
                     health: Health::Passing,
                     now: vec![Reason { topic: Topic::Seen, text: "it passed".into() }],
-                    trail: Vec::new(),
+                    log: Vec::new(),
                 }));
             }
             Request::Check { name, reply } => {

@@ -3,7 +3,7 @@
 use super::render::{mark, observed};
 use super::style::Style;
 use super::text::{Paint, age, due, inert, paint, width, wrap};
-use crate::notification::{Attempt, AttemptOutcome};
+use crate::notification::Attempt;
 use crate::status::{CheckStatus, IncidentStatus, Snapshot};
 use crate::time::Wall;
 use crate::unit::UnitState;
@@ -117,10 +117,7 @@ fn attempt(attempt: &Attempt, now: Wall) -> String {
         None => text.push_str(", job under way"),
     }
     match &attempt.outcome {
-        Some(AttemptOutcome::Recovered) => text.push_str(", it worked"),
-        Some(AttemptOutcome::Ineffective(why)) => {
-            text.push_str(&format!(", it did not help: {}", inert(why)))
-        }
+        Some(outcome) => text.push_str(&format!(", {}", inert(&outcome.to_string()))),
         None if attempt.result.is_some() => text.push_str(", whether it helped is still open"),
         None => {}
     }
@@ -158,7 +155,7 @@ impl Page<'_> {
             attempts.push_str(&format!("; the last: {}", attempt(last, now)));
         }
         self.text("Attempts", &attempts);
-        if let Some(why) = &incident.holding_back {
+        if let Some(why) = &incident.withheld {
             self.text("Held back", &inert(why));
         }
         if incident.action_required {

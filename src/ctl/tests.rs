@@ -77,7 +77,7 @@ fn incident(cause: &str, attempts: u32, action_required: bool) -> IncidentStatus
             outcome: Some(AttemptOutcome::Ineffective("it still fails".into())),
         }),
         action_required,
-        holding_back: None,
+        withheld: None,
         notifications: (2, 1),
         dependents: Vec::new(),
     }
@@ -240,7 +240,7 @@ fn a_check_in_detail() {
         seen(fails("connection refused"), 251, 8, 12),
     ];
     gru.runbook = Some("Not the end of the world for a day or two.\nssh ubuntu@lf-proxy".into());
-    gru.incident.as_mut().unwrap().holding_back = Some("the backoff has 32s to run".into());
+    gru.incident.as_mut().unwrap().withheld = Some("the backoff has 32s to run".into());
     let text = detail(&snapshot, &style(Some(80)));
     assert_eq!(text, include_str!("golden/detail.txt"), "\n{text}");
 }
@@ -263,7 +263,7 @@ fn hostile_text_stays_text() {
         check.runbook = Some(evil.into());
         let mut incident = incident(evil, 2, true);
         incident.id = IncidentId(evil.into());
-        incident.holding_back = Some(evil.into());
+        incident.withheld = Some(evil.into());
         incident.last_attempt.as_mut().unwrap().result = Some(JobResult::Refused(evil.into()));
         incident.last_attempt.as_mut().unwrap().outcome = Some(AttemptOutcome::Ineffective(evil.into()));
         check.incident = Some(incident);

@@ -55,11 +55,11 @@ pub fn text(explanation: &Explanation, style: &Style) -> String {
         lines(&mut out, &format!("{label:>TOPIC$}{colon} "), &inert(&reason.text), style);
     }
     out.push('\n');
-    if explanation.trail.is_empty() {
+    if explanation.log.is_empty() {
         out.push_str("  Nothing was decided about it since it is watched.\n");
     }
     let rows: Vec<(String, &Decision)> =
-        explanation.trail.iter().map(|decision| (span(decision, explanation, style), decision)).collect();
+        explanation.log.iter().map(|decision| (span(decision, explanation, style), decision)).collect();
     let room = rows.iter().map(|(span, _)| width(span)).max().unwrap_or(0);
     for (span, decision) in rows {
         let times = if decision.count > 1 { format!(" ({} times)", decision.count) } else { String::new() };
@@ -121,7 +121,7 @@ mod tests {
                 reason(Topic::Recovery, "attempt 1 (restart) was asked for 9s ago: failed"),
                 reason(Topic::Recovery, "next: restart in 11s (attempt 2)"),
             ],
-            trail: vec![
+            log: vec![
                 decision(Topic::Seen, "a failure: refused", 30, 3),
                 decision(Topic::Incident, "down: refused", 9, 1),
             ],
@@ -137,7 +137,7 @@ mod tests {
         assert_eq!(told, expected);
         let narrow = text(&explanation, &style(Some(60)));
         assert!(narrow.lines().all(|line| width(line) <= 60), "{narrow}");
-        explanation.trail.clear();
+        explanation.log.clear();
         assert!(text(&explanation, &style(None)).ends_with("since it is watched.\n"));
     }
 }

@@ -1,119 +1,134 @@
-//! Another configuration takes the place of the one in force.
+//! Another configuration takes the place of the running one, or systemd resolves a name to another unit.
 //!
-//! In: the new checks. Out: what is known of a check under its name is kept, what is no longer configured is let go. All
-//! or nothing is decided elsewhere: what comes here is valid.
+//! In: valid checks; aliases. Out: what is known of a check under its name and unit is kept, what is no longer configured
+//! is dropped, with its incident closed (rule 17).
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-use super::event::{ChangeKind, Effect};
-use super::state::{Base, CheckState};
-use super::watch::UnitWatch;
-use super::{Engine, changed, schedule};
-use crate::check::{Check, CheckName};
+use super::check::Check;
+use super::group::{Group, GroupKey};
+use super::{Effect, Engine};
+use crate::check::{Check as Settings, CheckName};
 use crate::time::Now;
 use crate::unit::UnitName;
 
 impl Engine {
-    pub(super) fn configured(&mut self, now: Now, checks: Vec<Check>, out: &mut Vec<Effect>) {
-        let mut old = std::mem::take(&mut self.checks);
-        let mut old_units = std::mem::take(&mut self.units);
-        for check in checks {
-            let name = check.name.clone();
-            if let Some(unit) = &check.unit {
-                let watch = self.units.entry(unit.clone()).or_insert_with(|| {
-                    let mut watch = old_units.remove(unit).unwrap_or_else(UnitWatch::new);
-                    watch.checks.clear();
-                    (watch.job, watch.times_job) = (None, false);
-                    watch
-                });
-                let timer = unit.kind() == "timer";
-                let job = check.probe.job();
-                watch.times_job |= timer && job.is_some();
-                watch.job = watch.job.max(job.filter(|_| !timer).map(|job| job.max_runtime));
-                watch.checks.push(name.clone());
+    pub(super) fn configured(&mut self, now: Now, checks: Vec<Settings>, out: &mut Vec<Effect>) {
+        let new: BTreeMap<CheckName, (GroupKey, Settings)> =
+            checks.into_iter().map(|check| (check.name.clone(), (self.key_for(&check), check))).collect();
+        let old: Vec<(CheckName, GroupKey)> =
+            self.index.iter().map(|(name, key)| (name.clone(), key.clone())).collect();
+        for (name, key) in &old {
+            if new.get(name).is_none_or(|(now_in, _)| now_in != key) {
+                self.with_group(now, key, out, |group, cx| group.close_removed(cx, name));
+                self.breaker.forget(name);
             }
-            let previous = old.remove(&name);
-            let kept = previous.as_ref().is_some_and(|previous| previous.check.unit == check.unit);
-            if let Some(previous) = previous.as_ref().filter(|_| !kept) {
-                forgotten(previous, out);
+        }
+        let mut known: BTreeMap<CheckName, (GroupKey, Check)> = BTreeMap::new();
+        for (key, group) in &mut self.groups {
+            for check in group.take_checks() {
+                known.insert(check.name().clone(), (key.clone(), check));
             }
-            let state = adopt(now, check, previous);
-            self.checks.insert(name, state);
         }
-        for (name, state) in old {
-            self.wakeups.set(&name, None);
-            forgotten(&state, out);
+        let used: BTreeSet<GroupKey> = new.values().map(|(key, _)| key.clone()).collect();
+        let unused: Vec<GroupKey> = self.groups.keys().filter(|key| !used.contains(*key)).cloned().collect();
+        for key in unused {
+            self.with_group(now, &key, out, Group::drop_hold);
+            self.groups.remove(&key);
+            self.timers.set(&key, None);
         }
-        for (unit, watch) in &old_units {
-            self.forget_hold(unit, watch, out);
+        self.index.clear();
+        for (name, (key, settings)) in new {
+            let settings = Arc::new(settings);
+            let check = match known.remove(&name) {
+                Some((was_in, check)) if was_in == key => check.reconfigured(settings, now),
+                Some((_, check)) => check.moved(settings, now),
+                None => Check::new(settings, now),
+            };
+            self.groups.entry(key.clone()).or_insert_with(|| Group::new(&key)).add(check);
+            self.index.insert(name, key);
         }
-        for watch in self.units.values_mut() {
-            watch.checks.sort();
-            // A check that asked for an attempt and is gone now can no longer judge it; any that is left can.
-            if let Some(attempt) = &mut watch.attempt
-                && !watch.checks.contains(&attempt.by)
-                && let Some(heir) = watch.checks.first()
+        self.aliases.retain(|alias, _| {
+            let configured = |check: &Check| check.settings().unit.as_ref() == Some(alias);
+            self.groups.values().any(|group| group.checks().iter().any(configured))
+        });
+        self.monitor(now, out);
+    }
+
+    fn key_for(&self, check: &Settings) -> GroupKey {
+        match &check.unit {
+            Some(unit) => self.key_of(unit),
+            None => GroupKey::Check(check.name.clone()),
+        }
+    }
+
+    /// The graph and the groups are brought together: a unit that was read as a neighbour until now is not read again.
+    fn monitor(&mut self, now: Now, out: &mut Vec<Effect>) {
+        let units = self.groups.iter().filter_map(|(key, group)| match key {
+            GroupKey::Unit(unit) => Some((unit.clone(), group.follows_trigger())),
+            GroupKey::Check(_) => None,
+        });
+        let units: BTreeMap<UnitName, bool> = units.collect();
+        self.graph.set_monitored(&units);
+        for unit in units.into_keys() {
+            let key = GroupKey::Unit(unit.clone());
+            let unread =
+                self.groups.get(&key).and_then(Group::unit).is_some_and(|unit| unit.reading().is_none());
+            if let Some(state) = self.graph.reading(&unit).cloned().filter(|_| unread) {
+                self.with_group(now, &key, out, |group, cx| group.unit_read(cx, state));
+            }
+        }
+        self.dirty.extend(self.groups.keys().cloned());
+    }
+
+    /// systemd has resolved a configured name. The checks of an alias join the group of its unit; what is known of the unit
+    /// comes along where the group is new.
+    pub(super) fn unit_resolved(&mut self, now: Now, name: UnitName, id: UnitName, out: &mut Vec<Effect>) {
+        let (from, to) = (self.key_of(&name), GroupKey::Unit(id.clone()));
+        if name == id {
+            self.aliases.remove(&name);
+        } else {
+            self.aliases.insert(name.clone(), id.clone());
+        }
+        if from == to {
+            return;
+        }
+        let concerned = |check: &Check| check.settings().unit.as_ref() == Some(&name);
+        let Some(mut group) = self.groups.remove(&from) else { return };
+        let (moving, staying): (Vec<Check>, Vec<Check>) =
+            group.take_checks().into_iter().partition(concerned);
+        if moving.is_empty() {
+            staying.into_iter().for_each(|check| group.add(check));
+            self.groups.insert(from, group);
+            return;
+        }
+        for check in &moving {
+            self.index.insert(check.name().clone(), to.clone());
+        }
+        if staying.is_empty() && !self.groups.contains_key(&to) {
+            if let Some(unit) = group.unit_mut() {
+                unit.rename(id);
+            }
+            moving.into_iter().for_each(|check| group.add(check));
+            self.groups.insert(to, group);
+            self.timers.set(&from, None);
+        } else {
+            let joined = self.groups.entry(to.clone()).or_insert_with(|| Group::new(&to));
+            if let (Some(unit), Some(other)) = (joined.unit_mut(), group.unit_mut())
+                && unit.hold().is_none()
+                && staying.is_empty()
             {
-                attempt.by = heir.clone();
+                *unit.hold_mut() = other.hold_mut().take();
+            }
+            moving.into_iter().for_each(|check| joined.add(check));
+            if staying.is_empty() {
+                self.timers.set(&from, None);
+            } else {
+                staying.into_iter().for_each(|check| group.add(check));
+                self.groups.insert(from, group);
             }
         }
-        self.graph.guard(self.units.keys().cloned());
-        let units: Vec<UnitName> = self.units.keys().cloned().collect();
-        for unit in &units {
-            // What was a neighbour of a guarded unit until now has been read, and is not told again.
-            match self.graph.take_reading(unit) {
-                Some(reading) => self.unit_changed(now, unit, reading, out),
-                None => self.look_around(now, unit),
-            }
-        }
-        let names: Vec<CheckName> = self.checks.keys().cloned().collect();
-        for name in &names {
-            self.settle(now, name, out);
-        }
-    }
-}
-
-/// The state of a newly configured check: what is known of it under this name is kept; counters only where it is the
-/// same check still.
-fn adopt(now: Now, check: Check, old: Option<CheckState>) -> CheckState {
-    let check = Arc::new(check);
-    let first = schedule::first(&check.name, check.schedule.interval, now.mono);
-    match old {
-        None => CheckState::new(check, now, first),
-        Some(old) if *old.check == *check => old,
-        Some(old) => {
-            let same_unit = old.check.unit == check.unit;
-            let (same_probe, is_job) = (old.check.probe == check.probe, check.probe.job().is_some());
-            let mut state = CheckState::new(check, now, first);
-            state.pause = old.pause;
-            state.history = old.history;
-            state.unmeasured = old.unmeasured.filter(|unmeasured| unmeasured.thread.is_some());
-            state.last_incident = old.last_incident;
-            state.shown = old.shown;
-            if same_unit {
-                state.usage.exceeded = old.usage.exceeded;
-                state.runs = old.runs.filter(|_| is_job).or(state.runs);
-            }
-            if same_unit && same_probe {
-                state.usage = old.usage;
-            }
-            state.since = old.since;
-            state.trail = old.trail;
-            if same_unit && old.incident.is_some() {
-                state.incident = old.incident;
-                state.base = Base::Down;
-                state.climbed = old.climbed;
-                state.tries = old.tries;
-            }
-            state
-        }
-    }
-}
-
-/// A check is no longer configured, or speaks for another unit now: its incident ends with it.
-fn forgotten(state: &CheckState, out: &mut Vec<Effect>) {
-    if let Some(incident) = &state.incident {
-        let what = ChangeKind::IncidentClosed { since: incident.since, attempts: incident.attempts_total };
-        out.push(changed(Some(&state.check.name), state.check.unit.as_ref(), Some(&incident.id), what));
+        self.monitor(now, out);
     }
 }

@@ -1,8 +1,11 @@
-//! What goes into the core and what comes out of it: events, orders, actions and transitions. Values only.
+//! The vocabulary at the engine's border: events go in, effects come out. Values only.
 
 use std::time::Duration;
 
+use serde::{Deserialize, Serialize};
+
 use super::hold::{HoldAction, HoldEvent, Holder, HowEnded};
+use super::withheld::Withheld;
 use crate::check::{Check, CheckName, Probe, Step};
 use crate::notification::{AttemptOutcome, HostNotification, IncidentId, Notification, NotificationId};
 use crate::time::Wall;
@@ -13,11 +16,11 @@ use crate::verdict::{Health, Observation, Sample};
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct RunId(pub u64);
 
-/// One recovery attempt on a unit.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+/// One job that the engine requested.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct AttemptId(pub u64);
 
-/// What the core is told.
+/// What has happened.
 #[derive(Clone, Debug)]
 pub enum Event {
     /// A probe run ended.
@@ -26,68 +29,76 @@ pub enum Event {
         check: CheckName,
         /// Which run.
         run: RunId,
-        /// What it saw.
+        /// Its result.
         observation: Observation,
     },
-    /// A probe run that takes a sample of what is used ended.
+    /// A probe run that takes a sample of a use ended.
     Sampled {
         /// The check it ran for.
         check: CheckName,
         /// Which run.
         run: RunId,
-        /// What is used, or a sentence why that could not be measured.
+        /// The sample, or a sentence that says why none could be taken.
         sample: Result<Sample, String>,
     },
     /// A unit's properties were read.
     UnitRead {
-        /// The unit, by the name that the configuration uses.
+        /// The unit's primary id (or the name in use, as long as systemd has not resolved it).
         unit: UnitName,
         /// What systemd says of it.
         state: UnitState,
     },
-    /// A job that the core asked for has ended, or could not be asked for.
+    /// systemd has resolved a name of the configuration: `name` is an alias of the unit `id`.
+    /// Sent before the first [`Event::UnitRead`] of that unit, and again when a daemon-reload changes it.
+    UnitResolved {
+        /// The name that the configuration uses.
+        name: UnitName,
+        /// The primary id.
+        id: UnitName,
+    },
+    /// A job that the engine requested has ended, or could not be requested.
     JobEnded {
-        /// The unit the attempt is for (not the other unit that a steps may start).
+        /// The unit of the request.
         unit: UnitName,
-        /// Which attempt.
+        /// The request's attempt.
         attempt: AttemptId,
         /// How it ended.
         result: JobResult,
-        /// The unit's properties, read after the end; `None` when they could not be read.
+        /// The properties of `unit`, read after the end; `None` where they could not be read.
         state: Option<UnitState>,
     },
     /// systemd boots, runs, shuts down, or cannot be reached.
     ManagerChanged(ManagerState),
     /// Time has passed.
     Tick,
-    /// An operator's order.
+    /// An operator's command.
     Command(Command),
-    /// Of holds on units.
+    /// About holds on units.
     Hold(HoldEvent),
     /// A new set of checks is in force. Checks that did not change keep their state.
     Configured(Vec<Check>),
-    /// A notification is safely in the spool.
+    /// A notification is durably stored.
     NotificationStored(NotificationId),
-    /// The mail server has accepted a notification.
+    /// A notification has been accepted by the receiving server.
     NotificationDelivered(NotificationId),
 }
 
-/// An operator's order. Names that are not configured are ignored here; whoever takes the order checks them first.
+/// An operator's command. Names that are not configured are ignored here; the caller checks them first.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Command {
     /// Probe now.
     Check(CheckName),
-    /// Leave the check alone for so long.
+    /// Pause the check for this long.
     Pause(CheckName, Duration),
     /// End a pause.
     Resume(CheckName),
 }
 
-/// What the core wants done.
+/// What the engine wants done.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Effect {
-    /// Run a probe once; answer within its deadline, whatever happens: with [`Event::Sampled`] where it is
-    /// [`Probe::Usage`], with [`Event::Observed`] otherwise.
+    /// Run a probe once and answer within its deadline: with [`Event::Sampled`] for [`Probe::Usage`], with
+    /// [`Event::Observed`] otherwise.
     Probe {
         /// The check.
         check: CheckName,
@@ -95,32 +106,36 @@ pub enum Effect {
         run: RunId,
         /// What to do.
         probe: Probe,
-        /// The unit of the check, for probes that look at it.
+        /// The unit of the check, for probes that read it.
         unit: Option<UnitName>,
         /// The deadline.
         timeout: Duration,
     },
-    /// Ask systemd for a job; answer with [`Event::JobEnded`].
-    StartJob {
-        /// The unit the attempt is for.
-        unit: UnitName,
-        /// To be handed back.
-        attempt: AttemptId,
-        /// What to ask for. For [`Step::StartUnit`] the job is on that other unit.
-        step: Step,
-        /// Call `ResetFailedUnit` first: the start limit has been hit.
-        reset_failed: bool,
-    },
-    /// Mail somebody; answer with [`Event::NotificationStored`], later with [`Event::NotificationDelivered`].
+    /// Request a job from systemd; answer with [`Event::JobEnded`].
+    StartJob(JobRequest),
+    /// Notify people; answer with [`Event::NotificationStored`], later with [`Event::NotificationDelivered`].
     Notify(Box<Notification>),
     /// The same about the machine.
     NotifyHost(Box<HostNotification>),
-    /// Of holds on units.
+    /// About holds on units.
     Hold(HoldAction),
-    /// Something happened that belongs into the journal, onto the bus and into the state file.
+    /// A transition for the journal, the bus and the state file.
     Changed(Change),
-    /// Something was learned that must survive a restart of the daemon, and nothing else follows from it.
+    /// The state must be saved, although nothing else follows from the event.
     Remember,
+}
+
+/// A job to be requested from systemd.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct JobRequest {
+    /// The unit that the attempt is for. For [`Step::StartUnit`] the job is on that other unit.
+    pub unit: UnitName,
+    /// To be handed back.
+    pub attempt: AttemptId,
+    /// What to request.
+    pub step: Step,
+    /// Call `ResetFailedUnit` first: the start would hit the unit's start limit otherwise.
+    pub reset_failed: bool,
 }
 
 /// A transition, with what a log entry needs.
@@ -139,13 +154,13 @@ pub struct Change {
 /// The kinds of transition.
 #[derive(Clone, Debug, PartialEq)]
 pub enum ChangeKind {
-    /// A check's health is another (incidents have their own entries besides).
+    /// A check's state is another (incidents have their own entries besides).
     Health {
         /// Before.
         from: Health,
         /// Now.
         to: Health,
-        /// What was seen.
+        /// The observation that led to it.
         because: String,
     },
     /// An incident opened.
@@ -157,52 +172,64 @@ pub enum ChangeKind {
     IncidentClosed {
         /// When it had opened.
         since: Wall,
-        /// How many recovery attempts it took.
+        /// How many recovery attempts it had.
         attempts: u32,
+        /// `false`: the check is no longer monitored (removed, renamed, or pointed to another unit).
+        passes: bool,
     },
-    /// A recovery job was asked for.
+    /// A recovery job was requested.
     RecoveryRequested {
         /// The attempt's number in the incident.
         number: u32,
-        /// What was asked for.
+        /// What was requested.
         step: Step,
     },
     /// A recovery job ended.
     RecoveryEnded {
         /// The attempt's number in the incident.
         number: u32,
-        /// What was asked for.
+        /// What was requested.
         step: Step,
         /// How the job ended.
         result: JobResult,
     },
-    /// It is settled whether a recovery attempt worked.
+    /// A recovery attempt has an outcome.
     AttemptConcluded {
         /// The attempt's number in the incident.
         number: u32,
-        /// The judgement.
+        /// The outcome.
         outcome: AttemptOutcome,
     },
-    /// A recovery is due and is not attempted. Told once for each reason.
+    /// A recovery is called for and no job is requested. Reported once for each reason.
     RecoveryWithheld {
         /// Why.
-        why: String,
+        why: Withheld,
     },
-    /// A person is needed.
+    /// A person must act.
     ActionRequired {
         /// Why.
         why: String,
     },
+    /// An incident starts at a later step, as the unit failed again before lasting health (rule 5).
+    StepKept {
+        /// The step.
+        step: Step,
+    },
+    /// Many incidents of the check within an hour (rule 13).
+    Flapping {
+        /// How many.
+        incidents: usize,
+    },
     /// A unit that the configuration names is not known to systemd (`true`), or is known now (`false`).
     UnitUnknown(bool),
-    /// Many checks fail together: it is the machine, and no unit is restarted for it.
+    /// Many checks fail together: no unit is restarted for a failing probe (rule 14).
     StormBegan {
         /// How many.
         checks: usize,
         /// Of how many.
         of: usize,
     },
-    /// Checks pass again and stay so; what still fails is recovered, one unit after the other.
+    /// The storm is over; what still fails is recovered, one unit after the other.
     StormOver {
         /// When it had begun.
         since: Wall,
@@ -211,28 +238,28 @@ pub enum ChangeKind {
         /// How many do not.
         failing: usize,
     },
-    /// systemd restarts the unit again and again.
+    /// systemd restarts the unit repeatedly.
     CrashLoop {
         /// How often within the window.
         restarts: u32,
     },
-    /// Somebody has a hold on the unit.
+    /// A hold on the unit was granted.
     HoldTaken {
-        /// Who, and what for.
+        /// Who has it, and what for.
         holder: Holder,
         /// Until when at the latest.
         until: Wall,
     },
     /// The hold on the unit is over.
     HoldOver {
-        /// Whose it was.
+        /// Who had it.
         holder: Holder,
         /// Why.
         how: HowEnded,
     },
     /// systemd was asked to start the unit after a hold.
-    HoldStartAsked {
-        /// Whose hold it was.
+    HoldStartRequested {
+        /// Who had the hold.
         holder: Holder,
     },
     /// The start after a hold has ended.

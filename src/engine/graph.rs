@@ -1,204 +1,365 @@
-//! systemd's graph around the guarded units: who needs whom, who cannot stand beside whom, and how each of them is.
+//! systemd's graph around the monitored units: what they require, what their start pulls in, what they conflict with, and
+//! how each of those is (rules 8 and 9).
 //!
-//! In: readings of units, guarded or not. Out: answers to questions about a unit's surroundings, and the names of the
-//! units whose readings are wanted. Units that no check speaks for are looked at lightly here: they have a state, never
-//! an incident and never a job. It decides nothing.
+//! In: readings of units, monitored or not, and a summary that each group publishes about itself. Out: answers about a
+//! unit's surroundings, and the names of the units whose readings are wanted. It decides nothing.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::time::{Mono, Now};
+use crate::check::CheckName;
+use crate::time::Mono;
 use crate::unit::{ActiveState, JobKind, Relations, UnitName, UnitState};
 
-/// Of one transaction of systemd the readings of several units come one by one, in any order. What is no further apart
-/// than this may belong together. It is short for a person, and long for a bus.
+/// Readings of one systemd transaction come one by one, in any order. What is no further apart than this may belong
+/// together. It is short for a person, and long for a bus.
 pub(super) const TOGETHER: Duration = Duration::from_secs(5);
 
-/// systemd stops what is bound to a unit that has ended in the next turn of its loop; two readings of one moment are
-/// less apart than this. Longer, and somebody's stop would soon be taken for systemd's.
+/// systemd stops what is bound to a unit that has ended in the next turn of its loop; two readings of one moment are less
+/// apart than this.
 const BOUND_WITHIN: Duration = Duration::from_secs(2);
+
+/// What a group publishes about itself.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(super) struct Summary {
+    /// The earliest open incident that does not pass again.
+    pub incident: Option<RootIncident>,
+    /// Its checks are suppressed, for a reason of its own (not a dependency).
+    pub suppressed: Option<Suppressed>,
+    /// A check of it fails, and is not down yet.
+    pub failing: bool,
+    /// An operator, or its own `stop` step, has stopped it.
+    pub stopped: bool,
+    /// Since when it is held.
+    pub held_since: Option<Mono>,
+    /// Its checks, and whether each does well.
+    pub checks: Vec<(CheckName, bool)>,
+}
+
+/// An open incident, as its dependents see it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct RootIncident {
+    pub opened: Mono,
+    /// A job on the unit may still recover it.
+    pub recoverable: bool,
+    /// No notification is sent about it.
+    pub silent: bool,
+}
+
+/// A unit whose checks are suppressed, as its dependents see it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Suppressed {
+    /// It is paused: it may be down for any reason, and no notification is sent.
+    pub silent: bool,
+}
+
+/// What must be recovered before a unit can be.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Root {
+    pub by: UnitName,
+    /// When its incident opened; `None`: it is down and suppressed.
+    pub opened: Option<Mono>,
+    pub silent: bool,
+    /// It is held, or was when the unit went down.
+    pub held: bool,
+}
+
+/// When a unit began to go down, and whether a job took it down.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Fall {
+    at: Mono,
+    by_job: bool,
+}
 
 /// One unit.
 #[derive(Debug, Default)]
 struct Node {
-    /// A check speaks for it.
-    guarded: bool,
-    /// Nothing but whether it is up, once it was read.
-    active: Option<ActiveState>,
+    /// A check monitors it.
+    monitored: bool,
+    /// What it triggers matters to its checks.
+    follows_trigger: bool,
+    reading: Option<Arc<UnitState>>,
     /// Since when it stands in the way of what it conflicts with: it is up, or about to be.
     occupied: Option<Mono>,
-    /// When it began to go down, if it was seen to, and whether a job took it down.
-    fell: Option<(Mono, bool)>,
-    relations: Option<Arc<Relations>>,
-    /// The whole reading, where no check speaks for it: one may after the next change of the configuration.
-    reading: Option<Box<UnitState>>,
+    fall: Option<Fall>,
+    /// A stop job that is not ours took it down (for a unit without checks; of a monitored one the summary tells).
+    stopped: bool,
+    summary: Summary,
 }
 
 /// The graph.
 #[derive(Debug, Default)]
 pub(super) struct Graph {
     nodes: BTreeMap<UnitName, Node>,
-    /// For each guarded unit that has any: what it needs, directly or not, and what conflicts with it or with these.
+    /// For each monitored unit that has any: the units around it.
     around: BTreeMap<UnitName, BTreeSet<UnitName>>,
-    /// The same the other way round: the guarded units that have this unit around them.
+    /// The reverse: the monitored units that have this unit around them.
     of: BTreeMap<UnitName, BTreeSet<UnitName>>,
-    /// For each guarded alias the unit's own name, which is what other units' edges say.
-    own_names: BTreeMap<UnitName, UnitName>,
-    /// Other units are wanted than were last asked for.
+    /// The set of wanted units has changed since it was last taken.
     changed: bool,
 }
 
 impl Graph {
-    /// These units are guarded, and no others.
-    pub fn guard(&mut self, units: impl Iterator<Item = UnitName>) {
-        let guarded: BTreeSet<UnitName> = units.collect();
+    /// Sets the units that checks monitor, with whether what each triggers matters to its checks.
+    pub fn set_monitored(&mut self, monitored: &BTreeMap<UnitName, bool>) {
         self.changed = true;
         for (name, node) in &mut self.nodes {
-            node.guarded = guarded.contains(name);
+            node.monitored = monitored.contains_key(name);
+            if !node.monitored {
+                node.summary = Summary::default();
+            }
         }
-        for name in &guarded {
-            self.nodes.entry(name.clone()).or_default().guarded = true;
+        for (name, follows_trigger) in monitored {
+            let node = self.nodes.entry(name.clone()).or_default();
+            (node.monitored, node.follows_trigger) = (true, *follows_trigger);
         }
-        self.own_names.retain(|alias, _| guarded.contains(alias));
         for name in self.around.keys().cloned().collect::<Vec<_>>() {
             self.place(&name);
         }
-        for name in guarded {
-            self.place(&name);
+        for name in monitored.keys() {
+            self.place(name);
         }
         self.prune();
     }
 
-    /// Takes a reading. Returns whether anything of it matters to others.
-    pub fn read(&mut self, now: Now, unit: &UnitName, state: &UnitState) -> bool {
+    /// Takes a reading. Returns whether anything of it matters to other units.
+    pub fn read(&mut self, now: Mono, unit: &UnitName, state: &Arc<UnitState>) -> bool {
         let Some(node) = self.nodes.get_mut(unit) else { return false };
-        let before = (node.active, node.occupied.is_some(), node.fell);
-        node.take(now.mono, state);
-        let moved = before != (node.active, node.occupied.is_some(), node.fell);
-        let rewired = node.relations != state.relations;
+        let before = (node.active(), node.occupied.is_some(), node.fall, node.stopped);
+        let rewired = node
+            .reading
+            .as_ref()
+            .is_none_or(|old| old.relations != state.relations || old.triggers != state.triggers)
+            && (state.relations.is_some() || state.triggers.is_some() || node.reading.is_some());
+        node.take(now, state);
+        let moved = before != (node.active(), node.occupied.is_some(), node.fall, node.stopped);
         if rewired {
-            node.relations.clone_from(&state.relations);
-            self.rewire(unit);
+            for name in self.touched_by(unit) {
+                self.place(&name);
+            }
+            self.place(unit);
+            self.prune();
         }
-        moved || rewired
+        moved || rewired || self.of.get(unit).is_some_and(|of| !of.is_empty())
     }
 
-    /// The reading of a unit that no check spoke for until now.
-    pub fn take_reading(&mut self, unit: &UnitName) -> Option<UnitState> {
-        self.nodes.get_mut(unit)?.reading.take().map(|reading| *reading)
+    /// Publishes a group's summary. Returns whether it has changed.
+    pub fn publish(&mut self, unit: &UnitName, summary: Summary) -> bool {
+        let Some(node) = self.nodes.get_mut(unit) else { return false };
+        let changed = node.summary != summary;
+        node.summary = summary;
+        changed
     }
 
-    /// Whether other units are wanted than when this was last asked.
+    /// The latest reading of a unit.
+    pub fn reading(&self, unit: &UnitName) -> Option<&Arc<UnitState>> {
+        self.nodes.get(unit)?.reading.as_ref()
+    }
+
+    /// Whether other units are wanted than when this was last called.
     pub fn take_changed(&mut self) -> bool {
         std::mem::take(&mut self.changed)
     }
 
-    /// Others are wanted, for a reason that the graph does not know.
-    pub fn set_changed(&mut self) {
-        self.changed = true;
-    }
-
-    /// The units whose readings are wanted: the guarded ones and what is around them.
+    /// The units whose readings are wanted.
     pub fn wanted(&self) -> impl Iterator<Item = &UnitName> {
         self.nodes.keys()
     }
 
-    /// The guarded units that have this one around them.
+    /// The monitored units that have this one around them.
     pub fn touched_by(&self, unit: &UnitName) -> Vec<UnitName> {
-        let own = self.own_names.get(unit).and_then(|own| self.of.get(own));
-        [self.of.get(unit), own].into_iter().flatten().flatten().cloned().collect()
+        self.of.get(unit).into_iter().flatten().cloned().collect()
     }
 
     /// Whether all that is around the unit has been read.
     pub fn is_known(&self, unit: &UnitName) -> bool {
-        let read = |name: &UnitName| self.nodes.get(name).is_some_and(|node| node.active.is_some());
+        let read = |name: &UnitName| self.nodes.get(name).is_some_and(|node| node.reading.is_some());
         self.around.get(unit).is_none_or(|around| around.iter().all(read))
     }
 
-    /// What the unit needs, directly or not, by the names under which checks know it where they do.
+    /// What the unit requires, directly or not.
     pub fn required(&self, unit: &UnitName) -> BTreeSet<UnitName> {
-        let closure = self.closure(unit);
-        let aliases = self.own_names.iter().filter(|(alias, own)| closure.contains(*own) && *alias != unit);
-        let aliases: Vec<UnitName> = aliases.map(|(alias, _)| alias.clone()).collect();
-        closure.into_iter().chain(aliases).collect()
+        self.closure(unit, |relations, found| found.extend(relations.requires.iter().cloned()))
     }
 
-    /// The guarded units that need this one, directly or not.
+    /// What a start of the unit starts as well, directly or not.
+    fn pulled_in(&self, unit: &UnitName) -> BTreeSet<UnitName> {
+        self.closure(unit, |relations, found| {
+            found.extend(relations.requires.iter().chain(&relations.wants).cloned());
+        })
+    }
+
+    /// The monitored units that require this one, directly or not.
     pub fn requiring(&self, unit: &UnitName) -> Vec<UnitName> {
         self.touched_by(unit).into_iter().filter(|other| self.required(other).contains(unit)).collect()
     }
 
+    /// The checks of the monitored units that require this one, with their unit and whether they do well.
+    pub fn dependents(&self, unit: &UnitName) -> Vec<(CheckName, UnitName, bool)> {
+        let mut found = Vec::new();
+        for name in self.requiring(unit) {
+            let checks = self.nodes.get(&name).map(|node| &node.summary.checks);
+            found.extend(
+                checks.into_iter().flatten().map(|(check, well)| (check.clone(), name.clone(), *well)),
+            );
+        }
+        found
+    }
+
     /// The unit that stands in the way of this one's start, and since when: one that is up, or about to be, and conflicts
-    /// with it, or with something that it needs, that is down and would be started with it.
+    /// with it, or with something it requires that is down and would be started with it.
     pub fn in_the_way_of(&self, unit: &UnitName) -> Option<(UnitName, Mono)> {
-        let direct = self.occupier(unit);
-        direct.or_else(|| {
-            let down = |name: &&UnitName| self.is_down(name);
-            self.closure(unit).iter().filter(down).find_map(|name| self.occupier(name))
+        self.occupier(unit).or_else(|| {
+            let required = self.required(unit);
+            required.iter().filter(|name| self.is_down(name)).find_map(|name| self.occupier(name))
+        })
+    }
+
+    /// A unit that a start of this one would start, although an operator has stopped it (rule 9).
+    pub fn would_start(&self, unit: &UnitName) -> Option<UnitName> {
+        self.around.get(unit)?;
+        self.pulled_in(unit).into_iter().find(|name| {
+            self.is_down(name)
+                && self
+                    .nodes
+                    .get(name)
+                    .is_some_and(|node| if node.monitored { node.summary.stopped } else { node.stopped })
         })
     }
 
     /// Whether the unit is known to be down.
     pub fn is_down(&self, unit: &UnitName) -> bool {
-        let active = self.nodes.get(unit).and_then(|node| node.active);
-        matches!(active, Some(ActiveState::Inactive | ActiveState::Failed))
+        self.nodes.get(unit).and_then(Node::active).is_some_and(is_down)
+    }
+
+    /// Whether the unit is known to be up.
+    pub fn is_up(&self, unit: &UnitName) -> bool {
+        matches!(
+            self.nodes.get(unit).and_then(Node::active),
+            Some(ActiveState::Active | ActiveState::Reloading)
+        )
     }
 
     /// When the unit began to go down, if that was seen.
     pub fn fell(&self, unit: &UnitName) -> Option<Mono> {
-        self.nodes.get(unit)?.fell.map(|(at, _)| at)
+        Some(self.nodes.get(unit)?.fall?.at)
     }
 
-    /// Whether something that the unit needs went down when the unit itself did, and went by itself: then systemd has
-    /// stopped the unit (`BindsTo=`), and nobody else has. Where a job took the other one down, somebody may have stopped
-    /// both; and a restart leaves no unit stopped.
+    /// Whether something that the unit requires went down when the unit itself did, either by itself (`BindsTo=`), or by
+    /// the holder of a hold (rule 10). Where a job took it down otherwise, an operator may have stopped both.
     pub fn fell_with_required(&self, unit: &UnitName) -> bool {
         let Some(fell) = self.fell(unit) else { return false };
-        let together = |at: Mono| at.since(fell).max(fell.since(at)) <= BOUND_WITHIN;
-        let by_itself = |name: &UnitName| self.nodes.get(name)?.fell.filter(|(_, by_job)| !by_job);
-        self.required(unit).iter().any(|name| by_itself(name).is_some_and(|(at, _)| together(at)))
+        let together = |name: &UnitName| {
+            let Some(node) = self.nodes.get(name) else { return false };
+            let Some(fall) = node.fall else { return false };
+            let near = fall.at.since(fell).max(fell.since(fall.at));
+            let held = node.summary.held_since.is_some_and(|since| since <= fall.at);
+            (!fall.by_job && near <= BOUND_WITHIN) || (held && near <= TOGETHER)
+        };
+        let part_of = self.relations(unit).map(|relations| relations.part_of.clone()).unwrap_or_default();
+        self.required(unit).iter().chain(&part_of).any(together)
+    }
+
+    /// A check of something that the unit requires fails, and it is not settled yet whether that is down.
+    pub fn has_failing_dependency(&self, unit: &UnitName) -> bool {
+        self.around.contains_key(unit)
+            && self
+                .required(unit)
+                .iter()
+                .any(|name| self.nodes.get(name).is_some_and(|node| node.summary.failing))
+    }
+
+    /// A part of the unit (`ConsistsOf=`) that has failed, with its state.
+    pub fn failed_part(&self, unit: &UnitName) -> Option<(UnitName, String)> {
+        let relations = self.relations(unit)?;
+        relations.consists_of.iter().find_map(|part| {
+            let state = self.reading(part)?;
+            (state.active == ActiveState::Failed).then(|| (part.clone(), state.describe()))
+        })
+    }
+
+    /// The running service of a socket: a restart would close the socket and could not open it again.
+    pub fn socket_user(&self, unit: &UnitName) -> Option<UnitName> {
+        let service = self.reading(unit)?.triggers.as_ref().filter(|_| unit.kind() == "socket")?;
+        self.is_up(service).then(|| service.clone())
+    }
+
+    /// What must be recovered before this unit can be, and is not suppressed by another unit itself.
+    pub fn root_for(&self, unit: &UnitName) -> Option<Root> {
+        let required = self.required(unit);
+        let unit_up = !self.is_down(unit);
+        let trouble = |name: &UnitName| self.trouble(name, unit_up);
+        let mut roots: Vec<Root> = required.iter().filter_map(trouble).collect();
+        if roots.is_empty() {
+            return None;
+        }
+        // In a circle the one that was first is the root of the others.
+        let own = self.trouble(unit, true);
+        roots.retain(|root| {
+            let circle = self.required(&root.by).contains(unit);
+            !circle || own.as_ref().is_none_or(|own| precedes(root, own))
+        });
+        let is_root = |root: &&Root| {
+            let deeper = self.required(&root.by);
+            let circle = |other: &Root| self.required(&other.by).contains(&root.by);
+            !deeper.iter().filter_map(trouble).any(|other| !circle(&other) || precedes(&other, root))
+        };
+        let order = |root: &&Root| (root.opened.is_none(), root.opened, root.by.clone());
+        roots.iter().filter(is_root).min_by_key(order).or_else(|| roots.iter().min_by_key(order)).cloned()
+    }
+
+    /// What is wrong with a monitored unit itself, whatever it requires. A unit that is up is a reason only for those that
+    /// are up as well (their probes fail with it), and only while a job may still recover it.
+    fn trouble(&self, name: &UnitName, dependent_is_up: bool) -> Option<Root> {
+        let node = self.nodes.get(name)?;
+        let held = node.summary.held_since.is_some();
+        let down = self.is_down(name);
+        if let Some(incident) = node.summary.incident
+            && (down || (incident.recoverable && dependent_is_up))
+        {
+            return Some(Root {
+                by: name.clone(),
+                opened: Some(incident.opened),
+                silent: incident.silent,
+                held,
+            });
+        }
+        let suppressed = node.summary.suppressed.filter(|_| down)?;
+        Some(Root { by: name.clone(), opened: None, silent: suppressed.silent, held })
     }
 
     fn occupier(&self, unit: &UnitName) -> Option<(UnitName, Mono)> {
-        let relations = self.nodes.get(unit)?.relations.as_ref()?;
+        let relations = self.relations(unit)?;
         relations.conflicts.iter().find_map(|name| Some((name.clone(), self.nodes.get(name)?.occupied?)))
     }
 
-    /// What the unit needs, directly or not, without itself.
-    fn closure(&self, unit: &UnitName) -> BTreeSet<UnitName> {
+    fn relations(&self, unit: &UnitName) -> Option<&Relations> {
+        self.nodes.get(unit)?.reading.as_ref()?.relations.as_deref()
+    }
+
+    /// What is reached from the unit by `edges`, without the unit itself.
+    fn closure(&self, unit: &UnitName, edges: impl Fn(&Relations, &mut Vec<UnitName>)) -> BTreeSet<UnitName> {
         let mut found = BTreeSet::new();
         let mut open = vec![unit.clone()];
-        while let Some(next) = open.pop() {
-            let relations = self.nodes.get(&next).and_then(|node| node.relations.as_ref());
-            for name in relations.iter().flat_map(|relations| &relations.requires) {
-                if name != unit && self.own_names.get(unit) != Some(name) && found.insert(name.clone()) {
-                    open.push(name.clone());
+        let mut next = Vec::new();
+        while let Some(name) = open.pop() {
+            if let Some(relations) = self.relations(&name) {
+                edges(relations, &mut next);
+            }
+            for name in next.drain(..) {
+                if name != *unit && found.insert(name.clone()) {
+                    open.push(name);
                 }
             }
         }
         found
     }
 
-    /// The unit's edges are others: so is what is around it, and around those that have it around them.
-    fn rewire(&mut self, unit: &UnitName) {
-        let node = self.nodes.get(unit);
-        let id = node.and_then(|node| node.relations.as_ref()).and_then(|relations| relations.id.clone());
-        match id.filter(|_| node.is_some_and(|node| node.guarded)) {
-            Some(id) => self.own_names.insert(unit.clone(), id),
-            None => self.own_names.remove(unit),
-        };
-        for name in self.touched_by(unit) {
-            self.place(&name);
-        }
-        self.place(unit);
-        self.prune();
-    }
-
-    /// Works out what is around a unit, if it is guarded, and adds what is new to the graph.
+    /// Works out what is around a unit, if it is monitored, and adds what is new to the graph.
     fn place(&mut self, unit: &UnitName) {
-        let guarded = self.nodes.get(unit).is_some_and(|node| node.guarded);
-        let around = if guarded { self.surroundings(unit) } else { BTreeSet::new() };
+        let monitored = self.nodes.get(unit).is_some_and(|node| node.monitored);
+        let around = if monitored { self.surroundings(unit) } else { BTreeSet::new() };
         for gone in self.around.remove(unit).unwrap_or_default().difference(&around) {
             if let Some(of) = self.of.get_mut(gone) {
                 of.remove(unit);
@@ -217,46 +378,70 @@ impl Graph {
     }
 
     fn surroundings(&self, unit: &UnitName) -> BTreeSet<UnitName> {
-        let mut around = self.closure(unit);
-        let whose: Vec<UnitName> = around.iter().chain([unit]).cloned().collect();
-        for name in whose {
-            let relations = self.nodes.get(&name).and_then(|node| node.relations.as_ref());
-            around.extend(relations.iter().flat_map(|relations| &relations.conflicts).cloned());
+        let mut around = self.required(unit);
+        let with_conflicts: Vec<UnitName> = around.iter().chain([unit]).cloned().collect();
+        for name in with_conflicts {
+            if let Some(relations) = self.relations(&name) {
+                around.extend(relations.conflicts.iter().cloned());
+            }
+        }
+        // A target wants everything there is; a recovery of one is not what this is for.
+        if unit.kind() != "target" {
+            around.extend(self.pulled_in(unit).into_iter().filter(|name| name.kind() != "target"));
+        }
+        if let Some(relations) = self.relations(unit) {
+            around.extend(relations.consists_of.iter().chain(&relations.part_of).cloned());
+        }
+        if self.nodes.get(unit).is_some_and(|node| node.follows_trigger) {
+            around.extend(self.reading(unit).and_then(|state| state.triggers.clone()));
         }
         around.remove(unit);
         around
     }
 
-    /// Lets go of what is around nobody any more.
+    /// Drops what is around no unit any more.
     fn prune(&mut self) {
         self.of.retain(|_, of| !of.is_empty());
         let before = self.nodes.len();
         let of = &self.of;
-        self.nodes.retain(|name, node| node.guarded || of.contains_key(name));
+        self.nodes.retain(|name, node| node.monitored || of.contains_key(name));
         self.changed |= self.nodes.len() != before;
     }
 }
 
 impl Node {
-    fn take(&mut self, now: Mono, state: &UnitState) {
+    fn active(&self) -> Option<ActiveState> {
+        self.reading.as_ref().map(|state| state.active)
+    }
+
+    fn take(&mut self, now: Mono, state: &Arc<UnitState>) {
         let job = state.job.map(|job| job.kind);
-        let down = matches!(state.active, ActiveState::Inactive | ActiveState::Failed);
+        let down = is_down(state.active);
         let comes = matches!(job, Some(JobKind::Start | JobKind::Restart));
         self.occupied = (!down || comes).then(|| self.occupied.unwrap_or(now));
         let goes = matches!(job, Some(JobKind::Stop | JobKind::Restart));
         let falls = down || goes || state.active == ActiveState::Deactivating;
+        let was_down = self.active().is_some_and(is_down);
         if !falls {
-            self.fell = None;
-        } else if self.active.is_some_and(|_| self.fell.is_none() && !self.was_down()) {
-            self.fell = Some((now, job.is_some()));
+            self.fall = None;
+        } else if self.fall.is_none() && self.reading.is_some() && !was_down {
+            self.fall = Some(Fall { at: now, by_job: job.is_some() || state.stopped_by.is_some() });
         }
-        self.active = Some(state.active);
-        self.reading = (!self.guarded).then(|| Box::new(state.clone()));
+        let stop = |job: &crate::unit::Job| !job.ours && matches!(job.kind, JobKind::Stop | JobKind::Other);
+        self.stopped =
+            down && !comes && !state.oneshot && (self.stopped || state.stopped_by.as_ref().is_some_and(stop));
+        self.reading = Some(Arc::clone(state));
     }
+}
 
-    fn was_down(&self) -> bool {
-        matches!(self.active, Some(ActiveState::Inactive | ActiveState::Failed))
-    }
+fn is_down(active: ActiveState) -> bool {
+    matches!(active, ActiveState::Inactive | ActiveState::Failed)
+}
+
+/// Of two that require each other, whose trouble came first. One without an incident is down on purpose: that is why the
+/// other is.
+fn precedes(one: &Root, other: &Root) -> bool {
+    (one.opened, &one.by) < (other.opened, &other.by)
 }
 
 #[cfg(test)]

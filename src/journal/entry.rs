@@ -93,7 +93,14 @@ pub(super) fn of_change(change: &Change) -> Option<Entry> {
             reason: Some(cause.clone()),
             ..Entry::new(Priority::Err, format!("{name} is down: {cause}"))
         },
-        ChangeKind::IncidentClosed { since, attempts } => {
+        ChangeKind::IncidentClosed { since, passes: false, .. } => {
+            let message = format!(
+                "{name} is no longer monitored under this name and unit; it had been down since {}",
+                at(*since)
+            );
+            Entry { id: Some(ids::INCIDENT_CLOSED), ..Entry::new(Priority::Notice, message) }
+        }
+        ChangeKind::IncidentClosed { since, attempts, .. } => {
             let message =
                 format!("{name} passes again{}; it had been down since {}", took(*attempts), at(*since));
             Entry { id: Some(ids::INCIDENT_CLOSED), ..Entry::new(Priority::Notice, message) }
@@ -126,18 +133,29 @@ pub(super) fn of_change(change: &Change) -> Option<Entry> {
                 AttemptOutcome::Recovered => {
                     (Priority::Info, format!("{name}: attempt {number} worked"), None)
                 }
-                AttemptOutcome::Ineffective(why) => {
-                    let message = format!("{name}: attempt {number} did not help: {why}");
-                    (Priority::Warning, message, Some(why.clone()))
+                AttemptOutcome::Ineffective(why)
+                | AttemptOutcome::JobFailed(why)
+                | AttemptOutcome::NotRequested(why) => {
+                    (Priority::Warning, format!("{name}: attempt {number} was {outcome}"), Some(why.clone()))
                 }
             };
             Entry { id: Some(ids::ATTEMPT_CONCLUDED), reason: why, ..Entry::new(priority, message) }
         }
         ChangeKind::RecoveryWithheld { why } => Entry {
             id: Some(ids::RECOVERY_WITHHELD),
-            reason: Some(why.clone()),
+            reason: Some(why.to_string()),
             ..Entry::new(Priority::Notice, format!("{name}: no recovery for now: {why}"))
         },
+        ChangeKind::StepKept { step } => Entry::new(
+            Priority::Notice,
+            format!("{name}: it failed again soon, so the next step is still {}", step.describe()),
+        ),
+        ChangeKind::Flapping { incidents } => Entry::new(
+            Priority::Err,
+            format!(
+                "{name} is flapping: {incidents} incidents within an hour; one notification until it is stable"
+            ),
+        ),
         ChangeKind::ActionRequired { why } => Entry {
             id: Some(ids::ACTION_REQUIRED),
             reason: Some(why.clone()),
@@ -153,7 +171,7 @@ pub(super) fn of_change(change: &Change) -> Option<Entry> {
         },
         ChangeKind::HoldTaken { holder, until } => hold::taken(&unit, holder, *until),
         ChangeKind::HoldOver { holder, how } => hold::over(&unit, holder, *how),
-        ChangeKind::HoldStartAsked { holder } => hold::start_asked(&unit, holder),
+        ChangeKind::HoldStartRequested { holder } => hold::start_asked(&unit, holder),
         ChangeKind::HoldStartEnded { result } => hold::start_ended(&unit, result),
         ChangeKind::StormBegan { checks, of } => Entry {
             id: Some(ids::STORM_BEGAN),

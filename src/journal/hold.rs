@@ -22,7 +22,7 @@ pub(super) fn taken(unit: &str, holder: &Holder, until: Wall) -> Entry {
 pub(super) fn over(unit: &str, holder: &Holder, how: HowEnded) -> Entry {
     let priority = match how {
         HowEnded::Done | HowEnded::Gone | HowEnded::Released => Priority::Notice,
-        HowEnded::Expired | HowEnded::Lost | HowEnded::Unguarded => Priority::Warning,
+        HowEnded::Expired | HowEnded::Lost | HowEnded::NotMonitored => Priority::Warning,
     };
     let how = how.clause();
     Entry {

@@ -38,7 +38,7 @@ fn incident(action_required: bool) -> IncidentStatus {
         max_attempts: None,
         last_attempt: None,
         action_required,
-        holding_back: None,
+        withheld: None,
         notifications: (1, 1),
         dependents: Vec::new(),
     }

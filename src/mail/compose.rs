@@ -84,6 +84,8 @@ pub fn letter(
         NotificationKind::Unknown => "UNMEASURED",
         NotificationKind::StillUnknown => "STILL UNMEASURED",
         NotificationKind::KnownAgain => "MEASURED",
+        NotificationKind::Flapping => "FLAPPING",
+        NotificationKind::NotMonitored => "NO LONGER MONITORED",
     };
     Letter {
         id: notification.id.clone(),
@@ -298,6 +300,10 @@ fn opening(notification: &Notification, place: &Place, host: &str) -> Vec<String
             format!("{check} on {host} can still not be measured, for {lasted} now.")
         }
         NotificationKind::KnownAgain => format!("{check} on {host} can be measured again, after {lasted}."),
+        NotificationKind::Flapping => format!("{check} on {host} is flapping."),
+        NotificationKind::NotMonitored => {
+            format!("{check} on {host} is no longer monitored. It had been down for {lasted}.")
+        }
     };
     let cause = text::line(&notification.cause, text::LINE_MAX);
     let over = notification.kind.is_last();
@@ -352,6 +358,8 @@ fn attempt_line(attempt: &Attempt, place: &Place) -> String {
         Some(AttemptOutcome::Recovered) => ", it worked".to_owned(),
         Some(AttemptOutcome::Ineffective(why)) if why.is_empty() => ", it did not help".to_owned(),
         Some(AttemptOutcome::Ineffective(why)) => format!(", it did not help: {why}"),
+        // The job's result says it.
+        Some(AttemptOutcome::JobFailed(_) | AttemptOutcome::NotRequested(_)) => String::new(),
         None => String::new(),
     };
     text::line(&format!("{clock} {}: {result}{verdict}", attempt.step.describe()), text::LINE_MAX)

@@ -288,7 +288,7 @@ proptest! {
 fn that_a_check_cannot_be_measured_is_told_without_a_word_on_its_target() {
     let unmeasured = |kind, number| {
         let id = NotificationId {
-            incident: IncidentId::unmeasured(&CheckName::new("gru-dns").unwrap(), 1_795_345_200),
+            incident: IncidentId::unknown(&CheckName::new("gru-dns").unwrap(), 1_795_345_200),
             number,
         };
         let check = CheckName::new("gru-dns").unwrap();

@@ -22,8 +22,8 @@ pub struct Explanation {
     pub health: Health,
     /// What holds now, a sentence for each rule that applies.
     pub now: Vec<Reason>,
-    /// What was decided before, oldest first: only decisions and changes.
-    pub trail: Vec<Decision>,
+    /// The decision log, oldest first.
+    pub log: Vec<Decision>,
 }
 
 /// What a sentence is about.
@@ -34,8 +34,8 @@ pub enum Topic {
     Seen,
     /// What systemd says of the unit.
     Unit,
-    /// Why the check is left alone.
-    Aside,
+    /// Why the check is suppressed.
+    Suppressed,
     /// The incident.
     Incident,
     /// What is done about it, or not.
@@ -49,7 +49,7 @@ impl fmt::Display for Topic {
         f.pad(match self {
             Self::Seen => "seen",
             Self::Unit => "unit",
-            Self::Aside => "aside",
+            Self::Suppressed => "suppressed",
             Self::Incident => "incident",
             Self::Recovery => "recovery",
             Self::Notification => "notification",

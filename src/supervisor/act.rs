@@ -12,7 +12,7 @@ use crate::bus::Refusal;
 use crate::check::{CheckName, Probe};
 use crate::config::{self, Config, Problem};
 use crate::engine::hold::HoldId;
-use crate::engine::{Change, ChangeKind, Effect, Event, RunId};
+use crate::engine::{Change, ChangeKind, Effect, Event, JobRequest, RunId};
 use crate::journal;
 use crate::lease::Closed;
 use crate::service_manager;
@@ -74,7 +74,7 @@ impl Supervisor {
             Effect::Probe { check, run, probe, unit, timeout } => {
                 self.probe(check, run, probe, unit, timeout)
             }
-            Effect::StartJob { unit, attempt, step, reset_failed } => {
+            Effect::StartJob(JobRequest { unit, attempt, step, reset_failed }) => {
                 let ask = Ask::Job { unit: unit.clone(), attempt, step, reset_failed };
                 if let Err(refused) = self.asks.try_send(ask) {
                     // The client takes questions even while the bus is away; this is a promise broken, told as one.

@@ -8,7 +8,7 @@ use crate::journal;
 impl Supervisor {
     pub(super) async fn save(&mut self, patience: Duration) {
         let Some(file) = &mut self.state else { return };
-        file.save(&self.engine.save(clock::now(), &self.boot), patience).await;
+        file.save(&self.engine.save(clock::now(), &clock::name(&self.boot)), patience).await;
         self.look_at_state();
     }
 

@@ -48,7 +48,6 @@ pub(super) struct Asked {
 
 impl Supervisor {
     pub(super) fn new(options: Options, config: Config) -> (Self, Inputs, Asked) {
-        let now = clock::now();
         let boot = clock::boot();
         let (asks, asks_seen) = mpsc::channel(CHANNEL);
         let (happenings, happenings_seen) = mpsc::channel(CHANNEL);
@@ -61,7 +60,7 @@ impl Supervisor {
         let (unheard, unheard_seen) = mpsc::channel(4);
         let mut alerts = Alerts::default();
         let found = match &options.state_dir {
-            Some(dir) => state_file::load(dir, &now.wall.0.to_string()),
+            Some(dir) => state_file::load(dir, &clock::now().wall.0.to_string()),
             None => {
                 alerts.state = Some(
                     "There is no state directory: incidents and mails do not survive a restart.".to_owned(),
@@ -69,9 +68,13 @@ impl Supervisor {
                 Found::Nothing
             }
         };
+        if let Found::State(saved) = &found {
+            clock::resume(&boot, saved);
+        }
+        let now = clock::now();
         let mut in_the_way = None;
         let (engine, effects) = match found {
-            Found::State(saved) => Engine::restore(now, &boot, *saved, config.checks.clone()),
+            Found::State(saved) => Engine::restore(now, *saved, config.checks.clone()),
             other => {
                 if let Found::Unusable { why, aside } = other {
                     journal::log_trouble(&why);

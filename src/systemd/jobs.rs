@@ -365,7 +365,7 @@ mod tests {
     fn of_an_order_that_a_lost_bus_left_open_the_unit_tells_what_became() {
         let state = |active, job: Option<(u32, JobKind)>, run: &str| UnitState {
             active,
-            job: job.map(|(id, kind)| Job { id, kind }),
+            job: job.map(|(id, kind)| Job { id, kind, ours: false }),
             invocation_id: run.to_owned(),
             ..UnitState::default()
         };

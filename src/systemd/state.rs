@@ -137,7 +137,7 @@ impl Properties {
         UnitState {
             load: self.load.as_deref().map_or(LoadState::Other, load_state),
             active: self.active.as_deref().map_or(ActiveState::Maintenance, active_state),
-            job: self.job_id().map(|id| Job { id, kind }),
+            job: self.job_id().map(|id| Job { id, kind, ours: false }),
             stopped_by: None,
             invocation_id: self.invocation(),
             // Mounts, sockets and timers have a `Result` of their own, with words of their own.
@@ -311,7 +311,7 @@ mod tests {
         let web = UnitName::new("web.service").unwrap();
         let state = read.into_state(&web, JobKind::Stop);
         assert_eq!(state.active, ActiveState::Failed);
-        assert_eq!(state.job, Some(Job { id: 4, kind: JobKind::Stop }));
+        assert_eq!(state.job, Some(Job { id: 4, kind: JobKind::Stop, ours: false }));
         assert_eq!(state.invocation_id, "ab".repeat(16));
         assert_eq!((state.n_restarts, state.exit_status, state.oneshot), (7, 3, true));
 

@@ -94,7 +94,7 @@ impl Down {
             (None | Some(JobKind::Restart | JobKind::Other), Some(_))
             | (Some(JobKind::Start | JobKind::Reload), _) => return Ok(None),
         };
-        Ok(Some(Job { id, kind }))
+        Ok(Some(Job { id, kind, ours: false }))
     }
 }
 
@@ -222,7 +222,7 @@ impl Track {
 
     /// The job that is known to be on the unit, with its kind.
     pub fn known_job(&self) -> Option<Job> {
-        self.job.and_then(|job| Some(Job { id: job.id, kind: job.kind? }))
+        self.job.and_then(|job| Some(Job { id: job.id, kind: job.kind?, ours: false }))
     }
 
     /// The unit's properties were read. `state.stopped_by` and `state.seen_ended_usec` are

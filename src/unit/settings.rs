@@ -23,6 +23,8 @@ pub struct UnitSettings {
     pub failure_action: bool,
     /// `Restart` is other than `no`: systemd restarts the service itself.
     pub restarts: bool,
+    /// `Restart` is `always` or `on-success`: systemd also restarts the service after a run that ended well.
+    pub restarts_on_success: bool,
     /// `RestartUSec`: so long systemd waits before it restarts the service itself.
     pub restart_delay: Duration,
     /// `UnitFileState`: `enabled`, `disabled`, `static`, …; empty where there is no file.

@@ -32,7 +32,7 @@ fn systemds_own_restarts_are_left_to_systemd_and_a_crash_loop_is_told_once() {
     let told = machine.wait_told(ids::CRASH_LOOP, "looping", 1);
     assert_eq!(told[0]["STEALTHCHECK_UNIT"], "looping.service");
     machine.wait_for("the reason to be told", MINUTE, || {
-        let held = machine.check("looping")["incident"]["holding_back"].clone();
+        let held = machine.check("looping")["incident"]["withheld"].clone();
         (held == "systemd itself restarts the unit each time; once more would not help").then_some(())
     });
 

@@ -208,7 +208,7 @@ fn explanation(name: CheckName) -> Explanation {
         at: NOW,
         health: Health::Down,
         now: vec![Reason { topic: Topic::Unit, text: "gru.service is masked".into() }],
-        trail: vec![Decision { topic: Topic::Recovery, text, first: at, last: at, count: 1 }],
+        log: vec![Decision { topic: Topic::Recovery, text, first: at, last: at, count: 1 }],
     }
 }
 

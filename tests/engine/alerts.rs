@@ -112,6 +112,6 @@ fn a_state_file_from_before_storms_were_known_is_read() {
     }
     let saved: Saved = serde_json::from_value(saved).unwrap();
     let now = Now { mono: Mono(secs(5)), wall: Wall(world.now.wall.0 + 1000) };
-    let (engine, _) = Engine::restore(now, "", saved, world.checks.clone());
+    let (engine, _) = Engine::restore(now, saved, world.checks.clone());
     assert_eq!(engine.status(now, &[name], false)[0].health, Health::Down);
 }

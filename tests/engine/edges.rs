@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use stealthcheck::check::{Check, CheckName};
-use stealthcheck::engine::{AttemptId, ChangeKind, Effect, Engine, Event, RunId};
+use stealthcheck::engine::{AttemptId, ChangeKind, Effect, Engine, Event, JobRequest, RunId};
 use stealthcheck::notification::{AttemptOutcome, NotificationKind};
 use stealthcheck::time::{Mono, Now, Wall};
 use stealthcheck::unit::{ActiveState, Job, JobKind, JobResult, LoadState, UnitName, UnitState};
@@ -50,7 +50,7 @@ impl Bench {
         for effect in self.engine.handle(self.now, event) {
             match effect {
                 Effect::Probe { run, .. } => self.runs.push(run),
-                Effect::StartJob { attempt, .. } => self.jobs.push(attempt),
+                Effect::StartJob(JobRequest { attempt, .. }) => self.jobs.push(attempt),
                 Effect::Notify(notification) => self.notifications.push(notification.kind),
                 Effect::Hold(_) => {}
                 Effect::NotifyHost(notification) => panic!("one check is no storm: {notification:?}"),
@@ -136,7 +136,7 @@ fn down(active: ActiveState, stopped_by: Option<JobKind>) -> UnitState {
     UnitState {
         active,
         sub: "dead".into(),
-        stopped_by: stopped_by.map(|kind| Job { id: 9, kind }),
+        stopped_by: stopped_by.map(|kind| Job { id: 9, kind, ours: true }),
         inactive_enter_usec: 5,
         ..running("1")
     }
@@ -297,7 +297,7 @@ fn a_notification_is_asked_for_again_until_it_is_in_the_spool() {
     bench.job_ends(JobResult::Failed, down(ActiveState::Failed, None));
     assert_eq!(bench.notifications, [NotificationKind::Down]);
     let saved = bench.engine.save(bench.now, "boot");
-    let (mut engine, effects) = Engine::restore(bench.now, "boot", saved, vec![bench.check.clone()]);
+    let (mut engine, effects) = Engine::restore(bench.now, saved, vec![bench.check.clone()]);
     let again: Vec<_> = effects
         .iter()
         .filter_map(|effect| match effect {
@@ -308,7 +308,7 @@ fn a_notification_is_asked_for_again_until_it_is_in_the_spool() {
     assert_eq!(again.len(), 1);
     engine.handle(bench.now, Event::NotificationStored(again[0].clone()));
     let saved = engine.save(bench.now, "boot");
-    let (_, effects) = Engine::restore(bench.now, "boot", saved, vec![bench.check.clone()]);
+    let (_, effects) = Engine::restore(bench.now, saved, vec![bench.check.clone()]);
     assert!(!effects.iter().any(|effect| matches!(effect, Effect::Notify(_))));
 }
 
@@ -323,13 +323,13 @@ fn after_a_reboot_the_backoff_is_bounded_and_a_pause_keeps_its_end() {
         mono: Mono(Duration::from_secs(900_000)),
         wall: bench.now.wall.before(Duration::from_secs(86_400)),
     };
-    let (mut engine, _) = Engine::restore(now, "another", saved, vec![bench.check.clone()]);
+    let (mut engine, _) = Engine::restore(now, saved, vec![bench.check.clone()]);
     let unit = bench.unit_name();
     engine.handle(now, Event::UnitRead { unit, state: down(ActiveState::Failed, None) });
     let mut later = now;
     later.mono = later.mono.after(Duration::from_secs(301));
     let effects = engine.handle(later, Event::Tick);
-    assert!(effects.iter().any(|effect| matches!(effect, Effect::StartJob { .. })), "{effects:?}");
+    assert!(effects.iter().any(|effect| matches!(effect, Effect::StartJob(_))), "{effects:?}");
 }
 
 #[test]
@@ -359,7 +359,7 @@ fn what_somebody_stops_or_restarts_slowly_does_not_fail_meanwhile() {
 #[test]
 fn between_the_halves_of_somebodys_restart_a_unit_has_not_ended() {
     let mut bench = Bench::new();
-    let job = Some(Job { id: 9, kind: JobKind::Restart });
+    let job = Some(Job { id: 9, kind: JobKind::Restart, ours: false });
     for active in [ActiveState::Inactive, ActiveState::Failed] {
         bench.unit(UnitState { job, ..down(active, Some(JobKind::Restart)) });
         assert_eq!((bench.health(), bench.jobs.len()), (Health::Passing, 0), "{active:?}");
@@ -372,7 +372,7 @@ fn between_the_halves_of_somebodys_restart_a_unit_has_not_ended() {
 #[test]
 fn a_unit_that_came_up_by_somebody_else_is_not_restarted_at_once() {
     let mut bench = Bench::new();
-    let job = Some(Job { id: 9, kind: JobKind::Start });
+    let job = Some(Job { id: 9, kind: JobKind::Start, ours: false });
     bench.failing(60);
     assert_eq!((bench.health(), bench.jobs.len()), (Health::Down, 1));
     bench.job_ends(JobResult::Canceled, UnitState { job, active: ActiveState::Activating, ..running("2") });

@@ -35,7 +35,7 @@ fn one(steps: &[Step]) -> (World, CheckName, UnitName) {
 
 /// The jobs that were asked for, in order.
 fn asked(world: &World) -> Vec<&str> {
-    let jobs = world.log.iter().filter_map(|line| line.split_once("StartJob { "));
+    let jobs = world.log.iter().filter_map(|line| line.split_once("StartJob(JobRequest { "));
     jobs.filter_map(|(_, job)| Some(job.split_once("step: ")?.1.split_once(',')?.0)).collect()
 }
 

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use stealthcheck::check::{Check, CheckName};
 use stealthcheck::engine::saved::Saved;
-use stealthcheck::engine::{AttemptId, Effect, Engine, Event, RunId};
+use stealthcheck::engine::{AttemptId, Effect, Engine, Event, JobRequest, RunId};
 use stealthcheck::notification::{Notification, NotificationKind};
 use stealthcheck::time::{Mono, Now, Wall};
 use stealthcheck::unit::{
@@ -103,7 +103,7 @@ impl Stage {
             }
             match effect {
                 Effect::Probe { check, run, .. } => self.runs.push((check, run)),
-                Effect::StartJob { unit, attempt, step, .. } => {
+                Effect::StartJob(JobRequest { unit, attempt, step, .. }) => {
                     self.jobs.push((format!("{} {unit}", step.describe()), self.at()));
                     self.open.push((unit, attempt));
                 }
@@ -226,7 +226,7 @@ impl Stage {
         self.now.wall = self.now.wall.after(away);
         self.runs.clear();
         self.open.clear();
-        let (engine, effects) = Engine::restore(self.now, "boot", saved, self.checks.clone());
+        let (engine, effects) = Engine::restore(self.now, saved, self.checks.clone());
         self.engine = engine;
         self.take(effects);
         self.tell(Event::ManagerChanged(ManagerState::Running));
@@ -267,7 +267,7 @@ fn running(run: u32) -> UnitState {
 }
 
 fn job(kind: JobKind) -> Option<Job> {
-    Some(Job { id: 9, kind })
+    Some(Job { id: 9, kind, ours: false })
 }
 
 /// Up, in another run.

@@ -35,7 +35,7 @@ fn trail(stage: &Stage) -> Vec<String> {
         1 => format!("{}: {}", decision.topic, decision.text),
         n => format!("{n} × {}: {}", decision.topic, decision.text),
     };
-    why(stage).trail.into_iter().map(line).collect()
+    why(stage).log.into_iter().map(line).collect()
 }
 
 fn holds(stage: &Stage, sentence: &str) {
@@ -183,5 +183,5 @@ fn it_is_bounded_and_outlives_the_daemon_and_a_new_configuration() {
     changed.schedule.interval = secs(10);
     stage.tell(Event::Configured(vec![changed]));
     assert_eq!(trail(&stage)[..12], before[12..]);
-    assert!(why(&stage).trail.iter().any(|decision| decision.topic == Topic::Recovery));
+    assert!(why(&stage).log.iter().any(|decision| decision.topic == Topic::Recovery));
 }

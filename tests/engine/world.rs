@@ -14,7 +14,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use stealthcheck::check::{Check, CheckName, Probe, Step};
-use stealthcheck::engine::{AttemptId, Effect, Engine, Event, RunId};
+use stealthcheck::engine::{AttemptId, Effect, Engine, Event, JobRequest, RunId};
 use stealthcheck::notification::{
     HostNotification, HostNotificationKind, IncidentId, Notification, NotificationKind,
 };
@@ -207,7 +207,9 @@ impl World {
             }
             match effect {
                 Effect::Probe { check, run, probe, .. } => self.probe(check, run, &probe),
-                Effect::StartJob { unit, attempt, step, .. } => self.start_job(unit, attempt, &step),
+                Effect::StartJob(JobRequest { unit, attempt, step, .. }) => {
+                    self.start_job(unit, attempt, &step)
+                }
                 Effect::Notify(notification) => self.notify(*notification),
                 Effect::Hold(answer) => self.hold_answer(answer),
                 Effect::NotifyHost(notification) => self.notify_host(*notification),
@@ -283,7 +285,7 @@ impl World {
         });
         assert!(paused.count() > 0, "a job on {unit}, whose checks are all paused\n{timeline}");
         target.our_job = Some(attempt);
-        let job = Some(Job { id: 1, kind: JobKind::Restart });
+        let job = Some(Job { id: 1, kind: JobKind::Restart, ours: false });
         target.state =
             UnitState { active: ActiveState::Deactivating, job, stopped_by: job, ..target.state.clone() };
         let restart = matches!(step, Step::Restart | Step::Start);
@@ -304,7 +306,10 @@ impl World {
             assert_eq!(notification.id.number, number, "numbers count up\n{timeline}");
             assert_eq!(
                 number == 1,
-                matches!(notification.kind, NotificationKind::Down | NotificationKind::Unknown),
+                matches!(
+                    notification.kind,
+                    NotificationKind::Down | NotificationKind::Flapping | NotificationKind::Unknown
+                ) || (number == 1 && notification.kind == NotificationKind::ActionRequired),
                 "one opening notice, the first\n{timeline}"
             );
             assert!(

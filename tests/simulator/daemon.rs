@@ -9,7 +9,7 @@ use std::time::Duration;
 use stealthcheck::check::{Check, CheckName, Probe, Step};
 use stealthcheck::engine::hold::{HoldAction, HoldEvent, HoldId, HowEnded};
 use stealthcheck::engine::saved::Saved;
-use stealthcheck::engine::{AttemptId, Effect, Engine, Event, RunId};
+use stealthcheck::engine::{AttemptId, Effect, Engine, Event, JobRequest, RunId};
 use stealthcheck::notification::NotificationId;
 use stealthcheck::unit::{ActiveState, JobKind, JobResult, ManagerState, UnitName, UnitState};
 use stealthcheck::verdict::{Observation, Sample};
@@ -226,7 +226,7 @@ impl Sim {
             Some(state) => {
                 let text = serde_json::to_string(state).unwrap();
                 let saved: Saved = serde_json::from_str(&text).unwrap();
-                Engine::restore(now, &boot, saved, checks)
+                Engine::restore(now, saved, checks)
             }
             None => {
                 let mut engine = Engine::new();
@@ -355,7 +355,7 @@ impl Sim {
         }
         match effect {
             Effect::Probe { check, run, probe, timeout, .. } => self.probe(check, run, probe, timeout),
-            Effect::StartJob { unit, attempt, step, .. } => self.start_job(unit, attempt, &step),
+            Effect::StartJob(JobRequest { unit, attempt, step, .. }) => self.start_job(unit, attempt, &step),
             Effect::Notify(notification) => self.submit(Submission::Notification(notification)),
             Effect::NotifyHost(notification) => self.submit(Submission::HostNotification(notification)),
             Effect::Hold(HoldAction::Granted { id, .. }) => self.hold_is_granted(&id),

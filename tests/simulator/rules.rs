@@ -18,7 +18,7 @@ use std::time::Duration;
 
 use stealthcheck::check::CheckName;
 use stealthcheck::engine::hold::{HoldAction, HoldEvent, HoldId};
-use stealthcheck::engine::{AttemptId, ChangeKind, Command, Effect, Event};
+use stealthcheck::engine::{AttemptId, ChangeKind, Command, Effect, Event, JobRequest};
 use stealthcheck::notification::{IncidentId, NotificationId};
 use stealthcheck::time::Mono;
 use stealthcheck::unit::{ActiveState, JobKind, JobResult, ManagerState, UnitName, UnitState};
@@ -313,11 +313,11 @@ impl Sim {
     pub fn rules_decided(&mut self, effects: &[Effect]) {
         for (n, effect) in effects.iter().enumerate() {
             match effect {
-                Effect::StartJob { unit, attempt, step, .. } => {
+                Effect::StartJob(JobRequest { unit, attempt, step, .. }) => {
                     let why = effects[n..].iter().find_map(|effect| match effect {
                         Effect::Changed(change) if change.unit.as_ref() == Some(unit) => match change.what {
                             ChangeKind::RecoveryRequested { .. } => Some(change.check.clone()),
-                            ChangeKind::HoldStartAsked { .. } => Some(None),
+                            ChangeKind::HoldStartRequested { .. } => Some(None),
                             _ => None,
                         },
                         _ => None,

@@ -40,7 +40,7 @@ fn a_stop_is_told_with_its_job_and_forgotten_when_the_unit_is_up_again() {
     track.observe(Deactivating, 7, "a");
     track.observe(Inactive, 7, "a");
     track.job_removed(7, true);
-    let stop = Some(Job { id: 7, kind: JobKind::Stop });
+    let stop = Some(Job { id: 7, kind: JobKind::Stop, ours: false });
     assert_eq!(stopped_by(&mut track, Inactive, "a"), stop);
     assert_eq!(stopped_by(&mut track, Inactive, ""), stop, "systemd forgot the unit, we did not");
     track.observe(Activating, 8, "b");
@@ -54,7 +54,7 @@ fn nothing_is_told_until_the_kind_of_the_job_is_known() {
     track.read_done(UnitState { job: None, ..reading(Inactive, "a") });
     assert!(track.news().is_none());
     track.job_kind(7, JobKind::Stop);
-    assert_eq!(track.news().unwrap().stopped_by, Some(Job { id: 7, kind: JobKind::Stop }));
+    assert_eq!(track.news().unwrap().stopped_by, Some(Job { id: 7, kind: JobKind::Stop, ours: false }));
     assert!(track.news().is_none(), "told once");
 }
 
@@ -65,7 +65,7 @@ fn a_stop_too_quick_to_be_asked_is_known_by_its_end() {
     track.observe(Inactive, 7, "a");
     track.job_removed(7, true);
     track.job_kind(7, JobKind::Other);
-    assert_eq!(stopped_by(&mut track, Inactive, "a"), Some(Job { id: 7, kind: JobKind::Stop }));
+    assert_eq!(stopped_by(&mut track, Inactive, "a"), Some(Job { id: 7, kind: JobKind::Stop, ours: false }));
 }
 
 #[test]
@@ -223,10 +223,10 @@ fn a_run_whose_job_was_gone_before_it_could_be_asked_was_no_stop() {
     track.job_removed(9, true);
     track.job_kind(9, JobKind::Other);
     track.read_done(oneshot());
-    assert_eq!(track.current().unwrap().stopped_by, Some(Job { id: 9, kind: JobKind::Stop }));
+    assert_eq!(track.current().unwrap().stopped_by, Some(Job { id: 9, kind: JobKind::Stop, ours: false }));
     // A reading that came while the job had not begun yet is no reason to forget that it ran.
     let mut track = Track::default();
-    track.read_done(UnitState { job: Some(Job { id: 7, kind: JobKind::Start }), ..oneshot() });
+    track.read_done(UnitState { job: Some(Job { id: 7, kind: JobKind::Start, ours: false }), ..oneshot() });
     track.note_done(7, 30);
     track.job_removed(7, true);
     track.read_done(oneshot());

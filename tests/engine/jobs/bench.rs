@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use stealthcheck::check::{Check, JobProbe, Probe, Step};
 use stealthcheck::engine::saved::Saved;
-use stealthcheck::engine::{AttemptId, Effect, Engine, Event};
+use stealthcheck::engine::{AttemptId, Effect, Engine, Event, JobRequest};
 use stealthcheck::notification::{Notification, NotificationKind};
 use stealthcheck::time::{Mono, Now, Wall};
 use stealthcheck::unit::{ActiveState, LoadState, UnitName, UnitState};
@@ -103,7 +103,7 @@ impl Bench {
                     self.notifications.push(*notification.clone());
                     self.tell(Event::NotificationStored(notification.id));
                 }
-                Effect::StartJob { attempt, step, .. } => self.started.push((attempt, step)),
+                Effect::StartJob(JobRequest { attempt, step, .. }) => self.started.push((attempt, step)),
                 Effect::Probe { .. } => panic!("nothing is asked for a job: its unit is looked at"),
                 Effect::Changed(_) | Effect::NotifyHost(_) | Effect::Hold(_) | Effect::Remember => {}
             }
@@ -172,7 +172,7 @@ impl Bench {
         let saved = serde_json::to_string(&self.engine.save(self.now, boot.0)).unwrap();
         let saved: Saved = serde_json::from_str(&saved).unwrap();
         self.to(self.now.mono.after(secs(away)));
-        let (engine, effects) = Engine::restore(self.now, boot.1, saved, vec![self.check.clone()]);
+        let (engine, effects) = Engine::restore(self.now, saved, vec![self.check.clone()]);
         self.engine = engine;
         self.take(effects);
         if self.check.unit == Some(unit("backup.timer")) {

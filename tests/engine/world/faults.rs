@@ -54,7 +54,7 @@ impl World {
             return;
         }
         let kind = if start { JobKind::Start } else { JobKind::Stop };
-        let job = Some(Job { id: 2, kind });
+        let job = Some(Job { id: 2, kind, ours: false });
         target.state.job = job;
         if start {
             target.state.active = ActiveState::Activating;
@@ -100,7 +100,7 @@ impl World {
             unit.state.job = None;
             unit.state = up(&unit.state, unit.state.invocation_id.clone() + "x");
         }
-        let (engine, effects) = Engine::restore(self.now, BOOT, saved, self.checks.clone());
+        let (engine, effects) = Engine::restore(self.now, saved, self.checks.clone());
         self.engine = engine;
         self.perform(effects);
         self.leases_come_back();

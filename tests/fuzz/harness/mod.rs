@@ -10,7 +10,7 @@ use std::time::Duration;
 use stealthcheck::check::{Alert, Check, CheckName, Probe, Recovery, Schedule, Step};
 use stealthcheck::config;
 use stealthcheck::engine::saved::{Saved, VERSION};
-use stealthcheck::engine::{Effect, Engine, Event};
+use stealthcheck::engine::{Effect, Engine, Event, JobRequest};
 use stealthcheck::mail::spool::Spool;
 use stealthcheck::time::{Mono, Now, Wall};
 use stealthcheck::unit::{JobResult, UnitName};
@@ -73,7 +73,7 @@ pub fn state(bytes: &[u8]) {
         return;
     }
     let mut now = Now { mono: Mono(Duration::from_secs(1_000_000)), wall: Wall(1_795_000_000_000) };
-    let (mut engine, mut effects) = Engine::restore(now, "boot", saved, checks());
+    let (mut engine, mut effects) = Engine::restore(now, saved, checks());
     for step in 0_u32..600 {
         let mut answers = Vec::new();
         for effect in std::mem::take(&mut effects) {
@@ -86,7 +86,7 @@ pub fn state(bytes: &[u8]) {
                     };
                     answers.push(Event::Observed { check, run, observation });
                 }
-                Effect::StartJob { unit, attempt, .. } => {
+                Effect::StartJob(JobRequest { unit, attempt, .. }) => {
                     answers.push(Event::JobEnded { unit, attempt, result: JobResult::Failed, state: None });
                 }
                 Effect::Notify(notification) => {

@@ -1,0 +1,142 @@
+//! What a group sees and uses while it takes one step: the clock, the manager, the graph, the breaker, and where its
+//! effects go. It decides nothing.
+
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+
+use super::breaker::Breaker;
+use super::event::{AttemptId, Change, ChangeKind, Effect, RunId};
+use super::graph::Graph;
+use crate::check::CheckName;
+use crate::notification::{HostNotification, IncidentId, Notification, NotificationId};
+use crate::time::{Mono, Now};
+use crate::unit::{ManagerState, UnitName};
+
+/// A boot that takes longer than this will not finish soon: units are recovered as on a running machine.
+const BOOT_AT_MOST: Duration = Duration::from_secs(600);
+
+/// systemd as a whole, and since when it is so.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Manager {
+    state: ManagerState,
+    since: Mono,
+}
+
+impl Manager {
+    pub fn change(&mut self, now: Mono, state: ManagerState) {
+        if self.state != state {
+            *self = Self { state, since: now };
+        }
+    }
+
+    pub fn state(&self) -> ManagerState {
+        self.state
+    }
+
+    /// The machine boots, and not for too long.
+    pub fn is_booting(&self, now: Mono) -> bool {
+        self.state == ManagerState::Starting && now < self.boot_ends()
+    }
+
+    /// When a boot is no longer waited for.
+    pub fn boot_ends(&self) -> Mono {
+        self.since.after(BOOT_AT_MOST)
+    }
+}
+
+/// Numbers of runs and attempts.
+#[derive(Debug, Default)]
+pub(super) struct Ids {
+    run: u64,
+    attempt: u64,
+}
+
+impl Ids {
+    /// Attempts of an earlier run of the daemon have numbers below this.
+    pub fn resume(&mut self, attempt: u64) {
+        self.attempt = self.attempt.max(attempt);
+    }
+
+    pub fn attempts(&self) -> u64 {
+        self.attempt
+    }
+
+    pub fn next_attempt(&mut self) -> AttemptId {
+        self.attempt += 1;
+        AttemptId(self.attempt - 1)
+    }
+
+    pub fn next_run(&mut self) -> RunId {
+        self.run += 1;
+        RunId(self.run - 1)
+    }
+}
+
+/// Notifications that are not known to be durably stored by the notifier.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub(super) struct Outbox {
+    checks: Vec<Notification>,
+    host: Vec<HostNotification>,
+}
+
+impl Outbox {
+    pub fn ids(&self) -> impl Iterator<Item = &NotificationId> {
+        self.checks.iter().map(|one| &one.id).chain(self.host.iter().map(|one| &one.id))
+    }
+
+    /// Requests a notification about the machine, and keeps it until it is known to be stored.
+    pub fn add_host(&mut self, notification: HostNotification, out: &mut Vec<Effect>) {
+        self.host.push(notification.clone());
+        out.push(Effect::NotifyHost(Box::new(notification)));
+    }
+
+    pub fn remove(&mut self, id: &NotificationId) {
+        self.checks.retain(|one| one.id != *id);
+        self.host.retain(|one| one.id != *id);
+    }
+
+    /// Requests for all of them, after a restart of the daemon.
+    pub fn requests(&self) -> Vec<Effect> {
+        let checks = self.checks.iter().map(|one| Effect::Notify(Box::new(one.clone())));
+        let host = self.host.iter().map(|one| Effect::NotifyHost(Box::new(one.clone())));
+        checks.chain(host).collect()
+    }
+}
+
+/// See the module's head.
+pub(super) struct Context<'a> {
+    pub now: Now,
+    pub manager: Manager,
+    pub graph: &'a Graph,
+    pub breaker: &'a mut Breaker,
+    pub ids: &'a mut Ids,
+    pub outbox: &'a mut Outbox,
+    pub out: &'a mut Vec<Effect>,
+    /// Units whose checks are to be probed now, as something that requires them fails.
+    pub probe_units: &'a mut Vec<UnitName>,
+}
+
+impl Context<'_> {
+    pub fn emit(&mut self, effect: Effect) {
+        self.out.push(effect);
+    }
+
+    /// Emits a transition.
+    pub fn change(
+        &mut self,
+        check: Option<&CheckName>,
+        unit: Option<&UnitName>,
+        incident: Option<&IncidentId>,
+        what: ChangeKind,
+    ) {
+        let change = Change { check: check.cloned(), unit: unit.cloned(), incident: incident.cloned(), what };
+        self.out.push(Effect::Changed(change));
+    }
+
+    /// Requests a notification, and keeps it until it is known to be stored.
+    pub fn notify(&mut self, notification: Notification) {
+        self.outbox.checks.push(notification.clone());
+        self.out.push(Effect::Notify(Box::new(notification)));
+    }
+}

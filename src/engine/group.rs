@@ -1,0 +1,423 @@
+//! A group: one unit (or none) and all checks that monitor it. What happens to it is decided here, and nowhere else.
+//!
+//! In: observations, readings, ends of jobs, commands, time; the summary that the graph has of its neighbours. Out: effects.
+//! [`Group::evaluate`] draws every consequence; it may be called at any time, and does nothing twice.
+//!
+//! | file | what it does |
+//! |---|---|
+//! | `reading` | a reading of the unit becomes failures and passes of its checks |
+//! | `observation` | an observation counts, or does not |
+//! | `permit` | which step is next, or why no job is requested |
+//! | `recovery` | a job is requested, ends, and has an outcome |
+//! | `hold` | a hold begins and ends, and the unit is started again |
+//! | `notify` | which notifications are due, and which state is shown |
+
+mod hold;
+mod notify;
+mod observation;
+mod permit;
+mod reading;
+mod recovery;
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use super::attempt::Attempt;
+use super::breaker::{Target, Vital};
+use super::check::{Check, schedule};
+use super::context::Context;
+use super::event::Effect;
+use super::graph::{RootIncident, Summary, Suppressed};
+use super::suppression::{self, Suppression, UnitHold};
+use super::unit::{Condition, Unit};
+use crate::check::CheckName;
+use crate::status::Topic;
+use crate::time::{Mono, Now};
+use crate::unit::UnitName;
+
+/// What a group is known by.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) enum GroupKey {
+    /// The unit's primary id.
+    Unit(UnitName),
+    /// A check without a unit.
+    Check(CheckName),
+}
+
+/// See the module's head.
+#[derive(Debug)]
+pub(super) struct Group {
+    unit: Option<Unit>,
+    /// In name order.
+    checks: Vec<Check>,
+}
+
+impl Group {
+    pub fn new(key: &GroupKey) -> Self {
+        let unit = match key {
+            GroupKey::Unit(id) => Some(Unit::new(id.clone())),
+            GroupKey::Check(_) => None,
+        };
+        Self { unit, checks: Vec::new() }
+    }
+
+    pub fn unit(&self) -> Option<&Unit> {
+        self.unit.as_ref()
+    }
+
+    pub fn unit_mut(&mut self) -> Option<&mut Unit> {
+        self.unit.as_mut()
+    }
+
+    pub fn checks(&self) -> &[Check] {
+        &self.checks
+    }
+
+    pub fn check(&self, name: &CheckName) -> Option<&Check> {
+        self.checks.iter().find(|check| check.name() == name)
+    }
+
+    pub fn check_mut(&mut self, name: &CheckName) -> Option<&mut Check> {
+        self.checks.iter_mut().find(|check| check.name() == name)
+    }
+
+    /// What the unit triggers matters: a timer of a job that is checked, a socket.
+    pub fn follows_trigger(&self) -> bool {
+        let kind = self.unit.as_ref().map(|unit| unit.id().kind());
+        kind == Some("socket") || self.checks.iter().any(|check| check.runs().is_some())
+    }
+
+    fn position(&self, name: &CheckName) -> Option<usize> {
+        self.checks.iter().position(|check| check.name() == name)
+    }
+
+    /// Adds a check, in name order.
+    pub fn add(&mut self, check: Check) {
+        let at = self.checks.partition_point(|other| other.name() < check.name());
+        self.checks.insert(at, check);
+        self.note_job();
+    }
+
+    /// The checks after a restart of the daemon.
+    pub fn restore_checks(&mut self, now: Now, saved: &mut BTreeMap<CheckName, super::check::Memory>) {
+        for check in &mut self.checks {
+            if let Some(memory) = saved.remove(check.name()) {
+                check.restore(memory, now);
+            }
+        }
+    }
+
+    /// Takes all checks out; the unit stays as it is.
+    pub fn take_checks(&mut self) -> Vec<Check> {
+        std::mem::take(&mut self.checks)
+    }
+
+    /// Whether the unit is a job is a matter of the checks that monitor it.
+    fn note_job(&mut self) {
+        let Some(unit) = &mut self.unit else { return };
+        let timer = unit.id().kind() == "timer";
+        let jobs = self.checks.iter().filter_map(|check| check.settings().probe.job());
+        unit.set_job(jobs.map(|job| job.max_runtime).max().filter(|_| !timer));
+    }
+
+    /// The name of the unit, as a part of changes.
+    fn unit_id(&self) -> Option<UnitName> {
+        self.unit.as_ref().map(|unit| unit.id().clone())
+    }
+
+    pub fn suppression(&self, check: &Check, now: Now) -> Option<Suppression> {
+        Suppression::of(check, self.unit.as_ref(), now)
+    }
+
+    fn suppression_at(&self, index: usize, now: Now) -> Option<Suppression> {
+        self.suppression(&self.checks[index], now)
+    }
+
+    fn log(&mut self, index: usize, now: Now, topic: Topic, text: String) {
+        self.checks[index].log_mut().add(now, topic, text);
+    }
+
+    // --- commands
+
+    /// Probes a check now, whatever its schedule says.
+    pub fn probe_by_command(&mut self, cx: &mut Context<'_>, name: &CheckName) {
+        if let Some(index) = self.position(name)
+            && !self.checks[index].is_running()
+        {
+            self.start_probe(cx, index, true);
+        }
+    }
+
+    // --- evaluation
+
+    /// Draws every consequence of what has changed, and of the time that has passed.
+    pub fn evaluate(&mut self, cx: &mut Context<'_>) {
+        self.take_deferred_reading(cx);
+        self.refresh_marks(cx);
+        self.run_timers(cx);
+        for index in 0..self.checks.len() {
+            self.count_overdue(cx, index);
+        }
+        self.publish_vitals(cx);
+        self.conclude_attempts_without_incident(cx);
+        for index in 0..self.checks.len() {
+            self.close_if_proven(cx, index);
+        }
+        self.start_after_hold(cx);
+        self.recover(cx);
+        for index in 0..self.checks.len() {
+            self.require_action(cx, index);
+            self.notify(cx, index);
+            self.show(cx, index);
+        }
+        self.publish_vitals(cx);
+    }
+
+    /// A probe is due and nothing else: the ordinary case, in which nothing is to be drawn from anything.
+    pub fn probe_if_calm(&mut self, cx: &mut Context<'_>) -> bool {
+        let calm = self.checks.iter().all(Check::is_quiet)
+            && self.unit.as_ref().is_none_or(|unit| {
+                matches!(unit.condition(), Condition::Up | Condition::AtRest)
+                    && unit.hold().is_none()
+                    && unit.attempt().is_none()
+                    && unit.conflict().is_none()
+                    && unit.dependency().is_none()
+                    && !unit.is_frozen()
+            });
+        let overdue = |check: &Check| {
+            cx.now.mono.since(check.probe_due()) > schedule::MISSED_AFTER || check.is_running()
+        };
+        let now = cx.now.mono;
+        let due: Vec<usize> =
+            (0..self.checks.len()).filter(|index| self.checks[*index].probe_due() <= now).collect();
+        if !calm || due.is_empty() || due.iter().any(|index| overdue(&self.checks[*index])) {
+            return false;
+        }
+        let plain = |index: &usize| !self.checks[*index].looks_at_unit();
+        if !due.iter().all(plain) {
+            return false;
+        }
+        for index in due {
+            self.start_probe(cx, index, false);
+        }
+        true
+    }
+
+    /// Brings the marks of the unit up to date with its surroundings.
+    fn refresh_marks(&mut self, cx: &mut Context<'_>) {
+        let Some(unit) = &mut self.unit else { return };
+        let (graph, id) = (cx.graph, unit.id().clone());
+        let known = graph.is_known(&id);
+        let conflict = graph.in_the_way_of(&id);
+        let dependency = (graph.root_for(&id), graph.fell_with_required(&id));
+        unit.update_marks(cx.now, known, conflict, graph.fell(&id), dependency);
+        if unit.dependency().is_some_and(|dependency| dependency.ends_now(cx.now)) {
+            self.probe_all_afresh(cx.now.mono);
+        }
+    }
+
+    /// Ends of pauses and holds, lost probes, due probes.
+    fn run_timers(&mut self, cx: &mut Context<'_>) {
+        self.expire_hold(cx);
+        for index in 0..self.checks.len() {
+            let check = &mut self.checks[index];
+            if check.pause().is_some_and(|pause| pause.ends <= cx.now.mono) {
+                check.end_pause(cx.now.mono);
+            }
+            if check.take_lost_run(cx.now.mono) {
+                self.probe_lost(cx, index);
+            }
+            let check = &mut self.checks[index];
+            let due = !check.is_paused() && !check.is_running() && check.next_probe() <= cx.now.mono;
+            if due && !check.defer_missed(cx.now.mono) {
+                self.start_probe(cx, index, false);
+            }
+        }
+    }
+
+    /// Starts a check's probe, or looks at its unit where that is the check. `afresh`: an operator asked for it, so the
+    /// unit is read again.
+    fn start_probe(&mut self, cx: &mut Context<'_>, index: usize, afresh: bool) {
+        let check = &mut self.checks[index];
+        check.note_probed(cx.now.mono);
+        if check.looks_at_unit() && !afresh {
+            let at = check.next_on_grid(cx.now.mono);
+            check.probe_at(at);
+            self.look_at_unit(cx, index);
+            return;
+        }
+        let run = cx.ids.next_run();
+        check.begin_run(cx.now.mono, run);
+        cx.emit(Effect::Probe {
+            check: check.name().clone(),
+            run,
+            probe: check.probe().clone(),
+            unit: self.unit.as_ref().map(|unit| unit.id().clone()),
+            timeout: check.settings().schedule.timeout,
+        });
+    }
+
+    /// Starts the probe of a check of this group, for the breaker's survey.
+    pub fn probe_for_survey(&mut self, cx: &mut Context<'_>, name: &CheckName) {
+        if let Some(index) = self.position(name)
+            && !self.checks[index].is_running()
+        {
+            self.start_probe(cx, index, false);
+        }
+    }
+
+    /// Something that requires this unit fails: its checks are probed now, as it may be what fails.
+    pub fn probe_for_dependent(&mut self, now: Mono) {
+        for check in &mut self.checks {
+            if !check.is_failing() && !check.is_down() && !check.is_running() && !check.is_paused() {
+                check.probe_by(now);
+            }
+        }
+    }
+
+    /// All checks are to be probed at once: what they saw before is of another run of the unit.
+    fn probe_all_afresh(&mut self, now: Mono) {
+        for check in &mut self.checks {
+            check.probe_afresh(now);
+        }
+    }
+
+    /// When something may be due next.
+    pub fn next_wakeup(&self, cx: &Context<'_>) -> Option<Mono> {
+        let now = cx.now;
+        let mut earliest: Option<Mono> = None;
+        let mut add = |at: Option<Mono>| {
+            if let Some(at) = at {
+                earliest = Some(earliest.map_or(at, |known| known.min(at)));
+            }
+        };
+        let later = |at: Option<Mono>| at.filter(|at| *at > now.mono);
+        for check in &self.checks {
+            let suppression = self.suppression(check, now);
+            add(later(suppression.as_ref().and_then(Suppression::ends)));
+            if check.is_paused() {
+                continue;
+            }
+            add(Some(check.probe_due()));
+            let silent = suppression.is_some() || cx.breaker.is_member(check.name());
+            if !silent {
+                add(later(self.notification_due(check)));
+                add(later(check.unknown().and_then(|unknown| unknown.next_due(check.settings()))));
+            }
+            add(later(self.proven_at(check)));
+            add(later(self.recovery_due(cx, check)));
+        }
+        if let Some(unit) = &self.unit {
+            add(later(unit.deferred_until()));
+            add(later(unit.stop_shown_from()));
+            add(later(unit.hold().and_then(UnitHold::next_look)));
+            add(later(unit.starts().crash_loop_ends(now.mono)));
+            if let Some(attempt) = unit.attempt() {
+                add(later(attempt.grace_until()));
+                add(later(self.dropped_at(attempt)));
+            }
+        }
+        earliest
+    }
+
+    // --- what others see
+
+    /// What the group publishes in the graph.
+    pub fn summary(&self, now: Now) -> Summary {
+        let Some(unit) = &self.unit else { return Summary::default() };
+        let open =
+            |check: &&Check| check.incident().is_some_and(|incident| incident.passing_since().is_none());
+        let incidents = self.checks.iter().filter(open);
+        let opened = incidents.clone().filter_map(|check| Some(check.incident()?.opened())).min();
+        let incident = opened.map(|opened| RootIncident {
+            opened,
+            recoverable: incidents.clone().any(is_recoverable),
+            // It is enough if one of them is reported.
+            silent: incidents.clone().all(|check| check.settings().alert.is_silent() || check.is_paused()),
+        });
+        let own = |check: &Check| {
+            self.suppression(check, now)
+                .filter(|why| !matches!(why, Suppression::Dependency { until: None, .. }))
+        };
+        let suppressed: Vec<Suppression> = self.checks.iter().filter_map(own).collect();
+        let paused = |why: &Suppression| matches!(why, Suppression::Paused { .. });
+        Summary {
+            incident,
+            // What an operator stopped is no news; what is paused may be down for any reason.
+            suppressed: (!suppressed.is_empty())
+                .then(|| Suppressed { silent: suppressed.iter().all(paused) }),
+            failing: self.checks.iter().any(Check::is_failing),
+            stopped: unit.is_stopped_on_purpose(),
+            held_since: unit.hold().map(UnitHold::since),
+            checks: self
+                .checks
+                .iter()
+                .map(|check| (check.name().clone(), suppression::does_well(check, unit)))
+                .collect(),
+        }
+    }
+
+    /// Publishes what the breaker needs to know of each check (rule 14).
+    fn publish_vitals(&self, cx: &mut Context<'_>) {
+        for check in &self.checks {
+            let explained = self.unit.as_ref().is_some_and(|unit| unit.condition().explains_failures());
+            let crash_loop = check.incident().is_some_and(super::check::Incident::is_crash_loop);
+            let suppressed = self.suppression(check, cx.now).is_some();
+            let settings = check.settings();
+            cx.breaker.publish(
+                cx.now,
+                check.name(),
+                Vital {
+                    target: self.unit.as_ref().map_or_else(
+                        || Target::Check(check.name().clone()),
+                        |unit| Target::Unit(unit.id().clone()),
+                    ),
+                    probed: !check.looks_at_unit(),
+                    tells_of_machine: !check.looks_at_unit() && settings.probe.usage().is_none(),
+                    failing_since: check.failing_since(),
+                    explained: explained || crash_loop,
+                    suppressed,
+                    excused: self.excuse(check, cx.now).is_some(),
+                    recoverable: self.unit.is_some() && !settings.recovery.steps.is_empty(),
+                    interval: settings.schedule.interval,
+                    timeout: settings.schedule.timeout,
+                },
+            );
+        }
+        if let Some(unit) = &self.unit {
+            cx.breaker.note_attempt(unit.id(), unit.attempt().is_some());
+        }
+    }
+}
+
+/// A job on the check's own unit may still end its incident.
+fn is_recoverable(check: &Check) -> bool {
+    use crate::check::Step;
+    let Some(incident) = check.incident() else { return false };
+    let acts = |step: &Step| !matches!(step, Step::StartUnit(_) | Step::Reload);
+    incident.action_required().is_none()
+        && !incident.is_not_restartable()
+        && check.settings().recovery.steps.iter().any(acts)
+}
+
+/// The longest `grace` of some checks.
+pub(super) fn longest_grace(checks: &[Check]) -> Duration {
+    checks.iter().map(|check| check.settings().recovery.grace).max().unwrap_or_default()
+}
+
+/// The attempt's proving time: the longest of the checks that monitor the unit.
+fn longest_proving(checks: &[Check], now: Mono) -> Duration {
+    checks.iter().map(|check| check.proving_time(now)).max().unwrap_or_default()
+}
+
+impl Group {
+    /// When an attempt that serves no open incident any more is dropped.
+    fn dropped_at(&self, attempt: &Attempt) -> Option<Mono> {
+        let served = |check: &Check| check.is_down() && attempt.serves(check.name());
+        if self.checks.iter().any(served) {
+            return None;
+        }
+        let ended = attempt.ended()?;
+        Some(ended.after(longest_proving(&self.checks, ended)))
+    }
+}

@@ -1,0 +1,447 @@
+//! Whether an observation counts, and what it counts for (rules 1, 2, 6, 13, 15).
+//!
+//! In: observations and samples of the run that is under way. Out: failures and passes of a check, incidents opened and
+//! closed.
+
+use std::time::Duration;
+
+use super::Group;
+use crate::check::{CheckName, Respect};
+use crate::engine::check::{Check, UsageSample, WindowVerdict};
+use crate::engine::context::Context;
+use crate::engine::event::{ChangeKind, RunId};
+use crate::engine::suppression::Suppression;
+use crate::engine::unit::Condition;
+use crate::notification::NotificationKind;
+use crate::status::Topic;
+use crate::time::{Mono, Now};
+use crate::unit::ManagerState;
+use crate::verdict::{Observation, Sample};
+
+/// A probe may see the consequence of what systemd is about to report: its signal and the reading that follows take some
+/// milliseconds, on a busy machine more. No job is requested so long for an incident that a probe has opened.
+const READINGS_WITHIN: Duration = Duration::from_millis(200);
+
+/// A start job that waits this long for other units is reported as a failure.
+const START_WAITS_AT_MOST: Duration = Duration::from_secs(600);
+
+/// systemd's own restart has this long more than `RestartSec=` until failures count.
+const RESTART_SLACK: Duration = Duration::from_secs(5);
+
+/// Why a failure does not count although the check is not suppressed, and until when.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(in crate::engine) struct Excuse {
+    pub why: String,
+    pub until: Option<Mono>,
+}
+
+impl Group {
+    /// Takes the observation of the run that is under way; any other is late. Returns `false` where nothing follows.
+    pub fn observed(
+        &mut self,
+        cx: &mut Context<'_>,
+        name: &CheckName,
+        run: RunId,
+        observation: Observation,
+    ) -> bool {
+        let Some(index) = self.position(name) else { return false };
+        let Some(began) = self.checks[index].finish_run(run) else { return false };
+        self.take_observation(cx, index, began, observation)
+    }
+
+    fn take_observation(
+        &mut self,
+        cx: &mut Context<'_>,
+        index: usize,
+        began: Mono,
+        observation: Observation,
+    ) -> bool {
+        let now = cx.now;
+        let check = &mut self.checks[index];
+        let observation = observation.in_time(check.settings().schedule.max_response_time);
+        if check.is_paused() {
+            check.record(now, observation);
+            return true;
+        }
+        if check.looks_at_unit() {
+            // The unit was read for it; what the reading says is counted like any other.
+            let at = check.next_on_grid(now.mono);
+            check.probe_at(at);
+            if let Observation::Unknown { reason } = &observation {
+                let reason = reason.clone();
+                check.record(now, observation);
+                self.count_unknown(cx, index, reason);
+            } else {
+                self.look_at_unit(cx, index);
+            }
+            return true;
+        }
+        let stale = self.unit.as_ref().and_then(|unit| unit.started()).is_some_and(|started| began < started);
+        let passes = matches!(observation, Observation::Passing { .. });
+        let quiet = check.is_quiet() && passes;
+        check.record(now, observation.clone());
+        if stale {
+            // It saw the run of the unit before this one.
+            self.log(
+                index,
+                now,
+                Topic::Seen,
+                "a result from the unit's previous run did not count".to_owned(),
+            );
+            self.start_probe(cx, index, false);
+            return true;
+        }
+        if quiet {
+            check.record_pass(now.mono);
+            let at = check.next_on_grid(now.mono);
+            check.probe_at(at);
+            return false;
+        }
+        self.count(cx, index, observation);
+        true
+    }
+
+    /// Takes the sample of the run that is under way.
+    pub fn sampled(
+        &mut self,
+        cx: &mut Context<'_>,
+        name: &CheckName,
+        run: RunId,
+        sample: Result<Sample, String>,
+    ) {
+        let Some(index) = self.position(name) else { return };
+        let Some(began) = self.checks[index].finish_run(run) else { return };
+        let now = cx.now.mono;
+        if self.unit.as_ref().and_then(|unit| unit.started()).is_some_and(|started| began < started) {
+            // It may be of the run of the unit before this one.
+            self.start_probe(cx, index, false);
+            return;
+        }
+        let passing = |detail| Observation::Passing { detail, latency: Duration::ZERO };
+        let at_rest = self.unit.as_ref().is_none_or(|unit| *unit.condition() == Condition::AtRest);
+        let check = &mut self.checks[index];
+        let (in_incident, interval) = (check.is_down(), check.settings().schedule.interval);
+        let probe = check.settings().probe.usage().cloned();
+        let (Some(probe), Some(usage)) = (probe, check.usage_mut()) else { return };
+        let (observation, counts) = match sample {
+            Err(reason) => (Observation::Unknown { reason }, true),
+            Ok(Sample::Idle { state }) => {
+                usage.idle(at_rest);
+                // Of a unit that is down and not at rest its state tells.
+                (passing(format!("nothing to measure: the unit is {state}")), at_rest)
+            }
+            Ok(Sample::Used { run, used, whole }) => {
+                let sample = UsageSample { probe: &probe, run: &run, used, whole };
+                let (verdict, counts) = usage.sample((began, now), &sample, interval, in_incident);
+                let observation = match verdict {
+                    WindowVerdict::Below(detail) | WindowVerdict::TooSoon(detail) => passing(detail),
+                    WindowVerdict::TooMuch(reason) => Observation::Failing { reason },
+                };
+                (observation, counts)
+            }
+        };
+        if counts {
+            self.take_observation(cx, index, began, observation);
+        } else {
+            self.checks[index].record(cx.now, observation);
+            self.plan_next(cx.now, index);
+        }
+    }
+
+    /// A probe did not report back.
+    pub(super) fn probe_lost(&mut self, cx: &mut Context<'_>, index: usize) {
+        let reason = "the probe did not report back".to_owned();
+        self.checks[index].record(cx.now, Observation::Unknown { reason: reason.clone() });
+        cx.breaker.probe_finished(self.checks[index].name());
+        self.count_unknown(cx, index, reason);
+    }
+
+    /// What an observation counts for.
+    pub(super) fn count(&mut self, cx: &mut Context<'_>, index: usize, observation: Observation) {
+        if !matches!(observation, Observation::Unknown { .. }) {
+            self.known_again(cx, index, &observation);
+        }
+        match observation {
+            Observation::Passing { .. } => self.count_pass(cx, index),
+            Observation::Failing { reason } => self.count_failure(cx, index, reason, false),
+            Observation::NotRestartable { reason } => self.count_failure(cx, index, reason, true),
+            Observation::Unknown { reason } => self.count_unknown(cx, index, reason),
+        }
+        self.plan_next(cx.now, index);
+    }
+
+    fn count_pass(&mut self, cx: &mut Context<'_>, index: usize) {
+        let now = cx.now;
+        if self.is_in_crash_loop(now.mono, index) {
+            // That a service which systemd restarts repeatedly answers in between is no recovery.
+            return;
+        }
+        if let Some(why) = self.answers_for_unit(index) {
+            if self.checks[index].is_down() {
+                self.log(index, now, Topic::Seen, format!("a pass did not count: {why}"));
+            }
+            return;
+        }
+        if self.suppression_at(index, now).is_some_and(|why| why.answered_by_others()) {
+            return;
+        }
+        let check = &mut self.checks[index];
+        check.record_pass(now.mono);
+        match check.incident_mut() {
+            Some(incident) => incident.record_pass(now.mono),
+            None => check.set_passing(),
+        }
+        cx.breaker.passed(now.mono, self.checks[index].name());
+    }
+
+    /// Why what answered a probe is not the unit; `None`: it may be.
+    fn answers_for_unit(&self, index: usize) -> Option<String> {
+        let unit = self.unit.as_ref()?;
+        if unit.attempt().is_some_and(|attempt| attempt.is_running()) {
+            return Some("a recovery job of the unit is running".to_owned());
+        }
+        // A oneshot (a renewal) answers no probe itself: it says nothing that it has failed.
+        let serves = unit.reading().is_some_and(|state| !state.oneshot) || self.checks[index].looks_at_unit();
+        let down = unit.condition().down().filter(|_| serves)?;
+        Some(format!("systemd says that the {down}; another process answered"))
+    }
+
+    fn count_failure(&mut self, cx: &mut Context<'_>, index: usize, reason: String, not_restartable: bool) {
+        let now = cx.now;
+        if self.suppression_at(index, now).is_some() {
+            return;
+        }
+        if let Some(excuse) = self.excuse(&self.checks[index], now) {
+            let text = format!("a failure did not count ({reason}): {}", excuse.why);
+            self.log(index, now, Topic::Seen, text);
+            return;
+        }
+        let first = self.checks[index].failures() == 0 && !self.checks[index].is_down();
+        if !self.checks[index].looks_at_unit() {
+            // The unit's own state says nothing about the machine.
+            self.checks[index].set_failing(now.mono);
+            self.publish_vitals(cx);
+        }
+        if self.checks[index].is_down() {
+            self.fails_in_incident(cx, index, &reason);
+        } else {
+            let n = self.checks[index].count_failure();
+            let threshold = self.checks[index].settings().schedule.failure_threshold;
+            // What the unit requires fails as well: which of them is down will be known when that one's failures suffice.
+            let dependency =
+                self.unit.as_ref().is_some_and(|unit| cx.graph.has_failing_dependency(unit.id()));
+            let enough = if dependency { threshold.saturating_mul(2) } else { threshold };
+            if n >= enough {
+                let by_probe = !self.checks[index].looks_at_unit()
+                    && self.unit.as_ref().is_some_and(|unit| *unit.condition() == Condition::Up);
+                self.go_down(cx, index, reason);
+                if let Some(incident) = self.checks[index].incident_mut().filter(|_| by_probe) {
+                    incident.wait_until(now.mono.after(READINGS_WITHIN));
+                }
+            }
+        }
+        if let Some(incident) = self.checks[index].incident_mut() {
+            incident.set_not_restartable(not_restartable);
+        }
+        if first && let Some(unit) = &self.unit {
+            cx.probe_units.extend(cx.graph.required(unit.id()));
+        }
+    }
+
+    /// Another failure of a check that is down: its attempt was ineffective.
+    fn fails_in_incident(&mut self, cx: &mut Context<'_>, index: usize, reason: &str) {
+        if let Some(incident) = self.checks[index].incident_mut() {
+            incident.record_failure();
+        }
+        self.conclude_by_failure(cx, index, reason);
+    }
+
+    fn count_unknown(&mut self, cx: &mut Context<'_>, index: usize, reason: String) {
+        if self.suppression_at(index, cx.now).is_none() {
+            let check = &mut self.checks[index];
+            check.record_unknown(cx.now, reason);
+            if !check.looks_at_unit() {
+                check.set_failing(cx.now.mono);
+            }
+            self.publish_vitals(cx);
+        }
+        self.plan_next(cx.now, index);
+    }
+
+    fn known_again(&mut self, cx: &mut Context<'_>, index: usize, seen: &Observation) {
+        let Some(unknown) = self.checks[index].take_unknown() else { return };
+        let fails = !matches!(seen, Observation::Passing { .. });
+        if let Some(notification) = unknown.take_closing(cx.now, self.checks[index].settings(), fails) {
+            cx.notify(notification);
+        }
+    }
+
+    /// Why a failure does not count now, although the check is not suppressed (rules 6 and 12).
+    pub fn excuse(&self, check: &Check, now: Now) -> Option<Excuse> {
+        let unit = self.unit.as_ref()?;
+        let recovery = &check.settings().recovery;
+        // A pass ends the grace.
+        let passed_since = |since: Mono| check.last_pass().is_some_and(|pass| pass >= since);
+        let until =
+            |why: String, until: Mono| (now.mono < until).then_some(Excuse { why, until: Some(until) });
+        if let Some(attempt) = unit.attempt() {
+            let step = attempt.step().describe();
+            match attempt.ended() {
+                None => return Some(Excuse { why: format!("the {step} job is running"), until: None }),
+                Some(ended) if !passed_since(ended) => {
+                    let why = format!("the unit may come up after the {step} (grace)");
+                    if let Some(excuse) = attempt.grace_until().and_then(|at| until(why, at)) {
+                        return Some(excuse);
+                    }
+                }
+                Some(_) => {}
+            }
+        }
+        if let Some(since) = unit.stopping_since() {
+            let why = "a stop job is taking the unit down".to_owned();
+            return match recovery.respect_stop {
+                Respect::Forever => Some(Excuse { why, until: None }),
+                Respect::For(lasting) => until(why, since.after(lasting.max(recovery.grace))),
+            };
+        }
+        if let Some(since) = unit.waiting_since() {
+            let why = "the unit's start job waits for other units".to_owned();
+            return until(why, since.after(START_WAITS_AT_MOST.max(recovery.grace)));
+        }
+        if let Some((since, delay)) = unit.auto_restart()
+            && delay <= recovery.grace
+        {
+            let why = "systemd restarts the unit itself (RestartSec=)".to_owned();
+            return until(why, since.after(delay).after(RESTART_SLACK));
+        }
+        let started = unit.started().filter(|started| !passed_since(*started))?;
+        if !unit.condition().is_rising() {
+            return None;
+        }
+        until("the unit has started not long ago (grace)".to_owned(), started.after(recovery.grace))
+    }
+
+    /// The next probe: on the grid while all is well, after `retry_interval` while it is not.
+    pub(super) fn plan_next(&mut self, now: Now, index: usize) {
+        let check = &self.checks[index];
+        let uneasy = check.is_down()
+            || check.is_failing()
+            || check
+                .history()
+                .last()
+                .is_some_and(|seen| !matches!(seen.observation, Observation::Passing { .. }));
+        let suppression = self.suppression(check, now);
+        let left_alone = suppression.as_ref().is_some_and(|why| !why.is_ending());
+        let at = if uneasy && !left_alone {
+            now.mono.after(check.retry_in(now.mono, self.rising_since(check, suppression.as_ref(), now)))
+        } else {
+            check.next_on_grid(now.mono)
+        };
+        self.checks[index].probe_at(at);
+    }
+
+    /// Since when the unit is expected to answer soon: it comes up, or what suppressed it is over.
+    fn rising_since(&self, check: &Check, suppression: Option<&Suppression>, now: Now) -> Option<Mono> {
+        if suppression.is_some_and(Suppression::is_ending) {
+            return Some(now.mono);
+        }
+        self.excuse(check, now)?;
+        let unit = self.unit.as_ref()?;
+        unit.attempt().and_then(|attempt| attempt.ended()).or_else(|| unit.started()).or(Some(now.mono))
+    }
+
+    /// Opens an incident; in an open one it is only another failure.
+    pub(super) fn go_down(&mut self, cx: &mut Context<'_>, index: usize, reason: String) {
+        if let Some(incident) = self.checks[index].incident_mut() {
+            incident.record_failure();
+            return;
+        }
+        let invocation = self.subject(cx.graph).map_or_else(String::new, |state| state.invocation_id.clone());
+        self.begin_trouble(cx, index);
+        let unit = self.unit_id();
+        let incident = self.checks[index].open_incident(cx.now, reason.clone(), invocation);
+        let (id, flapping) = (incident.id().clone(), incident.flapping());
+        let name = self.checks[index].name().clone();
+        cx.change(Some(&name), unit.as_ref(), Some(&id), ChangeKind::IncidentOpened { cause: reason });
+        if let Some(incidents) = flapping {
+            cx.change(Some(&name), unit.as_ref(), Some(&id), ChangeKind::Flapping { incidents });
+        }
+    }
+
+    /// When an incident that passes is proven (rule 13).
+    pub(super) fn proven_at(&self, check: &Check) -> Option<Mono> {
+        let incident = check.incident()?;
+        let passing = incident.passing_since()?;
+        if incident.successes() < check.settings().schedule.success_threshold {
+            return None;
+        }
+        let unit = self.unit.as_ref();
+        let attempts = [unit.and_then(|unit| unit.attempt()), check.other_attempt()];
+        if attempts.iter().flatten().any(|attempt| attempt.is_running()) {
+            return None;
+        }
+        let ended = attempts.iter().flatten().filter_map(|attempt| attempt.ended());
+        let started = unit.and_then(|unit| unit.started()).filter(|started| *started >= incident.opened());
+        let Some(since) = ended.chain(started).max() else {
+            let steady = incident.flapping().is_some();
+            return Some(if steady { passing.after(check.proving_time(passing)) } else { passing });
+        };
+        Some(passing.max(since).after(check.proving_time(passing)))
+    }
+
+    /// The same, while that is still to come.
+    pub fn closes_at(&self, check: &Check) -> Option<Mono> {
+        self.proven_at(check)
+    }
+
+    /// Closes the incident of a check that has passed often and long enough.
+    pub(super) fn close_if_proven(&mut self, cx: &mut Context<'_>, index: usize) {
+        if self.suppression_at(index, cx.now).is_some_and(|why| why.answered_by_others()) {
+            return;
+        }
+        if self.proven_at(&self.checks[index]).is_none_or(|at| at > cx.now.mono) {
+            return;
+        }
+        self.conclude_by_recovery(cx, index);
+        let Some(incident) = self.checks[index].close_incident() else { return };
+        let unit = self.unit_id();
+        let what = ChangeKind::IncidentClosed {
+            since: incident.since(cx.now),
+            attempts: incident.attempts_total(),
+            passes: true,
+        };
+        let name = self.checks[index].name().clone();
+        cx.change(Some(&name), unit.as_ref(), Some(incident.id()), what);
+        self.notify_closing(cx, index, incident, NotificationKind::Recovered);
+        if !self.checks.iter().any(Check::is_down)
+            && let Some(unit) = &mut self.unit
+        {
+            unit.set_healthy(cx.now.mono);
+        }
+    }
+
+    /// A check leaves the configuration, or is pointed to another unit, in an incident: its thread is closed (rule 17).
+    pub fn close_removed(&mut self, cx: &mut Context<'_>, name: &CheckName) {
+        let Some(index) = self.position(name) else { return };
+        let Some(incident) = self.checks[index].close_incident() else { return };
+        let unit = self.unit_id();
+        let what = ChangeKind::IncidentClosed {
+            since: incident.since(cx.now),
+            attempts: incident.attempts_total(),
+            passes: false,
+        };
+        cx.change(Some(name), unit.as_ref(), Some(incident.id()), what);
+        self.notify_closing(cx, index, incident, NotificationKind::NotMonitored);
+    }
+
+    /// Whether this check reports the unit's crash loop, and there is one.
+    fn is_in_crash_loop(&self, now: Mono, index: usize) -> bool {
+        self.crash_reporter() == Some(index)
+            && self.unit.as_ref().is_some_and(|unit| unit.starts().crash_loop(now).is_some())
+    }
+
+    /// systemd can be asked.
+    pub(super) fn is_reachable(cx: &Context<'_>) -> bool {
+        cx.manager.state() != ManagerState::Unreachable
+    }
+}

@@ -1,0 +1,185 @@
+//! Which recovery step is next, and why no job is requested (rules 4, 5, 7 to 9).
+//!
+//! In: a check that is down and not suppressed, and its unit. Out: a step, or the one reason that withholds it. It changes
+//! nothing; what fails together with others is withheld by the breaker.
+
+use super::Group;
+use crate::check::Step;
+use crate::engine::check::Check;
+use crate::engine::context::Context;
+use crate::engine::unit::{Condition, Unit};
+use crate::engine::withheld::Withheld;
+use crate::time::Mono;
+use crate::unit::ManagerState;
+
+impl Group {
+    /// The step to request now for this check.
+    pub(super) fn permitted_step(&self, cx: &Context<'_>, index: usize) -> Result<Step, Withheld> {
+        let (check, now) = (&self.checks[index], cx.now);
+        let Some(unit) = &self.unit else { return Err(Withheld::NoSteps) };
+        let Some(incident) = check.incident() else { return Err(Withheld::Backoff) };
+        if now.mono < incident.act_from()
+            || check.other_attempt().is_some_and(|attempt| !attempt.is_past_grace(now.mono))
+        {
+            return Err(Withheld::Backoff);
+        }
+        if incident.successes() > 0 {
+            return Err(Withheld::PassesAgain);
+        }
+        let recovery = &check.settings().recovery;
+        if recovery.steps.is_empty() {
+            return Err(Withheld::NoSteps);
+        }
+        self.manager_withholds(cx, unit)?;
+        if let Some(max) = recovery.max_attempts.filter(|max| incident.own_attempts() >= *max) {
+            return Err(Withheld::MaxAttempts(max));
+        }
+        let step = self.next_step(check, unit, now.mono)?;
+        match step {
+            Step::StartUnit(_) => self.permit_other(check, unit, cx)?,
+            _ => self.permit_own(check, unit, cx, &step)?,
+        }
+        Ok(step)
+    }
+
+    fn manager_withholds(&self, cx: &Context<'_>, unit: &Unit) -> Result<(), Withheld> {
+        match cx.manager.state() {
+            ManagerState::Stopping => Err(Withheld::ShuttingDown),
+            ManagerState::Unreachable => Err(Withheld::Unreachable),
+            // A unit that was up already in this boot is not waited for.
+            ManagerState::Starting if cx.manager.is_booting(cx.now.mono) && !unit.was_active() => {
+                Err(Withheld::Booting)
+            }
+            ManagerState::Starting | ManagerState::Running => Ok(()),
+        }
+    }
+
+    /// The first step from the check's step index on that can change anything; where there is none, the last before it.
+    fn next_step(&self, check: &Check, unit: &Unit, now: Mono) -> Result<Step, Withheld> {
+        let steps = &check.settings().recovery.steps;
+        let (earlier, later) = steps.split_at(check.step_index().min(steps.len().saturating_sub(1)));
+        let mut reason = None;
+        let mut applies = |step: &&Step| match step_applies(step, check, unit, now) {
+            Ok(()) => true,
+            Err(why) => {
+                reason.get_or_insert(why);
+                false
+            }
+        };
+        let found = later.iter().find(&mut applies).or_else(|| earlier.iter().rev().find(&mut applies));
+        found.cloned().ok_or_else(|| reason.unwrap_or(Withheld::NoStepApplies))
+    }
+
+    /// A job on the unit itself.
+    fn permit_own(&self, check: &Check, unit: &Unit, cx: &Context<'_>, step: &Step) -> Result<(), Withheld> {
+        let now = cx.now;
+        if let Some(attempt) = unit.attempt() {
+            // Its effect is awaited: until the grace is over, and by the checks that it serves until they tell.
+            let superseded = attempt.is_past_grace(now.mono)
+                && (!attempt.serves(check.name()) || self.awaits_window(now.mono));
+            let other_waits = attempt.serves(check.name()) && check.awaits_window();
+            if !superseded || other_waits {
+                return Err(Withheld::Backoff);
+            }
+        }
+        if check.awaits_window() && unit.condition().down().is_none() {
+            return Err(Withheld::Backoff);
+        }
+        if let Some(why) = unit.withholds(now) {
+            return Err(why);
+        }
+        if let Some(dependency) = unit.dependency().filter(|dependency| !dependency.is_over()) {
+            // A root that is silent does not suppress the check, but its job is still the one that helps.
+            return Err(Withheld::Dependency(dependency.by().clone()));
+        }
+        if let Some(other) = unit.would_stop() {
+            return Err(Withheld::WouldStop(other.clone()));
+        }
+        if matches!(step, Step::Restart | Step::Start) {
+            if let Some(other) = cx.graph.would_start(unit.id()) {
+                return Err(Withheld::WouldStart(other));
+            }
+            if let Some(why) = unit.withholds_start(now) {
+                return Err(why);
+            }
+            if let Some(service) = cx.graph.socket_user(unit.id()) {
+                return Err(Withheld::SocketInUse(service));
+            }
+        }
+        if self.grace_ends(check, unit).is_some_and(|until| now.mono < until) {
+            return Err(Withheld::Grace);
+        }
+        if now.mono < unit.pace().not_before() { Err(Withheld::Backoff) } else { Ok(()) }
+    }
+
+    /// A job on another unit.
+    fn permit_other(&self, check: &Check, unit: &Unit, cx: &Context<'_>) -> Result<(), Withheld> {
+        let now = cx.now;
+        if unit.has_job_of_ours() {
+            return Err(Withheld::Backoff);
+        }
+        let looping = unit.starts().crash_loop(now.mono).is_some();
+        if let Some(why) = unit.withholds(now).filter(|_| !looping) {
+            return Err(why);
+        }
+        if let Some(dependency) = unit.dependency().filter(|dependency| !dependency.is_over()) {
+            return Err(Withheld::Dependency(dependency.by().clone()));
+        }
+        // What only this step was meant for is not a crash: another check of the unit acts on the unit itself first.
+        if check.step_index() == 0
+            && unit.condition().down().is_some()
+            && let Some(other) =
+                self.checks.iter().find(|other| other.name() != check.name() && acts_on_unit(other))
+        {
+            return Err(Withheld::OtherCheck(other.name().clone()));
+        }
+        if let Some(attempt) = unit.attempt()
+            && attempt.serves(check.name())
+            && !attempt.is_past_grace(now.mono)
+        {
+            return Err(Withheld::Backoff);
+        }
+        if !looping && self.grace_ends(check, unit).is_some_and(|until| now.mono < until) {
+            return Err(Withheld::Grace);
+        }
+        let not_before = check.other_pace().not_before().max(unit.pace().not_before());
+        if now.mono < not_before && !looping { Err(Withheld::Backoff) } else { Ok(()) }
+    }
+
+    /// The unit came up otherwise than by an attempt, by an operator's restart for instance: until when it may still
+    /// become ready.
+    pub(super) fn grace_ends(&self, check: &Check, unit: &Unit) -> Option<Mono> {
+        let started =
+            unit.started().filter(|_| *unit.condition() == Condition::Up && unit.attempt().is_none())?;
+        let passed = check.last_pass().is_some_and(|pass| pass >= started);
+        (!passed).then(|| started.after(check.settings().recovery.grace))
+    }
+}
+
+/// Whether a step can change anything in the unit's present state.
+fn step_applies(step: &Step, check: &Check, unit: &Unit, now: Mono) -> Result<(), Withheld> {
+    if matches!(step, Step::StartUnit(_)) {
+        return Ok(());
+    }
+    let down = unit.condition().down().is_some();
+    if check.incident().is_some_and(|incident| incident.is_not_restartable()) && !down {
+        return Err(Withheld::NotRestartable);
+    }
+    // systemd restarts it already; where it has given up, a restart of ours is something else.
+    let looping = unit.starts().crash_loop(now).is_some()
+        && matches!(unit.condition(), Condition::Up | Condition::Starting | Condition::AutoRestart);
+    match step {
+        Step::Stop if unit.is_stopped_by_step() => Err(Withheld::StoppedByStep),
+        Step::Restart | Step::Start | Step::Reload if looping => Err(Withheld::CrashLoop),
+        Step::Reload if *unit.condition() != Condition::Up => Err(Withheld::NoStepApplies),
+        Step::Start if *unit.condition() == Condition::Up => Err(Withheld::NoStepApplies),
+        _ => Ok(()),
+    }
+}
+
+/// The check is down and its next step acts on the unit itself.
+fn acts_on_unit(check: &Check) -> bool {
+    let steps = &check.settings().recovery.steps;
+    let next = steps.get(check.step_index()).or(steps.last());
+    check.is_down() && matches!(next, Some(Step::Restart | Step::Start))
+}

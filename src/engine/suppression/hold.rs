@@ -1,0 +1,175 @@
+//! The hold on a unit, from when it is granted until the unit has been started again (rule 10).
+//!
+//! In: the lease's beginning and end, the state of the unit. Out: whether the hold suppresses the unit's checks, and when
+//! something is to be done about it. It never stops a unit: the holder does that, with rights of their own.
+
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+
+use crate::engine::attempt::JOB_OVERDUE;
+use crate::engine::event::AttemptId;
+use crate::engine::hold::{HoldId, Holder};
+use crate::engine::withheld::human_until;
+use crate::time::{Mono, Now, Wall};
+
+/// At most this many holds at once. Each has a descriptor in the service manager's store, which `FileDescriptorStoreMax=`
+/// of the unit file bounds (64).
+pub const MOST_HOLDS: usize = 32;
+
+/// How long the start after a hold may be deferred by other jobs on the unit until the unit counts as down: longer than
+/// systemd lets a stop take by default (`DefaultTimeoutStopSec=`, 90 s), as the holder may have been killed in one.
+pub(in crate::engine) const DEFERRED_AT_MOST: Duration = Duration::from_secs(120);
+
+/// The hold on a unit.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(in crate::engine) struct UnitHold {
+    id: HoldId,
+    holder: Holder,
+    since: Mono,
+    ends: Mono,
+    until: Wall,
+    /// The unit was up when it began, or down against the operator's wish: it is started when the hold ends.
+    start_after: bool,
+    stage: Stage,
+}
+
+/// Where a hold is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+enum Stage {
+    /// The lease is open.
+    Open,
+    /// It is over; the unit is to be started.
+    Over { since: Mono },
+    /// Its start was requested.
+    Starting { attempt: AttemptId, requested: Mono },
+    /// The start takes so long that the checks count again.
+    Overdue { attempt: AttemptId },
+}
+
+impl UnitHold {
+    pub fn new(id: HoldId, holder: Holder, now: Now, lasting: Duration, start_after: bool) -> Self {
+        Self {
+            id,
+            holder,
+            since: now.mono,
+            ends: now.mono.after(lasting),
+            until: now.wall.after(lasting),
+            start_after,
+            stage: Stage::Open,
+        }
+    }
+
+    pub fn id(&self) -> &HoldId {
+        &self.id
+    }
+
+    pub fn holder(&self) -> &Holder {
+        &self.holder
+    }
+
+    pub fn since(&self) -> Mono {
+        self.since
+    }
+
+    pub fn until(&self) -> Wall {
+        self.until
+    }
+
+    pub fn is_open(&self) -> bool {
+        self.stage == Stage::Open
+    }
+
+    /// Its time has run out.
+    pub fn is_expired(&self, now: Mono) -> bool {
+        self.is_open() && self.ends <= now
+    }
+
+    /// The unit is to be started after it.
+    pub fn starts_after(&self) -> bool {
+        self.start_after
+    }
+
+    /// The lease is closed.
+    pub fn end(&mut self, now: Mono) {
+        self.stage = Stage::Over { since: now };
+    }
+
+    /// Since when the start has been possible, while it is not requested yet.
+    pub fn over_since(&self) -> Option<Mono> {
+        match self.stage {
+            Stage::Over { since } => Some(since),
+            _ => None,
+        }
+    }
+
+    /// The start that was requested, and when; `None` once it is overdue.
+    pub fn start_requested(&self) -> Option<Mono> {
+        match self.stage {
+            Stage::Starting { requested, .. } => Some(requested),
+            _ => None,
+        }
+    }
+
+    /// The start is not possible, and nothing says that it will not be: the time does not count.
+    pub fn postpone(&mut self, now: Mono) {
+        if let Stage::Over { since } = &mut self.stage {
+            *since = now;
+        }
+    }
+
+    /// The start is requested now.
+    pub fn record_start(&mut self, now: Mono, attempt: AttemptId) {
+        self.stage = Stage::Starting { attempt, requested: now };
+    }
+
+    /// The start takes too long.
+    pub fn record_overdue(&mut self) {
+        if let Stage::Starting { attempt, .. } = self.stage {
+            self.stage = Stage::Overdue { attempt };
+        }
+    }
+
+    /// Whether this is the start after the hold.
+    pub fn starts_by(&self, id: AttemptId) -> bool {
+        matches!(self.stage, Stage::Starting { attempt, .. } | Stage::Overdue { attempt } if attempt == id)
+    }
+
+    /// It suppresses the unit's checks.
+    pub fn suppresses(&self) -> bool {
+        !matches!(self.stage, Stage::Overdue { .. })
+    }
+
+    /// When something is to be done about it although nothing happens.
+    pub fn next_look(&self) -> Option<Mono> {
+        match self.stage {
+            Stage::Open => Some(self.ends),
+            Stage::Over { since } => Some(since.after(DEFERRED_AT_MOST)),
+            Stage::Starting { requested, .. } => Some(requested.after(JOB_OVERDUE)),
+            Stage::Overdue { .. } => None,
+        }
+    }
+
+    /// After a restart of the daemon: the start that was requested may never have reached systemd, so it is requested
+    /// again where the unit is not up. The wall clock may have been set.
+    pub fn resume_after_restart(&mut self, now: Now) {
+        if self.is_open() {
+            self.until = now.wall.after(self.ends.since(now.mono));
+        } else {
+            self.stage = Stage::Over { since: now.mono };
+        }
+    }
+
+    /// One clause: what happens next.
+    pub fn next_clause(&self, now: Now) -> String {
+        let who = &self.holder.who;
+        match self.stage {
+            Stage::Open => format!("held by {who}, for {} at most", human_until(now.mono, self.ends)),
+            Stage::Over { .. } => format!("to be started after the hold of {who}"),
+            Stage::Starting { .. } | Stage::Overdue { .. } => {
+                format!("being started after the hold of {who}")
+            }
+        }
+    }
+}

@@ -1,0 +1,121 @@
+//! How often a unit was started: crash loops (rule 7) and systemd's start limit.
+//!
+//! In: readings. Out: whether systemd restarts the unit repeatedly, and whether one more start would hit its limit.
+
+use std::collections::VecDeque;
+use std::time::Duration;
+
+use crate::time::{Mono, Now, Wall};
+use crate::unit::{StartLimit, UnitState};
+
+/// systemd restarting a service this often within [`CRASH_WINDOW`] is a crash loop. systemd's own start limit is five as
+/// well, but within 10 s, which `RestartSec=` of 2 s and more never meets.
+const CRASH_RESTARTS: usize = 5;
+
+/// See [`CRASH_RESTARTS`].
+const CRASH_WINDOW: Duration = Duration::from_secs(600);
+
+/// A crash loop is over when systemd has not restarted the service for this long (or twice its `RestartSec=`).
+const CRASH_QUIET: Duration = Duration::from_secs(120);
+
+/// So many starts are remembered; no start limit in use is higher.
+const STARTS_KEPT: usize = 64;
+
+/// The starts of one unit, as far as readings show them.
+#[derive(Clone, Debug, Default)]
+pub(in crate::engine) struct Starts {
+    /// When systemd restarted it after a failure, the latest last.
+    crashes: VecDeque<Mono>,
+    /// When it was started, by anybody.
+    starts: VecDeque<Mono>,
+    /// Its run before the reading ended with a failure (`Some(true)`) or well, as far as it was seen.
+    ended_badly: Option<bool>,
+    restart_delay: Duration,
+}
+
+impl Starts {
+    /// Takes a reading; `old`: the one before.
+    pub fn read(&mut self, now: Now, old: Option<&UnitState>, state: &UnitState) {
+        self.restart_delay = state.settings.restart_delay;
+        let new_run = old.is_some_and(|old| old.invocation_id != state.invocation_id)
+            && !state.invocation_id.is_empty();
+        if old.is_none() && state.active_enter_usec != 0 {
+            let at = Wall(i64::try_from(state.active_enter_usec / 1000).unwrap_or(i64::MAX)).min(now.wall);
+            self.started(now.mono_of(at));
+        } else if new_run {
+            self.started(now.mono);
+        }
+        let Some(old) = old else { return };
+        if state.n_restarts < old.n_restarts {
+            // A start by hand, or ResetFailed, resets the counter.
+            self.crashes.clear();
+        } else {
+            let more = usize::try_from(state.n_restarts - old.n_restarts).unwrap_or(usize::MAX);
+            // Where the end of a run was too quick to be seen, `Restart=` tells what it reacts to.
+            let badly = self.ended_badly.unwrap_or(!state.settings.restarts_on_success);
+            for _ in 0..more.min(CRASH_RESTARTS) {
+                if badly {
+                    if self.crashes.len() == CRASH_RESTARTS {
+                        self.crashes.pop_front();
+                    }
+                    self.crashes.push_back(now.mono);
+                }
+            }
+            for _ in 1..more.min(STARTS_KEPT) {
+                self.started(now.mono);
+            }
+        }
+        self.ended_badly = if state.is_down() || state.auto_restart() {
+            Some(!matches!(state.result.as_str(), "" | "success"))
+        } else if new_run {
+            None
+        } else {
+            self.ended_badly
+        };
+    }
+
+    fn started(&mut self, at: Mono) {
+        if self.starts.len() == STARTS_KEPT {
+            self.starts.pop_front();
+        }
+        self.starts.push_back(at);
+    }
+
+    fn quiet_after(&self) -> Duration {
+        CRASH_QUIET.max(self.restart_delay.saturating_mul(2))
+    }
+
+    /// How often and within what time systemd restarted the unit, if that is a crash loop.
+    pub fn crash_loop(&self, now: Mono) -> Option<(usize, Duration)> {
+        let last = *self.crashes.back()?;
+        if now.since(last) >= self.quiet_after() {
+            return None;
+        }
+        let window = CRASH_WINDOW.max(self.restart_delay.saturating_mul(8));
+        let recent: Vec<Mono> = self.crashes.iter().copied().filter(|at| now.since(*at) <= window).collect();
+        (recent.len() >= CRASH_RESTARTS).then(|| (recent.len(), last.since(recent[0])))
+    }
+
+    /// When the crash loop ends if systemd does not restart the unit again.
+    pub fn crash_loop_ends(&self, now: Mono) -> Option<Mono> {
+        self.crash_loop(now)?;
+        self.crashes.back().map(|last| last.after(self.quiet_after()))
+    }
+
+    /// Until when one more start would hit the unit's start limit; `None`: it would not.
+    pub fn limited_until(&self, now: Mono, limit: StartLimit) -> Option<Mono> {
+        let burst = usize::try_from(limit.burst).unwrap_or(usize::MAX);
+        let recent: Vec<Mono> =
+            self.starts.iter().copied().filter(|at| now.since(*at) < limit.interval).collect();
+        // (Some slack: a start may have been too quick to be seen.)
+        (burst > 0 && recent.len() >= burst).then(|| {
+            let oldest_that_counts = recent[recent.len() - burst];
+            oldest_that_counts.after(limit.interval)
+        })
+    }
+
+    /// `ResetFailed` has reset systemd's counters.
+    pub fn reset(&mut self) {
+        self.starts.clear();
+    }
+}

@@ -1,0 +1,136 @@
+//! Who took a unit down: the one place that decides whether an operator has stopped it (rule 12).
+//!
+//! In: readings in order, the ends of our own jobs, what an earlier run of the daemon remembered. Out: whether the stop is
+//! an operator's. The client (`systemd/`) reports in `UnitState::stopped_by` the *last* job that was on the unit while it
+//! went down, and whether this daemon requested it.
+//!
+//! | the unit is down, and | meaning |
+//! |---|---|
+//! | the last job on it was a stop (or one that was gone before its type could be read), not ours | operator |
+//! | the same while a job of ours was queued or ran: theirs replaced ours | operator |
+//! | our job was canceled, and no job is left | operator: `systemctl stop` or `cancel` before our start began |
+//! | our own `stop` step was the last job | a recovery step |
+//! | a start or restart job is queued | on its way, see [`super::condition`] |
+//! | no job, systemd calls it failed | a failure |
+//! | no job, it was up at the reading before | ended by itself |
+//! | first reading of this run of the daemon, the stop remembered, not active since | the same operator's stop, also after a reboot |
+//! | first reading, it was down at the end of the run before and has not changed | what it was then |
+//! | first reading, a job of ours was under way at the end of the run before | ended by itself |
+//! | first reading, inactive, and it has been up since the boot: nothing tells who took it down | operator: to fight a person is worse than to come five minutes late |
+//! | frozen (`systemctl freeze`) | operator, see [`super::Unit::is_frozen`] |
+
+use serde::{Deserialize, Serialize};
+
+use crate::time::{Mono, Now, Wall};
+use crate::unit::{ActiveState, JobKind, UnitState};
+
+/// A stop that is respected.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(in crate::engine) struct Stop {
+    since: Mono,
+    since_wall: Wall,
+    /// The unit's `InactiveEnterTimestamp`, by which the stop is recognized; 0 where systemd has forgotten it.
+    inactive_enter_usec: u64,
+}
+
+impl Stop {
+    /// When it was seen, or had happened by systemd's timestamp.
+    pub fn since(&self) -> (Mono, Wall) {
+        (self.since, self.since_wall)
+    }
+
+    /// The unit has not been active since this stop.
+    fn still_holds(&self, state: &UnitState) -> bool {
+        let same = state.inactive_enter_usec == self.inactive_enter_usec;
+        // Forgotten with the unit, or by a reboot.
+        same || (state.inactive_enter_usec == 0 && state.active_enter_usec == 0)
+    }
+}
+
+/// What is remembered of how the unit went down.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub(in crate::engine) struct StopRecord {
+    stop: Option<Stop>,
+    /// The last stop was requested by a recovery step.
+    by_step: bool,
+    /// `InactiveEnterTimestamp` at the last reading that found the unit down.
+    down_since_usec: Option<u64>,
+    /// Our own job on the unit was canceled: whoever did that wants the unit as it is.
+    #[serde(skip)]
+    canceled: bool,
+}
+
+impl StopRecord {
+    pub fn stop(&self) -> Option<&Stop> {
+        self.stop.as_ref()
+    }
+
+    pub fn is_by_step(&self) -> bool {
+        self.by_step
+    }
+
+    /// Our `stop` step is done.
+    pub fn record_step(&mut self) {
+        self.by_step = true;
+    }
+
+    /// Our job was canceled.
+    pub fn record_canceled(&mut self) {
+        self.canceled = true;
+    }
+
+    /// The unit is up or on its way: no stop is in force.
+    pub fn clear(&mut self) {
+        *self = Self::default();
+    }
+
+    /// Takes a reading of a unit that is down. `first`: of this run of the daemon. `expected`: a job of ours was under
+    /// way at the end of the run before. Returns whether an operator has stopped it.
+    pub fn read_down(&mut self, now: Now, state: &UnitState, first: bool, expected: bool) -> bool {
+        let known_down = self.down_since_usec == Some(state.inactive_enter_usec);
+        self.down_since_usec = Some(state.inactive_enter_usec);
+        if self.is_operators(state, first, expected, known_down) {
+            let begin = || Stop::found(now, state, first);
+            let stop = self.stop.get_or_insert_with(begin);
+            stop.inactive_enter_usec = state.inactive_enter_usec;
+            true
+        } else {
+            self.stop = None;
+            false
+        }
+    }
+
+    fn is_operators(&self, state: &UnitState, first: bool, expected: bool, known_down: bool) -> bool {
+        if let Some(job) = state.stopped_by
+            && !job.ours
+            && matches!(job.kind, JobKind::Stop | JobKind::Other)
+        {
+            return true;
+        }
+        if self.by_step {
+            return false;
+        }
+        if self.stop.is_some_and(|stop| stop.still_holds(state)) {
+            return true;
+        }
+        if self.canceled && state.job.is_none() {
+            return true;
+        }
+        first
+            && !expected
+            && !known_down
+            && state.active == ActiveState::Inactive
+            && !state.oneshot
+            && state.inactive_enter_usec != 0
+    }
+}
+
+impl Stop {
+    fn found(now: Now, state: &UnitState, first: bool) -> Self {
+        let inactive_enter_usec = state.inactive_enter_usec;
+        let at = i64::try_from(inactive_enter_usec / 1000).ok().filter(|millis| first && *millis > 0);
+        let since_wall = at.map_or(now.wall, |millis| Wall(millis).min(now.wall));
+        let since = if at.is_some() { now.mono_of(since_wall) } else { now.mono };
+        Self { since, since_wall, inactive_enter_usec }
+    }
+}

@@ -1,0 +1,141 @@
+//! The status that people see.
+
+use super::next_action::incident_clause;
+use crate::check::CheckName;
+use crate::engine::check::Check;
+use crate::engine::group::Group;
+use crate::engine::withheld::human_until;
+use crate::engine::{Engine, Withheld};
+use crate::notification::Dependent;
+use crate::status::{CheckStatus, IncidentStatus};
+use crate::time::{Now, Wall};
+use crate::unit::UnitName;
+use crate::verdict::Health;
+
+impl Engine {
+    /// The status of the named checks, of all where `names` is empty, in name order. `detail` adds history and runbook.
+    #[must_use]
+    pub fn status(&self, now: Now, names: &[CheckName], detail: bool) -> Vec<CheckStatus> {
+        let wanted = |name: &CheckName| names.is_empty() || names.contains(name);
+        let found = self.index.iter().filter(|(name, _)| wanted(name));
+        let found = found.filter_map(|(name, key)| {
+            let group = self.groups.get(key)?;
+            Some(self.check_status(now, group, group.check(name)?, detail))
+        });
+        found.collect()
+    }
+
+    /// How many checks there are, and the names of those that are down.
+    #[must_use]
+    pub fn summary(&self) -> (usize, Vec<&CheckName>) {
+        let checks = self.index.iter().filter_map(|(name, key)| self.groups.get(key)?.check(name));
+        let down = checks.filter(|check| *check.shown() == Health::Down);
+        (self.index.len(), down.map(Check::name).collect())
+    }
+
+    /// How many checks are in an unknown state.
+    #[must_use]
+    pub fn unknown(&self) -> usize {
+        let checks = self.groups.values().flat_map(Group::checks);
+        checks.filter(|check| *check.shown() == Health::Unknown).count()
+    }
+
+    /// Whether a check of this name is configured.
+    #[must_use]
+    pub fn knows(&self, name: &CheckName) -> bool {
+        self.index.contains_key(name)
+    }
+
+    /// The names of all checks, in order.
+    pub fn names(&self) -> impl Iterator<Item = &CheckName> {
+        self.index.keys()
+    }
+
+    /// A storm that is on, in a sentence.
+    #[must_use]
+    pub fn storm(&self, now: Now) -> Option<String> {
+        self.breaker.storm().map(|storm| storm.sentence(now, self.index.len()))
+    }
+
+    fn check_status(&self, now: Now, group: &Group, check: &Check, detail: bool) -> CheckStatus {
+        let settings = check.settings();
+        let health = group.health(check, now);
+        let dependents = || {
+            let found = group.unit().map(|unit| self.graph.dependents(unit.id())).unwrap_or_default();
+            found.into_iter().map(|(check, unit, well)| Dependent { check, unit, well }).collect()
+        };
+        CheckStatus {
+            name: settings.name.clone(),
+            unit: settings.unit.clone(),
+            probe: settings.probe.describe(),
+            next: next(now, group, check, &health),
+            health,
+            since: check.since(),
+            last: check.history().last().cloned(),
+            next_probe: (!check.is_paused() && !check.is_running()).then(|| now.wall_of(check.next_probe())),
+            incident: check.incident().map(|incident| IncidentStatus {
+                id: incident.id().clone(),
+                since: incident.since(now),
+                cause: incident.cause().to_owned(),
+                attempts: incident.attempts_total(),
+                max_attempts: settings.recovery.max_attempts,
+                last_attempt: incident.attempts().last().cloned(),
+                action_required: incident.action_required().is_some(),
+                withheld: incident.withheld().filter(|why| !why.is_routine()).map(Withheld::to_string),
+                notifications: incident.notifications(),
+                dependents: dependents(),
+            }),
+            unit_state: group.unit().and_then(|unit| unit.reading()).map(|state| state.as_ref().clone()),
+            history: if detail { check.history().all().to_vec() } else { Vec::new() },
+            runbook: if detail { settings.runbook.clone() } else { None },
+        }
+    }
+}
+
+fn conflict(now: Now, group: &Group, by: &UnitName, until: Option<Wall>) -> String {
+    let over = group.unit().and_then(|unit| unit.conflict()).is_some_and(|conflict| conflict.is_over());
+    let Some(until) = until else { return format!("suppressed until {by} has ended") };
+    let left = human_until(now.mono, now.mono_of(until));
+    if over {
+        format!("{by} has ended; counts as down in {left} unless it comes back")
+    } else {
+        format!("suppressed while {by} is up; counts as down in {left}")
+    }
+}
+
+/// One clause: what happens next.
+fn next(now: Now, group: &Group, check: &Check, health: &Health) -> String {
+    let probe = || {
+        if check.is_running() {
+            "probing".to_owned()
+        } else {
+            format!("probe in {}", human_until(now.mono, check.next_probe()))
+        }
+    };
+    let left = |until: &Wall| human_until(now.mono, now.mono_of(*until));
+    match health {
+        Health::Paused { until } => format!("resumes in {}", left(until)),
+        Health::Held { .. } => {
+            group.unit().and_then(|unit| unit.hold()).map_or_else(probe, |hold| hold.next_clause(now))
+        }
+        Health::Stopped { until: Some(until) } => {
+            format!("stopped by an operator; counts as down in {}", left(until))
+        }
+        Health::Stopped { until: None } => match group.unit().filter(|unit| unit.is_frozen()) {
+            Some(unit) => format!("{} is frozen: systemctl thaw {}", unit.id(), unit.id()),
+            None => "stopped by an operator; suppressed until it is started".to_owned(),
+        },
+        Health::Conflict { by, until } => conflict(now, group, by, *until),
+        Health::Dependency { by, until: None } => format!("waits for {by}, which it requires"),
+        Health::Dependency { by, until: Some(until) } => {
+            format!("{by} is back; counts as down in {} unless it comes back", left(until))
+        }
+        Health::Down if check.settings().recovery.steps.is_empty() => probe(),
+        Health::Down => incident_clause(now, group, check),
+        Health::Unknown => match check.unknown() {
+            Some(unknown) => format!("{}, {}", unknown.clause(now), probe()),
+            None => probe(),
+        },
+        Health::Starting | Health::Passing | Health::Failing { .. } => probe(),
+    }
+}

@@ -1,0 +1,236 @@
+//! Why a check is as it is now: one sentence for each rule that applies (rule 16).
+
+use std::time::Duration;
+
+use super::next_action::incident_clause;
+use crate::check::{CheckName, Step};
+use crate::engine::Engine;
+use crate::engine::check::{Check, Incident};
+use crate::engine::group::Group;
+use crate::engine::suppression::Suppression;
+use crate::engine::withheld::human_until;
+use crate::status::{Explanation, Reason, Topic};
+use crate::time::{Now, human};
+use crate::verdict::{Health, Observation};
+
+impl Engine {
+    /// The explanation of a check; `None` where no check has this name.
+    #[must_use]
+    pub fn why(&self, now: Now, name: &CheckName) -> Option<Explanation> {
+        let group = self.groups.get(self.index.get(name)?)?;
+        let check = group.check(name)?;
+        let mut reasons = Reasons(Vec::new());
+        reasons.add(Topic::Seen, seen(now, check));
+        if let Some(counts) = counts(now, group, check) {
+            reasons.add(Topic::Seen, counts);
+        }
+        if let Some(unit) = group.unit() {
+            reasons.add(
+                Topic::Unit,
+                match unit.reading() {
+                    Some(state) => format!("{} is {}", unit.id(), state.describe()),
+                    None => format!("systemd has not reported the state of {} yet", unit.id()),
+                },
+            );
+        }
+        if let Some(why) = group.suppression(check, now) {
+            reasons.add(Topic::Suppressed, suppressed(now, group, &why));
+        }
+        if self.breaker.is_member(name) {
+            let text = "storm: many checks fail together; no job and no notification for this one (rule 14)";
+            reasons.add(Topic::Suppressed, text.to_owned());
+        }
+        match check.incident() {
+            Some(incident) => {
+                let lasting = human(Duration::from_secs(now.mono.since(incident.opened()).as_secs()));
+                reasons.add(Topic::Incident, format!("down for {lasting}: {}", incident.cause()));
+                for sentence in recovery(now, group, check, incident) {
+                    reasons.add(Topic::Recovery, sentence);
+                }
+            }
+            None => reasons.add(Topic::Recovery, would_be_done(check)),
+        }
+        reasons.add(Topic::Notification, notifications(now, group, check));
+        Some(Explanation {
+            name: name.clone(),
+            unit: check.settings().unit.clone(),
+            at: now.wall,
+            health: group.health(check, now),
+            now: reasons.0,
+            log: check.log().all(),
+        })
+    }
+}
+
+struct Reasons(Vec<Reason>);
+
+impl Reasons {
+    fn add(&mut self, topic: Topic, text: String) {
+        self.0.push(Reason { topic, text });
+    }
+}
+
+fn seen(now: Now, check: &Check) -> String {
+    let Some(last) = check.history().last() else { return "no result yet".to_owned() };
+    let ago = human(Duration::from_secs(now.wall.since(last.last).as_secs()));
+    let times = if last.count > 1 { format!(", {} times in a row", last.count) } else { String::new() };
+    match &last.observation {
+        Observation::Passing { detail, .. } => format!("passed {ago} ago{times}: {detail}"),
+        Observation::Failing { reason } | Observation::NotRestartable { reason } => {
+            format!("failed {ago} ago{times}: {reason}")
+        }
+        Observation::Unknown { reason } => format!("unknown {ago} ago{times}: {reason}"),
+    }
+}
+
+/// What a failure would count for now.
+fn counts(now: Now, group: &Group, check: &Check) -> Option<String> {
+    let m = check.settings().schedule.failure_threshold;
+    if let Some(excuse) = group.excuse(check, now) {
+        let until =
+            excuse.until.map_or_else(String::new, |at| format!(" for {} more", human_until(now.mono, at)));
+        return Some(format!("a failure does not count{until}: {} (rule 6)", excuse.why));
+    }
+    match (Group::own_health(check), check.incident()) {
+        (Health::Failing { .. }, _) => Some(format!(
+            "{} failures in a row, {m} make it down (failure_threshold, rule 1)",
+            check.failures()
+        )),
+        (_, Some(incident)) if incident.successes() > 0 => {
+            let of = check.settings().schedule.success_threshold;
+            Some(match group.closes_at(check) {
+                Some(at) => {
+                    format!(
+                        "passes again; the incident closes in {} if it stays so (rule 13)",
+                        human_until(now.mono, at)
+                    )
+                }
+                None => format!(
+                    "{} passes of {of} that close the incident (success_threshold, rule 2)",
+                    incident.successes()
+                ),
+            })
+        }
+        _ => None,
+    }
+}
+
+fn suppressed(now: Now, group: &Group, why: &Suppression) -> String {
+    let text = match why {
+        Suppression::Paused { .. } => "paused by an operator (rule 11)".to_owned(),
+        Suppression::Held { health, .. } => match health {
+            Health::Held { who, why, .. } => format!("{who} holds the unit: {why} (rule 10)"),
+            _ => "the unit is held (rule 10)".to_owned(),
+        },
+        Suppression::Stopped { until: Some(_) } => {
+            "the unit was stopped by an operator (respect_stop, rule 12)".to_owned()
+        }
+        Suppression::Stopped { until: None } => match group.unit().filter(|unit| unit.is_frozen()) {
+            Some(unit) => format!("an operator has frozen the unit: systemctl thaw {} (rule 12)", unit.id()),
+            None => {
+                "the unit was stopped by an operator, which is respected without end (respect_stop, rule 12)"
+                    .to_owned()
+            }
+        },
+        Suppression::Conflict { by, over: false, .. } => {
+            format!(
+                "{by}, which the unit conflicts with, is up; a restart would stop it (respect_conflict, rule 8)"
+            )
+        }
+        Suppression::Conflict { by, .. } => format!("{by} has ended, and the unit may come back (rule 8)"),
+        Suppression::Dependency { by, until: None } => {
+            format!("{by}, which the unit requires, must be recovered first (rule 9)")
+        }
+        Suppression::Dependency { by, .. } => {
+            format!("{by} is back, and the unit may come back with it (rule 9)")
+        }
+    };
+    match why.ends() {
+        Some(end) => format!("suppressed for {} more: {text}", human_until(now.mono, end)),
+        None => format!("suppressed: {text}"),
+    }
+}
+
+fn recovery(now: Now, group: &Group, check: &Check, incident: &Incident) -> Vec<String> {
+    if check.settings().recovery.steps.is_empty() {
+        return vec!["no action is taken: no recovery is configured".to_owned()];
+    }
+    let mut sentences = Vec::new();
+    if let Some(last) = incident.attempts().last() {
+        let ago = human(Duration::from_secs(now.wall.since(last.requested).as_secs()));
+        let result =
+            last.result.as_ref().map_or_else(|| "its job is running".to_owned(), ToString::to_string);
+        sentences.push(format!(
+            "attempt {} ({}) was requested {ago} ago: {result}",
+            last.number,
+            last.step.describe()
+        ));
+    }
+    if group.suppression(check, now).is_some() {
+        sentences.push("no job is requested while the check is suppressed".to_owned());
+        return sentences;
+    }
+    let clause = incident_clause(now, group, check);
+    let backoff =
+        group.unit().is_some_and(|unit| unit.attempt().is_none() && now.mono < unit.pace().not_before());
+    match incident.withheld().filter(|why| !why.is_routine()) {
+        Some(_) => sentences.push(clause),
+        None if backoff && incident.passing_since().is_none() => {
+            let left =
+                group.unit().map_or_else(String::new, |unit| human_until(now.mono, unit.pace().not_before()));
+            sentences.push(format!("next: {clause}; waiting for the backoff to end ({left} left, rule 5)"));
+        }
+        None => sentences.push(format!("next: {clause}")),
+    }
+    if let Some(why) = incident.action_required() {
+        sentences.push(format!("action required: {why} (rule 5)"));
+    }
+    sentences
+}
+
+fn would_be_done(check: &Check) -> String {
+    let steps = &check.settings().recovery.steps;
+    match steps.get(check.step_index()).or(steps.last()) {
+        None if check.settings().unit.is_none() => {
+            "no action would be taken if it went down: it has no unit".to_owned()
+        }
+        None => "no action would be taken if it went down: no recovery is configured".to_owned(),
+        Some(Step::StartUnit(unit)) => format!("if it went down, a start of {unit} would be requested"),
+        Some(step) => format!("if it went down, a {} would be requested", step.describe()),
+    }
+}
+
+fn notifications(now: Now, group: &Group, check: &Check) -> String {
+    let alert = &check.settings().alert;
+    if alert.off {
+        return "no notifications are sent (alert.off)".to_owned();
+    }
+    if alert.is_silent() {
+        return "no notifications are sent: there are no recipients".to_owned();
+    }
+    let to = alert.to.join(", ");
+    let Some(incident) = check.incident() else { return format!("notifications would go to {to}") };
+    let suppressed = group.suppression(check, now).is_some();
+    if incident.notified_down() {
+        let (requested, delivered) = incident.notifications();
+        let waiting = requested.saturating_sub(delivered);
+        let repeat = alert.repeat_interval.map(|repeat| incident.last_notified().after(repeat));
+        let next = match repeat {
+            Some(at) if !suppressed => format!("; the next in {}", human_until(now.mono, at)),
+            _ => String::new(),
+        };
+        let sent = match requested {
+            1 => "1 notification".to_owned(),
+            n => format!("{n} notifications"),
+        };
+        let late = if waiting > 0 { format!(", {waiting} not delivered yet") } else { String::new() };
+        return format!("{sent} to {to}{late}{next}");
+    }
+    if suppressed {
+        return "no notifications are sent while the check is suppressed".to_owned();
+    }
+    match incident.next_due(check.settings(), group.is_pending(check)) {
+        Some(at) => format!("not notified yet; a notification goes to {to} in {}", human_until(now.mono, at)),
+        None => "no notifications are sent".to_owned(),
+    }
+}
