@@ -186,7 +186,9 @@ impl Graph {
     /// What a start of the unit starts as well, directly or not.
     fn pulled_in(&self, unit: &UnitName) -> BTreeSet<UnitName> {
         self.closure(unit, |relations, found| {
-            found.extend(relations.requires.iter().chain(&relations.wants).cloned());
+            // A target wants everything there is; what it needs is not followed.
+            let wants = relations.wants.iter().filter(|name| name.kind() != "target");
+            found.extend(relations.requires.iter().chain(wants).cloned());
         })
     }
 
@@ -385,9 +387,8 @@ impl Graph {
                 around.extend(relations.conflicts.iter().cloned());
             }
         }
-        // A target wants everything there is; a recovery of one is not what this is for.
         if unit.kind() != "target" {
-            around.extend(self.pulled_in(unit).into_iter().filter(|name| name.kind() != "target"));
+            around.extend(self.pulled_in(unit));
         }
         if let Some(relations) = self.relations(unit) {
             around.extend(relations.consists_of.iter().chain(&relations.part_of).cloned());

@@ -155,6 +155,7 @@ impl Group {
         self.take_deferred_reading(cx);
         self.refresh_marks(cx);
         self.run_timers(cx);
+        self.report_crash_loop(cx);
         for index in 0..self.checks.len() {
             self.count_overdue(cx, index);
         }

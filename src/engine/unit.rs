@@ -72,8 +72,6 @@ pub(in crate::engine) struct Unit {
     deferred: Option<(Arc<UnitState>, Mono)>,
     /// It is monitored as a job: how long a run may take.
     job: Option<Duration>,
-    /// The daemon was restarted while an attempt was under way.
-    attempt_resumed: bool,
 }
 
 impl Unit {
@@ -92,7 +90,6 @@ impl Unit {
             unknown_reported: false,
             deferred: None,
             job: None,
-            attempt_resumed: false,
         }
     }
 
@@ -104,7 +101,6 @@ impl Unit {
     pub fn restore(&mut self, memory: Memory, now: Now, grace: Duration, longest_wait: Duration) {
         self.memory = memory;
         self.memory.pace.bound(now.mono.after(longest_wait));
-        self.attempt_resumed = self.memory.attempt.is_some();
         if let Some(attempt) = &mut self.memory.attempt {
             attempt.resume_after_restart(now.mono, grace);
         }
@@ -143,9 +139,7 @@ impl Unit {
         let first = self.reading.is_none();
         self.starts.read(now, self.reading.as_deref(), &state);
         let comes = state.job.is_some_and(|job| matches!(job.kind, JobKind::Start | JobKind::Restart));
-        let stopped = state.is_down()
-            && !comes
-            && self.memory.stops.read_down(now, &state, first, self.attempt_resumed);
+        let stopped = state.is_down() && !comes && self.memory.stops.read_down(now, &state, first);
         let condition = condition::classify(
             &state,
             condition::Facts {
@@ -181,7 +175,6 @@ impl Unit {
         self.stopping_since = falls.then(|| self.stopping_since.unwrap_or(now.mono));
         self.auto_restart_since =
             (condition == Condition::AutoRestart).then(|| self.auto_restart_since.unwrap_or(now.mono));
-        self.attempt_resumed = false;
         self.condition = condition;
         self.reading = Some(state);
     }

@@ -135,7 +135,6 @@ impl Withheld {
             self,
             Self::MaxAttempts(_)
                 | Self::NotRestartable
-                | Self::NoStepApplies
                 | Self::CrashLoop
                 | Self::StoppedByStep
                 | Self::StartSkipped(_)

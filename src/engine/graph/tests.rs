@@ -1,27 +1,35 @@
 //! Small graphs, and what is asked of them.
 
 use super::*;
-use crate::time::Wall;
 
 fn unit(name: &str) -> UnitName {
     UnitName::new(&format!("{name}.service")).unwrap()
 }
 
-fn at(seconds: u64) -> Now {
-    Now { mono: Mono(Duration::from_secs(seconds)), wall: Wall(0) }
+fn at(seconds: u64) -> Mono {
+    Mono(Duration::from_secs(seconds))
 }
 
-fn state(active: ActiveState, requires: &[&str], conflicts: &[&str]) -> UnitState {
+fn state(active: ActiveState, requires: &[&str], conflicts: &[&str]) -> Arc<UnitState> {
     let names = |names: &[&str]| names.iter().map(|name| unit(name)).collect();
     let relations =
         Relations { requires: names(requires), conflicts: names(conflicts), ..Relations::default() };
     let relations = (!relations.is_empty()).then(|| Arc::new(relations));
-    UnitState { active, relations, ..UnitState::default() }
+    Arc::new(UnitState { active, relations, ..UnitState::default() })
 }
 
-fn graph(guarded: &[&str]) -> Graph {
+fn with_job(state: Arc<UnitState>, kind: JobKind) -> Arc<UnitState> {
+    let job = Some(crate::unit::Job { id: 1, kind, ours: false });
+    Arc::new(UnitState { job, ..(*state).clone() })
+}
+
+fn set_monitored(graph: &mut Graph, names: &[&str]) {
+    graph.set_monitored(&names.iter().map(|name| (unit(name), false)).collect());
+}
+
+fn graph(monitored: &[&str]) -> Graph {
     let mut graph = Graph::default();
-    graph.guard(guarded.iter().map(|name| unit(name)));
+    set_monitored(&mut graph, monitored);
     graph
 }
 
@@ -33,7 +41,7 @@ fn wanted(graph: &mut Graph) -> Option<Vec<String>> {
 use ActiveState::{Active, Inactive};
 
 #[test]
-fn what_is_wanted_grows_along_the_edges_and_shrinks_with_them() {
+fn wanted_units_follow_edges() {
     let mut graph = graph(&["app"]);
     assert_eq!(wanted(&mut graph).unwrap(), ["app.service"]);
     assert_eq!(wanted(&mut graph), None, "told once");
@@ -56,12 +64,12 @@ fn what_is_wanted_grows_along_the_edges_and_shrinks_with_them() {
     graph.read(at(2), &unit("app"), &state(Active, &[], &["renew"]));
     assert_eq!(wanted(&mut graph).unwrap(), ["app.service", "renew.service"]);
     assert_eq!(graph.requiring(&unit("db")), []);
-    graph.guard([].into_iter());
+    set_monitored(&mut graph, &[]);
     assert_eq!(wanted(&mut graph).unwrap(), Vec::<String>::new());
 }
 
 #[test]
-fn a_circle_ends_and_nobody_needs_himself() {
+fn circle_of_requirements_ends() {
     let mut graph = graph(&["a", "b"]);
     graph.read(at(1), &unit("a"), &state(Active, &["b"], &[]));
     graph.read(at(1), &unit("b"), &state(Active, &["c"], &[]));
@@ -72,15 +80,14 @@ fn a_circle_ends_and_nobody_needs_himself() {
 }
 
 #[test]
-fn what_is_up_or_about_to_be_stands_in_the_way() {
+fn conflicting_unit_up_or_queued_is_in_the_way() {
     let mut graph = graph(&["web"]);
     graph.read(at(1), &unit("web"), &state(Inactive, &["base"], &["renew"]));
     let way = |graph: &Graph| graph.in_the_way_of(&unit("web")).map(|(by, since)| (by, since.0.as_secs()));
     assert_eq!(way(&graph), None, "not read yet");
     graph.read(at(2), &unit("renew"), &state(Inactive, &[], &["web"]));
     assert_eq!(way(&graph), None);
-    let job = Some(crate::unit::Job { id: 1, kind: JobKind::Start });
-    graph.read(at(3), &unit("renew"), &UnitState { job, ..state(Inactive, &[], &["web"]) });
+    graph.read(at(3), &unit("renew"), &with_job(state(Inactive, &[], &["web"]), JobKind::Start));
     assert_eq!(way(&graph), Some((unit("renew"), 3)));
     graph.read(at(4), &unit("renew"), &state(ActiveState::Activating, &[], &["web"]));
     graph.read(at(5), &unit("renew"), &state(ActiveState::Deactivating, &[], &["web"]));
@@ -96,13 +103,12 @@ fn what_is_up_or_about_to_be_stands_in_the_way() {
 }
 
 #[test]
-fn what_falls_together_is_known_in_any_order_of_readings() {
-    let job = Some(crate::unit::Job { id: 1, kind: JobKind::Stop });
+fn fall_together_is_seen_in_any_order() {
     for app_first in [true, false] {
         let mut graph = graph(&["app"]);
         graph.read(at(1), &unit("app"), &state(Active, &["db"], &[]));
         graph.read(at(1), &unit("db"), &state(Active, &[], &[]));
-        let falling = UnitState { job, ..state(ActiveState::Deactivating, &["db"], &[]) };
+        let falling = with_job(state(ActiveState::Deactivating, &["db"], &[]), JobKind::Stop);
         if app_first {
             graph.read(at(10), &unit("app"), &falling);
             assert!(!graph.fell_with_required(&unit("app")));
@@ -118,21 +124,27 @@ fn what_falls_together_is_known_in_any_order_of_readings() {
         // Somebody restarts the one and stops the other.
         graph.read(at(70), &unit("app"), &state(Active, &["db"], &[]));
         graph.read(at(70), &unit("db"), &state(Active, &[], &[]));
-        let restart = Some(crate::unit::Job { id: 2, kind: JobKind::Restart });
-        graph.read(at(80), &unit("db"), &UnitState { job: restart, ..state(Active, &[], &[]) });
+        graph.read(at(80), &unit("db"), &with_job(state(Active, &[], &[]), JobKind::Restart));
         graph.read(at(80), &unit("app"), &falling);
         assert!(!graph.fell_with_required(&unit("app")), "a restart leaves nothing stopped");
     }
 }
 
 #[test]
-fn an_alias_is_found_by_what_others_call_it() {
-    let mut graph = graph(&["nick", "app"]);
-    let mut nick = state(Active, &[], &[]);
-    nick.relations = Some(Arc::new(Relations { id: Some(unit("real")), ..Relations::default() }));
-    graph.read(at(1), &unit("nick"), &nick);
-    graph.read(at(1), &unit("app"), &state(Active, &["real"], &[]));
-    assert!(graph.required(&unit("app")).contains(&unit("nick")));
-    assert_eq!(graph.requiring(&unit("nick")), [unit("app")]);
-    assert_eq!(graph.touched_by(&unit("nick")), [unit("app")]);
+fn start_would_start_wanted_unit_that_operator_stopped() {
+    let wants = |active: ActiveState| {
+        let relations = Relations { wants: vec![unit("db")], ..Relations::default() };
+        Arc::new(UnitState { active, relations: Some(Arc::new(relations)), ..UnitState::default() })
+    };
+    let mut graph = graph(&["shop"]);
+    graph.read(at(1), &unit("shop"), &wants(Active));
+    graph.read(at(1), &unit("db"), &state(Active, &[], &[]));
+    assert_eq!(graph.would_start(&unit("shop")), None);
+    graph.read(at(2), &unit("db"), &state(Inactive, &[], &[]));
+    assert_eq!(graph.would_start(&unit("shop")), None, "it ended by itself");
+    graph.read(at(3), &unit("db"), &state(Active, &[], &[]));
+    let stop = Some(crate::unit::Job { id: 1, kind: JobKind::Stop, ours: false });
+    let stopped = UnitState { stopped_by: stop, ..(*state(Inactive, &[], &[])).clone() };
+    graph.read(at(4), &unit("db"), &Arc::new(stopped));
+    assert_eq!(graph.would_start(&unit("shop")), Some(unit("db")));
 }

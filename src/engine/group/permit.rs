@@ -18,9 +18,12 @@ impl Group {
         let (check, now) = (&self.checks[index], cx.now);
         let Some(unit) = &self.unit else { return Err(Withheld::NoSteps) };
         let Some(incident) = check.incident() else { return Err(Withheld::Backoff) };
-        if now.mono < incident.act_from()
-            || check.other_attempt().is_some_and(|attempt| !attempt.is_past_grace(now.mono))
-        {
+        if now.mono < incident.act_from() {
+            return Err(Withheld::Backoff);
+        }
+        // While its job on another unit runs, the check waits for that; a crash of its own unit does not.
+        let waits = check.other_attempt().is_some_and(|attempt| !attempt.is_past_grace(now.mono));
+        if waits && unit.condition().down().is_none() {
             return Err(Withheld::Backoff);
         }
         if incident.successes() > 0 {
@@ -34,7 +37,7 @@ impl Group {
         if let Some(max) = recovery.max_attempts.filter(|max| incident.own_attempts() >= *max) {
             return Err(Withheld::MaxAttempts(max));
         }
-        let step = self.next_step(check, unit, now.mono)?;
+        let step = self.next_step(check, unit, now.mono, waits)?;
         match step {
             Step::StartUnit(_) => self.permit_other(check, unit, cx)?,
             _ => self.permit_own(check, unit, cx, &step)?,
@@ -55,11 +58,13 @@ impl Group {
     }
 
     /// The first step from the check's step index on that can change anything; where there is none, the last before it.
-    fn next_step(&self, check: &Check, unit: &Unit, now: Mono) -> Result<Step, Withheld> {
+    /// `on_unit`: only steps that act on the unit itself.
+    fn next_step(&self, check: &Check, unit: &Unit, now: Mono, on_unit: bool) -> Result<Step, Withheld> {
         let steps = &check.settings().recovery.steps;
         let (earlier, later) = steps.split_at(check.step_index().min(steps.len().saturating_sub(1)));
         let mut reason = None;
         let mut applies = |step: &&Step| match step_applies(step, check, unit, now) {
+            Ok(()) if on_unit && matches!(step, Step::StartUnit(_)) => false,
             Ok(()) => true,
             Err(why) => {
                 reason.get_or_insert(why);
@@ -67,7 +72,9 @@ impl Group {
             }
         };
         let found = later.iter().find(&mut applies).or_else(|| earlier.iter().rev().find(&mut applies));
-        found.cloned().ok_or_else(|| reason.unwrap_or(Withheld::NoStepApplies))
+        found.cloned().ok_or_else(|| {
+            reason.unwrap_or(if on_unit { Withheld::Backoff } else { Withheld::NoStepApplies })
+        })
     }
 
     /// A job on the unit itself.

@@ -28,7 +28,7 @@ pub(in crate::engine) struct Starts {
     crashes: VecDeque<Mono>,
     /// When it was started, by anybody.
     starts: VecDeque<Mono>,
-    /// Its run before the reading ended with a failure (`Some(true)`) or well, as far as it was seen.
+    /// Its latest run whose end was seen ended with a failure (`Some(true)`) or well.
     ended_badly: Option<bool>,
     restart_delay: Duration,
 }
@@ -67,9 +67,8 @@ impl Starts {
         }
         self.ended_badly = if state.is_down() || state.auto_restart() {
             Some(!matches!(state.result.as_str(), "" | "success"))
-        } else if new_run {
-            None
         } else {
+            // Of a run whose end was too quick to be seen, the one before tells.
             self.ended_badly
         };
     }

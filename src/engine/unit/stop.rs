@@ -15,7 +15,6 @@
 //! | no job, it was up at the reading before | ended by itself |
 //! | first reading of this run of the daemon, the stop remembered, not active since | the same operator's stop, also after a reboot |
 //! | first reading, it was down at the end of the run before and has not changed | what it was then |
-//! | first reading, a job of ours was under way at the end of the run before | ended by itself |
 //! | first reading, inactive, and it has been up since the boot: nothing tells who took it down | operator: to fight a person is worse than to come five minutes late |
 //! | frozen (`systemctl freeze`) | operator, see [`super::Unit::is_frozen`] |
 
@@ -84,12 +83,12 @@ impl StopRecord {
         *self = Self::default();
     }
 
-    /// Takes a reading of a unit that is down. `first`: of this run of the daemon. `expected`: a job of ours was under
-    /// way at the end of the run before. Returns whether an operator has stopped it.
-    pub fn read_down(&mut self, now: Now, state: &UnitState, first: bool, expected: bool) -> bool {
+    /// Takes a reading of a unit that is down. `first`: of this run of the daemon. Returns whether an operator has stopped
+    /// it.
+    pub fn read_down(&mut self, now: Now, state: &UnitState, first: bool) -> bool {
         let known_down = self.down_since_usec == Some(state.inactive_enter_usec);
         self.down_since_usec = Some(state.inactive_enter_usec);
-        if self.is_operators(state, first, expected, known_down) {
+        if self.is_operators(state, first, known_down) {
             let begin = || Stop::found(now, state, first);
             let stop = self.stop.get_or_insert_with(begin);
             stop.inactive_enter_usec = state.inactive_enter_usec;
@@ -100,7 +99,7 @@ impl StopRecord {
         }
     }
 
-    fn is_operators(&self, state: &UnitState, first: bool, expected: bool, known_down: bool) -> bool {
+    fn is_operators(&self, state: &UnitState, first: bool, known_down: bool) -> bool {
         if let Some(job) = state.stopped_by
             && !job.ours
             && matches!(job.kind, JobKind::Stop | JobKind::Other)
@@ -117,7 +116,6 @@ impl StopRecord {
             return true;
         }
         first
-            && !expected
             && !known_down
             && state.active == ActiveState::Inactive
             && !state.oneshot
