@@ -91,6 +91,8 @@ pub(in crate::engine) struct Memory {
     runs: Option<Runs>,
     /// The recovery step that is next.
     step_index: usize,
+    /// The step whose attempt recovered the last incident.
+    recovered_by: Option<usize>,
     /// Jobs on other units that its steps start: the one under way, and their spacing.
     other_attempt: Option<Attempt>,
     other_pace: Pace,
@@ -329,6 +331,20 @@ impl Check {
 
     pub fn set_step_index(&mut self, index: usize) {
         self.memory.step_index = index.min(self.settings.recovery.steps.len().saturating_sub(1));
+    }
+
+    /// An attempt of this step has recovered the open incident.
+    pub fn record_recovering_step(&mut self, step: &crate::check::Step) {
+        self.memory.recovered_by = self.settings.recovery.steps.iter().position(|one| one == step);
+    }
+
+    /// An incident follows the last one before lasting health. The steps continue where they were; a use, which shows only
+    /// when its window is full, can not prove a recovery any sooner, so the step that seemed to have worked is left behind.
+    pub fn resume_steps(&mut self) {
+        if let Some(step) = self.memory.recovered_by.take().filter(|_| self.settings.probe.usage().is_some())
+        {
+            self.set_step_index(step.saturating_add(1));
+        }
     }
 
     /// The job on another unit that a step of this check has started.

@@ -94,7 +94,12 @@ impl Suppression {
     fn dependency(check: &Check, unit: &Unit, now: Now) -> Option<Self> {
         let dependency = unit.dependency().filter(|_| !does_well(check, unit))?;
         let settings = check.settings();
-        let until = dependency.suppresses(now.mono, settings.recovery.grace, !settings.alert.is_silent())?;
+        let until = dependency.suppresses(
+            now.mono,
+            settings.recovery.grace,
+            unit.condition().is_rising(),
+            !settings.alert.is_silent(),
+        )?;
         Some(Self::Dependency { by: dependency.by().clone(), until })
     }
 

@@ -4,9 +4,7 @@ use std::time::Duration;
 
 use stealthcheck::check::{Alert, Check, CheckName, Step};
 use stealthcheck::engine::Engine;
-use stealthcheck::engine::saved::Saved;
 use stealthcheck::notification::{AttemptOutcome, NotificationKind};
-use stealthcheck::time::{Mono, Now, Wall};
 use stealthcheck::unit::UnitName;
 use stealthcheck::verdict::Health;
 
@@ -95,23 +93,4 @@ fn off_is_silence_while_everything_else_goes_on() {
     world.units.get_mut(&unit).unwrap().service = Service::Healthy;
     world.play(secs(600));
     assert_eq!((world.health(&name), world.kinds()), (Health::Passing, vec![]));
-}
-
-#[test]
-fn a_state_file_from_before_storms_were_known_is_read() {
-    let (mut world, name, unit) = one(to("ops@example.org"));
-    world.units.get_mut(&unit).unwrap().service = Service::WontStart;
-    world.end(&unit, true);
-    world.play(secs(30));
-    let mut saved = serde_json::to_value(world.engine.save(world.now, "")).unwrap();
-    for key in ["pending_host", "brake"] {
-        assert!(saved.as_object_mut().unwrap().remove(key).is_some(), "{key}");
-    }
-    for key in ["bad", "unmeasured"] {
-        assert!(saved["checks"]["web"].as_object_mut().unwrap().remove(key).is_some(), "{key}");
-    }
-    let saved: Saved = serde_json::from_value(saved).unwrap();
-    let now = Now { mono: Mono(secs(5)), wall: Wall(world.now.wall.0 + 1000) };
-    let (engine, _) = Engine::restore(now, saved, world.checks.clone());
-    assert_eq!(engine.status(now, &[name], false)[0].health, Health::Down);
 }

@@ -203,6 +203,6 @@ fn nobody_is_told_earlier_or_later_for_it() {
         world.play(secs(400));
         assert!(world.kinds().is_empty(), "{by}\n{}", world.timeline());
         world.play(secs(200));
-        assert_eq!(world.kinds().first(), Some(&Down), "{by}\n{}", world.timeline());
+        assert_eq!(world.kinds().first(), Some(&ActionRequired), "{by}\n{}", world.timeline());
     }
 }

@@ -165,10 +165,10 @@ fn after_an_hour_it_counts_as_down_and_comes_back() {
     stage.reads("renew", ended);
     stage.job_ends(JobResult::Done, up);
     stage.fails("web", false);
-    stage.play(secs(5));
+    stage.play(secs(15));
     assert_eq!(stage.told("web"), [Down, Recovered]);
     let cause = &stage.notifications[0].cause;
-    assert_eq!(cause, "unit has been displaced by renew.service for 1h (respect_conflict is over)");
+    assert_eq!(cause, "unit has been down for 1h as it conflicts with renew.service (respect_conflict is over)");
 }
 
 #[test]
@@ -208,7 +208,7 @@ fn what_does_not_come_back_within_its_grace_is_down() {
     stage.play(secs(60));
     assert_eq!(stage.told("web"), [Down, Recovered]);
     let cause = &stage.notifications[0].cause;
-    assert_eq!(cause, "unit was displaced by renew.service, which ended 30s ago, and has not come back");
+    assert_eq!(cause, "unit conflicts with renew.service, which ended 30s ago, and has not come back");
     // The next time is another time.
     stage.reads("renew", to_be_started);
     stage.reads("web", stopped);

@@ -7,7 +7,7 @@ use std::time::Duration;
 use stealthcheck::check::CheckName;
 use stealthcheck::engine::hold::{HoldId, HowEnded, MOST_HOLDS};
 use stealthcheck::engine::{Command, Event};
-use stealthcheck::notification::NotificationKind::{Down, Recovered};
+use stealthcheck::notification::NotificationKind::{ActionRequired, Down, Recovered};
 use stealthcheck::unit::{ActiveState, LoadState, ManagerState, UnitName};
 use stealthcheck::verdict::Health;
 
@@ -168,16 +168,16 @@ fn a_start_that_fails_is_an_incident_and_recovery_begins() {
 
 #[test]
 fn a_stop_for_a_hold_is_not_respected_once_that_is_over() {
-    // The start is not made for so long that it counts as down: the machine boots, by systemd's word.
+    // The start is withheld for so long that the unit counts as down.
     let (mut world, name, unit, id) = held_and_stopped();
-    world.set_manager(ManagerState::Starting);
+    world.set_manager(ManagerState::Stopping);
     world.end_hold(&id, HowEnded::Gone);
     world.play(secs(119));
     assert_eq!(world.health(&name).word(), "held");
     world.play(secs(2));
     assert_eq!(world.health(&name), Health::Down);
     world.set_manager(ManagerState::Running);
-    world.play(secs(5));
+    world.play(secs(15));
     assert_eq!((world.health(&name), world.jobs(&unit)), (Health::Passing, 1), "{}", world.timeline());
 }
 
@@ -189,7 +189,7 @@ fn a_start_that_does_not_end_is_for_somebody_to_look_at() {
     world.play(secs(290));
     assert_eq!(world.health(&name).word(), "held");
     world.play(secs(30));
-    assert_eq!((world.health(&name), world.kinds().first()), (Health::Down, Some(&Down)));
+    assert_eq!((world.health(&name), world.kinds().first()), (Health::Down, Some(&ActionRequired)));
     world.play(2 * HOUR);
     assert_eq!(world.health(&name), Health::Passing);
 }
@@ -241,7 +241,7 @@ fn an_open_incident_rests_under_a_hold_and_ends_after_it() {
     world.operator(&unit, false);
     world.play(secs(60));
     world.end_hold(&id, HowEnded::Done);
-    world.play(secs(5));
+    world.play(secs(15));
     assert_eq!((world.health(&name), world.kinds()), (Health::Passing, vec![Down, Recovered]));
     assert_eq!((world.jobs(&unit), world.holds.starts.len()), (jobs, 1));
 }
@@ -260,7 +260,7 @@ fn a_hold_taken_while_an_attempt_is_under_way_lets_it_end_and_no_other_begin() {
     world.operator(&unit, false);
     world.play(secs(100));
     world.end_hold(&id, HowEnded::Done);
-    world.play(secs(25));
+    world.play(secs(35));
     assert_eq!((world.health(&name), world.jobs(&unit)), (Health::Passing, 1), "{}", world.timeline());
     assert_eq!(world.kinds().last(), Some(&Recovered));
     // An attempt that is still under way when the hold ends comes first.
@@ -368,7 +368,7 @@ fn there_is_no_hold_on_what_is_not_there() {
     world.set_manager(ManagerState::Unreachable);
     assert_eq!(world.hold(&unit, HOUR), None);
     let says =
-        ["no check speaks for other.service", "there is no web.service to hold: it is", "cannot be reached"];
+        ["no check monitors other.service", "there is no web.service to hold: it is", "cannot be reached"];
     for (refused, says) in world.holds.refused.iter().zip(says) {
         assert!(refused.contains(says), "{refused}");
     }

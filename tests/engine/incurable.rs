@@ -4,7 +4,7 @@
 use std::time::Duration;
 
 use stealthcheck::check::{CheckName, Step};
-use stealthcheck::notification::NotificationKind::{Down, Recovered, StillDown};
+use stealthcheck::notification::NotificationKind::{ActionRequired, Recovered, StillDown};
 use stealthcheck::unit::UnitName;
 use stealthcheck::verdict::{Health, Observation};
 
@@ -45,10 +45,10 @@ fn what_no_restart_would_change_is_told_and_restarts_nothing() {
     world.seen = incurable();
     world.play(150 * MINUTE);
     assert_eq!((world.health(&name), world.jobs(&unit)), (Health::Down, 0), "{}", world.timeline());
-    assert_eq!(world.kinds(), [Down, StillDown, StillDown]);
+    assert_eq!(world.kinds(), [ActionRequired, StillDown, StillDown]);
     let notification = &world.notifications[0];
     assert_eq!(notification.cause, "valid for no more than 5 days");
-    assert_eq!(notification.next, "No recovery: no job on the unit would change what the probe saw.");
+    assert_eq!(notification.next, "Action required: no job on the unit would change what the probe found.");
     world.seen = None;
     world.play(MINUTE);
     assert_eq!((world.health(&name), world.kinds().last()), (Health::Passing, Some(&Recovered)));
@@ -64,7 +64,7 @@ fn when_a_restart_would_help_it_is_asked_for_at_once() {
     assert_eq!((world.health(&name), world.jobs(&unit)), (Health::Down, 1), "{}", world.timeline());
     world.seen = None;
     world.play(MINUTE);
-    assert_eq!((world.health(&name), world.kinds()), (Health::Passing, vec![Down, Recovered]));
+    assert_eq!((world.health(&name), world.kinds()), (Health::Passing, vec![ActionRequired, Recovered]));
     // And what was curable may be so no longer.
     world.seen = curable();
     world.play(3 * MINUTE);
@@ -112,5 +112,5 @@ fn the_next_life_of_the_daemon_knows_as_well() {
     world.restart_daemon(Duration::from_secs(2));
     world.play(10 * MINUTE);
     assert_eq!((world.health(&name), world.jobs(&unit)), (Health::Down, 0), "{}", world.timeline());
-    assert_eq!(world.kinds(), [Down]);
+    assert_eq!(world.kinds(), [ActionRequired]);
 }

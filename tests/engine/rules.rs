@@ -71,7 +71,7 @@ fn a_process_that_ends_without_a_stop_job_is_a_failure_at_once() {
         world.end(&unit, failed);
         assert_eq!(world.units[&unit].asked, [before], "the job is asked for in the same moment");
         assert_eq!(world.health(&name), Health::Down);
-        world.play(secs(5));
+        world.play(secs(15));
         assert_eq!((world.health(&name), world.kinds()), (Health::Passing, vec![Down, Recovered]));
     }
 }
@@ -136,8 +136,10 @@ fn a_steps_is_climbed_and_a_limit_kept() {
     assert_eq!(world.kinds(), [Down, ActionRequired]);
 }
 
+/// Failing again within the proving time is the same incident, and the next step; an incident that follows is another
+/// one, and begins where the last one ended (rules 5 and 13).
 #[test]
-fn what_comes_back_soon_begins_a_step_higher_and_what_stays_healthy_begins_anew() {
+fn step_index_rises_within_proving_time_only() {
     let mut check = check("web", "web.service");
     let other = UnitName::new("other.service").unwrap();
     check.recovery.steps = vec![Step::Restart, Step::StartUnit(other)];
@@ -149,12 +151,18 @@ fn what_comes_back_soon_begins_a_step_higher_and_what_stays_healthy_begins_anew(
     world.end(&unit, true);
     world.play(secs(30));
     world.end(&unit, true);
-    world.play(secs(30));
-    assert!(jobs(&world)[1].contains("StartUnit"), "{:?}", jobs(&world));
+    world.play(secs(12));
+    assert_eq!(jobs(&world).len(), 2, "{:?}", jobs(&world));
+    assert!(jobs(&world)[1].contains("step: Restart"), "{:?}", jobs(&world));
+    world.end(&unit, true);
+    world.play(secs(60));
+    assert!(jobs(&world)[2].contains("StartUnit"), "{:?}", jobs(&world));
+    world.units.get_mut(&unit).unwrap().service = Service::Healthy;
+    world.operator(&unit, true);
     world.play(secs(600));
     world.end(&unit, true);
     world.play(secs(30));
-    assert!(jobs(&world)[2].contains("step: Restart"), "{:?}", jobs(&world));
+    assert!(jobs(&world).last().unwrap().contains("step: Restart"), "{:?}", jobs(&world));
 }
 
 #[test]
@@ -233,6 +241,7 @@ fn systemd_restarting_a_service_again_and_again_is_an_incident_without_a_job() {
         let state = &mut world.units.get_mut(&unit).unwrap().state;
         state.active = ActiveState::Activating;
         state.sub = "auto-restart".into();
+        state.result = "signal".into();
         world.tell_unit(&unit);
         world.play(secs(1));
         let state = &mut world.units.get_mut(&unit).unwrap().state;

@@ -43,7 +43,7 @@ fn what_systemd_stopped_with_it_is_brought_back_after_it_in_silence() {
             stage.play(secs(4));
             stage.job_ends(JobResult::Done, up);
             stage.fails("db", false);
-            stage.play(secs(29));
+            stage.play(secs(9));
             assert_eq!(stage.jobs.len(), 1);
             stage.play(secs(3));
             assert_eq!(stage.jobs.last().unwrap().0, "restart app.service", "{}", stage.timeline());
@@ -68,7 +68,7 @@ fn what_cannot_be_brought_back_after_it_is_told() {
     stage.play(secs(1));
     assert_eq!(stage.told("app"), [Down]);
     let cause = &stage.notifications.last().unwrap().cause;
-    assert_eq!(cause, "unit went down with db.service, which has been well for 30s, and has not come back");
+    assert_eq!(cause, "unit went down with db.service, which has been back for 10s, and has not come back");
 
     // Also where the job does not end.
     let mut stage = bound(true);

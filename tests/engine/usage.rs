@@ -174,7 +174,7 @@ fn a_restart_that_does_not_help_is_known_when_the_window_is_full_again() {
     world.play(secs(28 * MINUTE));
     assert_eq!((world.health(&name), world.jobs(&unit)), (Health::Down, 1), "{}", world.timeline());
     let status = world.engine.status(world.now, &[], false).remove(0);
-    assert_eq!(status.next, "restart done, measuring whether too much is still used");
+    assert_eq!(status.next, "restart done, waiting for the measuring window to fill");
     assert_eq!(world.kinds(), [Down]);
     world.play(secs(3 * MINUTE));
     assert!(world.jobs(&unit) >= 2, "{}", world.timeline());
@@ -239,7 +239,7 @@ fn while_the_window_fills_other_trouble_of_the_unit_is_not_kept_waiting() {
     assert_eq!(other.attempts[0].step, Step::Restart);
     let closed = world.notifications.iter().find(|n| n.check == busy && n.kind == Recovered).unwrap();
     let verdicts: Vec<_> = closed.attempts.iter().map(|a| a.outcome.clone()).collect();
-    let overtaken = "another check of the unit went down before that could be told".to_owned();
+    let overtaken = "another attempt was due before its effect could be measured".to_owned();
     assert_eq!(
         verdicts,
         [Some(AttemptOutcome::Ineffective(overtaken)), Some(AttemptOutcome::Recovered)],
@@ -332,7 +332,7 @@ fn a_restart_of_the_daemon_does_not_forget_what_is_to_be_proven() {
     world.play(secs(10 * MINUTE));
     assert_eq!((world.health(&busy), world.jobs(&unit)), (Health::Down, 1), "{}", world.timeline());
     let status = world.engine.status(world.now, std::slice::from_ref(&busy), false).remove(0);
-    assert_eq!(status.next, "measuring whether too much is still used");
+    assert_eq!(status.next, "restart done, waiting for the measuring window to fill");
     world.play(secs(10 * MINUTE));
     world.burn(&unit, 3);
     world.play(secs(2 * MINUTE));

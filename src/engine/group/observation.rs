@@ -281,7 +281,7 @@ impl Group {
         let unit = self.unit.as_ref()?;
         let recovery = &check.settings().recovery;
         // A pass ends the grace.
-        let passed_since = |since: Mono| check.last_pass().is_some_and(|pass| pass >= since);
+        let passed_since = |since: Mono| check.last_pass().is_some_and(|pass| pass > since);
         let until =
             |why: String, until: Mono| (now.mono < until).then_some(Excuse { why, until: Some(until) });
         if let Some(attempt) = unit.attempt() {

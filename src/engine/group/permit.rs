@@ -158,7 +158,7 @@ impl Group {
     pub(super) fn grace_ends(&self, check: &Check, unit: &Unit) -> Option<Mono> {
         let started =
             unit.started().filter(|_| *unit.condition() == Condition::Up && unit.attempt().is_none())?;
-        let passed = check.last_pass().is_some_and(|pass| pass >= started);
+        let passed = check.last_pass().is_some_and(|pass| pass > started);
         (!passed).then(|| started.after(check.settings().recovery.grace))
     }
 }

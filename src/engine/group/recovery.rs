@@ -374,6 +374,12 @@ impl Group {
     /// A check has passed for its proving time: its attempts have recovered it. The unit's attempt is over with the last
     /// incident that it serves.
     pub(super) fn conclude_by_recovery(&mut self, cx: &mut Context<'_>, index: usize) {
+        let name = self.checks[index].name().clone();
+        let attempts = [self.unit.as_ref().and_then(Unit::attempt), self.checks[index].other_attempt()];
+        let own = attempts.into_iter().flatten().find(|attempt| attempt.by() == Some(&name));
+        if let Some(step) = own.map(|attempt| attempt.step().clone()) {
+            self.checks[index].record_recovering_step(&step);
+        }
         self.conclude_other(cx, index, AttemptOutcome::Recovered, false);
         let Some(attempt) =
             self.unit.as_ref().and_then(Unit::attempt).filter(|attempt| !attempt.is_running())
@@ -430,7 +436,10 @@ impl Group {
                 check.other_pace_mut().reset();
             }
         }
-        let check = &self.checks[index];
+        let check = &mut self.checks[index];
+        if !rested(check) {
+            check.resume_steps();
+        }
         if let Some(step) =
             check.settings().recovery.steps.get(check.step_index()).filter(|_| check.step_index() > 0)
         {

@@ -12,7 +12,7 @@ use crate::engine::graph::Root;
 use crate::time::{Mono, Now, human};
 use crate::unit::UnitName;
 
-/// A unit that systemd brings back itself is on its way within this time after its root is back.
+/// A unit that is down and that systemd brings back itself is on its way within this time after its root is back.
 const COMES_BACK_WITHIN: Duration = Duration::from_secs(10);
 
 /// The mark on a unit.
@@ -72,13 +72,14 @@ impl Dependency {
     }
 
     /// Until when a check is suppressed (`Some(None)`: as long as the root is down); `None`: it is not.
-    /// `notifies`: the check has recipients, so that a silent root would hide it from them.
-    pub fn suppresses(&self, now: Mono, grace: Duration, notifies: bool) -> Option<Option<Moment>> {
+    /// `up`: the unit is up, and has its grace to find its root again. `notifies`: the check has recipients, from whom a
+    /// silent root would hide it.
+    pub fn suppresses(&self, now: Mono, grace: Duration, up: bool, notifies: bool) -> Option<Option<Moment>> {
         match self.over {
             None if self.silent && notifies => None,
             None => Some(None),
             Some((over, wall)) => {
-                let lasting = grace.min(COMES_BACK_WITHIN);
+                let lasting = if up { grace } else { grace.min(COMES_BACK_WITHIN) };
                 let at = over.after(lasting);
                 (now < at).then_some(Some((at, wall.after(lasting))))
             }

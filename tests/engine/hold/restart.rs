@@ -12,7 +12,7 @@ fn a_hold_goes_on_through_a_restart_of_the_daemon() {
         assert_eq!((world.health(&name).word(), world.holds.starts.len()), ("held", 0));
     }
     let shown = world.engine.status(world.now, &[], false).remove(0);
-    assert!(shown.next.contains("for 37m 21s at most"), "{}", shown.next);
+    assert!(shown.next.contains("for 37m 20s at most"), "{}", shown.next);
     assert!(world.now.wall.since(shown.since) > secs(3 * 420), "it has been so all the time");
     world.end_hold(&id, HowEnded::Done);
     world.play(secs(2));
