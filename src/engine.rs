@@ -339,11 +339,18 @@ impl Engine {
     }
 
     fn evaluate(&mut self, now: Now, key: &GroupKey, out: &mut Vec<Effect>) {
-        if self.with_group(now, key, out, |group, cx| group.evaluate(cx)).is_none() {
+        if self.with_group(now, key, out, |group, cx| group.expire(cx)).is_none() {
             self.timers.set(key, None);
             return;
         }
+        self.publish(now, key);
+        self.with_group(now, key, out, |group, cx| group.evaluate(cx));
         self.set_timer(now, key);
+        self.publish(now, key);
+    }
+
+    /// Publishes the group's summary in the graph; where it has changed, its neighbours are evaluated as well.
+    fn publish(&mut self, now: Now, key: &GroupKey) {
         let summary = self.groups.get(key).map(|group| group.summary(now));
         if let (GroupKey::Unit(unit), Some(summary)) = (key, summary)
             && self.graph.publish(unit, summary)

@@ -290,7 +290,7 @@ impl Graph {
     /// What must be recovered before this unit can be, and is not suppressed by another unit itself.
     pub fn root_for(&self, unit: &UnitName) -> Option<Root> {
         let required = self.required(unit);
-        let unit_up = !self.is_down(unit);
+        let unit_up = self.is_up(unit);
         let trouble = |name: &UnitName| self.trouble(name, unit_up);
         let mut roots: Vec<Root> = required.iter().filter_map(trouble).collect();
         if roots.is_empty() {

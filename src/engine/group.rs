@@ -150,6 +150,17 @@ impl Group {
 
     // --- evaluation
 
+    /// What ends by itself, ends: pauses and holds. Called before [`Self::evaluate`], so that the summary which the group
+    /// has published by then is true.
+    pub fn expire(&mut self, cx: &mut Context<'_>) {
+        self.expire_hold(cx);
+        for check in &mut self.checks {
+            if check.pause().is_some_and(|pause| pause.ends <= cx.now.mono) {
+                check.end_pause(cx.now.mono);
+            }
+        }
+    }
+
     /// Draws every consequence of what has changed, and of the time that has passed.
     pub fn evaluate(&mut self, cx: &mut Context<'_>) {
         self.take_deferred_reading(cx);
@@ -217,14 +228,10 @@ impl Group {
         }
     }
 
-    /// Ends of pauses and holds, lost probes, due probes.
+    /// Lost probes, due probes.
     fn run_timers(&mut self, cx: &mut Context<'_>) {
-        self.expire_hold(cx);
         for index in 0..self.checks.len() {
             let check = &mut self.checks[index];
-            if check.pause().is_some_and(|pause| pause.ends <= cx.now.mono) {
-                check.end_pause(cx.now.mono);
-            }
             if check.take_lost_run(cx.now.mono) {
                 self.probe_lost(cx, index);
             }

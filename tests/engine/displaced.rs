@@ -168,7 +168,10 @@ fn after_an_hour_it_counts_as_down_and_comes_back() {
     stage.play(secs(15));
     assert_eq!(stage.told("web"), [Down, Recovered]);
     let cause = &stage.notifications[0].cause;
-    assert_eq!(cause, "unit has been down for 1h as it conflicts with renew.service (respect_conflict is over)");
+    assert_eq!(
+        cause,
+        "unit has been down for 1h as it conflicts with renew.service (respect_conflict is over)"
+    );
 }
 
 #[test]

@@ -329,10 +329,7 @@ fn after_a_reboot_the_backoff_is_bounded_and_a_pause_keeps_its_end() {
     bench.job_ends(JobResult::Failed, down(ActiveState::Failed, None));
     let saved = bench.engine.save(bench.now, "boot");
     // Another boot: the shell continues the clock, and the wall clock was set back by a day.
-    let now = Now {
-        mono: bench.now.mono,
-        wall: bench.now.wall.before(Duration::from_secs(86_400)),
-    };
+    let now = Now { mono: bench.now.mono, wall: bench.now.wall.before(Duration::from_secs(86_400)) };
     let (mut engine, _) = Engine::restore(now, saved, vec![bench.check.clone()]);
     let unit = bench.unit_name();
     engine.handle(now, Event::UnitRead { unit, state: down(ActiveState::Failed, None) });

@@ -254,10 +254,10 @@ fn systemd_restarting_a_service_again_and_again_is_an_incident_without_a_job() {
     }
     assert_eq!((world.health(&name), world.jobs(&unit)), (Health::Down, 0), "{}", world.timeline());
     world.play(secs(15));
-    assert_eq!(world.kinds(), [Down]);
+    assert_eq!(world.kinds(), [ActionRequired]);
     assert!(world.notifications[0].cause.contains("crash-looping"), "{}", world.notifications[0].cause);
     world.play(secs(300));
-    assert_eq!((world.health(&name), world.kinds()), (Health::Passing, vec![Down, Recovered]));
+    assert_eq!((world.health(&name), world.kinds()), (Health::Passing, vec![ActionRequired, Recovered]));
 }
 
 #[test]

@@ -179,7 +179,7 @@ fn a_restart_that_does_not_help_is_known_when_the_window_is_full_again() {
     world.play(secs(3 * MINUTE));
     assert!(world.jobs(&unit) >= 2, "{}", world.timeline());
     world.play(secs(5 * MINUTE));
-    assert_eq!(world.kinds(), [Down, ActionRequired]);
+    assert_eq!(world.kinds(), [Down, ActionRequired], "{}", world.timeline());
     let attempts = &world.notifications[1].attempts;
     let asked: Vec<Step> = attempts.iter().map(|attempt| attempt.step.clone()).collect();
     assert_eq!(asked[..2], [Step::Restart, terminate()]);
@@ -316,7 +316,7 @@ fn a_restart_of_the_daemon_forgets_nothing_of_the_window() {
         world.restart_daemon(secs(20));
     }
     world.play(secs(3 * MINUTE));
-    assert_eq!((world.health(&name), world.jobs(&unit)), (Health::Passing, 0));
+    assert_eq!((world.health(&name), world.jobs(&unit)), (Health::Passing, 0), "{}", world.timeline());
     world.play(secs(4 * MINUTE));
     assert_eq!(world.jobs(&unit), 1, "{}", world.timeline());
     let after = world.units[&unit].asked[0].since(began);
@@ -372,7 +372,7 @@ fn what_was_used_in_a_pause_does_not_count() {
     world.burn(&unit, 97);
     world.pause(&name, secs(3600));
     world.play(secs(3600 + 28 * MINUTE));
-    assert_eq!((world.health(&name), world.jobs(&unit)), (Health::Passing, 0));
+    assert_eq!((world.health(&name), world.jobs(&unit)), (Health::Passing, 0), "{}", world.timeline());
     world.play(secs(4 * MINUTE));
     assert_eq!(world.jobs(&unit), 1);
 }

@@ -72,7 +72,7 @@ fn an_incident_is_told_from_its_first_failure_to_its_end() {
     let second = stage.jobs.len();
     assert_eq!(second, 2, "{}", stage.timeline());
     stage.job_ends(JobResult::Failed, killed);
-    holds(&stage, "next: restart in 15s (attempt 3); waiting for the backoff to end (15s left, rule 5)");
+    holds(&stage, "next: restart in 18s (attempt 3); waiting for the backoff to end (18s left, rule 5)");
     stage.reads("web", up);
     stage.fails("web", false);
     stage.play(secs(45));
@@ -118,7 +118,10 @@ fn what_is_not_done_has_its_reason() {
     stage.reads("web", stopped);
     stage.play(secs(100));
     holds(&stage, "suppressed for 3m 20s more: the unit was stopped by an operator (respect_stop, rule 12)");
-    assert_eq!(trail(&stage), ["suppressed: web.service was stopped by an operator: respected for 5m (rule 12)"]);
+    assert_eq!(
+        trail(&stage),
+        ["suppressed: web.service was stopped by an operator: respected for 5m (rule 12)"]
+    );
 
     let mut stage = self::stage(check("web", "web.service"));
     stage.reads("renew", to_be_started);
@@ -130,7 +133,10 @@ fn what_is_not_done_has_its_reason() {
         &stage,
         "renew.service, which the unit conflicts with, is up; a restart would stop it (respect_conflict, rule 8)",
     );
-    assert_eq!(trail(&stage), ["suppressed: web.service conflicts with renew.service, which is up: suppressed for 1h (rule 8)"]);
+    assert_eq!(
+        trail(&stage),
+        ["suppressed: web.service conflicts with renew.service, which is up: suppressed for 1h (rule 8)"]
+    );
 
     let mut silent = check("web", "web.service");
     silent.alert.off = true;

@@ -55,6 +55,8 @@ pub(in crate::engine) struct Incident {
     withheld: Option<Withheld>,
     act_from: Mono,
     muted_until: Option<(Mono, Wall)>,
+    /// Something else explains it at present.
+    explained: bool,
     notified: Notified,
 }
 
@@ -80,6 +82,7 @@ impl Incident {
             withheld: None,
             act_from: now.mono,
             muted_until: None,
+            explained: false,
             notified: Notified { last: now.mono, ..Notified::default() },
         }
     }
@@ -244,6 +247,14 @@ impl Incident {
     }
 
     // --- notifications
+
+    /// Whether something else explains it at present. When that ends, people are notified only if the incident outlasts it.
+    pub fn set_explained(&mut self, now: Now, explained: bool) {
+        if (explained || self.explained) && !self.notified.down {
+            self.mute(now);
+        }
+        self.explained = explained;
+    }
 
     /// Something else explains it until `now`, and that is notified elsewhere: people are notified of this one only if it
     /// outlasts that and a recovery does not help.

@@ -40,14 +40,12 @@ impl Group {
         let now = cx.now;
         let suppression = self.suppression_at(index, now);
         let name = self.checks[index].name().clone();
-        if let Some(why) = &suppression {
-            // An incident that opened just before something that explains it is not reported while that lasts.
-            if let Some(incident) = self.checks[index].incident_mut()
-                && why.explains_incidents()
-                && !incident.notified_down()
-            {
-                incident.mute(now);
-            }
+        // An incident that opened just before something that explains it is not reported while that lasts.
+        let explained = suppression.as_ref().is_some_and(Suppression::explains_incidents);
+        if let Some(incident) = self.checks[index].incident_mut() {
+            incident.set_explained(now, explained);
+        }
+        if suppression.is_some() {
             return;
         }
         if cx.breaker.is_member(&name) {
