@@ -27,14 +27,15 @@ use stealthcheck::verdict::Observation;
 use crate::config::Plan;
 use crate::sim::{Sim, Stats};
 
+/// Across a reboot the daemon's clock is continued to the millisecond.
+const SLACK: Duration = Duration::from_millis(2);
+
 /// Books on a unit.
 #[derive(Clone, Debug, Default)]
 pub struct UnitBook {
     /// Our job on it, and since when.
     open: Option<(AttemptId, Mono)>,
-    /// Attempts in a row without a long pause between them, and when the last was.
-    streak: u32,
-    last: Option<Mono>,
+    pace: Pace,
     /// Somebody's stop, as the daemon was told of it: when, and systemd's own time of it.
     stop: Option<(Mono, u64)>,
     /// A stop in the middle of a hold, by when the unit was down: what the hold owes the unit comes before it, also later.
@@ -50,6 +51,13 @@ pub struct UnitBook {
     rival_went: Option<Mono>,
 }
 
+/// Attempts in a row without a long pause between them, and when the last was.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Pace {
+    streak: u32,
+    last: Option<Mono>,
+}
+
 /// Books on a check.
 #[derive(Clone, Debug, Default)]
 pub struct CheckBook {
@@ -60,6 +68,8 @@ pub struct CheckBook {
     paused: Option<Mono>,
     /// Since when it is shown as down, without a break.
     down_since: Option<Mono>,
+    /// Of jobs on other units that its steps start.
+    other_pace: Pace,
     /// The latest answer was a good one, of the unit as it is now.
     passes: bool,
 }
@@ -390,8 +400,8 @@ impl Sim {
                     self.notifications_of_the_machine_come_in_order(notification)
                 }
                 Effect::Changed(change) => match (&change.what, &change.check, &change.unit) {
-                    (ChangeKind::RecoveryRequested { .. }, Some(check), Some(unit)) => {
-                        self.attempts_keep_their_distance(unit);
+                    (ChangeKind::RecoveryRequested { step, .. }, Some(check), Some(unit)) => {
+                        self.attempts_keep_their_distance(unit, check, step);
                         self.the_limit_is_kept(check);
                     }
                     (ChangeKind::RecoveryEnded { result: JobResult::Unasked(_), .. }, Some(check), _) => {

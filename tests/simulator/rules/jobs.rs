@@ -8,6 +8,7 @@ use stealthcheck::engine::AttemptId;
 use stealthcheck::unit::{ActiveState, LoadState, ManagerState, UnitName};
 use stealthcheck::verdict::Health;
 
+use super::{Pace, SLACK};
 use crate::daemon::describe;
 use crate::machine::Service;
 use crate::sim::Sim;
@@ -250,16 +251,21 @@ impl Sim {
         }
     }
 
-    /// Rule 5: from one attempt on a unit to the next the backoff, doubling, as long as there is no long healthy time.
-    pub fn attempts_keep_their_distance(&mut self, unit: &UnitName) {
+    /// Rule 5: from one attempt on a unit to the next the backoff, doubling, as long as there is no long healthy time. Jobs
+    /// that a check's step starts on another unit have a pace of their own.
+    pub fn attempts_keep_their_distance(&mut self, unit: &UnitName, check: &CheckName, step: &Step) {
         let now = self.mono;
-        let backoffs = || {
-            let of_unit = self.plan.checks.iter().filter(|check| check.unit.as_ref() == Some(unit));
-            of_unit.map(|check| check.recovery.backoff)
-        };
+        let other = matches!(step, Step::StartUnit(_));
+        let concerned =
+            |of: &&Check| if other { of.name == *check } else { of.unit.as_ref() == Some(unit) };
+        let backoffs = || self.plan.checks.iter().filter(concerned).map(|check| check.recovery.backoff);
         let longest = backoffs().map(|backoff| backoff.max).min().unwrap_or_default();
-        let Some(book) = self.rules.units.get(unit) else { return };
-        let (mut streak, gap) = (book.streak, book.last.map(|last| now.since(last)));
+        let book = match other {
+            true => self.rules.checks.get(check).map(|book| book.other_pace),
+            false => self.rules.units.get(unit).map(|book| book.pace),
+        };
+        let Some(Pace { mut streak, last }) = book else { return };
+        let gap = last.map(|last| now.since(last).saturating_add(SLACK));
         if gap.is_none_or(|gap| gap >= longest) {
             streak = 0;
         }
@@ -271,8 +277,15 @@ impl Sim {
             let what = format!("{unit}: {gap:?} after attempt {streak} in a row, at least {least:?}");
             self.broken("attempts keep their distance", &what);
         }
-        if let Some(book) = self.rules.units.get_mut(unit) {
-            (book.streak, book.last) = (streak + 1, Some(now));
+        let pace = Pace { streak: streak + 1, last: Some(now) };
+        if other {
+            for books in [&mut self.rules.checks, &mut self.rules.committed] {
+                if let Some(book) = books.get_mut(check) {
+                    book.other_pace = pace;
+                }
+            }
+        } else if let Some(book) = self.rules.units.get_mut(unit) {
+            book.pace = pace;
         }
     }
 
