@@ -67,7 +67,6 @@ impl Engine {
         let mut engine = Self { outbox: saved.outbox, aliases: saved.aliases, ..Self::default() };
         engine.ids.resume(saved.attempts);
         let mut out = engine.outbox.requests();
-        engine.breaker.restore(saved.breaker);
         out.extend(engine.handle(now, Event::Configured(checks)));
         let (mut checks, mut units) = (saved.checks, saved.units);
         for group in engine.groups.values_mut() {
@@ -81,6 +80,8 @@ impl Engine {
             group.restore_checks(now, &mut checks);
             group.resume_shown(now);
         }
+        // Only now, as a storm without checks that fail is over.
+        engine.breaker.restore(saved.breaker);
         let keys: Vec<GroupKey> = engine.groups.keys().cloned().collect();
         engine.dirty.extend(keys);
         engine.evaluate_dirty(now, &mut out);

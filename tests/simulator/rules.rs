@@ -22,7 +22,7 @@ use stealthcheck::engine::{AttemptId, ChangeKind, Command, Effect, Event, JobReq
 use stealthcheck::notification::{IncidentId, NotificationId};
 use stealthcheck::time::Mono;
 use stealthcheck::unit::{ActiveState, JobKind, JobResult, ManagerState, UnitName, UnitState};
-use stealthcheck::verdict::Observation;
+use stealthcheck::verdict::{Health, Observation};
 
 use crate::config::Plan;
 use crate::sim::{Sim, Stats};
@@ -70,6 +70,7 @@ pub struct CheckBook {
     down_since: Option<Mono>,
     /// Of jobs on other units that its steps start.
     other_pace: Pace,
+    other_job: Option<AttemptId>,
     /// The latest answer was a good one, of the unit as it is now.
     passes: bool,
 }
@@ -88,7 +89,8 @@ pub struct Thread {
 pub struct Rules {
     pub stats: Stats,
     told: BTreeMap<UnitName, UnitState>,
-    manager: ManagerState,
+    /// systemd as a whole, and since when it is told to be so.
+    manager: (ManagerState, Mono),
     units: BTreeMap<UnitName, UnitBook>,
     /// As decided, and as committed.
     checks: BTreeMap<CheckName, CheckBook>,
@@ -130,7 +132,7 @@ impl Rules {
         Self {
             stats: Stats::default(),
             told: BTreeMap::new(),
-            manager: ManagerState::Running,
+            manager: (ManagerState::Running, Mono::default()),
             units: plan.units.iter().map(|unit| (unit.name.clone(), UnitBook::default())).collect(),
             committed: checks.clone(),
             checks,
@@ -169,13 +171,20 @@ impl Sim {
                     self.rules_told(unit, state);
                 }
                 self.upset(unit);
+                for book in self.rules.checks.values_mut() {
+                    book.other_job = book.other_job.filter(|open| open != attempt);
+                }
                 if let Some(book) = self.rules.units.get_mut(unit)
                     && book.open.is_some_and(|(open, _)| open == *attempt)
                 {
                     book.open = None;
                 }
             }
-            Event::ManagerChanged(manager) => self.rules.manager = *manager,
+            Event::ManagerChanged(manager) => {
+                if self.rules.manager.0 != *manager {
+                    self.rules.manager = (*manager, now);
+                }
+            }
             Event::Observed { check, run, observation } => {
                 let asked = self.probe_ended(check, run.0);
                 self.is_answered(check, asked, observation);
@@ -321,6 +330,7 @@ impl Sim {
 
     /// The engine has decided: judged by what it knew, before anything is written or done.
     pub fn rules_decided(&mut self, effects: &[Effect]) {
+        self.rules_upset_by(effects);
         for (n, effect) in effects.iter().enumerate() {
             match effect {
                 Effect::StartJob(JobRequest { unit, attempt, step, .. }) => {
@@ -362,6 +372,27 @@ impl Sim {
         }
     }
 
+    /// What makes probes that are under way worthless, wherever it stands in the list.
+    fn rules_upset_by(&mut self, effects: &[Effect]) {
+        let changes = effects.iter().filter_map(|effect| match effect {
+            Effect::Changed(change) => Some(change),
+            _ => None,
+        });
+        for change in changes {
+            match (&change.what, &change.check) {
+                (ChangeKind::IncidentOpened { .. } | ChangeKind::IncidentClosed { .. }, _) => {
+                    self.all_upset();
+                }
+                (ChangeKind::Health { from, to, .. }, Some(check))
+                    if [from, to].iter().any(|health| matches!(health, Health::Dependency { .. })) =>
+                {
+                    self.rules.upset.insert(check.clone(), self.mono);
+                }
+                _ => {}
+            }
+        }
+    }
+
     fn health_is_told(&mut self, check: &CheckName, incident: Option<IncidentId>, what: &ChangeKind) {
         let now = self.mono;
         let Some(book) = self.rules.checks.get_mut(check) else { return };
@@ -384,7 +415,7 @@ impl Sim {
                 self.all_upset();
             }
             ChangeKind::Health { to, .. } => {
-                let down = *to == stealthcheck::verdict::Health::Down;
+                let down = *to == Health::Down;
                 book.down_since = down.then(|| book.down_since.unwrap_or(now));
             }
             _ => {}

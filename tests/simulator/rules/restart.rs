@@ -10,7 +10,7 @@ use super::Pace;
 use crate::sim::Sim;
 
 /// Of a check, in the saved state.
-const OF_CHECK: &[&str] = &["pause", "step_index", "other_pace", "openings", "last_incident"];
+const OF_CHECK: &[&str] = &["pause", "step_index", "other_pace", "openings"];
 
 /// Of an incident.
 const OF_INCIDENT: &[&str] = &[
@@ -28,7 +28,6 @@ const OF_INCIDENT: &[&str] = &[
     "ineffective",
     "exhausted",
     "successes",
-    "passing_since",
 ];
 
 /// Of a unit.
@@ -44,6 +43,7 @@ impl Sim {
         rules.checks.clone_from(&rules.committed);
         for book in rules.checks.values_mut() {
             book.passes = false;
+            book.other_job = None;
         }
         rules.told.clear();
         rules.probing.clear();
