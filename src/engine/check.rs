@@ -195,6 +195,9 @@ impl Check {
         self.memory.step_index =
             self.memory.step_index.min(self.settings.recovery.steps.len().saturating_sub(1));
         self.memory.pause = self.memory.pause.filter(|pause| pause.ends > now.mono);
+        if let Some(incident) = self.incident_mut() {
+            incident.resume_after_restart(now.mono);
+        }
         if let Some(attempt) = &mut self.memory.other_attempt {
             attempt.resume_after_restart(now.mono, self.settings.recovery.grace);
         }

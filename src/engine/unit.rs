@@ -37,6 +37,7 @@ pub(in crate::engine) struct Memory {
     stops: StopRecord,
     attempt: Option<Attempt>,
     pace: Pace,
+    starts: Starts,
     /// Since when no check of the unit has an incident.
     healthy_since: Option<Mono>,
     hold: Option<UnitHold>,
@@ -64,7 +65,6 @@ pub(in crate::engine) struct Unit {
     auto_restart_since: Option<Mono>,
     /// Since when a start job waits for other units.
     waiting_since: Option<Mono>,
-    starts: Starts,
     seen_up: bool,
     /// The reader was notified that systemd does not know the unit.
     unknown_reported: bool,
@@ -85,7 +85,6 @@ impl Unit {
             stopping_since: None,
             auto_restart_since: None,
             waiting_since: None,
-            starts: Starts::default(),
             seen_up: false,
             unknown_reported: false,
             deferred: None,
@@ -137,7 +136,7 @@ impl Unit {
     pub fn read(&mut self, now: Now, state: Arc<UnitState>) {
         self.deferred = None;
         let first = self.reading.is_none();
-        self.starts.read(now, self.reading.as_deref(), &state);
+        self.memory.starts.read(now, self.reading.as_deref(), &state);
         let comes = state.job.is_some_and(|job| matches!(job.kind, JobKind::Start | JobKind::Restart));
         let stopped = state.is_down() && !comes && self.memory.stops.read_down(now, &state, first);
         let condition = condition::classify(
@@ -247,7 +246,7 @@ impl Unit {
     }
 
     pub fn starts(&self) -> &Starts {
-        &self.starts
+        &self.memory.starts
     }
 
     /// It has been active since the machine booted.
@@ -422,12 +421,12 @@ impl Unit {
 
     fn start_limited_until(&self, now: Mono) -> Option<Mono> {
         let limit = self.reading.as_ref()?.settings.start_limit?;
-        self.starts.limited_until(now, limit)
+        self.memory.starts.limited_until(now, limit)
     }
 
     /// systemd's counters of the unit were reset.
     pub fn record_reset(&mut self) {
-        self.starts.reset();
+        self.memory.starts.reset();
     }
 
     /// Why no job may be requested for the unit, by its own state (rule 7).

@@ -55,7 +55,7 @@ fn one_that_is_late_is_told_within_a_look() {
         // That it runs at last is not enough.
         bench.begin();
         bench.play(HOUR);
-        assert_eq!((bench.health(), bench.seen().as_str()), (Health::Down, "running for 1h"));
+        assert_eq!((bench.health(), bench.seen().as_str()), (Health::Down, "running for 59m"));
         bench.end(0);
         bench.play(15);
         assert_eq!((bench.health(), bench.kinds()), (Health::Passing, vec![Down, Recovered]));

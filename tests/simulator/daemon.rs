@@ -78,7 +78,7 @@ impl Sim {
             return;
         }
         if !matches!(event, Event::Tick | Event::Observed { .. } | Event::Sampled { .. }) {
-            self.note(|| format!("event: {}", short(&event)));
+            self.note(|| format!("event: {}", line(&event)));
         } else if let Event::Observed { check, observation, .. } = &event
             && !matches!(observation, Observation::Passing { .. })
         {
@@ -149,6 +149,7 @@ impl Sim {
         let (now, boot) = (self.now(), self.boot.to_string());
         let Some(daemon) = &self.daemon else { return };
         self.disk.state = Some(Box::new(daemon.engine.save(now, &boot)));
+        self.clock_was_set = false;
         self.rules_saved();
     }
 
@@ -182,6 +183,10 @@ impl Sim {
         self.rules_mail_interrupted();
         self.post_dies();
         self.rules_daemon_ended();
+        // Whoever comes next has requested none of the jobs that there are.
+        for unit in self.units.values_mut() {
+            unit.forget_whose_jobs();
+        }
     }
 
     /// SIGTERM: everything is written, then it ends.
@@ -220,14 +225,17 @@ impl Sim {
         }
         self.life += 1;
         self.note(|| format!("the daemon starts, life {}", self.life));
-        let (now, boot) = (self.now(), self.boot.to_string());
         let checks = self.plan.checks.clone();
-        let (engine, effects) = match &self.disk.state {
-            Some(state) => {
-                let text = serde_json::to_string(state).unwrap();
-                let saved: Saved = serde_json::from_str(&text).unwrap();
-                Engine::restore(now, saved, checks)
-            }
+        let saved: Option<Saved> = self.disk.state.as_ref().map(|state| {
+            let text = serde_json::to_string(state).unwrap();
+            serde_json::from_str(&text).unwrap()
+        });
+        if let Some(saved) = saved.as_ref().filter(|saved| saved.clock != self.boot.to_string()) {
+            self.continue_clock((saved.mono, saved.at));
+        }
+        let now = self.now();
+        let (engine, effects) = match saved {
+            Some(saved) => Engine::restore(now, saved, checks),
             None => {
                 let mut engine = Engine::new();
                 let effects = engine.handle(now, Event::Configured(checks));
@@ -531,6 +539,18 @@ fn passing() -> Observation {
 fn short(what: &impl std::fmt::Debug) -> String {
     let text = format!("{what:?}");
     text.chars().take(420).collect()
+}
+
+/// The same of an event.
+fn line(event: &Event) -> String {
+    match event {
+        Event::UnitRead { unit, state } => format!("{unit} is read: {}", describe(state)),
+        Event::JobEnded { unit, attempt, result, state } => {
+            let state = state.as_ref().map(describe);
+            format!("the job of {attempt:?} on {unit} ended: {result:?}; {state:?}")
+        }
+        _ => short(event),
+    }
 }
 
 /// What is told of a unit in a line.

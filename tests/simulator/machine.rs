@@ -66,6 +66,16 @@ pub struct Unit {
 }
 
 impl Unit {
+    /// The daemon that requested the jobs is gone.
+    pub fn forget_whose_jobs(&mut self) {
+        for job in self.state.job.iter_mut().chain(&mut self.state.stopped_by) {
+            job.ours = false;
+        }
+        if let Some(job) = &mut self.job {
+            job.job.ours = false;
+        }
+    }
+
     pub fn is_up(&self) -> bool {
         self.state.active == ActiveState::Active
     }
@@ -137,7 +147,8 @@ impl Sim {
             self.job_is_over(name, old, JobResult::Canceled);
         }
         self.next_id += 1;
-        let job = Job { id: u32::try_from(self.next_id).unwrap_or(0), kind };
+        let ours = matches!(by, By::Us { life, .. } if life == self.life);
+        let job = Job { id: u32::try_from(self.next_id).unwrap_or(0), kind, ours };
         let unit_job = UnitJob { job, by, since: self.mono };
         self.note(|| format!("systemd: {kind:?} job on {name} by {by:?}"));
         // Before those of what it requires, which may require it in turn.
@@ -393,7 +404,6 @@ impl Sim {
     /// The machine comes up again after a power failure: everything begins anew, and nothing is remembered but the disk.
     pub fn reboots(&mut self) {
         self.boot += 1;
-        self.booted = self.mono;
         let names: Vec<UnitName> = self.units.keys().cloned().collect();
         for name in names {
             let usec = self.usec();

@@ -22,19 +22,20 @@ use stealthcheck::engine::{AttemptId, ChangeKind, Command, Effect, Event, JobReq
 use stealthcheck::notification::{IncidentId, NotificationId};
 use stealthcheck::time::Mono;
 use stealthcheck::unit::{ActiveState, JobKind, JobResult, ManagerState, UnitName, UnitState};
-use stealthcheck::verdict::Observation;
+use stealthcheck::verdict::{Health, Observation};
 
 use crate::config::Plan;
 use crate::sim::{Sim, Stats};
+
+/// Across a reboot the daemon's clock is continued to the millisecond.
+const SLACK: Duration = Duration::from_millis(2);
 
 /// Books on a unit.
 #[derive(Clone, Debug, Default)]
 pub struct UnitBook {
     /// Our job on it, and since when.
     open: Option<(AttemptId, Mono)>,
-    /// Attempts in a row without a long pause between them, and when the last was.
-    streak: u32,
-    last: Option<Mono>,
+    pace: Pace,
     /// Somebody's stop, as the daemon was told of it: when, and systemd's own time of it.
     stop: Option<(Mono, u64)>,
     /// A stop in the middle of a hold, by when the unit was down: what the hold owes the unit comes before it, also later.
@@ -50,6 +51,13 @@ pub struct UnitBook {
     rival_went: Option<Mono>,
 }
 
+/// Attempts in a row without a long pause between them, and when the last was.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Pace {
+    streak: u32,
+    last: Option<Mono>,
+}
+
 /// Books on a check.
 #[derive(Clone, Debug, Default)]
 pub struct CheckBook {
@@ -60,6 +68,9 @@ pub struct CheckBook {
     paused: Option<Mono>,
     /// Since when it is shown as down, without a break.
     down_since: Option<Mono>,
+    /// Of jobs on other units that its steps start.
+    other_pace: Pace,
+    other_job: Option<AttemptId>,
     /// The latest answer was a good one, of the unit as it is now.
     passes: bool,
 }
@@ -78,7 +89,8 @@ pub struct Thread {
 pub struct Rules {
     pub stats: Stats,
     told: BTreeMap<UnitName, UnitState>,
-    manager: ManagerState,
+    /// systemd as a whole, and since when it is told to be so.
+    manager: (ManagerState, Mono),
     units: BTreeMap<UnitName, UnitBook>,
     /// As decided, and as committed.
     checks: BTreeMap<CheckName, CheckBook>,
@@ -120,7 +132,7 @@ impl Rules {
         Self {
             stats: Stats::default(),
             told: BTreeMap::new(),
-            manager: ManagerState::Running,
+            manager: (ManagerState::Running, Mono::default()),
             units: plan.units.iter().map(|unit| (unit.name.clone(), UnitBook::default())).collect(),
             committed: checks.clone(),
             checks,
@@ -159,13 +171,20 @@ impl Sim {
                     self.rules_told(unit, state);
                 }
                 self.upset(unit);
+                for book in self.rules.checks.values_mut() {
+                    book.other_job = book.other_job.filter(|open| open != attempt);
+                }
                 if let Some(book) = self.rules.units.get_mut(unit)
                     && book.open.is_some_and(|(open, _)| open == *attempt)
                 {
                     book.open = None;
                 }
             }
-            Event::ManagerChanged(manager) => self.rules.manager = *manager,
+            Event::ManagerChanged(manager) => {
+                if self.rules.manager.0 != *manager {
+                    self.rules.manager = (*manager, now);
+                }
+            }
             Event::Observed { check, run, observation } => {
                 let asked = self.probe_ended(check, run.0);
                 self.is_answered(check, asked, observation);
@@ -311,6 +330,7 @@ impl Sim {
 
     /// The engine has decided: judged by what it knew, before anything is written or done.
     pub fn rules_decided(&mut self, effects: &[Effect]) {
+        self.rules_upset_by(effects);
         for (n, effect) in effects.iter().enumerate() {
             match effect {
                 Effect::StartJob(JobRequest { unit, attempt, step, .. }) => {
@@ -352,6 +372,27 @@ impl Sim {
         }
     }
 
+    /// What makes probes that are under way worthless, wherever it stands in the list.
+    fn rules_upset_by(&mut self, effects: &[Effect]) {
+        let changes = effects.iter().filter_map(|effect| match effect {
+            Effect::Changed(change) => Some(change),
+            _ => None,
+        });
+        for change in changes {
+            match (&change.what, &change.check) {
+                (ChangeKind::IncidentOpened { .. } | ChangeKind::IncidentClosed { .. }, _) => {
+                    self.all_upset();
+                }
+                (ChangeKind::Health { from, to, .. }, Some(check))
+                    if [from, to].iter().any(|health| matches!(health, Health::Dependency { .. })) =>
+                {
+                    self.rules.upset.insert(check.clone(), self.mono);
+                }
+                _ => {}
+            }
+        }
+    }
+
     fn health_is_told(&mut self, check: &CheckName, incident: Option<IncidentId>, what: &ChangeKind) {
         let now = self.mono;
         let Some(book) = self.rules.checks.get_mut(check) else { return };
@@ -374,7 +415,7 @@ impl Sim {
                 self.all_upset();
             }
             ChangeKind::Health { to, .. } => {
-                let down = *to == stealthcheck::verdict::Health::Down;
+                let down = *to == Health::Down;
                 book.down_since = down.then(|| book.down_since.unwrap_or(now));
             }
             _ => {}
@@ -390,8 +431,8 @@ impl Sim {
                     self.notifications_of_the_machine_come_in_order(notification)
                 }
                 Effect::Changed(change) => match (&change.what, &change.check, &change.unit) {
-                    (ChangeKind::RecoveryRequested { .. }, Some(check), Some(unit)) => {
-                        self.attempts_keep_their_distance(unit);
+                    (ChangeKind::RecoveryRequested { step, .. }, Some(check), Some(unit)) => {
+                        self.attempts_keep_their_distance(unit, check, step);
                         self.the_limit_is_kept(check);
                     }
                     (ChangeKind::RecoveryEnded { result: JobResult::Unasked(_), .. }, Some(check), _) => {

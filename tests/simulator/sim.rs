@@ -24,7 +24,7 @@ use crate::post::{Post, Step};
 use crate::random::Random;
 use crate::rules::Rules;
 
-/// The monotonic clock of a boot begins here, as in the daemon: points before it can be told.
+/// The daemon's monotonic clock begins here: moments before the first boot have a place on it.
 const HEADROOM: Duration = Duration::from_secs(10 * 365 * 86_400);
 
 /// What is due within one slot is done together at its end, as in the daemon.
@@ -145,8 +145,9 @@ pub struct Sim {
     pub wall: Wall,
     /// Since the daemon last wrote its state and stopped.
     pub clock_was_set: bool,
-    /// When the machine booted, and which boot this is.
-    pub booted: Mono,
+    /// A moment of the simulation, and the same on the daemon's clock, which every daemon continues (rule 11).
+    clock: (Mono, Mono),
+    /// Which boot this is.
     pub boot: u64,
     pub plan: Plan,
     pub units: BTreeMap<UnitName, Unit>,
@@ -204,7 +205,7 @@ impl Sim {
             mono: start,
             wall: Wall(1_795_000_000_000),
             clock_was_set: false,
-            booted: start,
+            clock: (start, Mono(HEADROOM)),
             boot: 1,
             units: crate::machine::units(&plan),
             manager: ManagerState::Running,
@@ -237,12 +238,19 @@ impl Sim {
 
     /// The clocks as the daemon reads them.
     pub fn now(&self) -> Now {
-        Now { mono: Mono(HEADROOM + self.mono.since(self.booted)), wall: self.wall }
+        let (at, mono) = self.clock;
+        Now { mono: mono.after(self.mono.since(at)), wall: self.wall }
     }
 
     /// A point on the daemon's clock as one of the simulation.
     fn of_boot(&self, at: Mono) -> Mono {
-        self.booted.after(at.since(Mono(HEADROOM)))
+        let (here, mono) = self.clock;
+        here.after(at.since(mono))
+    }
+
+    /// After a reboot the clock continues where the state was saved, by the wall clock's account of the time between.
+    pub fn continue_clock(&mut self, saved: (Mono, Wall)) {
+        self.clock = (self.mono, saved.0.after(self.wall.since(saved.1)));
     }
 
     pub fn usec(&self) -> u64 {
@@ -315,10 +323,10 @@ impl Sim {
     }
 
     pub fn advance_to(&mut self, at: Mono) {
-        let by = at.since(self.mono);
-        self.mono = self.mono.after(by);
-        // The wall clock counts milliseconds; what is below is kept in the monotonic one alone.
-        self.wall = Wall(self.wall.0 + i64::try_from(by.as_millis()).unwrap_or(0));
+        let at = self.mono.max(at);
+        let by = at.0.as_millis() - self.mono.0.as_millis();
+        self.mono = at;
+        self.wall = Wall(self.wall.0 + i64::try_from(by).unwrap_or(0));
     }
 
     /// The machine sleeps: whatever was to come meanwhile comes late.

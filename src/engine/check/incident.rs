@@ -156,6 +156,11 @@ impl Incident {
         self.passing_since = None;
     }
 
+    /// The daemon was restarted: nobody has seen since whether its check still passes.
+    pub fn resume_after_restart(&mut self, now: Mono) {
+        self.passing_since = self.passing_since.map(|_| now);
+    }
+
     pub fn successes(&self) -> u32 {
         self.successes
     }

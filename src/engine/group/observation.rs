@@ -399,7 +399,9 @@ impl Group {
         if self.suppression_at(index, cx.now).is_some_and(|why| why.answered_by_others()) {
             return;
         }
-        if self.proven_at(&self.checks[index]).is_none_or(|at| at > cx.now.mono) {
+        // As long as the unit is not read, nothing tells whether it stayed up.
+        let unread = self.unit.as_ref().is_some_and(|unit| *unit.condition() == Condition::Unread);
+        if unread || self.proven_at(&self.checks[index]).is_none_or(|at| at > cx.now.mono) {
             return;
         }
         self.conclude_by_recovery(cx, index);

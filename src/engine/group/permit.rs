@@ -21,8 +21,8 @@ impl Group {
         if now.mono < incident.act_from() {
             return Err(Withheld::Backoff);
         }
-        // While its job on another unit runs, the check waits for that; a crash of its own unit does not.
-        let waits = check.other_attempt().is_some_and(|attempt| !attempt.is_past_grace(now.mono));
+        // The check waits for the outcome of its job on another unit; a crash of its own unit does not.
+        let waits = check.other_attempt().is_some();
         if waits && unit.condition().down().is_none() {
             return Err(Withheld::Backoff);
         }

@@ -5,6 +5,8 @@
 use std::collections::VecDeque;
 use std::time::Duration;
 
+use serde::{Deserialize, Serialize};
+
 use crate::time::{Mono, Now, Wall};
 use crate::unit::{StartLimit, UnitState};
 
@@ -22,7 +24,7 @@ const CRASH_QUIET: Duration = Duration::from_secs(120);
 const STARTS_KEPT: usize = 64;
 
 /// The starts of one unit, as far as readings show them.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub(in crate::engine) struct Starts {
     /// When systemd restarted it after a failure, the latest last.
     crashes: VecDeque<Mono>,
@@ -74,6 +76,10 @@ impl Starts {
     }
 
     fn started(&mut self, at: Mono) {
+        // After a restart of the daemon the first reading tells of a start that may be known.
+        if self.starts.back().is_some_and(|last| *last >= at) {
+            return;
+        }
         if self.starts.len() == STARTS_KEPT {
             self.starts.pop_front();
         }

@@ -104,7 +104,9 @@ impl World {
             return;
         }
         let root_is_down = self.engine.status(self.now, &[], false).into_iter().any(|status| {
-            status.unit.as_ref() == Some(root) && status.health == stealthcheck::verdict::Health::Down
+            status.unit.as_ref() == Some(root)
+                && status.health == stealthcheck::verdict::Health::Down
+                && status.unit_state.is_some_and(|state| state.is_down())
         });
         assert!(!root_is_down, "a job on {unit}, which needs {root}\n{}", timeline());
     }

@@ -8,9 +8,13 @@ use stealthcheck::engine::AttemptId;
 use stealthcheck::unit::{ActiveState, LoadState, ManagerState, UnitName};
 use stealthcheck::verdict::Health;
 
+use super::{Pace, SLACK};
 use crate::daemon::describe;
 use crate::machine::Service;
 use crate::sim::Sim;
+
+/// A boot that takes longer is not waited for.
+const BOOT_AT_MOST: Duration = Duration::from_secs(600);
 
 /// A job that has not ended after this long is a person's matter, and others are not kept waiting for it.
 const OVERDUE: Duration = Duration::from_secs(300);
@@ -27,7 +31,7 @@ impl Sim {
         step: &Step,
         asker: Option<&CheckName>,
     ) {
-        self.one_job_at_a_time(unit, attempt, step);
+        self.one_job_at_a_time(unit, attempt, step, asker);
         self.not_ours_to_fight(unit);
         self.a_held_unit_is_left_alone(unit);
         let Some(name) = asker else { return };
@@ -40,14 +44,29 @@ impl Sim {
         self.a_stop_is_respected(unit, &check);
         self.a_displaced_unit_is_left_alone(unit, &check);
         self.what_a_unit_needs_is_mended_first(unit);
+        self.nothing_starts_what_somebody_stopped(unit, step);
         self.a_storm_restarts_one_at_a_time(unit, attempt);
         self.a_machine_without_network_restarts_nothing(unit, &check);
         self.the_status_agrees(name);
     }
 
     /// Rule 4.
-    fn one_job_at_a_time(&mut self, unit: &UnitName, attempt: AttemptId, step: &Step) {
+    fn one_job_at_a_time(
+        &mut self,
+        unit: &UnitName,
+        attempt: AttemptId,
+        step: &Step,
+        asker: Option<&CheckName>,
+    ) {
         let now = self.mono;
+        if let (Step::StartUnit(_), Some(asker)) = (step, asker) {
+            // It occupies the check alone.
+            let open = self.rules.checks.get_mut(asker).and_then(|book| book.other_job.replace(attempt));
+            if let Some(open) = open {
+                self.broken("one job at a time of a check", &format!("{asker}: {open:?} and {attempt:?}"));
+            }
+            return;
+        }
         let Some(book) = self.rules.units.get_mut(unit) else {
             self.broken("jobs are asked for on guarded units only", unit.as_str())
         };
@@ -61,10 +80,15 @@ impl Sim {
     /// Rule 7, by what the daemon was told.
     fn not_ours_to_fight(&self, unit: &UnitName) {
         let broken = |what: &str| self.broken("not ours to fight", &format!("{unit}: {what}"));
-        if self.rules.manager != ManagerState::Running {
-            broken(&format!("systemd is {:?}", self.rules.manager));
-        }
         let Some(told) = self.rules.told.get(unit) else { return broken("its state was not told yet") };
+        let (manager, since) = self.rules.manager;
+        match manager {
+            ManagerState::Running => {}
+            // A boot that takes long ends nothing, and what was up already is not waited for.
+            ManagerState::Starting
+                if told.active_enter_usec != 0 || self.mono.since(since) >= BOOT_AT_MOST => {}
+            _ => broken(&format!("systemd is {manager:?}")),
+        }
         if told.job.is_some() {
             broken(&format!("there is a job on it: {}", describe(told)));
         }
@@ -142,6 +166,11 @@ impl Sim {
         }
     }
 
+    /// What a start of the unit starts as well, directly or not.
+    fn pulled_in(&self, unit: &UnitName) -> BTreeSet<UnitName> {
+        self.required(unit)
+    }
+
     /// What the unit needs, directly or not.
     fn required(&self, unit: &UnitName) -> BTreeSet<UnitName> {
         let mut found = BTreeSet::new();
@@ -163,14 +192,31 @@ impl Sim {
             return;
         }
         for required in self.required(unit) {
+            let told = self.rules.told.get(&required);
+            let down = told.is_some_and(|told| told.is_down() && told.job.is_none());
             let ill = self.plan.checks.iter().find(|check| {
                 check.unit.as_ref() == Some(&required)
                     && self.rules.committed.get(&check.name).is_some_and(|book| book.incident.is_some())
                     && self.rules.checks.get(&check.name).is_some_and(|book| book.incident.is_some())
             });
-            if let Some(check) = ill {
+            if let (Some(check), true) = (ill, down) {
                 let what = format!("a job on {unit}, which needs {required}, and {} is down", check.name);
                 self.broken("what a unit needs is mended first", &what);
+            }
+        }
+    }
+
+    /// Rule 9: whether or not its time of respect is over, and whether or not it has checks.
+    fn nothing_starts_what_somebody_stopped(&self, unit: &UnitName, step: &Step) {
+        if !matches!(step, Step::Restart | Step::Start) {
+            return;
+        }
+        for other in self.pulled_in(unit) {
+            let told = self.rules.told.get(&other);
+            let stopped = self.rules.units.get(&other).is_some_and(|book| book.stop.is_some());
+            if stopped && told.is_some_and(|told| told.is_down() && told.job.is_none()) {
+                let what = format!("a job on {unit} would start {other}, which somebody has stopped");
+                self.broken("no job starts what somebody has stopped", &what);
             }
         }
     }
@@ -250,16 +296,21 @@ impl Sim {
         }
     }
 
-    /// Rule 5: from one attempt on a unit to the next the backoff, doubling, as long as there is no long healthy time.
-    pub fn attempts_keep_their_distance(&mut self, unit: &UnitName) {
+    /// Rule 5: from one attempt on a unit to the next the backoff, doubling, as long as there is no long healthy time. Jobs
+    /// that a check's step starts on another unit have a pace of their own.
+    pub fn attempts_keep_their_distance(&mut self, unit: &UnitName, check: &CheckName, step: &Step) {
         let now = self.mono;
-        let backoffs = || {
-            let of_unit = self.plan.checks.iter().filter(|check| check.unit.as_ref() == Some(unit));
-            of_unit.map(|check| check.recovery.backoff)
-        };
+        let other = matches!(step, Step::StartUnit(_));
+        let concerned =
+            |of: &&Check| if other { of.name == *check } else { of.unit.as_ref() == Some(unit) };
+        let backoffs = || self.plan.checks.iter().filter(concerned).map(|check| check.recovery.backoff);
         let longest = backoffs().map(|backoff| backoff.max).min().unwrap_or_default();
-        let Some(book) = self.rules.units.get(unit) else { return };
-        let (mut streak, gap) = (book.streak, book.last.map(|last| now.since(last)));
+        let book = match other {
+            true => self.rules.checks.get(check).map(|book| book.other_pace),
+            false => self.rules.units.get(unit).map(|book| book.pace),
+        };
+        let Some(Pace { mut streak, last }) = book else { return };
+        let gap = last.map(|last| now.since(last).saturating_add(SLACK));
         if gap.is_none_or(|gap| gap >= longest) {
             streak = 0;
         }
@@ -271,8 +322,15 @@ impl Sim {
             let what = format!("{unit}: {gap:?} after attempt {streak} in a row, at least {least:?}");
             self.broken("attempts keep their distance", &what);
         }
-        if let Some(book) = self.rules.units.get_mut(unit) {
-            (book.streak, book.last) = (streak + 1, Some(now));
+        let pace = Pace { streak: streak + 1, last: Some(now) };
+        if other {
+            for books in [&mut self.rules.checks, &mut self.rules.committed] {
+                if let Some(book) = books.get_mut(check) {
+                    book.other_pace = pace;
+                }
+            }
+        } else if let Some(book) = self.rules.units.get_mut(unit) {
+            book.pace = pace;
         }
     }
 

@@ -46,9 +46,15 @@ impl Sim {
         if notification.id.number != thread.count + 1 {
             broken("numbers count up");
         }
-        let opens = matches!(notification.kind, NotificationKind::Down | NotificationKind::Unknown);
-        if opens != (notification.id.number == 1) {
-            broken("one opening notice, the first");
+        let first = notification.id.number == 1;
+        let opens = match notification.kind {
+            NotificationKind::Down | NotificationKind::Unknown | NotificationKind::Flapping => Some(true),
+            // Where a person is needed from the beginning, that is said at once.
+            NotificationKind::ActionRequired => None,
+            _ => Some(false),
+        };
+        if opens.is_some_and(|opens| opens != first) {
+            broken("one opening notification, the first");
         }
         if thread.closed {
             broken("nothing follows the closing notice");
@@ -56,14 +62,14 @@ impl Sim {
         if matches!(notification.kind, NotificationKind::StillDown | NotificationKind::StillUnknown)
             && !thread.disturbed
         {
-            let gap = now.since(thread.last);
+            let gap = now.since(thread.last).saturating_add(super::SLACK);
             if check.alert.repeat_interval.is_none_or(|repeat_interval| gap < repeat_interval) {
                 broken("reminders keep their distance");
             }
         }
-        if notification.kind == NotificationKind::Down && !thread.disturbed {
+        if first && notification.kind != NotificationKind::Unknown && !thread.disturbed {
             let opened = self.rules.checks.get(&notification.check).map_or(now, |book| book.opened);
-            if now.since(opened) < check.alert.after {
+            if now.since(opened).saturating_add(super::SLACK) < check.alert.after {
                 broken("nobody is told before alert.after");
             }
         }

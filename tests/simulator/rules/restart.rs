@@ -1,38 +1,40 @@
 //! What a restart of the daemon changes: nothing (rules 5, 10, 11). No incident is forgotten, its id, its
-//! beginning, its attempts and what was told of it stay; so do backoff, pauses and holds.
+//! beginning, its attempts and its notifications stay; so do backoff, pauses and holds, to the nanosecond.
 
 use std::time::Duration;
 
 use serde_json::Value;
-use stealthcheck::time::Mono;
 use stealthcheck::verdict::Health;
 
+use super::Pace;
 use crate::sim::Sim;
 
-/// Of a check, word for word.
-const OF_CHECK: &[&str] = &["failures", "climbed", "tries", "last_incident"];
+/// Of a check, in the saved state.
+const OF_CHECK: &[&str] = &["pause", "step_index", "other_pace", "openings"];
 
-/// Of an incident, word for word.
+/// Of an incident.
 const OF_INCIDENT: &[&str] = &[
     "id",
+    "since",
+    "opened",
     "cause",
     "crash_loop",
-    "incurable",
+    "flapping",
+    "not_restartable",
     "failed_invocation",
     "attempts",
     "attempts_total",
-    "action_required",
-    "delivered",
+    "own_attempts",
+    "ineffective",
+    "exhausted",
+    "successes",
 ];
 
-/// The same, but where a storm is over just then: from there on each of its checks is told by itself.
-const TOLD_OF_INCIDENT: &[&str] = &["asked", "told_down", "told_needs_you"];
+/// Of a unit.
+const OF_UNIT: &[&str] = &["stops", "pace", "healthy_since", "not_returned"];
 
-/// Of a unit, word for word.
-const OF_UNIT: &[&str] = &["attempts", "stopped_by_us", "taken_down"];
-
-/// Points are kept in milliseconds.
-const EXACT: i64 = 2;
+/// Of a hold.
+const OF_HOLD: &[&str] = &["id", "holder", "since", "ends", "start_after"];
 
 impl Sim {
     /// The daemon is gone, and with it all that was not committed.
@@ -41,6 +43,7 @@ impl Sim {
         rules.checks.clone_from(&rules.committed);
         for book in rules.checks.values_mut() {
             book.passes = false;
+            book.other_job = None;
         }
         rules.told.clear();
         rules.probing.clear();
@@ -53,16 +56,6 @@ impl Sim {
     }
 
     pub fn rules_rebooted(&mut self) {
-        for thread in self.rules.threads.values_mut() {
-            thread.disturbed = true;
-        }
-        for book in self.rules.units.values_mut() {
-            // Across a boot only the wall clock tells how long it is, and that may have been set.
-            if self.clock_was_set {
-                (book.streak, book.last) = (0, None);
-            }
-        }
-        // Until when something is paused is read from the engine, for the same reason.
         self.rules.booted = true;
     }
 
@@ -80,20 +73,24 @@ impl Sim {
         self.rules.storm = storm;
         let Some(before) = self.disk.state.clone() else { return };
         let after = daemon.engine.save(self.now(), &self.boot.to_string());
-        let before = serde_json::to_value(&before).unwrap();
-        let same_boot = before["boot"].as_str() == Some(self.boot.to_string().as_str());
-        let after = serde_json::to_value(after).unwrap();
+        let (before, after) = (serde_json::to_value(&before).unwrap(), serde_json::to_value(after).unwrap());
         self.nothing_else_is_another(&before, &after);
-        if same_boot {
-            self.the_backoff_goes_on(&before, &after);
-            self.pauses_go_on(&before, &after);
-        }
     }
 
     fn no_incident_is_forgotten(&mut self) {
-        let Some(daemon) = &self.daemon else { return };
         let (now, wall) = (self.mono, self.wall);
+        // Across a boot only the wall clock tells how long it is, and that may have been set.
         let booted = std::mem::take(&mut self.rules.booted);
+        let set = booted && self.clock_was_set;
+        if set {
+            for thread in self.rules.threads.values_mut() {
+                thread.disturbed = true;
+            }
+            for book in self.rules.units.values_mut() {
+                book.pace = Pace::default();
+            }
+        }
+        let Some(daemon) = &self.daemon else { return };
         let statuses = daemon.engine.status(self.now(), &[], false);
         for status in &statuses {
             let known = self.rules.committed.get(&status.name).and_then(|book| book.incident.clone());
@@ -127,87 +124,46 @@ impl Sim {
                 }
             }
         };
-        let storm = |state: &Value| state["brake"]["storm"]["id"].clone();
-        let storm_over = !storm(before).is_null() && storm(after).is_null();
+        let now = serde_json::to_value(self.now().mono).unwrap();
         for (name, check) in before["checks"].as_object().into_iter().flatten() {
-            let now = &after["checks"][name];
-            same(name, OF_CHECK, check, now);
-            same(name, OF_INCIDENT, &check["incident"], &now["incident"]);
-            if !storm_over {
-                same(name, TOLD_OF_INCIDENT, &check["incident"], &now["incident"]);
+            let (mut check, is) = (check.clone(), &after["checks"][name]);
+            if is_over(&check["pause"]["ends"], &now) {
+                check["pause"] = Value::Null;
             }
-            // By the wall clock as it is now.
-            if !self.clock_was_set {
-                same(name, &["since"], &check["incident"], &now["incident"]);
-            }
+            same(name, OF_CHECK, &check, is);
+            same(name, OF_INCIDENT, &check["phase"]["down"], &is["phase"]["down"]);
         }
         for (name, unit) in before["units"].as_object().into_iter().flatten() {
-            let now = &after["units"][name];
-            same(name, OF_UNIT, unit, now);
-            same(name, &["id", "holder", "bring_back", "over"], &unit["hold"], &now["hold"]);
-        }
-        // One more may be due by now: a reminder.
-        for field in ["pending", "pending_host"] {
-            let (was, is) = (before[field].as_array(), after[field].as_array());
-            let kept = was.zip(is).is_some_and(|(was, is)| is.starts_with(was));
-            if !kept {
-                let what = format!("the state: {field} was {}, is {}", before[field], after[field]);
-                self.broken("a restart changes nothing", &what);
+            let is = &after["units"][name];
+            same(name, OF_UNIT, unit, is);
+            // One whose time has run out meanwhile is over.
+            if !is_over(&unit["hold"]["ends"], &now) {
+                same(name, OF_HOLD, &unit["hold"], &is["hold"]);
             }
         }
-        if !self.storm_ends_at_once(before) && storm(before) != storm(after) {
+        // One more may be due by now: a reminder.
+        for field in ["checks", "host"] {
+            let (was, is) = (&before["outbox"][field], &after["outbox"][field]);
+            let kept = was.as_array().zip(is.as_array()).is_some_and(|(was, is)| is.starts_with(was));
+            if !kept {
+                self.broken("a restart changes nothing", &format!("the outbox: {field} was {was}, is {is}"));
+            }
+        }
+        let storm = |state: &Value| state["breaker"]["storm"]["id"].clone();
+        if !storm_may_end(before) && storm(before) != storm(after) {
             self.broken("a restart changes nothing", "the storm");
         }
     }
-
-    /// A storm that was about to be over may be so by now.
-    fn storm_ends_at_once(&self, before: &Value) -> bool {
-        before["brake"]["storm"]["members"]
-            .as_object()
-            .is_none_or(|members| members.values().any(|passes| !passes.is_null()))
-    }
-
-    /// Rule 5: the next attempt comes when it would have come.
-    fn the_backoff_goes_on(&self, before: &Value, after: &Value) {
-        for (name, unit) in before["units"].as_object().into_iter().flatten() {
-            let (was, is) =
-                (point(before, &unit["next_attempt"]), point(after, &after["units"][name]["next_attempt"]));
-            let over = was <= millis(self.now().mono);
-            if !over && (was - is).abs() > EXACT {
-                let what = format!("{name}: the next attempt was at {was}, is at {is}");
-                self.broken("a restart keeps the backoff", &what);
-            }
-        }
-    }
-
-    /// Rule 11.
-    fn pauses_go_on(&self, before: &Value, after: &Value) {
-        let end = |state: &Value, name: &str| {
-            let left = state["checks"][name]["paused"][1].as_i64()?;
-            Some(state["monotonic"].as_i64()? + left)
-        };
-        let Some(checks) = before["checks"].as_object() else { return };
-        for name in checks.keys() {
-            let was = end(before, name).filter(|end| *end > millis(self.now().mono));
-            let is = end(after, name);
-            let same = match (was, is) {
-                (Some(was), Some(is)) => (was - is).abs() <= EXACT,
-                (was, is) => was.is_some() == is.is_some(),
-            };
-            if !same {
-                let what = format!("{name}: paused until {was:?}, now until {is:?}");
-                self.broken("a restart keeps pauses", &what);
-            }
-        }
-    }
 }
 
-fn millis(at: Mono) -> i64 {
-    i64::try_from(at.0.as_millis()).unwrap_or(i64::MAX)
+/// A storm in which checks pass again may be over by now.
+fn storm_may_end(state: &Value) -> bool {
+    let members = state["breaker"]["storm"]["members"].as_object();
+    members.is_none_or(|members| members.values().any(|passes| !passes.is_null()))
 }
 
-/// A wall-clock point of a state on the monotonic clock.
-fn point(state: &Value, wall: &Value) -> i64 {
-    let number = |value: &Value| value.as_i64().unwrap_or_default();
-    number(&state["monotonic"]) + number(wall) - number(&state["at"])
+/// A moment of the saved state has come.
+fn is_over(at: &Value, now: &Value) -> bool {
+    let point = |value: &Value| Some((value["secs"].as_u64()?, value["nanos"].as_u64()?));
+    point(at).is_some_and(|at| point(now).is_some_and(|now| at <= now))
 }
