@@ -315,9 +315,9 @@ fn a_restart_of_the_daemon_forgets_nothing_of_the_window() {
         world.play(secs(5 * MINUTE));
         world.restart_daemon(secs(20));
     }
-    world.play(secs(3 * MINUTE));
+    world.play(secs(2 * MINUTE));
     assert_eq!((world.health(&name), world.jobs(&unit)), (Health::Passing, 0), "{}", world.timeline());
-    world.play(secs(4 * MINUTE));
+    world.play(secs(5 * MINUTE));
     assert_eq!(world.jobs(&unit), 1, "{}", world.timeline());
     let after = world.units[&unit].asked[0].since(began);
     assert!((secs(30 * MINUTE - 30)..secs(31 * MINUTE)).contains(&after), "{after:?}");

@@ -301,8 +301,7 @@ impl Sim {
     pub fn attempts_keep_their_distance(&mut self, unit: &UnitName, check: &CheckName, step: &Step) {
         let now = self.mono;
         let other = matches!(step, Step::StartUnit(_));
-        let concerned =
-            |of: &&Check| if other { of.name == *check } else { of.unit.as_ref() == Some(unit) };
+        let concerned = |of: &&Check| if other { of.name == *check } else { of.unit.as_ref() == Some(unit) };
         let backoffs = || self.plan.checks.iter().filter(concerned).map(|check| check.recovery.backoff);
         let longest = backoffs().map(|backoff| backoff.max).min().unwrap_or_default();
         let book = match other {
