@@ -70,7 +70,7 @@ mod why;
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
-pub use event::{Action, AttemptId, Change, Command, Event, RunId, What};
+pub use event::{Action, AttemptId, Change, Command, Event, JobRequest, RunId, What};
 use graph::Graph;
 use schedule::Wakeups;
 use state::{Base, CheckState};
@@ -119,6 +119,7 @@ impl Engine {
                 self.observed(now, &check, run, observation, &mut out)
             }
             Event::Sampled { check, run, sample } => self.sampled(now, &check, run, sample, &mut out),
+            Event::UnitResolved { .. } => {}
             Event::UnitChanged { unit, state } => self.unit_changed(now, &unit, state, &mut out),
             Event::JobEnded { unit, attempt, result, state } => {
                 self.job_ended(now, &unit, attempt, result, state, &mut out);

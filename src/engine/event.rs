@@ -38,14 +38,22 @@ pub enum Event {
         /// What is used, or a sentence why that could not be measured.
         sample: Result<Sample, String>,
     },
+    /// A name from the configuration is an alias of the unit `id`, or is one no longer (then `id` equals `name`). Comes
+    /// before the first [`Event::UnitChanged`] of that unit, and again when a reload of systemd's files changes it.
+    UnitResolved {
+        /// As the configuration has it.
+        name: UnitName,
+        /// The unit's primary name (`Id`), by which all its events name it.
+        id: UnitName,
+    },
     /// A unit's properties were read.
     UnitChanged {
-        /// The unit, by the name that the configuration uses.
+        /// The unit's primary name.
         unit: UnitName,
         /// What systemd says of it.
         state: UnitState,
     },
-    /// A job that the core asked for has ended, or could not be asked for.
+    /// A requested job has ended, or could not be requested.
     JobEnded {
         /// The unit the attempt is for (not the other unit that a ladder may start).
         unit: UnitName,
@@ -100,17 +108,8 @@ pub enum Action {
         /// The deadline.
         timeout: Duration,
     },
-    /// Ask systemd for a job; answer with [`Event::JobEnded`].
-    StartJob {
-        /// The unit the attempt is for.
-        unit: UnitName,
-        /// To be handed back.
-        attempt: AttemptId,
-        /// What to ask for. For [`Rung::StartUnit`] the job is on that other unit.
-        rung: Rung,
-        /// Call `ResetFailedUnit` first: the start limit has been hit.
-        reset_failed: bool,
-    },
+    /// Request a job from systemd; answer with [`Event::JobEnded`].
+    StartJob(JobRequest),
     /// Mail somebody; answer with [`Event::NoticeSpooled`], later with [`Event::NoticeDelivered`].
     Notify(Box<Notice>),
     /// The same about the machine.
@@ -121,6 +120,30 @@ pub enum Action {
     Changed(Change),
     /// Something was learned that must survive a restart of the daemon, and nothing else follows from it.
     Remember,
+}
+
+/// A job that systemd is to queue.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct JobRequest {
+    /// The unit the attempt is for.
+    pub unit: UnitName,
+    /// To be handed back in [`Event::JobEnded`].
+    pub attempt: AttemptId,
+    /// The kind of job. For [`Rung::StartUnit`] the job is on that other unit.
+    pub step: Rung,
+    /// Call `ResetFailedUnit` first: the start limit has been hit.
+    pub reset_failed: bool,
+}
+
+impl JobRequest {
+    /// The unit that the job is on.
+    #[must_use]
+    pub fn target(&self) -> &UnitName {
+        match &self.step {
+            Rung::StartUnit(other) => other,
+            _ => &self.unit,
+        }
+    }
 }
 
 /// A transition, with what a log entry needs.

@@ -43,8 +43,6 @@ pub(super) struct Graph {
     around: BTreeMap<UnitName, BTreeSet<UnitName>>,
     /// The same the other way round: the guarded units that have this unit around them.
     of: BTreeMap<UnitName, BTreeSet<UnitName>>,
-    /// For each guarded alias the unit's own name, which is what other units' edges say.
-    own_names: BTreeMap<UnitName, UnitName>,
     /// Other units are wanted than were last asked for.
     changed: bool,
 }
@@ -60,7 +58,6 @@ impl Graph {
         for name in &guarded {
             self.nodes.entry(name.clone()).or_default().guarded = true;
         }
-        self.own_names.retain(|alias, _| guarded.contains(alias));
         for name in self.around.keys().cloned().collect::<Vec<_>>() {
             self.place(&name);
         }
@@ -106,8 +103,7 @@ impl Graph {
 
     /// The guarded units that have this one around them.
     pub fn touched_by(&self, unit: &UnitName) -> Vec<UnitName> {
-        let own = self.own_names.get(unit).and_then(|own| self.of.get(own));
-        [self.of.get(unit), own].into_iter().flatten().flatten().cloned().collect()
+        self.of.get(unit).into_iter().flatten().cloned().collect()
     }
 
     /// Whether all that is around the unit has been read.
@@ -116,12 +112,9 @@ impl Graph {
         self.around.get(unit).is_none_or(|around| around.iter().all(read))
     }
 
-    /// What the unit needs, directly or not, by the names under which checks know it where they do.
+    /// What the unit needs, directly or not.
     pub fn required(&self, unit: &UnitName) -> BTreeSet<UnitName> {
-        let closure = self.closure(unit);
-        let aliases = self.own_names.iter().filter(|(alias, own)| closure.contains(*own) && *alias != unit);
-        let aliases: Vec<UnitName> = aliases.map(|(alias, _)| alias.clone()).collect();
-        closure.into_iter().chain(aliases).collect()
+        self.closure(unit)
     }
 
     /// The guarded units that need this one, directly or not.
@@ -172,7 +165,7 @@ impl Graph {
         while let Some(next) = open.pop() {
             let relations = self.nodes.get(&next).and_then(|node| node.relations.as_ref());
             for name in relations.iter().flat_map(|relations| &relations.requires) {
-                if name != unit && self.own_names.get(unit) != Some(name) && found.insert(name.clone()) {
+                if name != unit && found.insert(name.clone()) {
                     open.push(name.clone());
                 }
             }
@@ -182,12 +175,6 @@ impl Graph {
 
     /// The unit's edges are others: so is what is around it, and around those that have it around them.
     fn rewire(&mut self, unit: &UnitName) {
-        let node = self.nodes.get(unit);
-        let id = node.and_then(|node| node.relations.as_ref()).and_then(|relations| relations.id.clone());
-        match id.filter(|_| node.is_some_and(|node| node.guarded)) {
-            Some(id) => self.own_names.insert(unit.clone(), id),
-            None => self.own_names.remove(unit),
-        };
         for name in self.touched_by(unit) {
             self.place(&name);
         }

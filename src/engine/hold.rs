@@ -11,7 +11,7 @@ mod words;
 
 use std::time::Duration;
 
-use super::event::{Action, AttemptId, What};
+use super::event::{Action, AttemptId, JobRequest, What};
 use super::state::Aside;
 use super::watch::{Condition, InFlight, UnitWatch};
 use super::{Engine, changed, human_until, recovery};
@@ -297,7 +297,12 @@ impl Engine {
             ended: None,
             grace_until: now.mono,
         });
-        out.push(Action::StartJob { unit: unit.clone(), attempt: id, rung: Rung::Start, reset_failed });
+        out.push(Action::StartJob(JobRequest {
+            unit: unit.clone(),
+            attempt: id,
+            step: Rung::Start,
+            reset_failed,
+        }));
         out.push(changed(None, Some(unit), None, What::HoldStartAsked { holder }));
     }
 

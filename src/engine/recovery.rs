@@ -5,7 +5,7 @@
 
 use std::time::Duration;
 
-use super::event::{Action, AttemptId, What};
+use super::event::{Action, AttemptId, JobRequest, What};
 use super::incident::Hold;
 use super::permit::permitted;
 use super::proof::unproven;
@@ -103,7 +103,12 @@ impl Engine {
         });
         let reset_failed =
             unit_state.is_some_and(|state| may_have_hit_its_start_limit(state, watch.attempts));
-        out.push(Action::StartJob { unit: unit.clone(), attempt: id, rung: rung.clone(), reset_failed });
+        out.push(Action::StartJob(JobRequest {
+            unit: unit.clone(),
+            attempt: id,
+            step: rung.clone(),
+            reset_failed,
+        }));
         self.record_attempt(now, unit, &rung);
         out.push(changed(Some(name), Some(unit), Some(&incident_id), What::RecoveryAsked { number, rung }));
     }

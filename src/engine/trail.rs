@@ -65,7 +65,7 @@ impl Engine {
                     let text = format!("mail `{}` to {}", notice.kind, notice.to.join(", "));
                     self.note(now, &notice.check, Topic::Notice, text);
                 }
-                Action::Probe { .. } | Action::StartJob { .. } | Action::Hold(_) | Action::Remember => {}
+                Action::Probe { .. } | Action::StartJob(_) | Action::Hold(_) | Action::Remember => {}
                 // The storm itself is told in the journal; what it means for a check, where that check is held back.
                 Action::NotifyHost(_) => {}
             }

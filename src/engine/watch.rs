@@ -280,8 +280,7 @@ impl UnitWatch {
         if self.not_returned.is_none() && (self.somebody_stopped(state) || self.still_stopped(state)) {
             return Condition::Stopped;
         }
-        if state.job.is_some() && state.stopped_by.is_some_and(|job| job.kind == JobKind::Restart) {
-            // Between the two runs of a restart.
+        if state.has_start_job() {
             return Condition::Starting;
         }
         if self.stopped_by_us {
@@ -321,7 +320,10 @@ impl UnitWatch {
     /// `systemctl stop`, so this counts before systemd's word `failed` does.
     pub(super) fn somebody_stopped(&self, state: &UnitState) -> bool {
         let ours = self.stopped_by_us || self.attempt.as_ref().is_some_and(|attempt| attempt.ended.is_none());
-        !ours && state.stopped_by.is_some_and(|job| matches!(job.kind, JobKind::Stop | JobKind::Other))
+        !ours
+            && state
+                .stopped_by
+                .is_some_and(|job| !job.ours && matches!(job.kind, JobKind::Stop | JobKind::Other))
     }
 
     /// The stop goes on that was respected before, be it by an earlier life of the daemon.

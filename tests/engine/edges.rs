@@ -50,7 +50,7 @@ impl Bench {
         for action in self.engine.handle(self.now, event) {
             match action {
                 Action::Probe { run, .. } => self.runs.push(run),
-                Action::StartJob { attempt, .. } => self.jobs.push(attempt),
+                Action::StartJob(job) => self.jobs.push(job.attempt),
                 Action::Notify(notice) => self.notices.push(notice.kind),
                 Action::Hold(_) => {}
                 Action::NotifyHost(notice) => panic!("one check is no storm: {notice:?}"),
@@ -136,7 +136,7 @@ fn down(active: ActiveState, stopped_by: Option<JobKind>) -> UnitState {
     UnitState {
         active,
         sub: "dead".into(),
-        stopped_by: stopped_by.map(|kind| Job { id: 9, kind }),
+        stopped_by: stopped_by.map(|kind| Job { id: 9, kind, ours: false }),
         inactive_enter_usec: 5,
         ..running("1")
     }
@@ -329,7 +329,7 @@ fn after_a_reboot_the_backoff_is_bounded_and_a_pause_keeps_its_end() {
     let mut later = now;
     later.mono = later.mono.after(Duration::from_secs(301));
     let actions = engine.handle(later, Event::Tick);
-    assert!(actions.iter().any(|action| matches!(action, Action::StartJob { .. })), "{actions:?}");
+    assert!(actions.iter().any(|action| matches!(action, Action::StartJob(_))), "{actions:?}");
 }
 
 #[test]
@@ -359,7 +359,7 @@ fn what_somebody_stops_or_restarts_slowly_does_not_fail_meanwhile() {
 #[test]
 fn between_the_halves_of_somebodys_restart_a_unit_has_not_ended() {
     let mut bench = Bench::new();
-    let job = Some(Job { id: 9, kind: JobKind::Restart });
+    let job = Some(Job { id: 9, kind: JobKind::Restart, ours: false });
     for active in [ActiveState::Inactive, ActiveState::Failed] {
         bench.unit(UnitState { job, ..down(active, Some(JobKind::Restart)) });
         assert_eq!((bench.health(), bench.jobs.len()), (Health::Passing, 0), "{active:?}");
@@ -372,7 +372,7 @@ fn between_the_halves_of_somebodys_restart_a_unit_has_not_ended() {
 #[test]
 fn a_unit_that_came_up_by_somebody_else_is_not_restarted_at_once() {
     let mut bench = Bench::new();
-    let job = Some(Job { id: 9, kind: JobKind::Start });
+    let job = Some(Job { id: 9, kind: JobKind::Start, ours: false });
     bench.failing(60);
     assert_eq!((bench.health(), bench.jobs.len()), (Health::Down, 1));
     bench.job_ends(JobResult::Canceled, UnitState { job, active: ActiveState::Activating, ..running("2") });

@@ -35,8 +35,8 @@ fn one(ladder: &[Rung]) -> (World, CheckName, UnitName) {
 
 /// The jobs that were asked for, in order.
 fn asked(world: &World) -> Vec<&str> {
-    let jobs = world.log.iter().filter_map(|line| line.split_once("StartJob { "));
-    jobs.filter_map(|(_, job)| Some(job.split_once("rung: ")?.1.split_once(',')?.0)).collect()
+    let jobs = world.log.iter().filter_map(|line| line.split_once("StartJob("));
+    jobs.filter_map(|(_, job)| Some(job.split_once("step: ")?.1.split_once(',')?.0)).collect()
 }
 
 #[test]

@@ -103,7 +103,7 @@ fn a_run_that_somebody_stops_is_no_failure_and_no_run() {
     bench.run(0);
     bench.play(24 * HOUR);
     bench.begin();
-    let stop = Some(Job { id: 7, kind: JobKind::Stop });
+    let stop = Some(Job { id: 7, kind: JobKind::Stop, ours: false });
     bench.job.stopped_by = stop;
     bench.job.active = ActiveState::Failed;
     bench.job.result = "signal".into();
@@ -148,7 +148,7 @@ fn a_timer_that_is_not_active_is_a_failure_of_its_own() {
     bench.run(0);
     bench.timer.active = ActiveState::Inactive;
     bench.timer.inactive_enter_usec = bench.usec();
-    bench.timer.stopped_by = Some(Job { id: 7, kind: JobKind::Stop });
+    bench.timer.stopped_by = Some(Job { id: 7, kind: JobKind::Stop, ours: false });
     bench.tell_timer();
     assert!(matches!(bench.health(), Health::Stopped { .. }));
     bench.play(301);

@@ -296,9 +296,11 @@ fn unit_state() -> impl Strategy<Value = UnitState> {
         Just(ActiveState::Deactivating)
     ];
     let load = prop_oneof![Just(LoadState::Loaded), Just(LoadState::NotFound), Just(LoadState::Masked)];
-    let job = prop::option::of(
-        prop_oneof![Just(JobKind::Stop), Just(JobKind::Start)].prop_map(|kind| Job { id: 1, kind }),
-    );
+    let job = prop::option::of(prop_oneof![Just(JobKind::Stop), Just(JobKind::Start)].prop_map(|kind| Job {
+        id: 1,
+        kind,
+        ours: false,
+    }));
     (active, load, job.clone(), job, any::<u32>(), any::<u64>(), any::<bool>()).prop_map(
         |(active, load, job, stopped_by, n_restarts, usec, auto)| UnitState {
             active,

@@ -151,7 +151,7 @@ fn what_comes_back_soon_begins_a_rung_higher_and_what_stays_healthy_begins_anew(
     world.play(secs(600));
     world.end(&unit, true);
     world.play(secs(30));
-    assert!(jobs(&world)[2].contains("rung: Restart"), "{:?}", jobs(&world));
+    assert!(jobs(&world)[2].contains("step: Restart"), "{:?}", jobs(&world));
 }
 
 #[test]

@@ -61,7 +61,8 @@ impl Stage {
     pub fn before(checks: Vec<Check>, graph: &[(&str, &[&str], &[&str])]) -> Self {
         let names = |names: &[&str]| names.iter().map(|name| unit(name)).collect();
         let states = graph.iter().map(|(name, requires, conflicts)| {
-            let relations = Relations { requires: names(requires), conflicts: names(conflicts), ..Relations::default() };
+            let relations =
+                Relations { requires: names(requires), conflicts: names(conflicts), ..Relations::default() };
             let relations = (!relations.is_empty()).then(|| Arc::new(relations));
             (unit(name), UnitState { relations, ..running(1) })
         });
@@ -102,9 +103,9 @@ impl Stage {
             }
             match action {
                 Action::Probe { check, run, .. } => self.runs.push((check, run)),
-                Action::StartJob { unit, attempt, rung, .. } => {
-                    self.jobs.push((format!("{} {unit}", rung.describe()), self.at()));
-                    self.open.push((unit, attempt));
+                Action::StartJob(job) => {
+                    self.jobs.push((format!("{} {}", job.step.describe(), job.unit), self.at()));
+                    self.open.push((job.unit, job.attempt));
                 }
                 Action::Notify(notice) => {
                     let id = notice.id.clone();
@@ -261,7 +262,7 @@ fn running(run: u32) -> UnitState {
 }
 
 fn job(kind: JobKind) -> Option<Job> {
-    Some(Job { id: 9, kind })
+    Some(Job { id: 9, kind, ours: false })
 }
 
 /// Up, in another run.

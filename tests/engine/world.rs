@@ -124,7 +124,6 @@ impl World {
                 invocation_id: format!("{n:032x}"),
                 active_enter_usec: 1,
                 relations: Some(Arc::new(Relations {
-                    id: None,
                     requires: needs.iter().filter(|(a, _)| *a == unit).map(|(_, b)| b.clone()).collect(),
                     conflicts: vec![rival_of(&unit)],
                     ..Relations::default()
@@ -205,7 +204,7 @@ impl World {
             }
             match action {
                 Action::Probe { check, run, probe, .. } => self.probe(check, run, &probe),
-                Action::StartJob { unit, attempt, rung, .. } => self.start_job(unit, attempt, &rung),
+                Action::StartJob(job) => self.start_job(job.unit, job.attempt, &job.step),
                 Action::Notify(notice) => self.notify(*notice),
                 Action::Hold(answer) => self.hold_answer(answer),
                 Action::NotifyHost(notice) => self.notify_host(*notice),
@@ -281,7 +280,7 @@ impl World {
         });
         assert!(paused.count() > 0, "a job on {unit}, whose checks are all paused\n{timeline}");
         target.our_job = Some(attempt);
-        let job = Some(Job { id: 1, kind: JobKind::Restart });
+        let job = Some(Job { id: 1, kind: JobKind::Restart, ours: false });
         target.state =
             UnitState { active: ActiveState::Deactivating, job, stopped_by: job, ..target.state.clone() };
         let restart = matches!(rung, Rung::Restart | Rung::Start);

@@ -355,7 +355,7 @@ impl Sim {
         }
         match action {
             Action::Probe { check, run, probe, timeout, .. } => self.probe(check, run, probe, timeout),
-            Action::StartJob { unit, attempt, rung, .. } => self.start_job(unit, attempt, &rung),
+            Action::StartJob(job) => self.start_job(job.unit, job.attempt, &job.step),
             Action::Notify(notice) => self.submit(Submission::Notice(notice)),
             Action::NotifyHost(notice) => self.submit(Submission::HostNotice(notice)),
             Action::Hold(HoldAction::Granted { id, .. }) => self.hold_is_granted(&id),

@@ -137,7 +137,7 @@ impl Sim {
             self.job_is_over(name, old, JobResult::Canceled);
         }
         self.next_id += 1;
-        let job = Job { id: u32::try_from(self.next_id).unwrap_or(0), kind };
+        let job = Job { id: u32::try_from(self.next_id).unwrap_or(0), kind, ours: false };
         let unit_job = UnitJob { job, by, since: self.mono };
         self.note(|| format!("systemd: {kind:?} job on {name} by {by:?}"));
         // Before those of what it requires, which may require it in turn.

@@ -18,7 +18,7 @@ use std::time::Duration;
 
 use stealthcheck::check::CheckName;
 use stealthcheck::engine::hold::{HoldAction, HoldEvent, HoldId};
-use stealthcheck::engine::{Action, AttemptId, Command, Event, What};
+use stealthcheck::engine::{Action, AttemptId, Command, Event, JobRequest, What};
 use stealthcheck::notice::{IncidentId, NoticeId};
 use stealthcheck::time::Mono;
 use stealthcheck::unit::{ActiveState, JobKind, JobResult, ManagerState, UnitName, UnitState};
@@ -313,7 +313,7 @@ impl Sim {
     pub fn rules_decided(&mut self, actions: &[Action]) {
         for (n, action) in actions.iter().enumerate() {
             match action {
-                Action::StartJob { unit, attempt, rung, .. } => {
+                Action::StartJob(JobRequest { unit, attempt, step: rung, .. }) => {
                     let why = actions[n..].iter().find_map(|action| match action {
                         Action::Changed(change) if change.unit.as_ref() == Some(unit) => match change.what {
                             What::RecoveryAsked { .. } => Some(change.check.clone()),

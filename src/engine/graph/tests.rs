@@ -13,7 +13,8 @@ fn at(seconds: u64) -> Now {
 
 fn state(active: ActiveState, requires: &[&str], conflicts: &[&str]) -> UnitState {
     let names = |names: &[&str]| names.iter().map(|name| unit(name)).collect();
-    let relations = Relations { requires: names(requires), conflicts: names(conflicts), ..Relations::default() };
+    let relations =
+        Relations { requires: names(requires), conflicts: names(conflicts), ..Relations::default() };
     let relations = (!relations.is_empty()).then(|| Arc::new(relations));
     UnitState { active, relations, ..UnitState::default() }
 }
@@ -78,7 +79,7 @@ fn what_is_up_or_about_to_be_stands_in_the_way() {
     assert_eq!(way(&graph), None, "not read yet");
     graph.read(at(2), &unit("renew"), &state(Inactive, &[], &["web"]));
     assert_eq!(way(&graph), None);
-    let job = Some(crate::unit::Job { id: 1, kind: JobKind::Start });
+    let job = Some(crate::unit::Job { id: 1, kind: JobKind::Start, ours: false });
     graph.read(at(3), &unit("renew"), &UnitState { job, ..state(Inactive, &[], &["web"]) });
     assert_eq!(way(&graph), Some((unit("renew"), 3)));
     graph.read(at(4), &unit("renew"), &state(ActiveState::Activating, &[], &["web"]));
@@ -96,7 +97,7 @@ fn what_is_up_or_about_to_be_stands_in_the_way() {
 
 #[test]
 fn what_falls_together_is_known_in_any_order_of_readings() {
-    let job = Some(crate::unit::Job { id: 1, kind: JobKind::Stop });
+    let job = Some(crate::unit::Job { id: 1, kind: JobKind::Stop, ours: false });
     for app_first in [true, false] {
         let mut graph = graph(&["app"]);
         graph.read(at(1), &unit("app"), &state(Active, &["db"], &[]));
@@ -117,21 +118,9 @@ fn what_falls_together_is_known_in_any_order_of_readings() {
         // Somebody restarts the one and stops the other.
         graph.read(at(70), &unit("app"), &state(Active, &["db"], &[]));
         graph.read(at(70), &unit("db"), &state(Active, &[], &[]));
-        let restart = Some(crate::unit::Job { id: 2, kind: JobKind::Restart });
+        let restart = Some(crate::unit::Job { id: 2, kind: JobKind::Restart, ours: false });
         graph.read(at(80), &unit("db"), &UnitState { job: restart, ..state(Active, &[], &[]) });
         graph.read(at(80), &unit("app"), &falling);
         assert!(!graph.fell_with_required(&unit("app")), "a restart leaves nothing stopped");
     }
-}
-
-#[test]
-fn an_alias_is_found_by_what_others_call_it() {
-    let mut graph = graph(&["nick", "app"]);
-    let mut nick = state(Active, &[], &[]);
-    nick.relations = Some(Arc::new(Relations { id: Some(unit("real")), ..Relations::default() }));
-    graph.read(at(1), &unit("nick"), &nick);
-    graph.read(at(1), &unit("app"), &state(Active, &["real"], &[]));
-    assert!(graph.required(&unit("app")).contains(&unit("nick")));
-    assert_eq!(graph.requiring(&unit("nick")), [unit("app")]);
-    assert_eq!(graph.touched_by(&unit("nick")), [unit("app")]);
 }

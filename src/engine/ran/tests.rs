@@ -91,7 +91,7 @@ fn an_end_that_only_the_signals_told_is_a_run() {
     assert!(runs.note(now(1), &seen));
     let stopped = UnitState {
         seen_ended_usec: usec(2),
-        stopped_by: Some(Job { id: 1, kind: JobKind::Stop }),
+        stopped_by: Some(Job { id: 1, kind: JobKind::Stop, ours: false }),
         ..forgotten
     };
     assert!(!runs.note(now(2), &stopped), "somebody ended it");

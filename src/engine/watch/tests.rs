@@ -32,7 +32,7 @@ fn a_stop_job_tells_a_stop_from_an_end() {
     assert!(matches!(ended, Condition::Ended(_)), "{ended:?}");
 
     read(&mut watch, 3, loaded(ActiveState::Active, "running"));
-    let stopped_by = Some(Job { id: 7, kind: JobKind::Stop });
+    let stopped_by = Some(Job { id: 7, kind: JobKind::Stop, ours: false });
     let stopped = UnitState { stopped_by, ..loaded(ActiveState::Inactive, "dead") };
     assert_eq!(read(&mut watch, 4, stopped), Condition::Stopped);
     let failed =

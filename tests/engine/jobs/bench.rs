@@ -103,7 +103,7 @@ impl Bench {
                     self.notices.push(*notice.clone());
                     self.tell(Event::NoticeSpooled(notice.id));
                 }
-                Action::StartJob { attempt, rung, .. } => self.started.push((attempt, rung)),
+                Action::StartJob(job) => self.started.push((job.attempt, job.step)),
                 Action::Probe { .. } => panic!("nothing is asked for a job: its unit is looked at"),
                 Action::Changed(_) | Action::NotifyHost(_) | Action::Hold(_) | Action::Remember => {}
             }

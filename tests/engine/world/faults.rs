@@ -54,7 +54,7 @@ impl World {
             return;
         }
         let kind = if start { JobKind::Start } else { JobKind::Stop };
-        let job = Some(Job { id: 2, kind });
+        let job = Some(Job { id: 2, kind, ours: false });
         target.state.job = job;
         if start {
             target.state.active = ActiveState::Activating;

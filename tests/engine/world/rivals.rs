@@ -47,7 +47,7 @@ impl World {
         if target.state.active == ActiveState::Active {
             target.state.active = ActiveState::Inactive;
             target.state.sub = "dead".into();
-            target.state.stopped_by = Some(Job { id: 3, kind: JobKind::Stop });
+            target.state.stopped_by = Some(Job { id: 3, kind: JobKind::Stop, ours: false });
             target.state.inactive_enter_usec = usec;
         }
         if rival_first {

@@ -86,7 +86,8 @@ pub fn state(bytes: &[u8]) {
                     };
                     answers.push(Event::Observed { check, run, observation });
                 }
-                Action::StartJob { unit, attempt, .. } => {
+                Action::StartJob(job) => {
+                    let (unit, attempt) = (job.unit, job.attempt);
                     answers.push(Event::JobEnded { unit, attempt, result: JobResult::Failed, state: None });
                 }
                 Action::Notify(notice) => answers.push(Event::NoticeSpooled(notice.id.clone())),
