@@ -18,10 +18,10 @@
 //! | stop, of a unit that is down already | crashed before, or between the halves of a restart | the stop | none |
 //! | stop that replaces our restart or start, or another's | any | the stop, not ours | the stop |
 //! | restart | unit on its way down | the restart | the restart |
-//! | restart | unit down: systemd has turned the job into a start | none | start |
+//! | restart | unit down, or on its way up again: systemd has turned the job into a start | none | start |
 //! | start | waits for another unit, or runs | none | start |
-//! | start or restart | ended and the unit did not come up: failed, dependency, condition not met | none; a stop that was done before stays | none |
-//! | start or restart | canceled by `systemctl cancel`, not replaced | likewise: to cancel a job is not to stop the unit | none |
+//! | start or restart | attempted, and the unit did not come up: failed, start limit, condition not met | none | none |
+//! | start or restart | not attempted: dependency failed, canceled by `systemctl cancel` | none; a stop that was done before stays | none |
 //! | reload, verify-active | the unit ends meanwhile | none | that job |
 //! | systemd's own restart (`Restart=`) | start limit hit, or stopped by an operator | none; the stop | none |
 //!
@@ -147,14 +147,7 @@ impl JobTracker {
     /// What is known of the job `id`.
     pub fn describe(&self, id: u32) -> Option<Job> {
         let job = self.last.filter(|job| job.id == id)?;
-        // Of a restart, when the unit is down, the start is left. systemd has changed the kind by then; whether the kind
-        // was read before that makes no difference here.
-        let down = self.active.is_some_and(is_down);
-        let kind = match job.kind.unwrap_or(JobKind::Other) {
-            JobKind::Restart if down => JobKind::Start,
-            kind => kind,
-        };
-        Some(job.as_job(kind))
+        Some(job.as_job(job.kind.unwrap_or(JobKind::Other)))
     }
 
     /// `JobNew`. Returns whether the kind must be asked for.
@@ -183,6 +176,7 @@ impl JobTracker {
         let Some(job) = self.last.as_mut().filter(|job| job.id == id) else { return };
         if matches!(job.kind, None | Some(JobKind::Other)) {
             job.kind = Some(kind);
+            self.turn_restart(self.active);
             self.note_stop("");
         }
     }
@@ -215,6 +209,7 @@ impl JobTracker {
             last.started_unit |= (attempted && before.is_some()) || came_up;
             last.took_down |= before.is_some_and(is_up) && !is_up(active);
         }
+        self.turn_restart(before);
         if is_up(active) {
             self.stop = None;
         } else {
@@ -254,7 +249,18 @@ impl JobTracker {
         }
     }
 
-    /// The last job is, or is to be taken for, a stop: it counts. A start or restart that has replaced a stop counts too.
+    /// Of a restart the start is left once the unit is down. systemd changes the kind of the job then; whether it was read
+    /// before or after that must make no difference.
+    fn turn_restart(&mut self, before: Option<ActiveState>) {
+        let (Some(active), Some(job)) = (self.active, &mut self.last) else { return };
+        let has_stopped = is_down(active) || (is_up(active) && before.is_some_and(|before| !is_up(before)));
+        if job.kind == Some(JobKind::Restart) && has_stopped {
+            job.kind = Some(JobKind::Start);
+        }
+    }
+
+    /// The last job is, or is to be taken for, a stop: it counts. A start counts where it has replaced a stop, or was
+    /// attempted.
     fn note_stop(&mut self, invocation: &str) {
         let Some(last) = &self.last else { return };
         if self.active.is_none_or(is_up) {
@@ -265,10 +271,9 @@ impl JobTracker {
             let invocation = known.map_or_else(|| invocation.to_owned(), |stop| stop.invocation);
             let done = last.end == Some(End::Done);
             self.stop = Some(Stop { job: last.as_job(JobKind::Stop), invocation, done });
-        } else if matches!(last.kind, Some(JobKind::Start | JobKind::Restart))
-            && self.stop.as_ref().is_some_and(|stop| !stop.done)
-        {
-            self.stop = None;
+        } else {
+            let starts = matches!(last.kind, Some(JobKind::Start | JobKind::Restart));
+            self.stop.take_if(|stop| last.started_unit || (starts && !stop.done));
         }
     }
 
@@ -292,8 +297,8 @@ impl JobTracker {
         }
         let running = last.end.is_none();
         Ok(match last.kind {
-            // Down, it is the start that is left.
-            Some(JobKind::Restart) if running && !is_down(active) => Some(last.as_job(JobKind::Restart)),
+            Some(JobKind::Start) if running && is_down(active) => None,
+            Some(JobKind::Restart) if running => Some(last.as_job(JobKind::Restart)),
             Some(JobKind::Other) if running && (last.took_down || !is_down(active)) => {
                 stop.or(Some(last.as_job(JobKind::Other)))
             }

@@ -11,7 +11,7 @@ use zbus::wire::{Signature, Type};
 use super::names::{active_state, is_frozen, load_state};
 use super::relations::RelationProperties;
 use super::settings::SettingProperties;
-use super::start_conditions::StartConditions;
+use super::start_conditions::{ConditionKind, StartConditions};
 use crate::unit::{ActiveState, Job, JobKind, LoadState, UnitName, UnitState, UnitUsage};
 
 /// The properties that matter, of a unit's some three hundred. The others are skipped without being kept.
@@ -249,10 +249,11 @@ impl Properties {
         if !matches!(active, ActiveState::Inactive | ActiveState::Failed) {
             return None;
         }
-        if let Some(unmet) = self.start.unmet() {
-            return Some(self.start.describe(unmet));
-        }
-        (result == "exec-condition").then(|| "ExecCondition= was not met".to_owned())
+        let unmet = match result {
+            "exec-condition" => Some(ConditionKind::ExecCondition),
+            _ => self.start.unmet(),
+        };
+        unmet.map(|unmet| self.start.describe(unmet))
     }
 
     /// What the unit uses. systemd says the largest number where it counts nothing, and where there is no limit.

@@ -6,6 +6,8 @@
 use serde::Deserialize;
 use zbus::wire::Type;
 
+const EXEC_CONDITION: &str = "ExecCondition= was not met";
+
 /// One line of `Conditions` or `Asserts`.
 #[derive(Clone, Debug, Deserialize, Type)]
 pub(super) struct Condition {
@@ -28,13 +30,15 @@ impl Condition {
     }
 }
 
-/// The two lists that a unit may have.
+/// What may keep a unit from being started.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum ConditionKind {
     /// `Condition…=`: the start is skipped, and its job is done.
     Condition,
     /// `Assert…=`: the job ends as `assert`.
     Assert,
+    /// `ExecCondition=` of a service: systemd runs it after the others, and sets `ConditionResult` back where it fails.
+    ExecCondition,
 }
 
 /// What the properties say of one list.
@@ -54,7 +58,7 @@ impl ConditionProperties {
     }
 
     /// The first that was not met: systemd evaluates no further. Of those with `|` none was met.
-    fn describe_unmet(&self, kind: ConditionKind) -> String {
+    fn describe_unmet(&self, settings: &str) -> String {
         let unmet =
             |trigger: bool| self.list.iter().filter(move |one| one.trigger == trigger && one.result < 0);
         if let Some(first) = unmet(false).next() {
@@ -65,17 +69,9 @@ impl ConditionProperties {
             // systemd has forgotten the results with the unit; a single line leaves no doubt.
             ([only], _) => format!("{only} was not met"),
             ([], [only]) => format!("{} was not met", only.describe()),
-            ([], _) => format!("one of the {} was not met", kind.describe()),
+            ([], []) => EXEC_CONDITION.to_owned(),
+            ([], _) => format!("one of the {settings} was not met"),
             (several, _) => format!("none of {} was met", several.join(", ")),
-        }
-    }
-}
-
-impl ConditionKind {
-    fn describe(self) -> &'static str {
-        match self {
-            Self::Condition => "unit's Condition…= settings",
-            Self::Assert => "unit's Assert…= settings",
         }
     }
 }
@@ -106,8 +102,9 @@ impl StartConditions {
     /// The same as a clause.
     pub fn describe(&self, unmet: ConditionKind) -> String {
         match unmet {
-            ConditionKind::Condition => self.conditions.describe_unmet(unmet),
-            ConditionKind::Assert => self.asserts.describe_unmet(unmet),
+            ConditionKind::Condition => self.conditions.describe_unmet("unit's Condition…= settings"),
+            ConditionKind::Assert => self.asserts.describe_unmet("unit's Assert…= settings"),
+            ConditionKind::ExecCondition => EXEC_CONDITION.to_owned(),
         }
     }
 }
@@ -150,6 +147,7 @@ mod tests {
     fn conditions_whose_results_are_gone_are_named_where_there_is_one() {
         let one = vec![condition("ConditionPathExists", false, false, "/a", 0)];
         assert_eq!(says(false, one.clone()).unwrap(), "ConditionPathExists=/a was not met");
+        assert_eq!(says(false, Vec::new()).unwrap(), "ExecCondition= was not met");
         let two = [one.clone(), one].concat();
         assert_eq!(says(false, two).unwrap(), "one of the unit's Condition…= settings was not met");
     }

@@ -22,6 +22,8 @@ pub(super) struct UnitTracker {
     /// A signal showed that the latest start was skipped. systemd unloads a unit that nothing refers to right after that,
     /// and a reading does not show it any more.
     skipped: Option<ConditionKind>,
+    /// `ConditionTimestamp` and `ConditionResult` of the latest signal that had them.
+    conditions: Option<(u64, bool)>,
     /// What was reported last.
     reported: Option<UnitState>,
     /// Where its reading stands.
@@ -77,10 +79,27 @@ impl UnitTracker {
     pub fn changed(&mut self, change: &Change) -> Option<u32> {
         self.note_end(change.active, change.inactive_enter);
         let started = change.start.started();
-        if started.is_some() || !is_down(change.active) {
-            self.skipped = change.start.unmet().filter(|_| is_down(change.active));
-        }
+        self.note_start(change);
         self.jobs.observe(change.active, change.job, &change.invocation, started.unwrap_or(0))
+    }
+
+    /// Notes why the latest start was skipped, if it was.
+    fn note_start(&mut self, change: &Change) {
+        let met = change.start.conditions.met.unwrap_or(false);
+        let earlier = match change.start.started() {
+            Some(at) => self.conditions.replace((at, met)).filter(|(before, _)| *before == at),
+            None if is_down(change.active) => return,
+            None => None,
+        };
+        let same_start = earlier.is_some();
+        self.skipped = match (change.start.unmet(), self.skipped) {
+            _ if !is_down(change.active) => None,
+            (Some(ConditionKind::Condition), _) if earlier.is_some_and(|(_, met)| met) => {
+                Some(ConditionKind::ExecCondition)
+            }
+            (Some(_), known @ Some(_)) if same_start => known,
+            (unmet, _) => unmet,
+        };
     }
 
     /// Of a run of some milliseconds systemd signals the end alone: that its time is new shows the run.

@@ -148,6 +148,7 @@ fn restart_that_is_read_late_is_on_its_way_as_one_that_is_read_early() {
         let start = Job { id: 5, kind: JobKind::Start, ours: false };
         assert_eq!(jobs.describe(5), Some(start), "read after {read_at}");
         jobs.observe(Activating, 5, "b", 2);
+        assert_eq!(jobs.describe(5), Some(start), "read after {read_at}");
         jobs.observe(Active, 5, "b", 2);
         jobs.job_removed(5, true);
         jobs.observe(Failed, 0, "b", 2);
@@ -187,9 +188,21 @@ fn stop_that_was_done_outlasts_a_start_that_did_not_begin() {
     jobs.observe(Inactive, 6, "a", 1);
     jobs.job_removed(6, true);
     queue(&mut jobs, 7, JobKind::Start, false);
-    assert_eq!(jobs.stopped_by(), stop(6));
+    assert_eq!(jobs.stopped_by(), NONE, "it is on its way up");
     jobs.job_removed(7, false);
     assert_eq!(jobs.stopped_by(), stop(6));
+}
+
+#[test]
+fn stop_does_not_outlast_a_start_that_failed() {
+    let mut jobs = running();
+    queue(&mut jobs, 6, JobKind::Stop, false);
+    jobs.observe(Inactive, 6, "a", 1);
+    jobs.job_removed(6, true);
+    queue(&mut jobs, 7, JobKind::Start, false);
+    jobs.observe(Failed, 7, "a", 2);
+    jobs.job_removed(7, false);
+    assert_eq!(jobs.stopped_by(), NONE);
 }
 
 #[test]

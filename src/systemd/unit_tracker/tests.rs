@@ -222,3 +222,24 @@ fn equal_settings_and_relations_are_in_memory_once() {
     read(&mut track, with(false));
     assert!(track.news().is_some());
 }
+
+#[test]
+fn skipped_start_by_exec_condition_is_told_from_one_by_a_condition() {
+    // systemd sets `ConditionResult` back, of the same start. The second end is what it signals once the unit is unloaded.
+    let signal = |active: ActiveState, met: bool| {
+        let conditions = ConditionProperties { met: Some(met), at: Some(7), list: Vec::new() };
+        let start = StartConditions { conditions, ..StartConditions::default() };
+        Change { start, ..change(active, 3, "a", 0) }
+    };
+    let mut track = UnitTracker::default();
+    read(&mut track, reading(Inactive, ""));
+    for (active, met) in [(Inactive, true), (Activating, true), (Inactive, false), (Inactive, false)] {
+        track.changed(&signal(active, met));
+    }
+    track.job_removed(3, true, 0);
+    track.job_kind(3, JobKind::Other);
+    read(&mut track, reading(Inactive, ""));
+    let state = track.current().unwrap();
+    assert_eq!(state.start_skipped.as_deref(), Some("ExecCondition= was not met"));
+    assert_eq!(state.stopped_by, None);
+}
