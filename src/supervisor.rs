@@ -46,9 +46,9 @@ use crate::mail::{MailEvent, Mailer};
 use crate::notification::NotificationId;
 use crate::probe::Prober;
 use crate::status::{CheckStatus, ConfigurationStatus};
-use crate::systemd::{self, Ask, Happening};
+use crate::systemd::{self, Report, Request};
 use crate::time::Wall;
-use crate::unit::{ManagerState, UnitName};
+use crate::unit::UnitName;
 use crate::{bus, journal, listen, service_manager};
 use act::Internal;
 use holds::Holds;
@@ -111,7 +111,7 @@ impl Fatal {
     }
 }
 
-/// So many happenings are handled before their actions are saved and done together: a burst costs one write.
+/// So many events are handled before their actions are saved and done together: a burst costs one write.
 const BATCH: usize = 64;
 
 /// What is due within one slot is done together at its end: a wake-up costs more than a small probe. Nothing is late by
@@ -136,7 +136,7 @@ struct Supervisor {
     prober: Arc<Prober>,
     mailer: Mailer,
     state: Option<StateFile>,
-    asks: mpsc::Sender<Ask>,
+    requests: mpsc::Sender<Request>,
     units: watch::Sender<BTreeSet<UnitName>>,
     internal: mpsc::Sender<Internal>,
     signals: mpsc::Sender<Signal>,
@@ -189,8 +189,8 @@ pub async fn run(options: Options) -> Result<(), Fatal> {
 
     supervisor.take_up_leases();
     let systemd_bus = if user { systemd::Bus::Session } else { systemd::Bus::System };
-    let (units, happenings) = (supervisor.units.subscribe(), asked.happenings);
-    let mut client = tokio::spawn(systemd::run(systemd_bus, units, asked.asks, happenings));
+    let units = supervisor.units.subscribe();
+    let mut client = tokio::spawn(systemd::run(systemd_bus, units, asked.to_systemd, asked.reports));
     let our_bus = if user { bus::Bus::User } else { bus::Bus::System };
     let mut publisher = tokio::spawn(publish::run(our_bus, asked.requests, asked.signals, asked.places));
     let (addresses, limits) = (supervisor.listen.subscribe(), listen::Limits::default());
@@ -209,7 +209,7 @@ pub async fn run(options: Options) -> Result<(), Fatal> {
     loop {
         let wakeup = supervisor.until_wakeup();
         tokio::select! {
-            Some(happening) = inputs.happenings.recv() => supervisor.happening(happening),
+            Some(report) = inputs.reports.recv() => supervisor.report(report),
             Some(internal) = inputs.internal.recv() => supervisor.internal(internal),
             Some(event) = inputs.mail.recv() => supervisor.mail_event(event),
             Some(request) = inputs.requests.recv() => supervisor.request(request),
@@ -268,8 +268,8 @@ impl Supervisor {
     /// Takes what else has arrived, so that a burst is saved once.
     fn drain(&mut self, inputs: &mut Inputs) {
         for _ in 0..BATCH {
-            if let Ok(happening) = inputs.happenings.try_recv() {
-                self.happening(happening);
+            if let Ok(report) = inputs.reports.try_recv() {
+                self.report(report);
             } else if let Ok(internal) = inputs.internal.try_recv() {
                 self.internal(internal);
             } else {
@@ -278,22 +278,17 @@ impl Supervisor {
         }
     }
 
-    fn happening(&mut self, happening: Happening) {
-        match happening {
-            Happening::Unit { unit, state } => self.tell(Event::UnitRead { unit, state }),
-            Happening::JobEnded { unit, attempt, result, state } => {
-                self.tell(Event::JobEnded { unit, attempt, result, state });
-            }
-            Happening::Manager(state) => self.tell(Event::ManagerChanged(state)),
-            Happening::Reachable => {
+    fn report(&mut self, report: Report) {
+        match report {
+            Report::Event(event) => self.tell(event),
+            Report::Reachable => {
                 if self.alerts.systemd.take().is_some() {
                     journal::log_relief("systemd can be reached again");
                 }
             }
-            Happening::Unreachable(why) => {
+            Report::Unreachable(why) => {
                 journal::log_trouble(&why);
                 self.alerts.systemd = Some(why);
-                self.tell(Event::ManagerChanged(ManagerState::Unreachable));
             }
         }
     }

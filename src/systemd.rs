@@ -1,32 +1,43 @@
-//! The client of systemd: what the watched units are in, and jobs on them.
+//! The client of systemd: the states of the watched units, and jobs on them.
 //!
-//! In: the names to watch, and [`Ask`]s. Out: [`Happening`]s. [`run`] holds one connection to the bus and comes back
-//! after every loss of it. State is read, not remembered: a signal is a hint to read the unit's properties again, and a
-//! slow reconcile catches what no signal told. Only *what took a unit down* is taken from the signals themselves, since
-//! nothing else tells (see `track.rs`).
+//! In: the names to watch, and [`Request`]s. Out: [`Report`]s, most of them events for the engine. [`run`] holds one
+//! connection to the bus and connects again after every loss of it. State is read, not remembered: a signal is a hint to
+//! read the unit's properties again, and a slow reconcile catches what no signal showed. Only *which job took a unit down*
+//! is taken from the signals themselves, as no property shows it.
 //!
 //! It never decides what is to be done, never polls a unit, never starts a process, and never lets polkit ask a person.
 //!
-//! ```text
-//! calls.rs    questions and orders on the bus        track.rs   one unit: what it is in, what took it down
-//! state.rs    systemd's words into UnitState         jobs.rs    orders until they are answered; refusals
-//! edges.rs    systemd's graph into Relations
-//! session.rs  the loop on one connection             outbox.rs  what is still to be told
-//! signals.rs, answers.rs: its two inputs from the bus    watched.rs  what outlives a connection
-//! runs.rs     commands, from order to verdict        judge.rs   what the end of a run means
-//! ```
+//! | file | what is in it |
+//! |---|---|
+//! | `session.rs` | the loop on one connection |
+//! | `signals.rs`, `replies.rs`, `requests.rs` | its three inputs |
+//! | `queries.rs` | the questions that wait for their turn |
+//! | `calls.rs` | the calls on the bus |
+//! | `properties.rs`, `settings.rs`, `relations.rs`, `start_conditions.rs`, `names.rs` | D-Bus values into those of `unit` |
+//! | `watched.rs` | the watched units by name and alias: what outlives a connection |
+//! | `unit_tracker.rs`, `job_tracker.rs` | one unit: what is reported of it, which job took it down |
+//! | `pending_jobs.rs`, `refusals.rs` | job requests until their result; what a refusal means |
+//! | `command_runs.rs`, `command_result.rs` | the runs of `command` probes; what their end means |
+//! | `report_queue.rs` | the reports that wait |
 
-mod answers;
 mod calls;
-mod edges;
-mod jobs;
-mod judge;
-mod outbox;
-mod runs;
+mod command_result;
+mod command_runs;
+mod job_tracker;
+mod names;
+mod pending_jobs;
+mod properties;
+mod queries;
+mod refusals;
+mod relations;
+mod replies;
+mod report_queue;
+mod requests;
 mod session;
+mod settings;
 mod signals;
-mod state;
-mod track;
+mod start_conditions;
+mod unit_tracker;
 mod watched;
 
 use std::collections::BTreeSet;
@@ -35,13 +46,11 @@ use std::time::Duration;
 
 use tokio::sync::{mpsc, oneshot, watch};
 
-use crate::check::Step;
-use crate::engine::AttemptId;
+use crate::engine::{Event, JobRequest};
 use crate::unit::{JobResult, ManagerState, UnitName, UnitState, UnitUsage};
 use crate::verdict::Observation;
 use calls::Failure;
-use jobs::Order;
-use outbox::Outbox;
+use report_queue::ReportQueue;
 use session::Ended;
 use watched::Watched;
 
@@ -67,32 +76,23 @@ impl Bus {
     }
 }
 
-/// What systemd is to be asked.
+/// What the client is to do.
 #[derive(Debug)]
-pub enum Ask {
-    /// Queue a job; answered by [`Happening::JobEnded`], once, whatever happens.
-    Job {
-        /// The unit the attempt is for.
-        unit: UnitName,
-        /// To be handed back.
-        attempt: AttemptId,
-        /// What to ask for. For [`Step::StartUnit`] the job is on that other unit.
-        step: Step,
-        /// Forget the failures of the job's unit first: its start limit has been hit.
-        reset_failed: bool,
-    },
+pub enum Request {
+    /// Queue a job; answered by [`Event::JobEnded`], once, whatever happens.
+    Job(JobRequest),
     /// Read a unit's properties now, watched or not.
     Read {
-        /// The unit.
+        /// The unit, or an alias of it.
         unit: UnitName,
-        /// Where the answer goes; a sentence where there is none.
-        reply: oneshot::Sender<Result<UnitState, String>>,
+        /// The unit's primary name and its state; a sentence where it cannot be read.
+        reply: oneshot::Sender<Result<(UnitName, UnitState), String>>,
     },
     /// Read what a unit uses now, watched or not.
     Usage {
         /// The unit.
         unit: UnitName,
-        /// Where the answer goes; a sentence where there is none.
+        /// What it uses; a sentence where it cannot be read.
         reply: oneshot::Sender<Result<UnitUsage, String>>,
     },
     /// Run the command of a unit of ours once ([`UnitName::of_probe`]).
@@ -101,37 +101,21 @@ pub enum Ask {
         unit: UnitName,
         /// Its deadline, at which all its processes are killed.
         timeout: Duration,
-        /// Where the verdict goes, a little after the deadline at the latest; dropped where the bus is lost meanwhile.
+        /// The observation, a little after the deadline at the latest; dropped where the bus is lost meanwhile.
         reply: oneshot::Sender<Observation>,
     },
 }
 
-/// What is told.
-#[derive(Clone, Debug, PartialEq)]
-pub enum Happening {
-    /// A watched unit is in this state now; told when it is known first and when anything of it differs.
-    Unit {
-        /// By the name under which it is watched, which may be an alias.
-        unit: UnitName,
-        /// What systemd says of it.
-        state: UnitState,
-    },
-    /// A job has ended, or could not be asked for.
-    JobEnded {
-        /// The unit the attempt is for.
-        unit: UnitName,
-        /// Which attempt.
-        attempt: AttemptId,
-        /// How it ended.
-        result: JobResult,
-        /// The unit's properties, read after the end.
-        state: Option<UnitState>,
-    },
-    /// What the manager is doing: told after every [`Happening::Reachable`], and when it differs.
-    Manager(ManagerState),
-    /// systemd cannot be reached; the sentence says why. Told once, until it can be again.
+/// What the client reports.
+#[derive(Debug)]
+pub enum Report {
+    /// For the engine: [`Event::UnitResolved`], [`Event::UnitRead`] (when a state is known first, and when anything of it
+    /// differs), [`Event::JobEnded`] and [`Event::ManagerChanged`] (after every [`Report::Reachable`] and
+    /// [`Report::Unreachable`], and when it differs).
+    Event(Event),
+    /// systemd cannot be reached; the sentence says why. Reported once, until it can be again.
     Unreachable(String),
-    /// systemd can be reached, and the states of all watched units have been told as far as they can be read.
+    /// systemd can be reached, and the states of all watched units have been reported as far as they can be read.
     Reachable,
 }
 
@@ -139,18 +123,20 @@ pub enum Happening {
 const BACKOFF_FIRST: Duration = Duration::from_millis(250);
 const BACKOFF_LONGEST: Duration = Duration::from_secs(10);
 
-/// Serves `asks` and tells `happenings` until one of the channels is closed. Connects, and connects again.
+/// Serves `requests` and sends `reports` until one of the channels is closed. Connects, and connects again.
+///
+/// `units` holds the names as the configuration has them: an alias is followed for as long as it is in there.
 pub async fn run(
     bus: Bus,
     units: watch::Receiver<BTreeSet<UnitName>>,
-    asks: mpsc::Receiver<Ask>,
-    happenings: mpsc::Sender<Happening>,
+    requests: mpsc::Receiver<Request>,
+    reports: mpsc::Sender<Report>,
 ) {
     let mut client = Client {
         units,
-        asks,
-        happenings,
-        outbox: Outbox::default(),
+        requests,
+        reports,
+        queue: ReportQueue::default(),
         watched: Watched::default(),
         reachable: None,
     };
@@ -178,70 +164,74 @@ pub async fn run(
     }
 }
 
-/// The answer to a call.
+/// The result of a call.
 type Call<T> = Result<T, Failure>;
 
 /// What outlives a connection.
 struct Client {
     units: watch::Receiver<BTreeSet<UnitName>>,
-    asks: mpsc::Receiver<Ask>,
-    happenings: mpsc::Sender<Happening>,
-    outbox: Outbox,
+    requests: mpsc::Receiver<Request>,
+    reports: mpsc::Sender<Report>,
+    queue: ReportQueue,
     watched: Watched,
-    /// What was told last; with the sentence where it cannot be reached.
+    /// What was reported last; with the sentence where systemd cannot be reached.
     reachable: Option<Result<(), String>>,
 }
 
 impl Client {
-    /// Answers and tells while something that has no connection is waited for. `None`: a channel is closed.
+    /// Answers requests and sends reports while there is no connection. `None`: a channel is closed.
     async fn meanwhile<T>(&mut self, wait: impl Future<Output = T>) -> Option<T> {
         tokio::pin!(wait);
-        let happenings = self.happenings.clone();
+        let reports = self.reports.clone();
         loop {
             tokio::select! {
                 biased;
-                permit = happenings.reserve(), if !self.outbox.is_empty() => match self.outbox.pop() {
-                    Some(happening) => permit.ok()?.send(happening),
+                permit = reports.reserve(), if !self.queue.is_empty() => match self.queue.pop() {
+                    Some(report) => permit.ok()?.send(report),
                     None => drop(permit.ok()?),
                 },
                 done = &mut wait => return Some(done),
-                ask = self.asks.recv() => self.refuse(ask?),
+                request = self.requests.recv() => self.refuse(request?),
             }
         }
     }
 
-    /// Answers an ask that cannot be put to systemd.
-    fn refuse(&mut self, ask: Ask) {
+    /// Answers a request that cannot be put to systemd.
+    fn refuse(&mut self, request: Request) {
         let why = match &self.reachable {
             Some(Err(sentence)) => sentence.clone(),
             _ => "not connected yet".to_owned(),
         };
         let sentence = format!("systemd cannot be reached: {why}");
-        match ask {
-            Ask::Job { unit, attempt, .. } => {
-                let result = JobResult::Unasked(sentence);
-                self.outbox.push(Happening::JobEnded { unit, attempt, result, state: None });
-            }
-            // Whoever asked may have gone; then nobody misses the answer.
-            Ask::Read { reply, .. } => drop(reply.send(Err(sentence))),
-            Ask::Usage { reply, .. } => drop(reply.send(Err(sentence))),
-            Ask::Run { reply, .. } => drop(reply.send(Observation::Unknown { reason: sentence })),
+        match request {
+            Request::Job(request) => self.job_ended(request, JobResult::Unasked(sentence)),
+            // The requester may have gone.
+            Request::Read { reply, .. } => drop(reply.send(Err(sentence))),
+            Request::Usage { reply, .. } => drop(reply.send(Err(sentence))),
+            Request::Run { reply, .. } => drop(reply.send(Observation::Unknown { reason: sentence })),
         }
+    }
+
+    /// Reports the result of a request whose unit cannot be read.
+    fn job_ended(&mut self, request: JobRequest, result: JobResult) {
+        let JobRequest { unit, attempt, .. } = request;
+        self.queue.push_event(Event::JobEnded { unit, attempt, result, state: None });
     }
 
     /// The connection is lost, or there was none.
     fn lost(&mut self, sentence: String) {
-        for (Order { unit, attempt, .. }, result) in self.watched.jobs.take_ended() {
-            self.outbox.push(Happening::JobEnded { unit, attempt, result, state: None });
+        for (job, result) in self.watched.jobs.take_ended() {
+            self.job_ended(job.request, result);
         }
         self.watched.lost();
         self.unreachable(sentence);
     }
 
-    /// Tells that systemd cannot be reached, unless that was told.
+    /// Reports that systemd cannot be reached, unless that was reported.
     fn unreachable(&mut self, sentence: String) {
         if !matches!(self.reachable, Some(Err(_))) {
-            self.outbox.push(Happening::Unreachable(sentence.clone()));
+            self.queue.push(Report::Unreachable(sentence.clone()));
+            self.queue.push_event(Event::ManagerChanged(ManagerState::Unreachable));
         }
         self.reachable = Some(Err(sentence));
     }

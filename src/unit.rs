@@ -74,11 +74,12 @@ pub enum JobKind {
 /// A job that systemd has queued or is running on a unit.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Job {
-    /// systemd's number of the job.
+    /// systemd's number of the job; 0 where a job is inferred that no signal showed.
     pub id: u32,
     /// What it does.
     pub kind: JobKind,
-    /// This daemon requested it.
+    /// A request of this daemon's present process queued it. `false` for a job that was on the unit before such a request,
+    /// also where systemd then merged both, and for jobs of an earlier process of the daemon.
     #[serde(default)]
     pub ours: bool,
 }
@@ -151,8 +152,9 @@ pub struct UnitState {
     pub result: String,
     /// The job that is queued or running on the unit now.
     pub job: Option<Job>,
-    /// The unit went down (or is going down) while a job was on it: somebody asked systemd to stop it. `None` when it
-    /// is up, when it ended by itself, and when it was down before anybody watched.
+    /// The job that took the unit down, or keeps it down: the last one on it counts. Of kind [`JobKind::Stop`] (for good),
+    /// [`JobKind::Restart`] (only while the unit is on its way down), or [`JobKind::Other`] (the kind is not known: to be
+    /// treated as a stop). `None` when it is up, on its way up, ended by itself, or was down at the first reading.
     pub stopped_by: Option<Job>,
     /// systemd's 128-bit id of this run of the unit, in hex; empty where the unit never ran.
     pub invocation_id: String,
@@ -239,6 +241,12 @@ impl UnitState {
     #[must_use]
     pub fn is_down(&self) -> bool {
         matches!(self.active, ActiveState::Inactive | ActiveState::Failed)
+    }
+
+    /// It is down with a start job on it, queued or running: it is on its way up. The second half of a restart is such.
+    #[must_use]
+    pub fn has_start_job(&self) -> bool {
+        self.is_down() && self.job.is_some_and(|job| matches!(job.kind, JobKind::Start | JobKind::Restart))
     }
 
     /// systemd is itself about to restart the service.

@@ -8,8 +8,8 @@ use std::collections::BTreeSet;
 use std::time::Duration;
 
 use stealthcheck::check::Step;
-use stealthcheck::engine::AttemptId;
-use stealthcheck::systemd::{Ask, Bus, Happening, run};
+use stealthcheck::engine::{AttemptId, Event, JobRequest};
+use stealthcheck::systemd::{Bus, Report, Request, run};
 use stealthcheck::unit::{
     ActiveState, Job, JobKind, JobResult, LoadState, ManagerState, UnitName, UnitState,
 };
@@ -18,48 +18,59 @@ use tokio::sync::{mpsc, oneshot, watch};
 #[path = "systemd/fake.rs"]
 mod fake;
 use fake::{Fake, Script, Unit, unit};
+#[path = "systemd/jobs.rs"]
+mod jobs;
+#[path = "systemd/lost.rs"]
+mod lost;
 #[path = "systemd/runs.rs"]
 mod runs;
+#[path = "systemd/stops.rs"]
+mod stops;
 
 fn name(text: &str) -> UnitName {
     UnitName::new(text).unwrap()
 }
 
-/// The client under test, and what it tells.
+/// The client under test, and what it reports.
 struct Client {
-    asks: mpsc::Sender<Ask>,
+    requests: mpsc::Sender<Request>,
     units: watch::Sender<BTreeSet<UnitName>>,
-    happenings: mpsc::Receiver<Happening>,
+    reports: mpsc::Receiver<Report>,
 }
 
 impl Client {
     fn start(address: String, names: &[&str]) -> Self {
         let (units, watched) = watch::channel(names.iter().map(|text| name(text)).collect());
-        let (asks, asked) = mpsc::channel(8);
+        let (requests, requested) = mpsc::channel(8);
         // Of one place, so that every wait for the supervisor is waited.
-        let (happen, happenings) = mpsc::channel(1);
-        tokio::spawn(run(Bus::Address(address), watched, asked, happen));
-        Self { asks, units, happenings }
+        let (report, reports) = mpsc::channel(1);
+        tokio::spawn(run(Bus::Address(address), watched, requested, report));
+        Self { requests, units, reports }
     }
 
-    /// Connected, and every state of the beginning told.
+    /// Connected, and every state of the beginning reported.
     async fn ready(fake: &Fake, names: &[&str]) -> Self {
         let mut client = Self::start(fake.address(), names);
-        while client.next().await != Happening::Manager(ManagerState::Running) {}
+        client.running().await;
         client
     }
 
-    async fn next(&mut self) -> Happening {
-        tokio::time::timeout(Duration::from_secs(5), self.happenings.recv())
+    /// Until the manager is reported to run.
+    async fn running(&mut self) {
+        while !is_running(&self.next().await) {}
+    }
+
+    async fn next(&mut self) -> Report {
+        tokio::time::timeout(Duration::from_secs(5), self.reports.recv())
             .await
-            .expect("nothing is told")
+            .expect("nothing is reported")
             .unwrap()
     }
 
     /// The next state of this unit that is as wanted.
     async fn unit(&mut self, wanted: &str, is: impl Fn(&UnitState) -> bool) -> UnitState {
         loop {
-            if let Happening::Unit { unit, state } = self.next().await
+            if let Report::Event(Event::UnitRead { unit, state }) = self.next().await
                 && unit.as_str() == wanted
                 && is(&state)
             {
@@ -70,21 +81,35 @@ impl Client {
 
     async fn job_ended(&mut self) -> (UnitName, AttemptId, JobResult, Option<UnitState>) {
         loop {
-            if let Happening::JobEnded { unit, attempt, result, state } = self.next().await {
+            if let Report::Event(Event::JobEnded { unit, attempt, result, state }) = self.next().await {
                 return (unit, attempt, result, state);
             }
         }
     }
 
     async fn quiet(&mut self) {
-        let told = tokio::time::timeout(Duration::from_millis(100), self.happenings.recv()).await;
-        assert!(told.is_err(), "told: {told:?}");
+        let report = tokio::time::timeout(Duration::from_millis(100), self.reports.recv()).await;
+        assert!(report.is_err(), "reported: {report:?}");
     }
 
-    async fn ask_job(&self, unit: &str, attempt: u64, step: Step, reset_failed: bool) {
-        let attempt = AttemptId(attempt);
-        self.asks.send(Ask::Job { unit: name(unit), attempt, step, reset_failed }).await.unwrap();
+    async fn request_job(&self, unit: &str, attempt: u64, step: Step, reset_failed: bool) {
+        let request = JobRequest { unit: name(unit), attempt: AttemptId(attempt), step, reset_failed };
+        self.requests.send(Request::Job(request)).await.unwrap();
     }
+
+    async fn read(&self, unit: &str) -> Result<(UnitName, UnitState), String> {
+        let (reply, answer) = oneshot::channel();
+        self.requests.send(Request::Read { unit: name(unit), reply }).await.unwrap();
+        answer.await.unwrap()
+    }
+}
+
+fn is_manager(report: &Report, state: ManagerState) -> bool {
+    matches!(report, Report::Event(Event::ManagerChanged(reported)) if *reported == state)
+}
+
+fn is_running(report: &Report) -> bool {
+    is_manager(report, ManagerState::Running)
 }
 
 fn up() -> Unit {
@@ -103,6 +128,22 @@ async fn fake_with(units: &[(&str, Unit)]) -> Fake {
     fake
 }
 
+impl Fake {
+    fn calls(&self) -> Vec<String> {
+        self.world.lock().unwrap().calls.clone()
+    }
+
+    /// How often this method was called.
+    fn count(&self, method: &str) -> usize {
+        self.calls().iter().filter(|call| *call == method).count()
+    }
+
+    /// All jobs that the test expects have been requested.
+    async fn requested(&self) {
+        eventually(|| self.world.lock().unwrap().scripts.is_empty()).await;
+    }
+}
+
 async fn eventually(what: impl Fn() -> bool) {
     for _ in 0..500 {
         if what() {
@@ -114,115 +155,109 @@ async fn eventually(what: impl Fn() -> bool) {
 }
 
 #[tokio::test]
-async fn the_states_are_told_before_reachable_and_the_manager_after() {
+async fn states_are_reported_before_reachable_and_the_manager_after() {
     let fake = fake_with(&[("web.service", up())]).await;
     let mut client = Client::start(fake.address(), &["web.service", "gone.service"]);
-    let mut told = Vec::new();
+    let mut reported = Vec::new();
     loop {
         match client.next().await {
-            Happening::Unit { unit, state } => told.push((unit.to_string(), state.load, state.active)),
-            Happening::Reachable => break,
+            Report::Event(Event::UnitRead { unit, state }) => {
+                reported.push((unit.to_string(), state.load, state.active));
+            }
+            Report::Reachable => break,
             other => panic!("{other:?}"),
         }
     }
-    told.sort_by(|a, b| a.0.cmp(&b.0));
+    reported.sort_by(|a, b| a.0.cmp(&b.0));
     assert_eq!(
-        told,
+        reported,
         [
             ("gone.service".to_owned(), LoadState::NotFound, ActiveState::Inactive),
             ("web.service".to_owned(), LoadState::Loaded, ActiveState::Active),
         ]
     );
-    assert_eq!(client.next().await, Happening::Manager(ManagerState::Running));
+    assert!(is_running(&client.next().await));
     client.quiet().await;
-    let calls = fake.world.lock().unwrap().calls.clone();
+    let calls = fake.calls();
     let place = |method: &str| calls.iter().position(|call| call == method).unwrap();
     assert!(place("AddMatch") < place("Subscribe") && place("Subscribe") < place("ListUnitsByNames"));
-    assert_eq!(
-        calls.iter().filter(|call| *call == "GetAll").count(),
-        1,
-        "a unit that is not found is not read"
-    );
+    assert_eq!(fake.count("GetAll"), 1, "a unit that is not found is not read");
 }
 
 #[tokio::test]
-async fn an_end_and_a_stop_are_told_apart() {
-    let fake = fake_with(&[("web.service", up())]).await;
-    let mut client = Client::ready(&fake, &["web.service"]).await;
-    fake.set("web.service", down()).await;
-    let state = client.unit("web.service", |state| state.active == ActiveState::Inactive).await;
-    assert_eq!(state.stopped_by, None);
+async fn alias_and_primary_name_are_reported_as_one_unit() {
+    let fake = fake_with(&[("mariadb.service", up()), ("percona.service", down())]).await;
+    let alias = |id: &str| {
+        fake.world.lock().unwrap().aliases.insert("mysql.service".to_owned(), id.to_owned());
+    };
+    let resolved = |report: &Report, to: &str| {
+        matches!(report, Report::Event(Event::UnitResolved { name, id })
+            if name.as_str() == "mysql.service" && id.as_str() == to)
+    };
+    alias("mariadb.service");
+    let mut client = Client::start(fake.address(), &["mysql.service", "mariadb.service"]);
+    assert!(resolved(&client.next().await, "mariadb.service"));
+    client.unit("mariadb.service", |_| true).await;
+    assert!(matches!(client.next().await, Report::Reachable));
+    assert!(is_running(&client.next().await));
+    assert_eq!(fake.count("GetAll"), 1);
 
-    fake.set("web.service", unit("active", "running", 0, 2)).await;
-    client.unit("web.service", |state| state.active == ActiveState::Active).await;
-    fake.job_new(9, "web.service", "stop").await;
-    fake.set("web.service", unit("deactivating", "stop-sigterm", 9, 2)).await;
-    fake.set("web.service", unit("inactive", "dead", 9, 2)).await;
-    fake.job_removed(9, "web.service", "done").await;
-    fake.set("web.service", unit("inactive", "dead", 0, 2)).await;
-    let settled = |state: &UnitState| state.active == ActiveState::Inactive && state.job.is_none();
-    let state = client.unit("web.service", settled).await;
-    assert_eq!(state.stopped_by, Some(Job { id: 9, kind: JobKind::Stop, ours: false }));
+    fake.set("mariadb.service", down()).await;
+    let state = client.unit("mariadb.service", |_| true).await;
+    assert_eq!(state.active, ActiveState::Inactive);
+    client.quiet().await;
+    let (id, state) = client.read("mysql.service").await.unwrap();
+    assert_eq!((id, state.active), (name("mariadb.service"), ActiveState::Inactive));
+
+    // A reload of systemd's files has it name another unit.
+    alias("percona.service");
+    fake.reloaded().await;
+    assert!(resolved(&client.next().await, "percona.service"));
+    client.unit("percona.service", |_| true).await;
+    client.quiet().await;
 }
 
 #[tokio::test]
-async fn a_job_that_ends_before_it_is_named_is_not_missed() {
-    let fake = fake_with(&[("web.service", up())]).await;
-    let mut client = Client::ready(&fake, &["web.service"]).await;
-    fake.world.lock().unwrap().scripts.push_back(Script::EndFirst(7, "done"));
-    client.ask_job("web.service", 3, Step::Restart, true).await;
-    let (unit, attempt, result, state) = client.job_ended().await;
-    assert_eq!((unit.as_str(), attempt, result), ("web.service", AttemptId(3), JobResult::Done));
-    assert_eq!(state.unwrap().active, ActiveState::Active);
-    let calls = fake.world.lock().unwrap().calls.clone();
-    let place = |method: &str| calls.iter().position(|call| call == method).unwrap();
-    assert!(place("ResetFailedUnit") < place("RestartUnit"), "its failure is not the job's");
+async fn settings_are_read_with_the_state() {
+    let app = Unit {
+        freezer: "frozen",
+        wants: &["cache.service", "network.target"],
+        triggered_by: &["app.socket"],
+        ..up()
+    };
+    let fake = fake_with(&[("app.service", app)]).await;
+    let mut client = Client::ready(&fake, &["app.service"]).await;
+    let (_, state) = client.read("app.service").await.unwrap();
+    assert!(state.frozen);
+    assert_eq!(state.relations.unwrap().wants, [name("cache.service"), name("network.target")]);
+    let settings = &state.settings;
+    assert_eq!(settings.triggered_by, [name("app.socket")]);
+    assert_eq!(settings.start_limit.unwrap().burst, 5);
+    assert_eq!(settings.start_timeout, Some(Duration::from_secs(90)));
+    assert!(settings.restarts && !settings.transient && !settings.failure_action);
+    client.quiet().await;
 }
 
 #[tokio::test]
-async fn results_and_refusals_are_told_as_such() {
-    let fake = fake_with(&[("web.service", up())]).await;
+async fn skipped_start_is_reported_with_its_condition() {
+    let fake = fake_with(&[("web.service", down())]).await;
     let mut client = Client::ready(&fake, &["web.service"]).await;
-    let helper = Step::StartUnit(name("helper.service"));
     fake.world.lock().unwrap().scripts.push_back(Script::Queue(7));
-    client.ask_job("web.service", 1, helper, false).await;
-    eventually(|| fake.world.lock().unwrap().scripts.is_empty()).await;
-    fake.job_removed(6, "web.service", "done").await;
-    fake.job_removed(7, "helper.service", "canceled").await;
-    let (unit, _, result, _) = client.job_ended().await;
-    assert_eq!((unit.as_str(), result), ("web.service", JobResult::Canceled));
-
-    let denied = "org.freedesktop.DBus.Error.InteractiveAuthorizationRequired";
-    for (error, says) in [(denied, "systemctl reload"), ("org.freedesktop.systemd1.UnitMasked", "unmask")] {
-        fake.world.lock().unwrap().scripts.push_back(Script::Refuse(error));
-        client.ask_job("web.service", 2, Step::Restart, false).await;
-        match client.job_ended().await.2 {
-            JobResult::Refused(reason) | JobResult::Unasked(reason) => {
-                assert!(reason.contains(says), "{reason}")
-            }
-            other => panic!("{other}"),
-        }
-    }
+    client.request_job("web.service", 1, Step::Start, false).await;
+    fake.requested().await;
+    // It is done before its kind can be read.
+    let skipped = Unit { job: 7, unmet: Some(("/etc/x", 9)), ..down() };
+    fake.set("web.service", skipped.clone()).await;
+    fake.world.lock().unwrap().units.insert("web.service".into(), Unit { job: 0, ..skipped });
+    fake.job_removed(7, "web.service", "done").await;
+    let (_, _, result, state) = client.job_ended().await;
+    let state = state.unwrap();
+    assert_eq!((result, state.stopped_by), (JobResult::Done, None));
+    assert_eq!(state.start_skipped.as_deref(), Some("ConditionPathExists=/etc/x was not met"));
 }
 
 #[tokio::test]
-async fn an_alias_is_told_by_its_own_name() {
-    let fake = fake_with(&[("dbus-broker.service", up())]).await;
-    let alias = ("dbus.service".to_owned(), "dbus-broker.service".to_owned());
-    fake.world.lock().unwrap().aliases.extend([alias]);
-    let mut client = Client::ready(&fake, &["dbus.service", "dbus-broker.service"]).await;
-    fake.set("dbus-broker.service", down()).await;
-    let mut told = BTreeSet::new();
-    while told.len() < 2 {
-        if let Happening::Unit { unit, state } = client.next().await {
-            assert_eq!(state.active, ActiveState::Inactive);
-            told.insert(unit.to_string());
-        }
-    }
-}
-
-#[tokio::test]
-async fn a_unit_that_was_not_there_appears_with_a_reload_and_one_may_be_watched_later() {
+async fn unit_that_appears_with_a_reload_is_reported() {
     let fake = fake_with(&[("other.service", up())]).await;
     let mut client = Client::ready(&fake, &["web.service"]).await;
     fake.world.lock().unwrap().units.insert("web.service".into(), down());
@@ -237,10 +272,10 @@ async fn a_unit_that_was_not_there_appears_with_a_reload_and_one_may_be_watched_
 }
 
 #[tokio::test]
-async fn signals_of_strangers_are_not_believed() {
+async fn signals_of_other_senders_are_ignored() {
     let fake = fake_with(&[("web.service", up())]).await;
     let mut client = Client::ready(&fake, &["web.service"]).await;
-    let reads = || fake.world.lock().unwrap().calls.iter().filter(|call| *call == "GetAll").count();
+    let reads = || fake.count("GetAll");
     let before = reads();
     fake.properties_changed("web.service", ":1.666").await;
     fake.properties_changed("unrelated.service", fake::SYSTEMD).await;
@@ -249,21 +284,21 @@ async fn signals_of_strangers_are_not_believed() {
 }
 
 #[tokio::test]
-async fn a_shutdown_is_told() {
+async fn shutdown_is_reported() {
     let fake = fake_with(&[]).await;
     let mut client = Client::ready(&fake, &[]).await;
     fake.world.lock().unwrap().system_state = "stopping";
     fake.job_new(3, "shutdown.target", "start").await;
-    assert_eq!(client.next().await, Happening::Manager(ManagerState::Stopping));
+    assert!(is_manager(&client.next().await, ManagerState::Stopping));
 }
 
 #[tokio::test]
-async fn what_a_unit_uses_is_read_when_it_is_asked_for_and_only_then() {
+async fn usage_is_read_on_request_only() {
     let fake = fake_with(&[("web.service", up())]).await;
     let mut client = Client::ready(&fake, &["web.service"]).await;
     let ask = async |client: &Client, unit: &str| {
         let (reply, answer) = oneshot::channel();
-        client.asks.send(Ask::Usage { unit: name(unit), reply }).await.unwrap();
+        client.requests.send(Request::Usage { unit: name(unit), reply }).await.unwrap();
         answer.await.unwrap()
     };
     let usage = ask(&client, "web.service").await.unwrap();
@@ -273,90 +308,18 @@ async fn what_a_unit_uses_is_read_when_it_is_asked_for_and_only_then() {
     client.quiet().await;
 
     fake.lose_bus().await;
-    assert!(matches!(client.next().await, Happening::Unreachable(_)));
+    assert!(matches!(client.next().await, Report::Unreachable(_)));
     assert!(ask(&client, "web.service").await.unwrap_err().contains("cannot be reached"));
 }
 
 #[tokio::test]
-async fn a_lost_bus_is_told_and_what_happened_meanwhile_is_read() {
-    let fake = fake_with(&[("web.service", up()), ("db.service", up())]).await;
-    let mut client = Client::ready(&fake, &["web.service", "db.service"]).await;
-    // One job that still runs when the bus is back, and one that has ended unheard.
-    fake.world.lock().unwrap().jobs.extend([(7, "restart"), (8, "restart")]);
-    fake.world.lock().unwrap().scripts.extend([Script::Queue(7), Script::Queue(8)]);
-    client.ask_job("web.service", 1, Step::Restart, false).await;
-    client.ask_job("db.service", 2, Step::Restart, false).await;
-    eventually(|| fake.world.lock().unwrap().scripts.is_empty()).await;
-    tokio::time::sleep(Duration::from_millis(50)).await;
-    fake.lose_bus().await;
-    assert!(matches!(client.next().await, Happening::Unreachable(why) if why.contains("was lost")));
-
-    let (reply, answer) = oneshot::channel();
-    client.asks.send(Ask::Read { unit: name("web.service"), reply }).await.unwrap();
-    assert!(answer.await.unwrap().unwrap_err().contains("cannot be reached"));
-    client.ask_job("web.service", 3, Step::Start, false).await;
-    let (_, attempt, result, _) = client.job_ended().await;
-    assert_eq!(attempt, AttemptId(3));
-    assert!(matches!(result, JobResult::Unasked(why) if why.contains("cannot be reached")));
-
-    fake.world.lock().unwrap().jobs.remove(&8);
-    fake.world.lock().unwrap().units.insert("web.service".into(), unit("failed", "failed", 0, 2));
-    let mut told = Vec::new();
-    while !told.iter().any(|told| matches!(told, Happening::Manager(_)))
-        || !told.iter().any(|told| matches!(told, Happening::JobEnded { .. }))
-    {
-        told.push(client.next().await);
-    }
-    let place = |is: &dyn Fn(&Happening) -> bool| told.iter().position(is).expect("it is not told");
-    let failed =
-        place(&|told| matches!(told, Happening::Unit { state, .. } if state.active == ActiveState::Failed));
-    assert!(failed < place(&|told| *told == Happening::Reachable));
-    let ended = place(&|told| matches!(told, Happening::JobEnded { attempt: AttemptId(2), .. }));
-    match &told[ended] {
-        Happening::JobEnded { result: JobResult::Unknown(why), state: Some(state), .. } => {
-            assert!(why.contains("nobody listened"));
-            assert_eq!(state.active, ActiveState::Active);
-        }
-        other => panic!("{other:?}"),
-    }
-    fake.job_removed(7, "web.service", "done").await;
-    let (_, attempt, result, _) = client.job_ended().await;
-    assert_eq!((attempt, result), (AttemptId(1), JobResult::Done));
-}
-
-#[tokio::test]
-async fn a_job_whose_end_was_heard_is_told_though_the_bus_is_lost_before_its_unit_is_read() {
-    let fake = fake_with(&[("web.service", up())]).await;
-    let mut client = Client::ready(&fake, &["web.service"]).await;
-    fake.world.lock().unwrap().scripts.push_back(Script::Queue(7));
-    client.ask_job("web.service", 1, Step::Restart, false).await;
-    eventually(|| fake.world.lock().unwrap().scripts.is_empty()).await;
-    fake.world.lock().unwrap().unread = true;
-    let asked = || fake.world.lock().unwrap().calls.iter().filter(|call| *call == "GetAll").count();
-    let before = asked();
-    fake.job_removed(7, "web.service", "done").await;
-    eventually(|| asked() > before).await;
-    fake.lose_bus().await;
-    let (_, attempt, result, state) = client.job_ended().await;
-    assert_eq!((attempt, result, state), (AttemptId(1), JobResult::Done, None));
-}
-
-#[tokio::test]
-async fn where_there_is_no_bus_the_reason_is_told_once() {
-    let mut client = Client::start("unix:path=/nonexistent/bus".to_owned(), &["web.service"]);
-    assert!(matches!(client.next().await, Happening::Unreachable(why) if why.contains("cannot connect")));
-    tokio::time::sleep(Duration::from_millis(700)).await;
-    client.quiet().await;
-}
-
-#[tokio::test]
-async fn what_a_unit_has_to_do_with_others_is_told_with_it_and_what_every_unit_has_is_not() {
+async fn relations_are_reported_without_the_default_ones() {
     let app = Unit { requires: &["db.service"], conflicted_by: &["renew.service"], ..up() };
     let fake = fake_with(&[("app.service", app.clone()), ("plain.service", up())]).await;
     let mut client = Client::start(fake.address(), &["app.service", "plain.service"]);
     let mut relations = Vec::new();
     while relations.len() < 2 {
-        if let Happening::Unit { unit, state } = client.next().await {
+        if let Report::Event(Event::UnitRead { unit, state }) = client.next().await {
             relations.push((unit.to_string(), state.relations));
         }
     }
@@ -369,81 +332,9 @@ async fn what_a_unit_has_to_do_with_others_is_told_with_it_and_what_every_unit_h
     assert_eq!(relations[1].1, None);
 
     // They are others after a change of its file, which no signal of the unit tells.
-    while client.next().await != Happening::Manager(ManagerState::Running) {}
+    client.running().await;
     fake.world.lock().unwrap().units.insert("app.service".into(), up());
     fake.reloaded().await;
     let state = client.unit("app.service", |state| state.relations.is_none()).await;
     assert_eq!(state.active, ActiveState::Active);
-}
-
-#[tokio::test]
-async fn a_systemd_that_does_not_answer_is_asked_one_thing_at_a_time_until_it_does() {
-    let fake = fake_with(&[("web.service", up()), ("db.service", up())]).await;
-    let mut client = Client::ready(&fake, &["web.service", "db.service"]).await;
-    // What a bus says of a connection that has too many questions without an answer.
-    fake.world.lock().unwrap().error = Some("org.freedesktop.DBus.Error.LimitsExceeded");
-    fake.reloaded().await;
-    assert!(
-        matches!(client.next().await, Happening::Unreachable(why) if why == "systemd does not answer: Enough.")
-    );
-    let asked = || fake.world.lock().unwrap().calls.len();
-    let before = asked();
-    for _ in 0..20 {
-        fake.reloaded().await;
-        fake.properties_changed("web.service", fake::SYSTEMD).await;
-    }
-    let (reply, answer) = oneshot::channel();
-    client.asks.send(Ask::Read { unit: name("web.service"), reply }).await.unwrap();
-    assert!(answer.await.unwrap().unwrap_err().contains("cannot be reached: systemd does not answer"));
-    client.ask_job("web.service", 1, Step::Restart, false).await;
-    let (_, attempt, result, _) = client.job_ended().await;
-    assert_eq!(attempt, AttemptId(1));
-    assert!(matches!(result, JobResult::Unasked(why) if why.contains("cannot be reached")));
-    client.quiet().await;
-    assert!(asked() - before <= 1, "asked {} times meanwhile", asked() - before);
-
-    // It answers again: everything is read anew, for signals may have been lost.
-    let failed = unit("failed", "failed", 0, 2);
-    fake.world.lock().unwrap().units.insert("web.service".into(), failed);
-    fake.world.lock().unwrap().error = None;
-    let told = tokio::time::timeout(Duration::from_secs(20), client.happenings.recv()).await.unwrap();
-    assert!(
-        matches!(&told, Some(Happening::Unit { unit, state }) if unit.as_str() == "web.service"
-            && state.active == ActiveState::Failed),
-        "{told:?}"
-    );
-    assert_eq!(client.next().await, Happening::Reachable);
-    assert_eq!(client.next().await, Happening::Manager(ManagerState::Running));
-    fake.set("web.service", up()).await;
-    client.unit("web.service", |state| state.active == ActiveState::Active).await;
-}
-
-#[tokio::test]
-async fn an_order_that_is_not_answered_is_not_given_up_and_holds_up_nothing() {
-    let fake = fake_with(&[("web.service", up()), ("db.service", up())]).await;
-    let mut client = Client::ready(&fake, &["web.service", "db.service"]).await;
-    let scripts = [Script::AnswerLater(7), Script::EndFirst(8, "done")];
-    fake.world.lock().unwrap().scripts.extend(scripts);
-    client.ask_job("web.service", 1, Step::Restart, false).await;
-    eventually(|| fake.world.lock().unwrap().scripts.len() == 1).await;
-    client.ask_job("db.service", 2, Step::Restart, false).await;
-    assert_eq!(client.job_ended().await.1, AttemptId(2));
-    // Whether systemd answers at all is asked after a while. It does, so this is all that is late.
-    let looked = || fake.world.lock().unwrap().calls.iter().filter(|call| *call == "Get").count();
-    let before = looked();
-    tokio::time::timeout(Duration::from_secs(30), async {
-        while looked() == before {
-            tokio::time::sleep(Duration::from_millis(50)).await;
-        }
-    })
-    .await
-    .expect("systemd is not looked after");
-    client.quiet().await;
-
-    fake.answer_order().await;
-    fake.job_removed(7, "web.service", "done").await;
-    let (_, attempt, result, _) = client.job_ended().await;
-    assert_eq!((attempt, result), (AttemptId(1), JobResult::Done));
-    let orders = fake.world.lock().unwrap().calls.iter().filter(|call| *call == "RestartUnit").count();
-    assert_eq!(orders, 2, "an order cannot be taken back, so it is not given twice");
 }

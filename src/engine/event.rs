@@ -138,6 +138,17 @@ pub struct JobRequest {
     pub reset_failed: bool,
 }
 
+impl JobRequest {
+    /// The unit that the job is on.
+    #[must_use]
+    pub fn target(&self) -> &UnitName {
+        match &self.step {
+            Step::StartUnit(other) => other,
+            _ => &self.unit,
+        }
+    }
+}
+
 /// A transition, with what a log entry needs.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Change {

@@ -12,11 +12,11 @@ use crate::bus::Refusal;
 use crate::check::{CheckName, Probe};
 use crate::config::{self, Config, Problem};
 use crate::engine::hold::HoldId;
-use crate::engine::{Change, ChangeKind, Effect, Event, JobRequest, RunId};
+use crate::engine::{Change, ChangeKind, Effect, Event, RunId};
 use crate::journal;
 use crate::lease::Closed;
 use crate::service_manager;
-use crate::systemd::Ask;
+use crate::systemd::Request;
 use crate::unit::{JobResult, UnitName, UnitState};
 use crate::verdict::{Observation, Sample};
 
@@ -28,7 +28,7 @@ pub(super) enum Internal {
     /// A sample of what is used was taken, or could not be.
     Sampled { check: CheckName, run: RunId, sample: Result<Sample, String> },
     /// A unit was read because an operator asked for it.
-    Read { check: CheckName, run: RunId, unit: UnitName, state: Result<UnitState, String> },
+    Read { check: CheckName, run: RunId, reading: Result<(UnitName, UnitState), String> },
     /// The lease of a hold has closed.
     LeaseClosed { id: HoldId, how: Closed },
     /// The configuration was read again.
@@ -43,9 +43,9 @@ impl Supervisor {
                 self.tell(Event::Sampled { check: check.clone(), run, sample });
                 self.answer_waiting(&check);
             }
-            Internal::Read { check, run, unit, state } => {
-                let observation = match state {
-                    Ok(state) => {
+            Internal::Read { check, run, reading } => {
+                let observation = match reading {
+                    Ok((unit, state)) => {
                         let detail = state.describe();
                         self.tell(Event::UnitRead { unit, state });
                         Observation::Passing { detail, latency: Duration::ZERO }
@@ -74,11 +74,12 @@ impl Supervisor {
             Effect::Probe { check, run, probe, unit, timeout } => {
                 self.probe(check, run, probe, unit, timeout)
             }
-            Effect::StartJob(JobRequest { unit, attempt, step, reset_failed }) => {
-                let ask = Ask::Job { unit: unit.clone(), attempt, step, reset_failed };
-                if let Err(refused) = self.asks.try_send(ask) {
-                    // The client takes questions even while the bus is away; this is a promise broken, told as one.
-                    let result = JobResult::Unasked(format!("the systemd client does not listen: {refused}"));
+            Effect::StartJob(request) => {
+                let (unit, attempt) = (request.unit.clone(), request.attempt);
+                if let Err(refused) = self.requests.try_send(Request::Job(request)) {
+                    // The client takes requests even while the bus is away: this should not happen.
+                    let result =
+                        JobResult::Unasked(format!("the systemd client takes no requests: {refused}"));
                     self.tell(Event::JobEnded { unit, attempt, result, state: None });
                 }
             }
@@ -105,9 +106,9 @@ impl Supervisor {
                 self.read_unit(check, run, unit, timeout, internal);
             }
             (Probe::Usage(probe), unit) => {
-                let (asks, boot) = (self.asks.clone(), self.boot.clone());
+                let (requests, boot) = (self.requests.clone(), self.boot.clone());
                 tokio::spawn(async move {
-                    let sample = sample::take(&probe, unit.as_ref(), &boot, &asks, timeout).await;
+                    let sample = sample::take(&probe, unit.as_ref(), &boot, &requests, timeout).await;
                     let _ = internal.send(Internal::Sampled { check, run, sample }).await;
                 });
             }
@@ -138,17 +139,17 @@ impl Supervisor {
         internal: mpsc::Sender<Internal>,
     ) {
         let (reply, answer) = oneshot::channel();
-        let asked = self.asks.try_send(Ask::Read { unit: unit.clone(), reply });
+        let asked = self.requests.try_send(Request::Read { unit, reply });
         tokio::spawn(async move {
-            let state = match asked {
+            let reading = match asked {
                 Ok(()) => match tokio::time::timeout(timeout, answer).await {
-                    Ok(Ok(state)) => state,
+                    Ok(Ok(reading)) => reading,
                     Ok(Err(_)) => Err("systemd was not asked: the client is busy".to_owned()),
                     Err(_) => Err("systemd did not answer in time".to_owned()),
                 },
                 Err(_) => Err("systemd was not asked: the client is busy".to_owned()),
             };
-            let _ = internal.send(Internal::Read { check, run, unit, state }).await;
+            let _ = internal.send(Internal::Read { check, run, reading }).await;
         });
     }
 

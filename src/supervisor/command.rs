@@ -9,7 +9,7 @@ use super::Supervisor;
 use super::act::Internal;
 use crate::check::CheckName;
 use crate::engine::RunId;
-use crate::systemd::Ask;
+use crate::systemd::Request;
 use crate::unit::UnitName;
 use crate::verdict::Observation;
 
@@ -20,7 +20,7 @@ impl Supervisor {
     /// Has the command of `check` run once.
     pub(super) fn run_command(&self, check: CheckName, run: RunId, timeout: Duration) {
         let (reply, answer) = oneshot::channel();
-        let asked = self.asks.try_send(Ask::Run { unit: UnitName::of_probe(&check), timeout, reply });
+        let asked = self.requests.try_send(Request::Run { unit: UnitName::of_probe(&check), timeout, reply });
         let internal = self.internal.clone();
         tokio::spawn(async move {
             let observed = match asked {

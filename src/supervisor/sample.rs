@@ -9,7 +9,7 @@ use tokio::sync::{mpsc, oneshot};
 
 use crate::check::{UsageLimit, UsageProbe, UsedBy};
 use crate::probe::host;
-use crate::systemd::Ask;
+use crate::systemd::Request;
 use crate::unit::{UnitName, UnitUsage};
 use crate::verdict::Sample;
 
@@ -21,24 +21,28 @@ pub(super) async fn take(
     probe: &UsageProbe,
     unit: Option<&UnitName>,
     boot: &str,
-    asks: &mpsc::Sender<Ask>,
+    requests: &mpsc::Sender<Request>,
     timeout: Duration,
 ) -> Result<Sample, String> {
     match (probe.of, unit) {
         (UsedBy::Host, _) if probe.limit.is_cpu() => host::cpu(boot),
         (UsedBy::Host, _) => host::memory(boot),
         (UsedBy::Unit, Some(unit)) => {
-            let usage = ask(unit, asks, timeout).await?;
+            let usage = ask(unit, requests, timeout).await?;
             of_unit(&probe.limit, unit, usage)
         }
         (UsedBy::Unit, None) => Err("the check has no unit whose use could be measured".to_owned()),
     }
 }
 
-async fn ask(unit: &UnitName, asks: &mpsc::Sender<Ask>, timeout: Duration) -> Result<UnitUsage, String> {
+async fn ask(
+    unit: &UnitName,
+    requests: &mpsc::Sender<Request>,
+    timeout: Duration,
+) -> Result<UnitUsage, String> {
     let busy = || "systemd was not asked: the client is busy".to_owned();
     let (reply, answer) = oneshot::channel();
-    asks.try_send(Ask::Usage { unit: unit.clone(), reply }).map_err(|_| busy())?;
+    requests.try_send(Request::Usage { unit: unit.clone(), reply }).map_err(|_| busy())?;
     match tokio::time::timeout(timeout, answer).await {
         Ok(answer) => answer.map_err(|_| busy())?,
         Err(_) => Err("systemd did not answer in time".to_owned()),
@@ -122,11 +126,11 @@ mod tests {
 
     #[tokio::test]
     async fn a_client_that_does_not_answer_keeps_nobody_waiting() {
-        let (asks, mut asked) = mpsc::channel(1);
+        let (requests, mut asked) = mpsc::channel(1);
         let probe = UsageProbe { of: UsedBy::Unit, limit: CPU, over: Duration::from_secs(1) };
         let unit = UnitName::new("gru.service").unwrap();
-        let taken = take(&probe, Some(&unit), "boot", &asks, Duration::from_millis(10)).await;
+        let taken = take(&probe, Some(&unit), "boot", &requests, Duration::from_millis(10)).await;
         assert_eq!(taken, Err("systemd did not answer in time".to_owned()));
-        assert!(matches!(asked.try_recv(), Ok(Ask::Usage { .. })));
+        assert!(matches!(asked.try_recv(), Ok(Request::Usage { .. })));
     }
 }

@@ -17,7 +17,7 @@ use crate::listen::{self, Counters};
 use crate::mail::{MailEvent, Mailer, Surroundings};
 use crate::notification::NotificationId;
 use crate::probe::Prober;
-use crate::systemd::{Ask, Happening};
+use crate::systemd::{Report, Request};
 use crate::{bus, journal};
 
 /// Room in the channels. A sender that finds one full waits, so this bounds memory, not correctness.
@@ -25,7 +25,7 @@ const CHANNEL: usize = 1024;
 
 /// The receiving ends.
 pub(super) struct Inputs {
-    pub happenings: mpsc::Receiver<Happening>,
+    pub reports: mpsc::Receiver<Report>,
     pub internal: mpsc::Receiver<Internal>,
     pub mail: mpsc::Receiver<MailEvent>,
     pub requests: mpsc::Receiver<bus::Request>,
@@ -37,8 +37,8 @@ pub(super) struct Inputs {
 
 /// The sending ends that tasks are given.
 pub(super) struct Asked {
-    pub asks: mpsc::Receiver<Ask>,
-    pub happenings: mpsc::Sender<Happening>,
+    pub to_systemd: mpsc::Receiver<Request>,
+    pub reports: mpsc::Sender<Report>,
     pub requests: mpsc::Sender<bus::Request>,
     pub signals: mpsc::Receiver<Signal>,
     pub places: mpsc::Sender<Place>,
@@ -49,11 +49,11 @@ pub(super) struct Asked {
 impl Supervisor {
     pub(super) fn new(options: Options, config: Config) -> (Self, Inputs, Asked) {
         let boot = clock::boot();
-        let (asks, asks_seen) = mpsc::channel(CHANNEL);
-        let (happenings, happenings_seen) = mpsc::channel(CHANNEL);
+        let (requests, to_systemd) = mpsc::channel(CHANNEL);
+        let (reports, reports_seen) = mpsc::channel(CHANNEL);
         let (internal, internal_seen) = mpsc::channel(CHANNEL);
         let (mail, mail_seen) = mpsc::channel(CHANNEL);
-        let (requests, requests_seen) = mpsc::channel(CHANNEL);
+        let (bus_requests, requests_seen) = mpsc::channel(CHANNEL);
         let (signals, signals_seen) = mpsc::channel(CHANNEL);
         let (places, places_seen) = mpsc::channel(4);
         let (questions, questions_seen) = mpsc::channel(CHANNEL);
@@ -105,7 +105,7 @@ impl Supervisor {
             engine,
             prober: Arc::new(Prober::new()),
             mailer,
-            asks,
+            requests,
             units,
             internal,
             signals,
@@ -123,7 +123,7 @@ impl Supervisor {
             alerts,
         };
         let inputs = Inputs {
-            happenings: happenings_seen,
+            reports: reports_seen,
             internal: internal_seen,
             mail: mail_seen,
             requests: requests_seen,
@@ -132,9 +132,9 @@ impl Supervisor {
             unheard: unheard_seen,
         };
         let asked = Asked {
-            asks: asks_seen,
-            happenings,
-            requests,
+            to_systemd,
+            reports,
+            requests: bus_requests,
             signals: signals_seen,
             places,
             questions,

@@ -1,21 +1,24 @@
-//! The calls to systemd: one method here is one question or order on the bus, and its answer.
+//! The calls to systemd and the bus, and their replies.
 //!
-//! In: names and paths. Out: what the bus answered, as plain values or as a [`Failure`] with a sentence. Nothing here
-//! remembers, repeats or decides. No call lets polkit ask a person (`ALLOW_INTERACTIVE_AUTHORIZATION` stays unset):
-//! there is none at a daemon.
+//! In: names and paths. Out: plain values, or a [`Failure`] with a sentence. Nothing here remembers anything. Only what
+//! requests a job is repeated, and only while the bus takes no more calls. No call lets polkit ask a person
+//! (`ALLOW_INTERACTIVE_AUTHORIZATION` stays unset): there is none at a daemon.
 //!
 //! The interface is org.freedesktop.systemd1(5), of systemd 252 and later.
 
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
+use tokio::time::Instant;
 use zbus::message::{Message, Sequence};
 use zbus::wire::{DynamicType, Type};
 use zbus::{Connection, MessageStream, OwnedObjectPath, as_variant};
 
-use super::state::{Properties, UNIT_PATHS, active_state, job_kind, load_state, unit_path};
-use super::track::Listed;
-use super::{Bus, judge};
+use super::names::{UNIT_PATHS, active_state, job_kind, load_state, manager_state, unit_path};
+use super::properties::Properties;
+use super::start_conditions::StartConditions;
+use super::unit_tracker::Listed;
+use super::{Bus, command_result};
 use crate::unit::{Job, JobKind, ManagerState, UnitName, UnitState, UnitUsage};
 
 pub(super) const SYSTEMD: &str = "org.freedesktop.systemd1";
@@ -27,11 +30,16 @@ const PROPERTIES: &str = "org.freedesktop.DBus.Properties";
 const BUS: &str = "org.freedesktop.DBus";
 const BUS_PATH: &str = "/org/freedesktop/DBus";
 
-/// A question is answered within milliseconds; while systemd reloads a big machine, within seconds. 25 s is libdbus's own
-/// patience.
+/// A reply takes milliseconds; while systemd reloads on a big machine, seconds. 25 s is libdbus's own time-out.
 const PATIENCE: Duration = Duration::from_secs(25);
 /// The words of sd-bus for a call of its own that was not answered: here always systemd's to polkit.
-const POLKIT_HANGS: &str = "Method call timed out";
+const POLKIT_TIMEOUT: &str = "Method call timed out";
+/// Pauses between two tries of a job call while too many calls wait for an answer (`LimitsExceeded`): the limit is met for
+/// moments only, but again and again while an unprivileged process floods systemd or polkit with calls.
+const LIMIT_PAUSE_FIRST: Duration = Duration::from_millis(20);
+const LIMIT_PAUSE_LONGEST: Duration = Duration::from_secs(1);
+/// After this long the call has failed.
+const LIMIT_PATIENCE: Duration = Duration::from_secs(10);
 /// Messages that may wait for us. More than zbus's own 64, so that a burst of signals does not hold up answers.
 const QUEUE: usize = 256;
 
@@ -62,8 +70,10 @@ impl From<zbus::Error> for Failure {
     fn from(error: zbus::Error) -> Self {
         use zbus::DBusError as _;
         match error {
-            zbus::Error::MethodError(name, text, _) => Self::said(&name, &text.unwrap_or_default()),
-            zbus::Error::FDO(error) => Self::said(&error.name(), error.description().unwrap_or_default()),
+            zbus::Error::MethodError(name, text, _) => Self::from_reply(&name, &text.unwrap_or_default()),
+            zbus::Error::FDO(error) => {
+                Self::from_reply(&error.name(), error.description().unwrap_or_default())
+            }
             other => Self { name: String::new(), text: other.to_string(), silent: false },
         }
     }
@@ -75,28 +85,36 @@ impl Failure {
         Self { name: String::new(), text: String::new(), silent: true }
     }
 
-    /// The bus's word that whoever was asked is gone, and has left no answer.
-    pub fn is_nobodys_word(&self) -> bool {
-        self.name.ends_with(".NoReply") && self.text != POLKIT_HANGS
+    /// The bus reports that the callee has gone without a reply.
+    pub fn is_disconnect(&self) -> bool {
+        self.name.ends_with(".NoReply") && self.text != POLKIT_TIMEOUT
     }
 
-    /// systemd's word that it has waited 25 s for its own question to polkit.
-    pub fn is_polkits_hang(&self) -> bool {
-        self.name.ends_with(".NoReply") && self.text == POLKIT_HANGS
+    /// systemd reports that it has waited 25 s for its own call to polkit.
+    pub fn is_polkit_timeout(&self) -> bool {
+        self.name.ends_with(".NoReply") && self.text == POLKIT_TIMEOUT
     }
 
-    /// An error that came as the answer. One is the bus's word that so many earlier questions have none yet that it takes
-    /// no more.
-    fn said(name: &str, text: &str) -> Self {
+    /// So many earlier calls have no answer yet that the bus takes no more: of ours to systemd, or of systemd's to polkit.
+    pub fn is_limit(&self) -> bool {
+        self.name.ends_with(".LimitsExceeded")
+    }
+
+    /// An error that came as the reply.
+    fn from_reply(name: &str, text: &str) -> Self {
         let silent = name.ends_with(".LimitsExceeded");
         Self { name: name.to_owned(), text: text.to_owned(), silent }
     }
 }
 
-/// A unit's properties, and where among all messages they came: what a later message says is newer.
+/// A unit's properties.
 #[derive(Clone, Debug)]
 pub(super) struct Reading {
+    /// The unit's primary name.
+    pub id: UnitName,
     pub state: UnitState,
+    pub start: StartConditions,
+    /// Where among all messages they came: what a later message says is newer.
     pub at: Sequence,
 }
 
@@ -213,7 +231,7 @@ impl Systemd {
     /// One line for each of these units, in their order. systemd loads those that are not loaded.
     pub async fn list(&self, names: &[UnitName]) -> Result<Vec<Listed>, Failure> {
         type Line = (
-            String,          // name
+            String,          // primary name
             String,          // description
             String,          // load state
             String,          // active state
@@ -232,8 +250,8 @@ impl Systemd {
         }
         Ok(lines
             .into_iter()
-            .map(|(_, _, load, active, sub, _, path, job, _, _)| Listed {
-                path: path.as_str().to_owned(),
+            .map(|(id, _, load, active, sub, _, _, job, _, _)| Listed {
+                id: UnitName::new(&id).ok(),
                 load: load_state(&load),
                 active: active_state(&active),
                 sub,
@@ -242,10 +260,10 @@ impl Systemd {
             .collect())
     }
 
-    /// All of a unit's properties, in one answer, and the kind of its job unless that is `known`. The path may be an
-    /// alias's; systemd loads a unit that is not loaded.
-    pub async fn read(&self, path: &str, unit: &UnitName, known: Option<Job>) -> Result<Reading, Failure> {
-        let (read, at) = self.properties(path).await?;
+    /// All of a unit's properties, in one reply, and the kind of its job unless that is `known`. The name may be an alias;
+    /// systemd loads a unit that is not loaded.
+    pub async fn read(&self, unit: &UnitName, known: Option<Job>) -> Result<Reading, Failure> {
+        let (read, at) = self.properties(unit).await?;
         let kind = match &read.job {
             Some((id, _)) if known.is_some_and(|job| job.id == *id) => {
                 known.map_or(JobKind::Other, |job| job.kind)
@@ -253,27 +271,27 @@ impl Systemd {
             Some((id, job)) if *id != 0 => self.job_kind(job).await,
             _ => JobKind::Other,
         };
-        Ok(Reading { state: read.into_state(unit, kind), at })
+        let id = read.id().unwrap_or_else(|| unit.clone());
+        let start = read.start.clone();
+        Ok(Reading { state: read.into_state(&id, kind), id, start, at })
     }
 
     /// What a unit uses now. systemd reads the cgroup for the answer.
-    pub async fn usage(&self, path: &str, name: &UnitName) -> Result<UnitUsage, Failure> {
-        self.properties(path).await.map(|(read, _)| read.into_usage(name))
+    pub async fn usage(&self, unit: &UnitName) -> Result<UnitUsage, Failure> {
+        self.properties(unit).await.map(|(read, _)| read.into_usage(unit))
     }
 
-    async fn properties(&self, path: &str) -> Result<(Properties, Sequence), Failure> {
+    async fn properties(&self, unit: &UnitName) -> Result<(Properties, Sequence), Failure> {
         // The empty name stands for all interfaces of the object.
-        let reply = self.ask(SYSTEMD, path, PROPERTIES, "GetAll", &"").await?;
+        let reply = self.ask(SYSTEMD, &unit_path(unit.as_str()), PROPERTIES, "GetAll", &"").await?;
         Ok((reply.body().deserialize()?, reply.recv_position()))
     }
 
     /// The properties of a unit that runs a command, with its line of status.
-    pub async fn read_run(&self, unit: &UnitName) -> Result<judge::Reading, Failure> {
-        let path = unit_path(unit.as_str());
-        let reply = self.ask(SYSTEMD, &path, PROPERTIES, "GetAll", &"").await?;
-        let mut read: Properties = reply.body().deserialize()?;
+    pub async fn read_run(&self, unit: &UnitName) -> Result<command_result::Reading, Failure> {
+        let (mut read, _) = self.properties(unit).await?;
         let status_text = read.status_text.take().unwrap_or_default();
-        Ok(judge::Reading { state: read.into_state(unit, JobKind::Other), status_text })
+        Ok(command_result::Reading { state: read.into_state(unit, JobKind::Other), status_text })
     }
 
     /// The kind of a job; [`JobKind::Other`] where it is gone already.
@@ -296,7 +314,7 @@ impl Systemd {
     /// What the manager is doing.
     pub async fn system_state(&self) -> Result<ManagerState, Failure> {
         let word: String = self.property(MANAGER_PATH, MANAGER, "SystemState").await?;
-        Ok(super::state::manager_state(&word))
+        Ok(manager_state(&word))
     }
 
     async fn property<T>(&self, path: &str, interface: &str, name: &str) -> Result<T, Failure>
@@ -311,18 +329,57 @@ impl Systemd {
 
     /// Forgets a unit's failures, so that its start limit does not refuse the next start.
     pub async fn reset_failed(&self, unit: &UnitName) -> Result<(), Failure> {
-        self.manager("ResetFailedUnit", &unit.as_str()).await
+        let mut limit = LimitRetry::new();
+        loop {
+            let outcome = self.manager("ResetFailedUnit", &unit.as_str()).await;
+            if !limit.pause_after(&outcome).await {
+                return outcome;
+            }
+        }
     }
 
-    /// Queues a job by one of the `…Unit` methods, and returns its object path. `replace`: a job that stands against
-    /// it gives way, as with systemctl.
+    /// Queues a job by one of the `…Unit` methods, and returns its object path. `replace`: a job that conflicts with it is
+    /// canceled, as with systemctl.
     ///
-    /// Waits for the answer however long it takes: an order cannot be taken back, and a systemd that hangs does it when it
-    /// goes on. (That polkit hangs, it tells after 25 s.)
+    /// Waits for the reply however long it takes: a request cannot be taken back, and a systemd that hangs queues the job
+    /// later. (It reports itself that polkit hangs, after 25 s.)
     pub async fn queue(&self, method: &str, unit: &UnitName) -> Result<String, Failure> {
+        let mut limit = LimitRetry::new();
+        loop {
+            let outcome = self.queue_once(method, unit).await;
+            if !limit.pause_after(&outcome).await {
+                return outcome;
+            }
+        }
+    }
+
+    async fn queue_once(&self, method: &str, unit: &UnitName) -> Result<String, Failure> {
         let body = (unit.as_str(), "replace");
         let reply = self.0.call_method(Some(SYSTEMD), MANAGER_PATH, Some(MANAGER), method, &body).await?;
         let path: OwnedObjectPath = reply.body().deserialize()?;
         Ok(path.as_str().to_owned())
+    }
+}
+
+/// Whether and when a job call that met a limit of the bus is made again.
+struct LimitRetry {
+    end: Instant,
+    pause: Duration,
+}
+
+impl LimitRetry {
+    fn new() -> Self {
+        Self { end: Instant::now() + LIMIT_PATIENCE, pause: LIMIT_PAUSE_FIRST }
+    }
+
+    /// Returns `true`, after a pause, where the call is to be made again.
+    async fn pause_after<T>(&mut self, outcome: &Result<T, Failure>) -> bool {
+        let at_limit = outcome.as_ref().is_err_and(Failure::is_limit);
+        if !at_limit || Instant::now() + self.pause > self.end {
+            return false;
+        }
+        tokio::time::sleep(self.pause).await;
+        self.pause = (self.pause * 2).min(LIMIT_PAUSE_LONGEST);
+        true
     }
 }

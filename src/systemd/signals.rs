@@ -1,19 +1,21 @@
-//! What becomes of a message from the bus. Part of the loop in `session.rs`.
+//! The signals from the bus. Part of the loop in `session.rs`.
 //!
 //! Any local user may send us any signal: only those of systemd, of logind and of the bus itself are believed.
 
-use zbus::message::{Message, Type};
+use zbus::message::{Message, Sequence, Type};
 use zbus::wire::DynamicDeserialize;
 
-use super::answers::NOT_ON_THE_BUS;
 use super::calls::{LOGIND, SYSTEMD};
-use super::session::{Session, Work};
-use super::state::{Properties, UNIT_PATHS, active_state, unit_path};
-use super::watched::Unit;
+use super::names::UNIT_PATHS;
+use super::properties::Properties;
+use super::queries::Query;
+use super::replies::NOT_ON_THE_BUS;
+use super::session::Session;
+use super::unit_tracker::{Change, Read};
 use crate::unit::UnitName;
 
-/// Units whose start means that the manager goes down (systemd.special(7)): with a job on one of them its
-/// `SystemState` is `stopping`, and nothing else tells.
+/// Units whose start means that the manager goes down (systemd.special(7)): with a job on one of them its `SystemState` is
+/// `stopping`, and no signal of its own shows that.
 const LAST_UNITS: [&str; 2] = ["shutdown.target", "exit.target"];
 
 impl Session<'_> {
@@ -34,8 +36,8 @@ impl Session<'_> {
                 }
                 "JobNew" => self.job_new(message),
                 "JobRemoved" => self.job_removed(message),
-                "Reloading" if parse::<bool>(message) == Some(false) => self.later(Work::List { all: true }),
-                "StartupFinished" => self.later(Work::System),
+                "Reloading" if parse::<bool>(message) == Some(false) => self.query(Query::List { all: true }),
+                "StartupFinished" => self.query(Query::SystemState),
                 _ => {}
             }
         } else if sender == "org.freedesktop.DBus" && member == "NameOwnerChanged" {
@@ -45,83 +47,85 @@ impl Session<'_> {
             && let Some(begins) = parse::<bool>(message)
         {
             self.shutdown = begins;
-            self.later(Work::System);
+            self.query(Query::SystemState);
         }
     }
 
     fn unit_signal(&mut self, path: &str, message: &Message) {
-        let Some(names) = self.client.watched.by_path.get(path).cloned() else { return };
+        let Some(id) = self.client.watched.by_path(path).cloned() else { return };
         let Ok((_, changed, _)) = message.body().deserialize::<(String, Properties, Vec<String>)>() else {
             return;
         };
-        for name in names {
-            if let (Some(active), Some(unit)) =
-                (changed.active.as_deref(), self.client.watched.units.get_mut(&name))
-            {
-                let job = changed.job_id().unwrap_or(0);
-                unit.track.note_end(active_state(active), changed.inactive_enter);
-                let ask = unit.track.observe(active_state(active), job, &changed.invocation());
-                if let (Some(id), Some((_, job))) = (ask, &changed.job) {
-                    self.later(Work::Kind { unit: name.clone(), id, job: job.clone() });
-                }
+        if let (Some(change), Some(unit)) = (Change::new(&changed), self.client.watched.unit_mut(&id)) {
+            let ask = unit.track.changed(&change);
+            if let (Some(job), Some((_, path))) = (ask, changed.job) {
+                self.query(Query::JobKind { unit: id.clone(), id: job, path });
             }
-            self.hint(&name, Some(message.recv_position()));
         }
+        self.hint(&id, Some(message.recv_position()));
     }
 
     fn job_new(&mut self, message: &Message) {
-        let Some((id, job, unit)) = parse::<(u32, zbus::OwnedObjectPath, String)>(message) else { return };
+        let Some((job, path, unit)) = parse::<(u32, zbus::OwnedObjectPath, String)>(message) else { return };
         if LAST_UNITS.contains(&unit.as_str()) {
-            self.later(Work::System);
+            self.query(Query::SystemState);
         }
-        for name in self.names(&unit) {
-            let Some(Unit { track, .. }) = self.client.watched.units.get_mut(&name) else { continue };
-            if track.job_new(id) {
-                self.later(Work::Kind { unit: name.clone(), id, job: job.as_str().to_owned() });
-            }
-            self.hint(&name, Some(message.recv_position()));
+        let Ok(id) = UnitName::new(&unit) else { return };
+        let Some(watched) = self.client.watched.unit_mut(&id) else { return };
+        if watched.track.jobs.job_new(job) {
+            self.query(Query::JobKind { unit: id.clone(), id: job, path: path.as_str().to_owned() });
         }
+        self.hint(&id, Some(message.recv_position()));
     }
 
     fn job_removed(&mut self, message: &Message) {
-        let Some((id, job, unit, result)) = parse::<(u32, zbus::OwnedObjectPath, String, String)>(message)
+        let Some((job, path, unit, result)) = parse::<(u32, zbus::OwnedObjectPath, String, String)>(message)
         else {
             return;
         };
         if LAST_UNITS.contains(&unit.as_str()) {
-            self.later(Work::System);
+            self.query(Query::SystemState);
         }
-        for name in self.names(&unit) {
-            if let Some(Unit { track, .. }) = self.client.watched.units.get_mut(&name) {
-                if result == "done" {
-                    track.note_done(id, now());
-                }
-                track.job_removed(id, result == "done");
-            }
-            self.tell(&name);
-            self.hint(&name, Some(message.recv_position()));
+        if let Ok(id) = UnitName::new(&unit)
+            && let Some(watched) = self.client.watched.unit_mut(&id)
+        {
+            watched.track.job_removed(job, result == "done", now());
+            self.hint(&id, Some(message.recv_position()));
         }
-        self.runs.job_removed(job.as_str(), &unit, &result);
-        for (order, result) in self.client.watched.jobs.removed(job.as_str(), &result) {
-            self.finish(order, result);
+        self.runs.job_removed(path.as_str(), &unit, &result);
+        for (job, result) in self.client.watched.jobs.removed(path.as_str(), &result) {
+            self.finish_job(job, result);
         }
     }
 
-    /// The names under which the unit with this name of systemd's own is watched.
-    fn names(&self, unit: &str) -> Vec<UnitName> {
-        self.client.watched.by_path.get(&unit_path(unit)).cloned().unwrap_or_default()
+    /// The message at this place said something about the unit: its properties are read again.
+    pub fn hint(&mut self, id: &UnitName, at: Option<Sequence>) {
+        let Some(unit) = self.client.watched.unit_mut(id) else { return };
+        unit.latest_signal = unit.latest_signal.max(at);
+        if self.silent {
+            // Everything is read when it answers again.
+            return;
+        }
+        match unit.track.read {
+            Read::Idle | Read::Waiting => {
+                unit.track.read = Read::Queued;
+                self.queries.push(Query::Read(id.clone()));
+            }
+            Read::Running => unit.track.read = Read::Stale,
+            Read::Queued | Read::Stale => {}
+        }
     }
 
     /// systemd or logind came or went. systemd does both when it re-executes itself.
     fn owner_changed(&mut self, message: &Message) {
         let Some((name, _, owner)) = parse::<(String, String, String)>(message) else { return };
         let owner = Some(owner).filter(|owner| !owner.is_empty());
-        self.restless = !self.ready;
+        self.owners_changed = !self.ready;
         match name.as_str() {
             SYSTEMD if self.owners.systemd != owner => {
                 self.owners.systemd = owner;
                 if self.owners.systemd.is_some() {
-                    self.get_ready_again();
+                    self.subscribe_again();
                 } else {
                     self.ready = false;
                     self.client.unreachable(NOT_ON_THE_BUS.to_owned());

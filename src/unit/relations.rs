@@ -11,9 +11,6 @@ use super::UnitName;
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct Relations {
-    /// The unit's own name (`Id`) where it is watched by another (an alias): the name that other units' edges use.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub id: Option<UnitName>,
     /// `Requires`, `BindsTo` and `Requisite`: without these it is not started, and with some of them it stops.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub requires: Vec<UnitName>,

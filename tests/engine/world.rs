@@ -126,7 +126,6 @@ impl World {
                 invocation_id: format!("{n:032x}"),
                 active_enter_usec: 1,
                 relations: Some(Arc::new(Relations {
-                    id: None,
                     requires: needs.iter().filter(|(a, _)| *a == unit).map(|(_, b)| b.clone()).collect(),
                     conflicts: vec![rival_of(&unit)],
                     ..Relations::default()

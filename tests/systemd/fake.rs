@@ -14,7 +14,7 @@ pub const SYSTEMD: &str = ":1.1";
 const MANAGER_PATH: &str = "/org/freedesktop/systemd1";
 const MANAGER: &str = "org.freedesktop.systemd1.Manager";
 
-/// What systemd does with the next job it is asked for.
+/// What systemd does with the next job that is requested.
 pub enum Script {
     /// Queues it as this number; the test ends it.
     Queue(u32),
@@ -33,12 +33,29 @@ pub struct Unit {
     pub sub: &'static str,
     pub job: u32,
     pub invocation: u8,
+    pub freezer: &'static str,
+    /// A condition that was not met at the latest start, and when that was.
+    pub unmet: Option<(&'static str, u64)>,
     pub requires: &'static [&'static str],
+    pub wants: &'static [&'static str],
     pub conflicted_by: &'static [&'static str],
+    pub triggered_by: &'static [&'static str],
 }
 
 pub fn unit(active: &'static str, sub: &'static str, job: u32, invocation: u8) -> Unit {
-    Unit { load: "loaded", active, sub, job, invocation, requires: &[], conflicted_by: &[] }
+    Unit {
+        load: "loaded",
+        active,
+        sub,
+        job,
+        invocation,
+        freezer: "running",
+        unmet: None,
+        requires: &[],
+        wants: &[],
+        conflicted_by: &[],
+        triggered_by: &[],
+    }
 }
 
 /// What a unit's main process is, or was.
@@ -73,7 +90,7 @@ pub struct World {
 pub struct Fake {
     pub world: Arc<Mutex<World>>,
     connection: Arc<Mutex<Option<Connection>>>,
-    /// An order that was not answered yet, and its job.
+    /// A request that was not answered yet, and its job.
     later: Arc<Mutex<Option<(Message, u32)>>>,
     directory: Arc<tempfile::TempDir>,
 }
@@ -206,10 +223,10 @@ impl Fake {
         }
     }
 
-    /// The answer to the order that was not answered.
-    pub async fn answer_order(&self) {
-        let connection = self.connection.lock().unwrap().clone().expect("nobody is connected");
-        let (message, id) = self.later.lock().unwrap().take().expect("no order waits");
+    /// The reply to the request that was not answered.
+    pub async fn answer_request(&self) {
+        let connection = self.connection.lock().unwrap().clone().expect("no client is connected");
+        let (message, id) = self.later.lock().unwrap().take().expect("no request waits");
         connection.reply(&message.header(), &path(&job_path(id))).await.unwrap();
     }
 
@@ -243,11 +260,40 @@ impl Fake {
 
     fn properties(&self, object: &str) -> HashMap<&'static str, Variant<'static>> {
         let world = self.world.lock().unwrap();
+        let named = world.aliases.iter().find(|(alias, _)| unit_path(alias) == object);
+        let object = named.map_or_else(|| object.to_owned(), |(_, id)| unit_path(id));
         let found = world.units.iter().find(|(name, _)| unit_path(name) == object);
         let id = found.map_or_else(String::new, |(name, _)| name.clone());
         let unit = found.map_or(Unit { load: "not-found", ..unit_down() }, |(_, unit)| unit.clone());
         let ran = found.and_then(|(name, _)| world.runs.get(name)).cloned().unwrap_or_default();
+        let (unmet, tested) = unit.unmet.unwrap_or(("", 0));
+        let conditions: Vec<_> =
+            unit.unmet.iter().map(|_| ("ConditionPathExists", false, false, unmet, -1)).collect();
         HashMap::from([
+            ("FreezerState", unit.freezer.into()),
+            ("ConditionResult", unit.unmet.is_none().into()),
+            ("ConditionTimestamp", tested.into()),
+            ("Conditions", conditions.into()),
+            ("AssertResult", false.into()),
+            ("AssertTimestamp", 0_u64.into()),
+            ("Asserts", Vec::<(&str, bool, bool, &str, i32)>::new().into()),
+            ("Transient", false.into()),
+            ("TriggeredBy", names(unit.triggered_by)),
+            ("StartLimitIntervalUSec", 10_000_000_u64.into()),
+            ("StartLimitBurst", 5_u32.into()),
+            ("StartLimitAction", "none".into()),
+            ("FailureAction", "none".into()),
+            ("Restart", "on-failure".into()),
+            ("RestartUSec", 100_000_u64.into()),
+            ("UnitFileState", "enabled".into()),
+            ("CanReload", false.into()),
+            ("StopWhenUnneeded", false.into()),
+            ("TimeoutStartUSec", 90_000_000_u64.into()),
+            ("JobTimeoutUSec", u64::MAX.into()),
+            ("Wants", names(unit.wants)),
+            ("Upholds", names(&[])),
+            ("PartOf", names(&[])),
+            ("ConsistsOf", names(&[])),
             ("MainPID", ran.main_pid.into()),
             ("ExecMainCode", ran.code.into()),
             ("ExecMainStatus", ran.status.into()),
@@ -303,7 +349,7 @@ impl Fake {
     where
         B: serde::Serialize + DynamicType,
     {
-        let connection = self.connection.lock().unwrap().clone().expect("nobody is connected");
+        let connection = self.connection.lock().unwrap().clone().expect("no client is connected");
         let BusName::Unique(sender) = BusName::try_from(sender).unwrap() else { panic!("{sender}") };
         let message = Message::signal(object, interface, member).sender(sender);
         connection.send(&message.build(body).unwrap()).await.unwrap();

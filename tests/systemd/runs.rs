@@ -1,4 +1,4 @@
-//! Runs of commands: from the order to the verdict, the deadline, and what is lost on the way.
+//! Runs of commands: from the request to the observation, the deadline, and what is lost on the way.
 
 use stealthcheck::verdict::Observation;
 
@@ -38,7 +38,7 @@ impl Client {
 
     async fn run_of(&self, unit: &str, within: Duration) -> oneshot::Receiver<Observation> {
         let (reply, answer) = oneshot::channel();
-        self.asks.send(Ask::Run { unit: name(unit), timeout: within, reply }).await.unwrap();
+        self.requests.send(Request::Run { unit: name(unit), timeout: within, reply }).await.unwrap();
         answer
     }
 }
@@ -47,18 +47,13 @@ async fn seen(answer: oneshot::Receiver<Observation>) -> Observation {
     tokio::time::timeout(Duration::from_secs(10), answer).await.expect("no verdict").unwrap()
 }
 
-fn orders(fake: &Fake) -> Vec<String> {
+fn job_calls(fake: &Fake) -> Vec<String> {
     let calls = fake.world.lock().unwrap().calls.clone();
     calls.into_iter().filter(|call| call.ends_with("Unit")).collect()
 }
 
 fn script(fake: &Fake, script: Script) {
     fake.world.lock().unwrap().scripts.push_back(script);
-}
-
-/// The order is with systemd.
-async fn ordered(fake: &Fake) {
-    eventually(|| fake.world.lock().unwrap().scripts.is_empty()).await;
 }
 
 #[tokio::test]
@@ -68,7 +63,7 @@ async fn a_command_is_run_by_its_unit_and_its_exit_status_is_the_verdict() {
     let mut client = Client::ready(&fake, &[]).await;
     script(&fake, Script::Queue(7));
     let mut answer = client.run(AMPLE).await;
-    ordered(&fake).await;
+    fake.requested().await;
     running(&fake);
     // Jobs of others, and on others.
     fake.job_removed(6, DISK, "canceled").await;
@@ -88,7 +83,7 @@ async fn a_command_is_run_by_its_unit_and_its_exit_status_is_the_verdict() {
         }
         other => panic!("{other:?}"),
     }
-    assert_eq!(orders(&fake), ["RestartUnit", "RestartUnit"]);
+    assert_eq!(job_calls(&fake), ["RestartUnit", "RestartUnit"]);
     client.quiet().await;
 }
 
@@ -100,12 +95,12 @@ async fn at_the_deadline_it_is_stopped() {
     fake.world.lock().unwrap().scripts.extend([Script::Queue(7), Script::Queue(8)]);
     let reason = "no result within 100ms, the command was killed".to_owned();
     assert_eq!(seen(client.run(BRIEF).await).await, Observation::Failing { reason });
-    assert_eq!(orders(&fake), ["RestartUnit", "StopUnit"]);
-    // Its end is nobody's any more, and no state of a unit that is guarded.
+    assert_eq!(job_calls(&fake), ["RestartUnit", "StopUnit"]);
+    // Its end concerns no run any more, and its unit is not watched.
     fake.job_removed(7, DISK, "canceled").await;
     client.quiet().await;
 
-    // A stop that is refused is told, but the target has had its time.
+    // A refused stop is reported, but the target has had its time.
     let denied = "org.freedesktop.DBus.Error.InteractiveAuthorizationRequired";
     fake.world.lock().unwrap().scripts.extend([Script::Queue(7), Script::Refuse(denied)]);
     match seen(client.run(BRIEF).await).await {
@@ -125,20 +120,20 @@ async fn a_command_that_systemd_did_not_come_to_run_is_no_failure() {
         Observation::Unknown { reason } => assert!(reason.contains("had not begun"), "{reason}"),
         other => panic!("{other:?}"),
     }
-    assert_eq!(orders(&fake), ["RestartUnit", "StopUnit"], "it must not begin now either");
+    assert_eq!(job_calls(&fake), ["RestartUnit", "StopUnit"], "it must not begin now either");
 }
 
 #[tokio::test]
-async fn an_end_that_was_not_heard_of_is_found_at_the_deadline() {
+async fn end_whose_signal_was_missed_is_found_at_the_deadline() {
     let fake = fake_with(&[]).await;
     let client = Client::ready(&fake, &[]).await;
     script(&fake, Script::Queue(7));
     let answer = client.run(Duration::from_millis(500)).await;
-    ordered(&fake).await;
+    fake.requested().await;
     over(&fake, exited(1, "bad"));
     let reason = "exited with status 1: bad".to_owned();
     assert_eq!(seen(answer).await, Observation::Failing { reason });
-    assert_eq!(orders(&fake), ["RestartUnit"], "nothing is left to be stopped");
+    assert_eq!(job_calls(&fake), ["RestartUnit"], "nothing is left to be stopped");
 }
 
 #[tokio::test]
@@ -147,7 +142,7 @@ async fn when_systemd_was_away_for_a_moment_the_run_is_looked_at() {
     let mut client = Client::ready(&fake, &[]).await;
     script(&fake, Script::Queue(7));
     let mut answer = client.run(AMPLE).await;
-    ordered(&fake).await;
+    fake.requested().await;
     running(&fake);
     let gone = async |owner: &str, now: &str| {
         let body = ("org.freedesktop.systemd1", owner, now);
@@ -156,13 +151,13 @@ async fn when_systemd_was_away_for_a_moment_the_run_is_looked_at() {
     };
     // It re-executes itself: the command runs on.
     gone(fake::SYSTEMD, "").await;
-    assert!(matches!(client.next().await, Happening::Unreachable(_)));
+    assert!(matches!(client.next().await, Report::Unreachable(_)));
     gone("", fake::SYSTEMD).await;
-    while client.next().await != Happening::Manager(ManagerState::Running) {}
+    client.running().await;
     assert!(tokio::time::timeout(BRIEF, &mut answer).await.is_err(), "it has not ended");
     // And once more, while it ends.
     gone(fake::SYSTEMD, "").await;
-    assert!(matches!(client.next().await, Happening::Unreachable(_)));
+    assert!(matches!(client.next().await, Report::Unreachable(_)));
     over(&fake, exited(0, "well"));
     script(&fake, Script::Queue(9));
     let waiting = client.run_of("stealthcheck-probe@load.service", AMPLE).await;
@@ -170,7 +165,7 @@ async fn when_systemd_was_away_for_a_moment_the_run_is_looked_at() {
     assert!(matches!(seen(answer).await, Observation::Passing { .. }));
 
     // What was wished for meanwhile is begun when it is back.
-    eventually(|| orders(&fake).len() == 2).await;
+    eventually(|| job_calls(&fake).len() == 2).await;
     drop(waiting);
 }
 
@@ -199,8 +194,8 @@ async fn a_later_run_takes_the_unit_and_is_not_stopped_for_the_earlier() {
     running(&fake);
     script(&fake, Script::Queue(7));
     let earlier = client.run(Duration::from_millis(400)).await;
-    ordered(&fake).await;
-    // systemd has merged the two orders into one job.
+    fake.requested().await;
+    // systemd has merged the two requests into one job.
     script(&fake, Script::Queue(7));
     let later = client.run(AMPLE).await;
     match seen(earlier).await {
@@ -208,7 +203,7 @@ async fn a_later_run_takes_the_unit_and_is_not_stopped_for_the_earlier() {
         other => panic!("{other:?}"),
     }
     tokio::time::sleep(Duration::from_millis(500)).await;
-    assert_eq!(orders(&fake), ["RestartUnit", "RestartUnit"]);
+    assert_eq!(job_calls(&fake), ["RestartUnit", "RestartUnit"]);
     over(&fake, exited(0, ""));
     fake.job_removed(7, DISK, "done").await;
     assert!(matches!(seen(later).await, Observation::Passing { .. }));
@@ -221,11 +216,11 @@ async fn a_bus_that_is_lost_loses_the_run_and_none_is_begun_without_one() {
     running(&fake);
     script(&fake, Script::Queue(7));
     let answer = client.run(AMPLE).await;
-    ordered(&fake).await;
+    fake.requested().await;
     fake.lose_bus().await;
-    let lost = tokio::time::timeout(Duration::from_secs(5), answer).await.expect("nobody is told");
+    let lost = tokio::time::timeout(Duration::from_secs(5), answer).await.expect("no answer");
     assert!(lost.is_err(), "{lost:?}");
-    assert!(matches!(client.next().await, Happening::Unreachable(_)));
+    assert!(matches!(client.next().await, Report::Unreachable(_)));
     match seen(client.run(AMPLE).await).await {
         Observation::Unknown { reason } => assert!(reason.contains("cannot be reached"), "{reason}"),
         other => panic!("{other:?}"),
@@ -244,8 +239,8 @@ async fn many_runs_are_under_way_at_once() {
         script(&fake, Script::Queue(100 + n));
         answers.push(client.run_of(&unit_of(n), AMPLE).await);
     }
-    ordered(&fake).await;
-    // The orders came in the order of the wishes.
+    fake.requested().await;
+    // The calls came in the order of the requests.
     for n in 0..RUNS {
         {
             let mut world = fake.world.lock().unwrap();

@@ -1,14 +1,12 @@
-//! What the run of a command comes to. Pure: readings and results in, an [`Observation`] out.
+//! What the run of a command means: readings and results in, an [`Observation`] out. Pure.
 //!
-//! The command's exit status is its verdict. Whatever kept it from being run, or from being run to its end, is no word
-//! about the target: it could not be measured (rule 15), and the sentence says what to do.
+//! The command's exit status is its verdict. Where the command could not be run, or not to its end, the state of the target
+//! is unknown (rule 15), and the sentence says what to do.
 
 use std::time::Duration;
 
 use super::calls::Failure;
-use super::jobs::{Order, refusal};
-use crate::check::Step;
-use crate::engine::AttemptId;
+use super::refusals::refusal;
 use crate::text::{from_status, inert};
 use crate::unit::{ActiveState, JobResult, UnitName, UnitState};
 use crate::verdict::Observation;
@@ -147,7 +145,7 @@ fn not_run(unit: &UnitName, status: i32, line: &str, manager: Manager) -> String
     }
 }
 
-/// systemd did not take the order.
+/// systemd did not queue the job.
 pub(super) fn refused(unit: &UnitName, failure: &Failure, manager: Manager) -> Observation {
     if failure.name.ends_with(".NoSuchUnit") {
         let option = manager.option();
@@ -155,7 +153,7 @@ pub(super) fn refused(unit: &UnitName, failure: &Failure, manager: Manager) -> O
             "systemd knows no {unit}: install the package of stealthcheck again, or run `systemctl {option}daemon-reload`"
         ));
     }
-    unknown(refusal(&order(unit, Step::Restart), failure))
+    unknown(refusal("restart", unit, failure))
 }
 
 /// It has ended, and nobody can say how.
@@ -181,15 +179,10 @@ pub(super) fn overdue(
     failing(match stop {
         None => format!("no result within {timeout:?}, the command was killed"),
         Some(failure) => {
-            let refusal = refusal(&order(unit, Step::Stop), failure);
+            let refusal = refusal("stop", unit, failure);
             format!("no result within {timeout:?}, and the command may still run: {refusal}")
         }
     })
-}
-
-/// The order as its refusal is worded. The attempt's number is not in it.
-fn order(unit: &UnitName, step: Step) -> Order {
-    Order::new(unit.clone(), AttemptId(0), step, false)
 }
 
 #[cfg(test)]

@@ -1,0 +1,116 @@
+//! The requests of the supervisor, put to systemd. Part of the loop in `session.rs`.
+
+use std::time::Duration;
+
+use tokio::time::Instant;
+
+use super::Request;
+use super::calls::{Failure, Systemd};
+use super::command_runs::CommandRun;
+use super::pending_jobs::PendingJob;
+use super::replies::Reply;
+use super::session::Session;
+use crate::engine::JobRequest;
+use crate::unit::{JobKind, JobResult, UnitName};
+
+/// A job request without a reply after this long: systemd is asked whether it answers at all.
+const REPLY_PATIENCE: Duration = Duration::from_secs(5);
+
+/// Why systemd has not queued a job.
+pub(super) enum NotQueued {
+    /// It was not asked, for the unit's own state forbids it; the sentence says why.
+    Withheld(String),
+    Failed(Failure),
+}
+
+impl Session<'_> {
+    pub fn request(&mut self, request: Request) {
+        if self.silent {
+            return self.client.refuse(request);
+        }
+        match request {
+            Request::Job(request) => self.request_job(request),
+            Request::Read { unit, reply } => {
+                let systemd = self.systemd.clone();
+                self.replies.push(Box::pin(async move {
+                    let answer = systemd.read(&unit, None).await;
+                    Reply::Requested { unit, reply, answer }
+                }));
+            }
+            Request::Usage { unit, reply } => {
+                let systemd = self.systemd.clone();
+                self.replies.push(Box::pin(async move {
+                    let answer = systemd.usage(&unit).await;
+                    Reply::Usage { unit, reply, answer }
+                }));
+            }
+            Request::Run { unit, timeout, reply } => {
+                self.start_run(CommandRun { unit, timeout, reply, requested: Instant::now() })
+            }
+        }
+    }
+
+    fn request_job(&mut self, request: JobRequest) {
+        let target = self.client.watched.unit(&self.client.watched.id(request.target()));
+        let invocation = target.and_then(|unit| unit.track.invocation()).map(ToOwned::to_owned);
+        let job_before = target.and_then(|unit| unit.track.jobs.running());
+        let job = PendingJob::new(request, invocation, job_before);
+        self.client.watched.jobs.add(job.clone());
+        if self.ready {
+            self.queue_job(job);
+        } else {
+            self.held.push(job);
+        }
+    }
+
+    /// Asks systemd for the job at once, past all queries.
+    pub fn queue_job(&self, job: PendingJob) {
+        let (systemd, attempt) = (self.systemd.clone(), job.attempt());
+        self.replies.push(Box::pin(async move {
+            tokio::time::sleep(REPLY_PATIENCE).await;
+            Reply::JobOverdue { attempt }
+        }));
+        let target = self.client.watched.unit(&self.client.watched.id(job.target()));
+        let down = target.and_then(|unit| unit.track.current()).is_some_and(|state| state.is_down());
+        self.replies.push(Box::pin(async move {
+            // A unit that is down cannot be frozen, and a crash is not to wait for another round trip.
+            if !down && let Some(why) = forbidden(&systemd, job.target(), job.kind()).await {
+                return Reply::Queued { attempt, answer: Err(NotQueued::Withheld(why)) };
+            }
+            if job.request.reset_failed
+                && let Err(failure) = systemd.reset_failed(job.target()).await
+            {
+                // The job itself will show whether it mattered.
+                tracing::debug!("cannot reset the failures of {}: {failure}", job.target());
+            }
+            let answer = systemd.queue(job.method(), job.target()).await.map_err(NotQueued::Failed);
+            Reply::Queued { attempt, answer }
+        }));
+    }
+
+    /// A request has its result: the unit is read, then both are reported.
+    pub fn finish_job(&mut self, job: PendingJob, result: JobResult) {
+        if self.silent {
+            return self.client.job_ended(job.request, result);
+        }
+        // The reading is lost with the connection; the result must not be.
+        self.client.watched.jobs.ends(job.clone(), result.clone());
+        let systemd = self.systemd.clone();
+        self.replies.push(Box::pin(async move {
+            let answer = systemd.read(&job.request.unit, None).await;
+            Reply::JobEnded { job, result, answer }
+        }));
+    }
+}
+
+/// What in the unit's state at this moment forbids a job of this kind, and no signal has shown: `systemctl freeze` sends
+/// none (seen on systemd 252), and an operator's stop may be a moment old.
+async fn forbidden(systemd: &Systemd, unit: &UnitName, kind: JobKind) -> Option<String> {
+    // Where it cannot be read, the job's own result will tell.
+    let state = systemd.read(unit, None).await.ok()?.state;
+    if state.frozen {
+        return Some(format!("{unit} is frozen: `systemctl thaw {unit}`"));
+    }
+    let stopping = state.job.is_some_and(|job| job.kind == JobKind::Stop);
+    (stopping && kind != JobKind::Stop).then(|| format!("a stop job is queued on {unit}"))
+}

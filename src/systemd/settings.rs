@@ -1,0 +1,119 @@
+//! The properties that a unit's file sets, into [`UnitSettings`]. Pure.
+//!
+//! The names and types are those of systemd 252's src/core/dbus-unit.c and dbus-service.c.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::relations::unit_names;
+use crate::unit::{StartLimit, UnitSettings};
+
+/// As systemd has them.
+#[derive(Debug, Default)]
+pub(super) struct SettingProperties {
+    pub transient: Option<bool>,
+    pub triggered_by: Option<Vec<String>>,
+    pub start_limit_interval: Option<u64>,
+    pub start_limit_burst: Option<u32>,
+    pub start_limit_action: Option<String>,
+    pub failure_action: Option<String>,
+    pub restart: Option<String>,
+    pub restart_delay: Option<u64>,
+    pub unit_file_state: Option<String>,
+    pub can_reload: Option<bool>,
+    pub stop_when_unneeded: Option<bool>,
+    /// `TimeoutStartUSec` of a service, `TimeoutUSec` of a mount, socket or swap.
+    pub start_timeout: Option<u64>,
+    pub job_timeout: Option<u64>,
+}
+
+impl SettingProperties {
+    pub fn into_settings(self) -> Arc<UnitSettings> {
+        let start_limit = match (self.start_limit_interval, self.start_limit_burst) {
+            (Some(interval), Some(burst)) if interval != 0 && burst != 0 => Some(StartLimit {
+                interval: Duration::from_micros(interval),
+                burst,
+                action: is_set(self.start_limit_action.as_deref(), "none"),
+            }),
+            _ => None,
+        };
+        let timeouts = [self.start_timeout, self.job_timeout];
+        Arc::new(UnitSettings {
+            transient: self.transient.unwrap_or(false),
+            triggered_by: unit_names(self.triggered_by.unwrap_or_default()),
+            start_limit,
+            failure_action: is_set(self.failure_action.as_deref(), "none"),
+            restarts: is_set(self.restart.as_deref(), "no"),
+            restarts_on_success: matches!(self.restart.as_deref(), Some("always" | "on-success")),
+            restart_delay: Duration::from_micros(self.restart_delay.unwrap_or(0)),
+            unit_file_state: self.unit_file_state.unwrap_or_default(),
+            can_reload: self.can_reload.unwrap_or(false),
+            stop_when_unneeded: self.stop_when_unneeded.unwrap_or(false),
+            start_timeout: timeouts.into_iter().flatten().filter_map(finite).min(),
+        })
+    }
+}
+
+/// The setting is there, and is other than the word that switches it off.
+fn is_set(word: Option<&str>, off: &str) -> bool {
+    word.is_some_and(|word| !word.is_empty() && word != off)
+}
+
+/// systemd's largest number stands for infinity, and 0 for a time-out that is switched off.
+fn finite(usec: u64) -> Option<Duration> {
+    (usec != u64::MAX && usec != 0).then(|| Duration::from_micros(usec))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::unit::UnitName;
+
+    #[test]
+    fn settings_of_a_service_are_read() {
+        let read = SettingProperties {
+            transient: Some(true),
+            triggered_by: Some(vec!["web.timer".to_owned(), "web.socket".to_owned()]),
+            start_limit_interval: Some(10_000_000),
+            start_limit_burst: Some(5),
+            start_limit_action: Some("reboot".to_owned()),
+            failure_action: Some("none".to_owned()),
+            restart: Some("on-failure".to_owned()),
+            restart_delay: Some(100_000),
+            unit_file_state: Some("disabled".to_owned()),
+            can_reload: Some(true),
+            stop_when_unneeded: Some(true),
+            start_timeout: Some(90_000_000),
+            job_timeout: Some(u64::MAX),
+        };
+        let settings = read.into_settings();
+        let expected = UnitSettings {
+            transient: true,
+            triggered_by: ["web.socket", "web.timer"].map(|name| UnitName::new(name).unwrap()).to_vec(),
+            start_limit: Some(StartLimit { interval: Duration::from_secs(10), burst: 5, action: true }),
+            failure_action: false,
+            restarts: true,
+            restarts_on_success: false,
+            restart_delay: Duration::from_millis(100),
+            unit_file_state: "disabled".to_owned(),
+            can_reload: true,
+            stop_when_unneeded: true,
+            start_timeout: Some(Duration::from_secs(90)),
+        };
+        assert_eq!(*settings, expected);
+    }
+
+    #[test]
+    fn a_setting_that_is_off_or_infinite_is_none() {
+        assert_eq!(*SettingProperties::default().into_settings(), UnitSettings::default());
+        let off = SettingProperties {
+            start_limit_interval: Some(0),
+            start_limit_burst: Some(5),
+            restart: Some("no".to_owned()),
+            start_timeout: Some(u64::MAX),
+            job_timeout: Some(0),
+            ..SettingProperties::default()
+        };
+        assert_eq!(*off.into_settings(), UnitSettings::default());
+    }
+}

@@ -1,0 +1,121 @@
+//! Job requests: their results, refusals, and what is not requested.
+
+use super::*;
+
+#[tokio::test]
+async fn job_that_ends_before_its_reply_is_reported() {
+    let fake = fake_with(&[("web.service", up())]).await;
+    let mut client = Client::ready(&fake, &["web.service"]).await;
+    fake.world.lock().unwrap().scripts.push_back(Script::EndFirst(7, "done"));
+    client.request_job("web.service", 3, Step::Restart, true).await;
+    let (unit, attempt, result, state) = client.job_ended().await;
+    assert_eq!((unit.as_str(), attempt, result), ("web.service", AttemptId(3), JobResult::Done));
+    assert_eq!(state.unwrap().active, ActiveState::Active);
+    let calls = fake.calls();
+    let place = |method: &str| calls.iter().position(|call| call == method).unwrap();
+    assert!(place("ResetFailedUnit") < place("RestartUnit"), "its failure is not the job's");
+}
+
+#[tokio::test]
+async fn results_and_refusals_are_reported() {
+    let fake = fake_with(&[("web.service", up())]).await;
+    let mut client = Client::ready(&fake, &["web.service"]).await;
+    let helper = Step::StartUnit(name("helper.service"));
+    fake.world.lock().unwrap().scripts.push_back(Script::Queue(7));
+    client.request_job("web.service", 1, helper, false).await;
+    fake.requested().await;
+    fake.job_removed(6, "web.service", "done").await;
+    fake.job_removed(7, "helper.service", "canceled").await;
+    let (unit, _, result, _) = client.job_ended().await;
+    assert_eq!((unit.as_str(), result), ("web.service", JobResult::Canceled));
+
+    let denied = "org.freedesktop.DBus.Error.InteractiveAuthorizationRequired";
+    for (error, says) in [(denied, "systemctl reload"), ("org.freedesktop.systemd1.UnitMasked", "unmask")] {
+        fake.world.lock().unwrap().scripts.push_back(Script::Refuse(error));
+        client.request_job("web.service", 2, Step::Restart, false).await;
+        match client.job_ended().await.2 {
+            JobResult::Refused(reason) | JobResult::Unasked(reason) => {
+                assert!(reason.contains(says), "{reason}")
+            }
+            other => panic!("{other}"),
+        }
+    }
+}
+
+/// What the bus says while another process has filled systemd's or polkit's queue.
+#[tokio::test]
+async fn job_call_at_a_limit_of_the_bus_is_repeated() {
+    let fake = fake_with(&[("web.service", up())]).await;
+    let mut client = Client::ready(&fake, &["web.service"]).await;
+    let limit = "org.freedesktop.DBus.Error.LimitsExceeded";
+    let mut scripts: Vec<Script> = (0..4).map(|_| Script::Refuse(limit)).collect();
+    scripts.push(Script::EndFirst(7, "done"));
+    fake.world.lock().unwrap().scripts.extend(scripts);
+    let start = std::time::Instant::now();
+    client.request_job("web.service", 1, Step::Restart, false).await;
+    let (_, attempt, result, _) = client.job_ended().await;
+    assert_eq!((attempt, result), (AttemptId(1), JobResult::Done));
+    assert_eq!(fake.count("RestartUnit"), 5);
+    // 20 + 40 + 80 + 160 ms
+    let took = start.elapsed();
+    assert!(took >= Duration::from_millis(300) && took < Duration::from_secs(3), "{took:?}");
+}
+
+/// `systemctl freeze` sends no signal: only a reading shows it.
+#[tokio::test]
+async fn no_job_is_requested_on_a_frozen_unit() {
+    let fake = fake_with(&[("web.service", up())]).await;
+    let mut client = Client::ready(&fake, &["web.service"]).await;
+    fake.world.lock().unwrap().units.insert("web.service".into(), Unit { freezer: "frozen", ..up() });
+    client.request_job("web.service", 1, Step::Restart, false).await;
+    let (_, _, result, state) = client.job_ended().await;
+    assert!(
+        matches!(&result, JobResult::Unasked(why) if why.contains("systemctl thaw web.service")),
+        "{result}"
+    );
+    assert!(state.unwrap().frozen);
+    assert_eq!(fake.count("RestartUnit"), 0);
+}
+
+#[tokio::test]
+async fn no_restart_is_requested_beside_a_stop_job() {
+    let fake = fake_with(&[("web.service", up())]).await;
+    let mut client = Client::ready(&fake, &["web.service"]).await;
+    // The signals of an operator's stop have not come yet.
+    fake.world.lock().unwrap().jobs.insert(9, "stop");
+    fake.world.lock().unwrap().units.insert("web.service".into(), unit("deactivating", "stop-sigterm", 9, 1));
+    client.request_job("web.service", 1, Step::Restart, false).await;
+    let (_, _, result, state) = client.job_ended().await;
+    assert!(matches!(&result, JobResult::Unasked(why) if why.contains("a stop job is queued")), "{result}");
+    assert_eq!(state.unwrap().stopped_by, Some(Job { id: 9, kind: JobKind::Stop, ours: false }));
+    assert_eq!(fake.count("RestartUnit"), 0);
+}
+
+#[tokio::test]
+async fn request_without_a_reply_delays_no_other() {
+    let fake = fake_with(&[("web.service", up()), ("db.service", up())]).await;
+    let mut client = Client::ready(&fake, &["web.service", "db.service"]).await;
+    let scripts = [Script::AnswerLater(7), Script::EndFirst(8, "done")];
+    fake.world.lock().unwrap().scripts.extend(scripts);
+    client.request_job("web.service", 1, Step::Restart, false).await;
+    eventually(|| fake.world.lock().unwrap().scripts.len() == 1).await;
+    client.request_job("db.service", 2, Step::Restart, false).await;
+    assert_eq!(client.job_ended().await.1, AttemptId(2));
+    // Whether systemd answers at all is asked after a while. It does, so this is all that is late.
+    let looked = || fake.count("Get");
+    let before = looked();
+    tokio::time::timeout(Duration::from_secs(30), async {
+        while looked() == before {
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+    })
+    .await
+    .expect("systemd is not looked after");
+    client.quiet().await;
+
+    fake.answer_request().await;
+    fake.job_removed(7, "web.service", "done").await;
+    let (_, attempt, result, _) = client.job_ended().await;
+    assert_eq!((attempt, result), (AttemptId(1), JobResult::Done));
+    assert_eq!(fake.count("RestartUnit"), 2, "a request cannot be taken back, so it is not made twice");
+}
