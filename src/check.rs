@@ -38,9 +38,9 @@ impl CheckName {
             return Err("a check's name begins with a letter or a digit".to_owned());
         }
         match name.chars().find(|c| !(c.is_ascii_alphanumeric() || "._-@:".contains(*c))) {
-            Some(bad) => {
-                Err(format!("{bad:?} cannot stand in a check's name; letters, digits and . _ - @ : can"))
-            }
+            Some(bad) => Err(format!(
+                "{bad:?} is not allowed in a check's name (allowed: letters, digits and . _ - @ :)"
+            )),
             None => Ok(Self(Arc::from(name))),
         }
     }

@@ -174,7 +174,7 @@ fn settle(input: &Input<'_>, report: &mut Report) -> (Option<MailSettings>, Vec<
         entries.filter_map(|(name, entry)| checks::check(name, entry, &common, report)).collect();
     checks.sort_by(|a, b| a.name.cmp(&b.name));
     if !mail_written && checks.iter().any(|check| !check.alert.off) {
-        report.warn(&At::file(0), "there is no `mail:` section: nobody will be told of a failure");
+        report.warn(&At::file(0), "there is no `mail:` section: no notifications will be sent");
     }
     (mail, checks)
 }

@@ -111,11 +111,11 @@ pub fn log_change(change: &Change) {
 pub fn log_started(checks: usize, files: &[String]) {
     let user = if USER.get() == Some(&true) { " --user" } else { "" };
     let advice = match checks {
-        0 => format!("; nothing is guarded yet: write checks and run `systemctl{user} reload stealthcheck`"),
+        0 => format!("; nothing is monitored yet: add checks and run `systemctl{user} reload stealthcheck`"),
         _ => String::new(),
     };
     let version = env!("CARGO_PKG_VERSION");
-    let message = format!("stealthcheck {version} guards {}{advice}", from(checks, files));
+    let message = format!("stealthcheck {version} monitors {}{advice}", from(checks, files));
     emit(&Entry {
         id: Some(ids::STARTED),
         checks: Some(checks.to_string()),
@@ -125,7 +125,8 @@ pub fn log_started(checks: usize, files: &[String]) {
 
 /// The daemon ends in good order.
 pub fn log_stopping() {
-    let message = "stealthcheck is stopping; its units are not guarded until it is started again".to_owned();
+    let message =
+        "stealthcheck is stopping; its units are not monitored until it is started again".to_owned();
     emit(&Entry { id: Some(ids::STOPPING), ..Entry::new(Priority::Info, message) });
 }
 
@@ -142,7 +143,7 @@ pub fn log_configuration_loaded(checks: usize, files: &[String]) {
 /// A new configuration is refused and the one in force stays; one line for each problem.
 pub fn log_configuration_refused(problems: &[String]) {
     let many = count(problems.len(), "problem");
-    let message = format!("the new configuration is refused ({many}); the one in force stays");
+    let message = format!("the new configuration was rejected ({many}); the running configuration is kept");
     emit(&Entry {
         id: Some(ids::CONFIGURATION_REFUSED),
         reason: problems.first().cloned(),
@@ -166,14 +167,14 @@ pub fn log_problems(problems: &[String]) {
 
 /// The mail server has accepted a notification.
 pub fn log_mail_delivered(notification: &NotificationId) {
-    let message = format!("mail {notification} is delivered");
+    let message = format!("mail {notification} was delivered");
     emit(&Entry { id: Some(ids::MAIL_DELIVERED), ..entry::of_mail(notification, Priority::Info, message) });
 }
 
 /// The mail server could not be reached or did not accept a mail; all of them stay in the spool.
 pub fn log_mail_failed(error: &str, next_try: Duration, queued: usize) {
     let next = crate::time::human(next_try);
-    let message = format!("{} not delivered yet, next try in {next}: {error}", count(queued, "mail"));
+    let message = format!("{} queued, next delivery attempt in {next}: {error}", count(queued, "mail"));
     emit(&Entry {
         id: Some(ids::MAIL_FAILED),
         reason: Some(error.to_owned()),
@@ -183,13 +184,13 @@ pub fn log_mail_failed(error: &str, next_try: Duration, queued: usize) {
 
 /// The mail server will never accept a mail for an address.
 pub fn log_mail_dropped(notification: &NotificationId, to: &str, error: &str) {
-    let message = format!("mail {notification} is refused for {to}, and not sent there again: {error}");
+    let message = format!("mail {notification} was rejected for {to} and is not sent there again: {error}");
     emit(&Entry { reason: Some(error.to_owned()), ..entry::of_mail(notification, Priority::Err, message) });
 }
 
 /// The mail server has refused every recipient of a notification.
 pub fn log_mail_undeliverable(notification: &NotificationId) {
-    let message = format!("mail {notification} reaches nobody: every address of it is refused");
+    let message = format!("mail {notification} was not delivered: every recipient was rejected");
     emit(&entry::of_mail(notification, Priority::Err, message));
 }
 

@@ -64,7 +64,27 @@ pub struct Attempt {
     pub outcome: Option<AttemptOutcome>,
 }
 
-/// Whether a recovery attempt worked.
+impl Attempt {
+    /// What became of it, in one clause: `done, recovered`, `done, ineffective: connection refused`, `failed`.
+    #[must_use]
+    pub fn progress(&self) -> String {
+        match (&self.result, &self.outcome) {
+            (None, _) => "in progress".to_owned(),
+            (Some(result), Some(AttemptOutcome::Recovered)) => format!("{result}, recovered"),
+            (Some(JobResult::Done), Some(AttemptOutcome::Ineffective(why))) if why.is_empty() => {
+                "done, ineffective".to_owned()
+            }
+            (Some(JobResult::Done), Some(AttemptOutcome::Ineffective(why))) => {
+                format!("done, ineffective: {why}")
+            }
+            (Some(JobResult::Done), None) => "done, outcome not known yet".to_owned(),
+            // The job itself failed: its result says why the attempt was ineffective.
+            (Some(result), _) => result.to_string(),
+        }
+    }
+}
+
+/// What a recovery attempt led to.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case", tag = "outcome", content = "why")]
 pub enum AttemptOutcome {

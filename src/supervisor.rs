@@ -368,7 +368,7 @@ impl Supervisor {
         let (checks, down) = self.engine.summary();
         let unknown = match self.engine.unknown() {
             0 => String::new(),
-            n => format!(", {n} not measured"),
+            n => format!(", {n} unknown"),
         };
         let plural = if checks == 1 { "check" } else { "checks" };
         let line = match down.as_slice() {

@@ -128,7 +128,8 @@ impl fmt::Display for JobResult {
             Self::Dependency => f.write_str("dependency"),
             Self::Skipped => f.write_str("skipped"),
             Self::Other(word) => f.write_str(word),
-            Self::Refused(reason) | Self::Unasked(reason) => write!(f, "refused: {reason}"),
+            Self::Refused(reason) => write!(f, "rejected by systemd: {reason}"),
+            Self::Unasked(reason) => write!(f, "not requested: {reason}"),
             Self::Unknown(reason) => f.write_str(reason),
         }
     }

@@ -62,6 +62,16 @@ impl Observation {
         }
     }
 
+    /// The state that a check would have by this observation alone.
+    #[must_use]
+    pub fn health(&self) -> Health {
+        match self {
+            Self::Passing { .. } => Health::Passing,
+            Self::Failing { .. } | Self::NotRestartable { .. } => Health::Down,
+            Self::Unknown { .. } => Health::Unknown,
+        }
+    }
+
     /// Whether this and `other` saw the same thing (latency aside), so that a history may count them as one.
     #[must_use]
     pub fn same_as(&self, other: &Self) -> bool {

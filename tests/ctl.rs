@@ -85,7 +85,7 @@ fn status_tells_what_is_down_and_is_plain_in_a_pipe() {
     assert!(out.contains("\x1b[1;31m"), "{out}");
 
     let (out, _) = ends(&stealthctl(bus.address(), &["status", "mosaic"]), 0);
-    assert!(out.contains("Health: passing for") && out.contains("Runbook: ssh there"), "{out}");
+    assert!(out.contains("State: passing for") && out.contains("Runbook: ssh there"), "{out}");
 
     let (_, err) = ends(&stealthctl(bus.address(), &["status", "gruu"]), 1);
     assert_eq!(err, "stealthctl: no check is named `gruu`: did you mean `gru`?\n");
@@ -111,8 +111,7 @@ fn a_reload_says_what_came_of_it() {
     };
     assert_eq!(ends(&reload("done"), 0).0, "Reloaded: 2 checks in 1 file.\n");
     let (_, err) = ends(&reload("failed"), 78);
-    let says =
-        "stealthctl: the configuration is refused, the one in force stays:\na.yaml:3: checks.gru: wrong\n";
+    let says = "stealthctl: the configuration was rejected, the running configuration is kept:\na.yaml:3: checks.gru: wrong\n";
     assert_eq!(err, says);
     let (_, err) = ends(&reload("timeout"), 1);
     assert_eq!(err, "stealthctl: the reload ended as `timeout`; see `journalctl -eu stealthcheck`\n");

@@ -270,7 +270,7 @@ async fn words_about_the_daemon_reach_the_global_recipients_also_after_a_crash()
     let (server, dir) = (Server::start(Options::default()).await, tempfile::tempdir().unwrap());
     server.fault(Phase::Greeting, "", 1, Fault::Drop);
     let mut rig = Rig::start(Some(dir.path()), Some(settings(server.port)));
-    rig.mailer.submit_host("configuration refused", "line 3: what?\nBcc: x@example.org");
+    rig.mailer.submit_host("configuration rejected", "line 3: what?\nBcc: x@example.org");
     rig.until(|event| matches!(event, MailEvent::Failed { .. })).await;
     drop(rig);
     let rig = Rig::start(Some(dir.path()), Some(settings(server.port)));
@@ -279,7 +279,7 @@ async fn words_about_the_daemon_reach_the_global_recipients_also_after_a_crash()
         tokio::time::sleep(Duration::from_millis(10)).await;
     }
     let mail = server.accepted().remove(0);
-    assert_eq!(mail.header("Subject"), Some("[stealthcheck] lf-proxy: configuration refused"));
+    assert_eq!(mail.header("Subject"), Some("[stealthcheck] lf-proxy: configuration rejected"));
     assert_eq!(mail.to, "ops@example.org");
     assert!(
         mail.text.split_once("\r\n\r\n").unwrap().1.contains("Bcc: x@example.org"),

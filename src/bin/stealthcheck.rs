@@ -73,7 +73,7 @@ fn main() -> ExitCode {
                     let problems: Vec<String> = problems.iter().map(ToString::to_string).collect();
                     journal::log_problems(&problems);
                     journal::log_fatal(
-                        "the configuration has problems: nothing is guarded until they are mended",
+                        "the configuration has errors: nothing is monitored until they are corrected",
                     );
                 }
                 other => journal::log_fatal(&other.to_string()),

@@ -78,7 +78,7 @@ pub(super) fn check(
             Some(_) => "systemd has no such job for it",
             None => "only a service is restarted without `recover`",
         };
-        report.warn(&table.at, format!("nothing is done when {unit} fails, mail apart: {why}"));
+        report.warn(&table.at, format!("no recovery when {unit} fails, only notifications: {why}"));
     }
     if table.get("recover").is_none() && probe.as_ref().is_some_and(|probe| probe.job().is_some()) {
         // To run a job again at another time than its own is a decision: only who writes it takes it.
@@ -86,7 +86,8 @@ pub(super) fn check(
     }
     own::look(&table, unit.as_ref(), &recovery, report);
     let alert = alert(table.get("alert"), common, report);
-    let runbook = table.get("runbook").and_then(|field| field.text("text for whoever is woken", report));
+    let runbook =
+        table.get("runbook").and_then(|field| field.text("text for the notified administrator", report));
     let runbook = runbook.map(Arc::from);
     let check = Check { name: name?, unit, probe: probe?, schedule, recovery, alert, runbook };
     if table.get("recover").is_none() {
@@ -119,7 +120,7 @@ fn alert(field: Option<&Field<'_>>, common: &Common<'_>, report: &mut Report) ->
         alert.repeat_interval = repeat_interval;
     }
     if !common.mail_written && !alert.off {
-        report.warn(&field.at, "nobody will be told: there is no `mail:` section");
+        report.warn(&field.at, "without effect: there is no `mail:` section");
     }
     alert
 }

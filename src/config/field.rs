@@ -69,7 +69,8 @@ impl<'t> Field<'t> {
             Value::Null => "nothing".to_owned(),
             Value::Bool(value) => format!("`{value}`"),
             Value::Integer(value) => format!("the number {value}"),
-            Value::Float(value) => format!("the number {value}"),
+            // `1e3` is a float as well, and would be shown like the integer 1000.
+            Value::Float(value) => format!("the decimal number {value:?}"),
             Value::Text(_) => "text".to_owned(),
             Value::List(_) => "a list".to_owned(),
             Value::Map(_) => "a mapping".to_owned(),
@@ -201,7 +202,7 @@ impl<'t> Field<'t> {
             } else if entry.key == MERGE && merged.is_empty() {
                 merged.push(field);
             } else if entry.key == MERGE {
-                report.error(&field.at, "written twice; merge several mappings as a list: `<<: [*a, *b]`");
+                report.error(&field.at, "duplicate key; merge several mappings as a list: `<<: [*a, *b]`");
             } else {
                 table.add(&entry.key, field);
             }

@@ -29,7 +29,10 @@ pub(super) fn addresses(field: &Field<'_>, report: &mut Report) -> Vec<SocketAdd
             continue;
         }
         if !address.ip().to_canonical().is_loopback() {
-            report.warn(&item.at, "not only this machine: whoever reaches this address can read the status");
+            report.warn(
+                &item.at,
+                "reachable from other machines: everyone who can connect to this address can read the status",
+            );
         }
         all.push(address);
     }
@@ -68,7 +71,7 @@ fn parse(text: &str) -> Result<SocketAddr, String> {
         ));
     }
     if text.parse::<Ipv6Addr>().is_ok() {
-        return Err(format!("an IPv6 address stands in brackets, with its port: `[{text}]:8484`"));
+        return Err(format!("an IPv6 address needs brackets and a port: `[{text}]:8484`"));
     }
     if text.parse::<IpAddr>().is_ok() {
         return Err(format!("the port is missing: `{text}:8484`"));

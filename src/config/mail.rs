@@ -46,7 +46,7 @@ pub(super) fn addresses(field: &Field<'_>, report: &mut Report) -> Option<Vec<St
 fn address(field: &Field<'_>, report: &mut Report) -> Option<String> {
     field.parsed(ADDRESS, report, |text| {
         if text.contains(char::is_control) {
-            return Err("a mail address stands on one line, without control characters".to_owned());
+            return Err("a mail address is one line without control characters".to_owned());
         }
         match text.trim().parse::<Mailbox>() {
             // SMTPUTF8 (RFC 6531) is an extension that few servers have; a name before the address is encoded.
@@ -72,7 +72,7 @@ fn smtp(field: &Field<'_>, report: &mut Report) -> Option<Smtp> {
     let tls = match table.get("tls") {
         None => Some(SmtpTls::Starttls),
         Some(field) => field
-            .word("how the connection is protected", &["starttls", "implicit", "none"], report)
+            .word("`starttls`, `implicit` or `none`", &["starttls", "implicit", "none"], report)
             .map(|word| match word {
                 "implicit" => SmtpTls::Implicit,
                 "none" => SmtpTls::None,

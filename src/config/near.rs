@@ -47,7 +47,6 @@ const OTHER_WORDS: &[(&str, &str)] = &[
     ("insecure", "verify_tls"),
     ("redirects", "follow_redirects"),
     ("contains", "body_contains"),
-    ("body", "body_contains"),
     ("regex", "body_matches"),
     ("matches", "body_matches"),
     ("code", "status"),
@@ -96,10 +95,13 @@ const OTHER_WORDS: &[(&str, &str)] = &[
     ("http_port", "listen"),
 ];
 
+/// Keys of other tools that have no counterpart here, although a known key is spelled almost the same.
+const OTHER_CONCEPTS: &[&str] = &["unix", "body"];
+
 /// The sentence for the unknown key `written` where only `known` can stand.
 pub(super) fn unknown_key(written: &str, known: &[&str]) -> String {
     if matches!(written, "password" | "passwd" | "pass") && known.contains(&"password_credential") {
-        return "a password never stands in this file; `password_credential` names the systemd credential that holds it"
+        return "a password cannot be written in this file; `password_credential` names the systemd credential that contains it"
             .to_owned();
     }
 
@@ -128,6 +130,9 @@ fn nearest<'k>(written: &str, known: &[&'k str]) -> Option<&'k str> {
     /// No key is nearly as long, and the comparison takes the product of both lengths.
     const LONGEST: usize = 40;
     if written.len() > LONGEST {
+        return None;
+    }
+    if OTHER_CONCEPTS.contains(&written) {
         return None;
     }
     let plain = written.to_lowercase().replace(['-', ' ', '.'], "_");

@@ -44,7 +44,7 @@ pub(super) fn look(check: &Table<'_>, unit: Option<&UnitName>, recovery: &Recove
         report.warn(
             &field.at,
             format!(
-                "a {} of {unit} ends stealthcheck too, and much else on the machine: `recover: none` only tells",
+                "a {} of {unit} ends stealthcheck too, and much else on the machine: `recover: none` only notifies",
                 ending.describe()
             ),
         );

@@ -60,7 +60,7 @@ pub(super) fn probe(table: &Table<'_>, report: &mut Report) -> Option<Probe> {
         return None;
     };
     for (second, _) in written {
-        report.error(&second.at, "a second probe; a check has one, so make this a check of its own");
+        report.error(&second.at, "a second probe: a check has only one; write another check for it");
     }
     let probe = read(field, report)?;
     Some(match probe {

@@ -126,7 +126,7 @@ fn step(field: &Field<'_>, report: &mut Report) -> Option<Step> {
         "stop" => Some(Step::Stop),
         "reload" => Some(Step::Reload),
         "none" => {
-            report.error(&field.at, "`none` is no step; it stands alone: `recover: none`");
+            report.error(&field.at, "`none` is not a step; write `recover: none`");
             None
         }
         other if UnitName::new(other).is_ok() => {

@@ -116,7 +116,7 @@ fn arrange(mut found: Vec<Found>, documents: &[Document]) -> Vec<Problem> {
     if unseen > 0
         && let Some(last) = problems.last().cloned()
     {
-        let message = format!("{unseen} more problems are not shown");
+        let message = format!("{unseen} more errors are not shown");
         problems.push(Problem { line: None, key: String::new(), message, ..last });
     }
     problems
@@ -127,13 +127,13 @@ fn already(at: &At, first: &At, documents: &[Document]) -> String {
     let line = first.line(documents).map(|line| line.to_string());
     match (documents.get(first.file), line) {
         (_, Some(line)) if at.file == first.file => {
-            format!("written twice: it already stands on line {line}")
+            format!("duplicate key, first written on line {line}")
         }
         (Some(document), line) => {
             let line = line.map(|line| format!(":{line}")).unwrap_or_default();
-            format!("written twice: it already stands in {}{line}", document.path.display())
+            format!("duplicate key, first written in {}{line}", document.path.display())
         }
-        (None, _) => "written twice".to_owned(),
+        (None, _) => "duplicate key".to_owned(),
     }
 }
 

@@ -25,18 +25,15 @@ pub(super) fn max_response_time(
     let limit = duration(check, "max_response_time", LEAST, report)?;
     match probe {
         Some(Probe::Unit) => {
-            report.error(
-                &field.at,
-                "the state of a unit has no response time; this is for a check with a probe",
-            );
+            report
+                .error(&field.at, "the state of a unit has no response time; use it in a check with a probe");
         }
         Some(probe) if !probe.has_response_time() => {
             report.error(&field.at, "this kind of probe has no response time");
         }
         _ if sound_timeout(check) && limit >= schedule.timeout => {
             let (limit, timeout) = (show(limit), show(schedule.timeout));
-            let sentence =
-                format!("{limit} is not shorter than `timeout`, which is {timeout} and strikes first");
+            let sentence = format!("{limit} must be shorter than `timeout`, which is {timeout}");
             report.error(&field.at, sentence);
         }
         _ => return Some(limit),

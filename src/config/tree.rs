@@ -79,10 +79,21 @@ pub(super) fn parse(text: &str) -> Result<Node, SyntaxError> {
             }
             said if said.contains("recursion limit") => "nested deeper than 128 levels".to_owned(),
             said if said.contains(PLAIN_KEY) => "a list or a mapping cannot be a key".to_owned(),
+            said if said.contains("cannot start any token")
+                && line.is_some_and(|line| begins_with_tab(text, line)) =>
+            {
+                "YAML is indented with spaces, not with tabs".to_owned()
+            }
             said => format!("not YAML: {said}"),
         };
         SyntaxError { line, message }
     })
+}
+
+/// Whether a line's indentation has a tab in it.
+fn begins_with_tab(text: &str, line: usize) -> bool {
+    let line = text.lines().nth(line.saturating_sub(1)).unwrap_or_default();
+    line.chars().take_while(|c| c.is_whitespace()).any(|c| c == '\t')
 }
 
 /// The line on which the node stands; `None` only if it cannot be found again.

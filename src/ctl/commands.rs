@@ -48,10 +48,15 @@ pub(super) async fn check(bus: Bus, names: &[String], colour: Colour) -> Result<
     for answer in answers {
         match answer {
             Ok(check) => {
-                let (sign, with, _) = render::mark(&check.health, style.unicode);
+                // The mark is that of the probe that was just made, not that of the check's state.
+                let shown = check
+                    .last
+                    .as_ref()
+                    .map_or_else(|| check.health.clone(), |seen| seen.observation.health());
+                let (sign, with, _) = render::mark(&shown, style.unicode);
                 let sign = paint(sign, with, style.colour);
                 let saw = check.last.as_ref().map(|seen| render::observed(&seen.observation));
-                let saw = saw.unwrap_or_else(|| "nothing was seen".to_owned());
+                let saw = saw.unwrap_or_else(|| "not probed".to_owned());
                 let (name, health) = (&check.name, &check.health);
                 print(&format!("{sign} {name}: {saw} ({health}; {})\n", inert(&check.next)))?;
                 if exit == Exit::Ok {
@@ -75,7 +80,7 @@ pub(super) async fn pause(bus: Bus, names: &[String], for_: Duration) -> Result<
                 let until = style.clock(now.after(for_), now);
                 let (name, for_) = (inert(name), crate::time::human(for_));
                 print(&format!(
-                    "{name} is left alone until {until} (for {for_}); `stealthctl resume {name}` ends that.\n"
+                    "{name} is paused until {until} (for {for_}); `stealthctl resume {name}` resumes it.\n"
                 ))?;
             }
             Err(error) => keep(&mut failure, &error, bus),
@@ -89,7 +94,7 @@ pub(super) async fn resume(bus: Bus, names: &[String]) -> Result<Exit, Failure> 
     let mut failure = None;
     for name in names {
         match client.resume(name).await {
-            Ok(()) => print(&format!("{} is watched again.\n", inert(name)))?,
+            Ok(()) => print(&format!("{} is resumed.\n", inert(name)))?,
             Err(error) => keep(&mut failure, &error, bus),
         }
     }
@@ -109,7 +114,9 @@ pub(super) async fn test_mail(bus: Bus, to: &[String]) -> Result<Exit, Failure> 
             let systemctl = systemctl(bus);
             Err(Failure::new(
                 Exit::Failed,
-                format!("the mail was not sent: {why}; after a change: `{systemctl} reload stealthcheck`"),
+                format!(
+                    "the mail was not sent: {why}; after changing the configuration run `{systemctl} reload stealthcheck`"
+                ),
             ))
         }
         Err(error) => Err(Failure::of_call(&error, bus)),

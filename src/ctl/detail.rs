@@ -3,11 +3,11 @@
 use super::render::{mark, observed};
 use super::style::Style;
 use super::text::{Paint, age, due, inert, paint, width, wrap};
-use crate::notification::{Attempt, AttemptOutcome};
+use crate::notification::Attempt;
 use crate::status::{CheckStatus, IncidentStatus, Snapshot};
 use crate::time::Wall;
 use crate::unit::UnitState;
-use crate::verdict::{Health, Observation, Seen};
+use crate::verdict::{Health, Seen};
 
 /// Room for the labels, right-aligned.
 const LABEL: usize = 10;
@@ -17,18 +17,19 @@ const HISTORY: usize = 12;
 /// The checks of a snapshot, each in detail.
 #[must_use]
 pub fn detail(snapshot: &Snapshot, style: &Style) -> String {
-    let blocks: Vec<String> = snapshot.checks.iter().map(|check| block(check, snapshot.at, style)).collect();
+    let blocks: Vec<String> = snapshot.checks.iter().map(|check| block(check, snapshot, style)).collect();
     blocks.join("\n")
 }
 
-fn block(check: &CheckStatus, now: Wall, style: &Style) -> String {
+fn block(check: &CheckStatus, snapshot: &Snapshot, style: &Style) -> String {
+    let now = snapshot.at;
     let (sign, with, _) = mark(&check.health, style.unicode);
     let name = paint(check.name.as_str(), Paint::Strong, style.colour);
-    let mut page = Page { out: String::new(), style };
+    let mut page = Page { out: String::new(), style, mail: snapshot.mail.configured };
     page.out.push_str(&format!("{} {name}: {}\n", paint(sign, with, style.colour), inert(&check.probe)));
 
     let health = paint(&check.health.to_string(), with, style.colour);
-    page.line("Health", &format!("{health}{}", since(check, now, style)));
+    page.line("State", &format!("{health}{}", since(check, now, style)));
     if let Health::Held { id, who, why, .. } = &check.health {
         page.text("Held by", &inert(who));
         page.text("Command", &inert(why));
@@ -38,8 +39,8 @@ fn block(check: &CheckStatus, now: Wall, style: &Style) -> String {
         (Some(unit), Some(state)) => {
             page.text("Unit", &format!("{unit}: {}", unit_clauses(state).join(", ")));
         }
-        (Some(unit), None) => page.line("Unit", &format!("{unit}: systemd has not been asked yet")),
-        (None, _) => page.line("Unit", "none: a failure is told, and nothing is restarted"),
+        (Some(unit), None) => page.line("Unit", &format!("{unit}: not read yet")),
+        (None, _) => page.line("Unit", "none (failures are notified, nothing is restarted)"),
     }
     page.text("Next", &inert(&check.next));
     if let Some(at) = check.next_probe {
@@ -74,20 +75,22 @@ fn since(check: &CheckStatus, now: Wall, style: &Style) -> String {
             )
         }
         Health::Stopped { until: Some(until) } => format!(
-            "{lasting}, by somebody; left so until {} ({} left)",
+            "{lasting}, by an operator; respected until {} ({} left)",
             style.clock(*until, now),
             due(until.since(now))
         ),
-        Health::Stopped { until: None } => format!("{lasting}, by somebody; left so for as long as it lasts"),
+        Health::Stopped { until: None } => {
+            format!("{lasting}, by an operator; respected until it is started")
+        }
         Health::Conflict { by, until: Some(until) } => format!(
-            "{lasting}, by {by}; left so until {} ({} left)",
+            "{lasting}, with {by}; respected until {} ({} left)",
             style.clock(*until, now),
             due(until.since(now))
         ),
         Health::Conflict { by, until: None } => {
-            format!("{lasting}, by {by}; left so for as long as it lasts")
+            format!("{lasting}, with {by}; respected while {by} is active")
         }
-        Health::Dependency { by, .. } => format!("{lasting}, by {by}, which its unit requires"),
+        Health::Dependency { by, .. } => format!("{lasting}, on {by}, which its unit requires"),
         _ => lasting,
     }
 }
@@ -101,35 +104,25 @@ fn unit_clauses(state: &UnitState) -> Vec<String> {
     }
     match state.n_restarts {
         0 => {}
-        1 => clauses.push("restarted once by systemd itself".to_owned()),
-        n => clauses.push(format!("restarted {n} times by systemd itself")),
+        1 => clauses.push("restarted once by systemd".to_owned()),
+        n => clauses.push(format!("restarted {n} times by systemd")),
     }
     if let Some(job) = &state.job {
-        clauses.push(format!("job {} under way", job.id));
+        clauses.push(format!("job {} in progress", job.id));
     }
     clauses
 }
 
 fn attempt(attempt: &Attempt, now: Wall) -> String {
-    let mut text = format!("{} {} ago", attempt.step.describe(), age(now.since(attempt.requested)));
-    match &attempt.result {
-        Some(result) => text.push_str(&format!(", job {}", inert(&result.to_string()))),
-        None => text.push_str(", job under way"),
-    }
-    match &attempt.outcome {
-        Some(AttemptOutcome::Recovered) => text.push_str(", it worked"),
-        Some(AttemptOutcome::Ineffective(why)) => {
-            text.push_str(&format!(", it did not help: {}", inert(why)))
-        }
-        None if attempt.result.is_some() => text.push_str(", whether it helped is still open"),
-        None => {}
-    }
-    text
+    let ago = age(now.since(attempt.requested));
+    format!("{} {ago} ago: {}", attempt.step.describe(), inert(&attempt.progress()))
 }
 
 struct Page<'a> {
     out: String,
     style: &'a Style,
+    /// Mail is configured.
+    mail: bool,
 }
 
 impl Page<'_> {
@@ -152,34 +145,35 @@ impl Page<'_> {
         self.line("Incident", &format!("{}, open for {lasts}", inert(&incident.id.0)));
         self.text("Cause", &inert(&incident.cause));
         let limit =
-            incident.max_attempts.map_or_else(|| "no limit".to_owned(), |limit| format!("limit {limit}"));
+            incident.max_attempts.map_or_else(|| "no limit".to_owned(), |most| format!("at most {most}"));
         let mut attempts = format!("{} ({limit})", incident.attempts);
         if let Some(last) = &incident.last_attempt {
-            attempts.push_str(&format!("; the last: {}", attempt(last, now)));
+            attempts.push_str(&format!("; last: {}", attempt(last, now)));
         }
         self.text("Attempts", &attempts);
         if let Some(why) = &incident.holding_back {
-            self.text("Held back", &inert(why));
+            self.text("Withheld", &inert(why));
         }
         if incident.action_required {
-            let text = paint("yes: this does not end by itself", Paint::Bad, self.style.colour);
-            self.line("Needs you", &text);
+            let text = paint("required", Paint::Bad, self.style.colour);
+            self.line("Action", &text);
         }
         let taken = |well| incident.dependents.iter().filter(move |taken| taken.well == well);
         let names = |taken: Vec<String>| taken.join(", ");
         let down = names(taken(false).map(|taken| format!("{} ({})", taken.check, taken.unit)).collect());
         let well = names(taken(true).map(|taken| format!("{} ({})", taken.check, taken.unit)).collect());
         if !down.is_empty() {
-            self.text("Takes down", &down);
+            self.text("Affected", &down);
         }
         if !well.is_empty() {
-            self.text("Needed by", &format!("{well}: well so far"));
+            self.text("Needed by", &format!("{well}: passing so far"));
         }
         let (asked, accepted) = incident.notifications;
         let mails = match (asked, asked.saturating_sub(accepted)) {
+            (0, _) if !self.mail => "none (the configuration has no `mail:` section)".to_owned(),
             (0, _) => "none yet".to_owned(),
             (asked, 0) => format!("{asked} delivered"),
-            (asked, waiting) => format!("{asked}, {waiting} of them not delivered yet"),
+            (asked, waiting) => format!("{asked}, {waiting} of them queued"),
         };
         self.line("Mails", &mails);
     }
@@ -209,12 +203,7 @@ impl Page<'_> {
         let times_room = rows.iter().map(|row| width(&row.1)).max().unwrap_or(0);
         self.out.push('\n');
         for (span, times, seen) in rows {
-            let health = match seen.observation {
-                Observation::Passing { .. } => Health::Passing,
-                Observation::Failing { .. } | Observation::NotRestartable { .. } => Health::Down,
-                Observation::Unknown { .. } => Health::Unknown,
-            };
-            let (sign, with, _) = mark(&health, self.style.unicode);
+            let (sign, with, _) = mark(&seen.observation.health(), self.style.unicode);
             let sign = paint(sign, with, self.style.colour);
             let pad = " ".repeat(span_room.saturating_sub(width(&span)));
             let times = if times_room > 0 { format!("  {times:>times_room$}") } else { String::new() };

@@ -123,7 +123,10 @@ impl Failure {
             ),
             CallError::Refused(Refusal::InvalidConfiguration(problems)) => Self::new(
                 Exit::Config,
-                format!("the configuration is refused, the one in force stays:\n{}", lines(problems)),
+                format!(
+                    "the configuration was rejected, the running configuration is kept:\n{}",
+                    lines(problems)
+                ),
             ),
             CallError::Refused(Refusal::InvalidArgument(why)) => Self::new(Exit::Usage, inert(why)),
             CallError::Refused(refusal) => Self::new(Exit::Failed, inert(&refusal.to_string())),

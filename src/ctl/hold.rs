@@ -84,7 +84,7 @@ pub(super) async fn hold(bus: Bus, asked: &Hold) -> Result<ExitCode, Failure> {
     } else {
         say(&format!("{name} is held for {} at most", human(asked.for_)));
     }
-    let revoked = || say(&format!("the hold on {name} is over; the command goes on without it"));
+    let revoked = || say(&format!("the hold on {name} has ended; the command continues without it"));
     let ended = child::run(&asked.command, &lease, revoked).await;
     lease.done();
     let child::Ended { code, told_to_end, mut signals } = ended?;
@@ -128,23 +128,23 @@ async fn finish(bus: Bus, client: &Client, unit: &str, stopped: bool, outcome: O
     let name = inert(unit);
     let look = format!("see `{} status {name}`", systemctl(bus));
     match outcome {
-        Outcome::Up if stopped => say(&format!("{name} is up again")),
+        Outcome::Up if stopped => say(&format!("{name} is active again")),
         Outcome::Up => {}
-        Outcome::LeftStopped => say(&format!("{name} was down before, and is left so")),
-        Outcome::Down(why) => say(&format!("{name} is not up again: {}; {look}", inert(&why))),
-        Outcome::Pending => say(&format!("{name} is not up yet; {look}")),
+        Outcome::LeftStopped => say(&format!("{name} was stopped before and stays stopped")),
+        Outcome::Down(why) => say(&format!("{name} is not active again: {}; {look}", inert(&why))),
+        Outcome::Pending => say(&format!("{name} is not active yet; {look}")),
         Outcome::Unguarded | Outcome::Unknown if !stopped => {}
         Outcome::Unguarded | Outcome::Unknown => {
             let why = match outcome {
-                Outcome::Unguarded => "no check speaks for it any more",
+                Outcome::Unguarded => "no check monitors it any more",
                 _ => "stealthcheck does not answer",
             };
             // The bus may have been restarted meanwhile.
             let fresh = Client::connect(bus).await;
             let client = fresh.as_ref().unwrap_or(client);
             match jobs::start(client.connection(), unit).await {
-                Ok(()) => say(&format!("{why}, so {name} was started from here")),
-                Err(failure) => say(&format!("{why}, and {name} is left stopped: {}", failure.message)),
+                Ok(()) => say(&format!("{why}, so stealthctl started {name}")),
+                Err(failure) => say(&format!("{why}, and {name} stays stopped: {}", failure.message)),
             }
         }
     }
@@ -166,7 +166,7 @@ pub(super) async fn release(bus: Bus, names: &[String]) -> Result<Exit, Failure>
     let client = connect(bus).await?;
     for name in names {
         let unit = client.release(name).await.map_err(|error| Failure::of_call(&error, bus))?;
-        print(&format!("{} is held no more.\n", inert(&unit)))?;
+        print(&format!("The hold on {} is released.\n", inert(&unit)))?;
     }
     Ok(Exit::Ok)
 }

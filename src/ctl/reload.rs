@@ -61,7 +61,10 @@ pub(super) async fn through_systemd(bus: Bus) -> Result<Exit, Failure> {
         // The daemon has refused a configuration since we came: these are its problems.
         Some(after) if before.as_ref().is_none_or(|before| before.0 != after.0) => Err(Failure::new(
             Exit::Config,
-            format!("the configuration is refused, the one in force stays:\n{}", lines(&after.1)),
+            format!(
+                "the configuration was rejected, the running configuration is kept:\n{}",
+                lines(&after.1)
+            ),
         )),
         _ => Err(Failure::new(
             Exit::Failed,

@@ -30,7 +30,7 @@ pub fn overview(snapshot: &Snapshot, style: &Style) -> String {
         let file =
             snapshot.configuration.files.first().map_or_else(|| "its configuration".to_owned(), |f| inert(f));
         out.push_str(&format!(
-            "\nWrite checks into {file}, then `stealthctl reload`; see stealthcheck.yaml(5).\n"
+            "\nAdd checks to {file} and run `stealthctl reload`; see stealthcheck.yaml(5).\n"
         ));
         return out;
     }
@@ -68,7 +68,7 @@ pub(super) fn observed(observation: &Observation) -> String {
             ms => format!("{} in {}.{}s", inert(detail), ms / 1000, ms % 1000 / 100),
         },
         Observation::Failing { reason } | Observation::NotRestartable { reason } => inert(reason),
-        Observation::Unknown { reason } => format!("could not measure: {}", inert(reason)),
+        Observation::Unknown { reason } => format!("unknown: {}", inert(reason)),
     }
 }
 
@@ -136,23 +136,24 @@ fn alerts(snapshot: &Snapshot, style: &Style) -> String {
     for check in needy().take(NEEDY) {
         if let Some(incident) = &check.incident {
             let tried = match incident.attempts {
-                0 => "nothing was tried".to_owned(),
-                1 => "1 recovery attempt did not help".to_owned(),
-                n => format!("{n} recovery attempts did not help"),
+                0 => "no recovery attempt".to_owned(),
+                1 => "1 ineffective recovery attempt".to_owned(),
+                n => format!("{n} ineffective recovery attempts"),
             };
             let (name, cause) = (&check.name, inert(&incident.cause));
-            say(Paint::Bad, &format!("{name} needs you: {cause}; {tried} in {}", ago(incident.since)));
+            say(Paint::Bad, &format!("{name} requires action: {cause}; {tried} in {}", ago(incident.since)));
         }
     }
     match needy().count().saturating_sub(NEEDY) {
         0 => {}
-        1 => say(Paint::Bad, "1 more check needs you"),
-        n => say(Paint::Bad, &format!("{n} more checks need you")),
+        1 => say(Paint::Bad, "1 more check requires action"),
+        n => say(Paint::Bad, &format!("{n} more checks require action")),
     }
     if let Some((when, problems)) = &snapshot.configuration.refused {
         let (when, loaded) = (ago(*when), ago(snapshot.configuration.loaded));
-        let mut text =
-            format!("The configuration was refused {when} ago; the one loaded {loaded} ago stays in force:");
+        let mut text = format!(
+            "The configuration was rejected {when} ago; the running configuration was loaded {loaded} ago:"
+        );
         for problem in problems.iter().take(PROBLEMS) {
             text.push_str(&format!("\n{}", inert(problem)));
         }
@@ -165,8 +166,8 @@ fn alerts(snapshot: &Snapshot, style: &Style) -> String {
     if mail.queued > 0 {
         let waited = mail.oldest.map(|oldest| snapshot.at.since(oldest)).unwrap_or_default();
         let mails = match mail.queued {
-            1 => format!("1 mail undelivered for {}", age(waited)),
-            n => format!("{n} mails undelivered, the oldest for {}", age(waited)),
+            1 => format!("1 mail queued for {}", age(waited)),
+            n => format!("{n} mails queued, the oldest for {}", age(waited)),
         };
         match &mail.last_error {
             Some(error) => say(Paint::Bad, &format!("{mails}: {}", inert(error))),
@@ -175,10 +176,10 @@ fn alerts(snapshot: &Snapshot, style: &Style) -> String {
         }
     }
     for (address, why) in &mail.refused {
-        say(Paint::Bad, &format!("No mail reaches {}: {}", inert(address), inert(why)));
+        say(Paint::Bad, &format!("The mail server rejects mail for {}: {}", inert(address), inert(why)));
     }
     if !mail.configured && !snapshot.checks.is_empty() {
-        say(Paint::Warn, "Nobody is told of incidents: the configuration has no `mail:` section");
+        say(Paint::Warn, "No notifications are sent: the configuration has no `mail:` section");
     }
     for alert in &snapshot.alerts {
         say(Paint::Warn, &inert(alert));
@@ -189,14 +190,14 @@ fn alerts(snapshot: &Snapshot, style: &Style) -> String {
         say(
             Paint::Warn,
             &format!(
-                "The daemon runs version {theirs}, installed is {ours}: `systemctl restart stealthcheck`"
+                "The daemon runs version {theirs}, version {ours} is installed: run `systemctl restart stealthcheck`"
             ),
         );
     }
     out
 }
 
-const HEADS: [&str; 8] = ["", "CHECK", "UNIT", "HEALTH", "FOR", "LAST OBSERVATION", "AGE", "NEXT"];
+const HEADS: [&str; 8] = ["", "CHECK", "UNIT", "STATE", "FOR", "LAST OBSERVATION", "AGE", "NEXT"];
 const CHECK: usize = 1;
 const UNIT: usize = 2;
 const FOR: usize = 4;

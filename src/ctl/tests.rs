@@ -208,8 +208,8 @@ fn what_is_well_has_a_short_headline() {
     assert_eq!(first(&snapshot(vec![well("a")])), "✔ 1 check: passing (up 3h 12m)");
     assert_eq!(
         overview(&snapshot(Vec::new()), &style(None)),
-        "No check is configured (up 3h 12m)\n\nWrite checks into /etc/stealthcheck/stealthcheck.yaml, \
-         then `stealthctl reload`; see stealthcheck.yaml(5).\n"
+        "No check is configured (up 3h 12m)\n\nAdd checks to /etc/stealthcheck/stealthcheck.yaml \
+         and run `stealthctl reload`; see stealthcheck.yaml(5).\n"
     );
 }
 

@@ -56,7 +56,7 @@ pub fn text(explanation: &Explanation, style: &Style) -> String {
     }
     out.push('\n');
     if explanation.trail.is_empty() {
-        out.push_str("  Nothing was decided about it since it is watched.\n");
+        out.push_str("  No decision has been recorded since the check was configured.\n");
     }
     let rows: Vec<(String, &Decision)> =
         explanation.trail.iter().map(|decision| (span(decision, explanation, style), decision)).collect();
@@ -138,6 +138,6 @@ mod tests {
         let narrow = text(&explanation, &style(Some(60)));
         assert!(narrow.lines().all(|line| width(line) <= 60), "{narrow}");
         explanation.trail.clear();
-        assert!(text(&explanation, &style(None)).ends_with("since it is watched.\n"));
+        assert!(text(&explanation, &style(None)).ends_with("since the check was configured.\n"));
     }
 }

@@ -95,12 +95,12 @@ pub(super) fn of_change(change: &Change) -> Option<Entry> {
         },
         ChangeKind::IncidentClosed { since, attempts } => {
             let message =
-                format!("{name} passes again{}; it had been down since {}", took(*attempts), at(*since));
+                format!("{name} is passing again{}; it was down since {}", took(*attempts), at(*since));
             Entry { id: Some(ids::INCIDENT_CLOSED), ..Entry::new(Priority::Notice, message) }
         }
         ChangeKind::RecoveryRequested { number, step } => {
             let (verb, target) = order(step, &unit);
-            let message = format!("{name}: asked systemd to {verb} {target} (attempt {number})");
+            let message = format!("{name}: requested {verb} of {target} (attempt {number})");
             Entry {
                 id: Some(ids::RECOVERY_REQUESTED),
                 verb: Some(catalog_verb(step)),
@@ -124,10 +124,10 @@ pub(super) fn of_change(change: &Change) -> Option<Entry> {
         ChangeKind::AttemptConcluded { number, outcome } => {
             let (priority, message, why) = match outcome {
                 AttemptOutcome::Recovered => {
-                    (Priority::Info, format!("{name}: attempt {number} worked"), None)
+                    (Priority::Info, format!("{name}: attempt {number} recovered the check"), None)
                 }
                 AttemptOutcome::Ineffective(why) => {
-                    let message = format!("{name}: attempt {number} did not help: {why}");
+                    let message = format!("{name}: attempt {number} was ineffective: {why}");
                     (Priority::Warning, message, Some(why.clone()))
                 }
             };
@@ -136,20 +136,20 @@ pub(super) fn of_change(change: &Change) -> Option<Entry> {
         ChangeKind::RecoveryWithheld { why } => Entry {
             id: Some(ids::RECOVERY_WITHHELD),
             reason: Some(why.clone()),
-            ..Entry::new(Priority::Notice, format!("{name}: no recovery for now: {why}"))
+            ..Entry::new(Priority::Notice, format!("{name}: recovery withheld: {why}"))
         },
         ChangeKind::ActionRequired { why } => Entry {
             id: Some(ids::ACTION_REQUIRED),
             reason: Some(why.clone()),
-            ..Entry::new(Priority::Err, format!("{name} needs you: {why}"))
+            ..Entry::new(Priority::Err, format!("{name} requires action: {why}"))
         },
         ChangeKind::UnitUnknown(true) => Entry {
             id: Some(ids::UNIT_UNKNOWN),
-            ..Entry::new(Priority::Warning, format!("systemd knows no unit {unit}"))
+            ..Entry::new(Priority::Warning, format!("systemd does not know the unit {unit}"))
         },
         ChangeKind::UnitUnknown(false) => Entry {
             id: Some(ids::UNIT_KNOWN),
-            ..Entry::new(Priority::Info, format!("systemd knows {unit} now"))
+            ..Entry::new(Priority::Info, format!("systemd now knows the unit {unit}"))
         },
         ChangeKind::HoldTaken { holder, until } => hold::taken(&unit, holder, *until),
         ChangeKind::HoldOver { holder, how } => hold::over(&unit, holder, *how),
@@ -161,7 +161,7 @@ pub(super) fn of_change(change: &Change) -> Option<Entry> {
             ..Entry::new(
                 Priority::Err,
                 format!(
-                    "a storm: {checks} of {of} checks began to fail together; it looks like the machine, \
+                    "storm: {checks} of {of} checks began to fail together; the machine is the likely cause, \
                      and no unit is restarted for it"
                 ),
             )
@@ -169,9 +169,11 @@ pub(super) fn of_change(change: &Change) -> Option<Entry> {
         ChangeKind::StormOver { since, passing, failing } => {
             let rest = match failing {
                 0 => "all of them pass again".to_owned(),
-                n => format!("{passing} of its checks pass again, {n} do not and are recovered one by one"),
+                n => format!(
+                    "{passing} of its checks pass again, {n} do not and are recovered one after the other"
+                ),
             };
-            let message = format!("the storm since {} is over: {rest}", at(*since));
+            let message = format!("the storm that began at {} has ended: {rest}", at(*since));
             Entry { id: Some(ids::STORM_OVER), ..Entry::new(Priority::Notice, message) }
         }
         ChangeKind::CrashLoop { restarts } => Entry {
@@ -179,7 +181,7 @@ pub(super) fn of_change(change: &Change) -> Option<Entry> {
             result: Some(restarts.to_string()),
             ..Entry::new(
                 Priority::Err,
-                format!("{name}: systemd restarts {unit} again and again ({restarts} times)"),
+                format!("{name}: {unit} is crash-looping: systemd restarted it {restarts} times"),
             )
         },
     };
@@ -198,9 +200,7 @@ fn of_health(name: &str, unit: &str, from: &Health, to: &Health, because: &str) 
             let until = at(*until);
             (Priority::Notice, ids::PAUSED, format!("{name} is paused until {until}"), Some(until))
         }
-        (Health::Paused { .. }, _) => {
-            (Priority::Notice, ids::RESUMED, format!("{name} goes on after its pause"), None)
-        }
+        (Health::Paused { .. }, _) => (Priority::Notice, ids::RESUMED, format!("{name} is resumed"), None),
         // The unit's own entries tell of these.
         (_, Health::Held { .. }) | (Health::Held { .. }, Health::Passing) => return None,
         // An incident's own entries tell of these.
@@ -210,37 +210,39 @@ fn of_health(name: &str, unit: &str, from: &Health, to: &Health, because: &str) 
                 Some(until) => (format!("until {until}"), Some(until)),
                 None => ("for as long as it lasts".to_owned(), None),
             };
-            let message = format!("{name}: somebody stopped {unit}; that is respected {how_long}");
-            (Priority::Notice, ids::STOPPED_BY_SOMEBODY, message, until)
+            let message =
+                format!("{name}: {unit} was stopped by an operator; the stop is respected {how_long}");
+            (Priority::Notice, ids::STOPPED, message, until)
         }
         (Health::Conflict { .. }, Health::Conflict { until, .. }) => {
-            let message = format!("{name}: what displaced {unit} has ended or is another");
-            (Priority::Debug, ids::DISPLACED, message, until.map(at))
+            let message = format!("{name}: the unit that {unit} conflicts with has stopped or changed");
+            (Priority::Debug, ids::CONFLICT, message, until.map(at))
         }
         (_, Health::Conflict { by, until }) => {
             let (how_long, until) = match until.map(at) {
                 Some(until) => (format!("until {until}"), Some(until)),
                 None => ("for as long as it lasts".to_owned(), None),
             };
-            let message = format!("{name}: {unit} made room for {by}; it is left alone {how_long}");
-            (Priority::Notice, ids::DISPLACED, message, until)
+            let message =
+                format!("{name}: {by}, which conflicts with {unit}, is active; this is respected {how_long}");
+            (Priority::Notice, ids::CONFLICT, message, until)
         }
         (Health::Dependency { by: before, .. }, Health::Dependency { by, until }) if before == by => {
-            let message = format!("{name}: {by}, which {unit} requires, is well again or no longer");
-            (Priority::Debug, ids::BLOCKED, message, until.map(at))
+            let message = format!("{name}: the state of {by}, which {unit} requires, has changed");
+            (Priority::Debug, ids::DEPENDENCY, message, until.map(at))
         }
         (_, Health::Dependency { by, until }) => {
-            let message = format!("{name} is blocked: {unit} requires {by}, which is not well");
-            (Priority::Notice, ids::BLOCKED, message, until.map(at))
+            let message = format!("{name} is suppressed: {unit} requires {by}, which is down");
+            (Priority::Notice, ids::DEPENDENCY, message, until.map(at))
         }
         (_, Health::Unknown) => {
-            (Priority::Warning, ids::UNMEASURED, format!("{name} could not be measured: {because}"), None)
+            (Priority::Warning, ids::UNKNOWN, format!("{name} is unknown: {because}"), None)
         }
         (_, Health::Failing { n, m }) => {
             let priority = if *n <= 1 { Priority::Info } else { Priority::Debug };
-            (priority, ids::HEALTH, format!("{name} fails ({n}/{m}): {because}"), None)
+            (priority, ids::HEALTH, format!("{name} is failing ({n}/{m}): {because}"), None)
         }
-        (_, Health::Passing) => (Priority::Info, ids::HEALTH, format!("{name} passes: {because}"), None),
+        (_, Health::Passing) => (Priority::Info, ids::HEALTH, format!("{name} is passing: {because}"), None),
     };
     Some(Entry { id: Some(id), reason: Some(because.to_owned()), until, ..Entry::new(priority, message) })
 }
@@ -298,15 +300,15 @@ mod tests {
         assert_eq!(down.incident.as_deref(), Some("fibridge-1"));
 
         let asked = said(ChangeKind::RecoveryRequested { number: 2, step: Step::Restart });
-        assert_eq!(asked.message, "fibridge: asked systemd to restart fibridge.service (attempt 2)");
+        assert_eq!(asked.message, "fibridge: requested restart of fibridge.service (attempt 2)");
         let other = Step::StartUnit(UnitName::new("helper.service").unwrap());
         let asked = said(ChangeKind::RecoveryRequested { number: 1, step: other });
-        assert_eq!(asked.message, "fibridge: asked systemd to start helper.service (attempt 1)");
+        assert_eq!(asked.message, "fibridge: requested start of helper.service (attempt 1)");
         assert_eq!(asked.verb.as_deref(), Some("start helper.service for"));
 
         let refused = JobResult::Refused("it is masked".into());
         let ended = said(ChangeKind::RecoveryEnded { number: 1, step: Step::Restart, result: refused });
-        assert_eq!(ended.message, "fibridge: restart (attempt 1) ended: refused: it is masked");
+        assert_eq!(ended.message, "fibridge: restart (attempt 1) ended: rejected by systemd: it is masked");
         assert_eq!(ended.priority, Priority::Err);
     }
 
@@ -316,7 +318,7 @@ mod tests {
         assert!(health(Health::Passing, Health::Down).is_none());
         assert!(health(Health::Down, Health::Passing).is_none());
         let first = health(Health::Starting, Health::Passing).unwrap();
-        assert_eq!((first.priority, first.message.as_str()), (Priority::Info, "fibridge passes: 200 OK"));
+        assert_eq!((first.priority, first.message.as_str()), (Priority::Info, "fibridge is passing: 200 OK"));
         let second = health(Health::Failing { n: 1, m: 3 }, Health::Failing { n: 2, m: 3 }).unwrap();
         assert_eq!(second.priority, Priority::Debug);
     }

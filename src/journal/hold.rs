@@ -28,13 +28,13 @@ pub(super) fn over(unit: &str, holder: &Holder, how: HowEnded) -> Entry {
     Entry {
         id: Some(ids::HOLD_OVER),
         reason: Some(how.to_owned()),
-        ..Entry::new(priority, format!("the hold of {} on {unit} is over: {how}", holder.who))
+        ..Entry::new(priority, format!("the hold of {} on {unit} has ended: {how}", holder.who))
     }
 }
 
 /// systemd was asked to start the unit.
 pub(super) fn start_asked(unit: &str, holder: &Holder) -> Entry {
-    let message = format!("asked systemd to start {unit} after the hold of {}", holder.who);
+    let message = format!("requested start of {unit} after the hold of {}", holder.who);
     Entry { id: Some(ids::HOLD_START_ASKED), ..Entry::new(Priority::Notice, message) }
 }
 
@@ -66,13 +66,13 @@ mod tests {
         );
         assert!(taken.message.ends_with(": certbot renew"), "{taken:?}");
         let gone = over("web.service", &holder, HowEnded::Gone);
-        let says = "the hold of root (pid 7) on web.service is over: its holder is gone without a word";
+        let says = "the hold of root (pid 7) on web.service has ended: its holder is gone without a word";
         assert_eq!((gone.message.as_str(), gone.priority), (says, Priority::Notice));
         assert_eq!(over("web.service", &holder, HowEnded::Expired).priority, Priority::Warning);
         let asked = start_asked("web.service", &holder).message;
-        assert_eq!(asked, "asked systemd to start web.service after the hold of root (pid 7)");
+        assert_eq!(asked, "requested start of web.service after the hold of root (pid 7)");
         let refused = start_ended("web.service", &JobResult::Refused("no".into()));
-        assert_eq!(refused.message, "the start of web.service after a hold ended: refused: no");
+        assert_eq!(refused.message, "the start of web.service after a hold ended: rejected by systemd: no");
         assert_eq!(refused.priority, Priority::Err);
     }
 }

@@ -36,11 +36,11 @@ pub const ATTEMPT_CONCLUDED: &str = "8a57885666ad4fb184e1b95088ffac83";
 /// systemd restarts a unit again and again.
 pub const CRASH_LOOP: &str = "c6434a2a11734c87b61c5e7cdaafcf2f";
 /// Somebody stopped a unit, which is respected for a while.
-pub const STOPPED_BY_SOMEBODY: &str = "6ee59da564af4a64ba44ed4a4ba2c61e";
+pub const STOPPED: &str = "6ee59da564af4a64ba44ed4a4ba2c61e";
 /// A unit is down because one that it conflicts with is up.
-pub const DISPLACED: &str = "e1126226617f4a389b52e6c221116b47";
+pub const CONFLICT: &str = "e1126226617f4a389b52e6c221116b47";
 /// A unit requires one that is not well.
-pub const BLOCKED: &str = "b2d8ed9f935c44b68a5aaf37a7868ecb";
+pub const DEPENDENCY: &str = "b2d8ed9f935c44b68a5aaf37a7868ecb";
 /// A check's health is another, and none of the above says so.
 pub const HEALTH: &str = "f69518efd231405c9eaff51028a12111";
 /// systemd knows a unit that it did not know before.
@@ -58,4 +58,4 @@ pub const STORM_BEGAN: &str = "d58a653339584abda74204f6c08d155d";
 /// Checks pass again after a storm.
 pub const STORM_OVER: &str = "c6ece865218f4bbf8769949e2dadc893";
 /// A check could not be measured for as long as it takes to be down when it fails.
-pub const UNMEASURED: &str = "fe5d7555cd6c4954bc6e78e5ab7b69e7";
+pub const UNKNOWN: &str = "fe5d7555cd6c4954bc6e78e5ab7b69e7";

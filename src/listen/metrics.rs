@@ -28,45 +28,45 @@ fn of_the_daemon(report: &Report, out: &mut Metrics) {
     out.family("build_info", "gauge", "Which stealthcheck this is.", [(version, 1.0)]);
     out.one("start_time_seconds", "gauge", "When the daemon started.", moment(status.started));
     out.one(
-        "engine_last_turn_timestamp_seconds",
+        "main_loop_timestamp_seconds",
         "gauge",
-        "When the engine turned over to make this report.",
+        "When the main loop produced this report.",
         moment(status.at),
     );
     let configuration = &status.configuration;
     out.one(
         "config_last_reload_successful",
         "gauge",
-        "Whether the last reload was accepted; 0: it was refused, and an older configuration is in force.",
+        "Whether the last reload was accepted; 0: it was rejected, and the previous configuration is running.",
         truth(configuration.refused.is_none()),
     );
     out.one(
         "config_last_reload_success_timestamp_seconds",
         "gauge",
-        "When the configuration in force was loaded.",
+        "When the running configuration was loaded.",
         moment(configuration.loaded),
     );
-    let help = "What an administrator must know besides the checks: see the status.";
+    let help = "Number of alerts about stealthcheck itself; the status lists them.";
     out.one("alerts", "gauge", help, count(status.alerts.len()));
 }
 
 fn of_mail(report: &Report, out: &mut Metrics) {
     let mail = &report.status.mail;
-    let help = "Whether the configuration says how mail is sent.";
+    let help = "Whether the configuration has a mail section.";
     out.one("mail_configured", "gauge", help, truth(mail.configured));
-    out.one("mail_queue_size", "gauge", "Mails that no server has accepted yet.", count(mail.queued));
+    out.one("mail_queue_size", "gauge", "Mails that the server has not accepted yet.", count(mail.queued));
     let waited = mail.oldest.map(|oldest| report.status.at.since(oldest)).unwrap_or_default();
     out.one(
         "mail_queue_oldest_age_seconds",
         "gauge",
-        "How long the oldest of them has waited; 0 where there is none.",
+        "How long the oldest queued mail has waited; 0 where there is none.",
         seconds(waited),
     );
-    let help = "How many addresses the mail server refuses for good.";
-    out.one("mail_addresses_refused", "gauge", help, count(mail.refused.len()));
+    let help = "How many addresses the mail server rejects permanently.";
+    out.one("mail_addresses_rejected", "gauge", help, count(mail.refused.len()));
     let help = "Whether the last delivery failed.";
     out.one("mail_delivery_failing", "gauge", help, truth(mail.last_error.is_some()));
-    let help = "Mails about checks that the server has accepted, since the daemon's start.";
+    let help = "Mails about checks accepted by the server since the daemon started.";
     out.one("mails_delivered_total", "counter", help, report.counters.delivered as f64);
 }
 
@@ -88,9 +88,14 @@ fn of_checks(report: &Report, out: &mut Metrics) {
             (labels, truth(check.health.word() == *word))
         })
     });
-    out.family("check_health", "gauge", "Which health the check has: 1 for that one.", health);
+    out.family(
+        "check_state",
+        "gauge",
+        "The state of the check: 1 for the current state, 0 for the others.",
+        health,
+    );
     let since = checks.iter().map(|check| (of(check), moment(check.since)));
-    out.family("check_health_since_timestamp_seconds", "gauge", "Since when it has it.", since);
+    out.family("check_state_since_timestamp_seconds", "gauge", "When the check entered its state.", since);
     let last = checks.iter().filter_map(|check| Some((of(check), moment(check.last.as_ref()?.last))));
     out.family("check_last_probe_timestamp_seconds", "gauge", "When the check was last probed.", last);
     let success = checks.iter().filter_map(|check| {
@@ -101,7 +106,7 @@ fn of_checks(report: &Report, out: &mut Metrics) {
         });
         Some((of(check), success?))
     });
-    let help = "Whether the last probe passed; absent where it could not measure.";
+    let help = "Whether the last probe passed; absent where its result is unknown.";
     out.family("check_last_probe_success", "gauge", help, success);
     let latency = checks.iter().filter_map(|check| {
         let latency = seen(check, |observation| match observation {
@@ -128,15 +133,15 @@ fn of_recoveries(report: &Report, out: &mut Metrics) {
     out.family(
         "check_action_required",
         "gauge",
-        "Whether recovery did not help and a person is needed.",
+        "Whether the recovery steps were ineffective and an operator must act.",
         needy,
     );
     let counted = |number: fn(super::counters::OfCheck) -> u64| {
         checks.iter().map(move |check| (of(check), number(report.counters.get(&check.name)) as f64))
     };
-    let help = "Incidents that opened, since the daemon's start.";
+    let help = "Incidents opened since the daemon started.";
     out.family("incidents_total", "counter", help, counted(|check| check.incidents));
-    let help = "Recovery jobs that systemd was asked for, since the daemon's start.";
+    let help = "Recovery jobs requested from systemd since the daemon started.";
     out.family("recovery_attempts_total", "counter", help, counted(|check| check.recoveries));
 }
 

@@ -123,10 +123,10 @@ fn every_metric_says_what_is() {
     has(r#"check_up{check="disk",unit="dev-disk-by\\x2dlabel-a.mount"}"#, 1.0);
     has(r#"check_up{check="gru",unit="gru.service"}"#, 0.0);
     has(r#"check_up{check="zero",unit=""}"#, 1.0);
-    has(r#"check_health{check="gru",health="down"}"#, 1.0);
-    has(r#"check_health{check="gru",health="passing"}"#, 0.0);
-    has(r#"check_health{check="odd",health="starting"}"#, 1.0);
-    has(r#"check_health_since_timestamp_seconds{check="gru"}"#, 1_795_350_924.123);
+    has(r#"check_state{check="gru",health="down"}"#, 1.0);
+    has(r#"check_state{check="gru",health="passing"}"#, 0.0);
+    has(r#"check_state{check="odd",health="starting"}"#, 1.0);
+    has(r#"check_state_since_timestamp_seconds{check="gru"}"#, 1_795_350_924.123);
     has(r#"check_last_probe_timestamp_seconds{check="odd"}"#, 1_795_350_924.123);
     has(r#"check_last_probe_success{check="disk"}"#, 1.0);
     has(r#"check_last_probe_success{check="gru"}"#, 0.0);
@@ -144,13 +144,13 @@ fn every_metric_says_what_is() {
         ("mail_configured", 1.0),
         ("mail_queue_size", 2.0),
         ("mail_queue_oldest_age_seconds", 62.0),
-        ("mail_addresses_refused", 1.0),
+        ("mail_addresses_rejected", 1.0),
         ("mail_delivery_failing", 1.0),
         ("mails_delivered_total", 1.0),
         ("config_last_reload_successful", 0.0),
         ("config_last_reload_success_timestamp_seconds", 1_795_350_000.5),
         ("start_time_seconds", 1_795_350_000.0),
-        ("engine_last_turn_timestamp_seconds", 1_795_350_930.0),
+        ("main_loop_timestamp_seconds", 1_795_350_930.0),
     ] {
         has(name, value);
     }

@@ -74,7 +74,7 @@ impl Pages {
             Ok(None) => Response::unavailable("stealthcheck is stopping"),
             Err(_) => {
                 let lasting = Duration::from_secs(silent.get_or_insert(asked).elapsed().as_secs());
-                Response::unavailable(&format!("the engine has not turned over for {}", human(lasting)))
+                Response::unavailable(&format!("the main loop has not responded for {}", human(lasting)))
             }
         }
     }

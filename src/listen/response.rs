@@ -48,13 +48,13 @@ impl Response {
 
     /// Something other than reading was asked for.
     pub(super) fn not_allowed() -> Self {
-        let sentence = "Here one can only read: GET and HEAD. To act, use stealthctl.\n";
+        let sentence = "Only GET and HEAD are supported. Use stealthctl to act.\n";
         Self { status: StatusCode::METHOD_NOT_ALLOWED, ..Self::text(sentence) }
     }
 
     /// What was asked for is not told to whoever calls this machine by a foreign name.
     pub(super) fn misdirected() -> Self {
-        let sentence = "On this address the status is for this machine: ask by an address, localhost or the host's name.\n";
+        let sentence = "Use an IP address, localhost or the name of this machine in the URL.\n";
         Self { status: StatusCode::MISDIRECTED_REQUEST, ..Self::text(sentence) }
     }
 

@@ -81,7 +81,7 @@ impl Sockets {
             } else {
                 String::new()
             };
-            format!("cannot listen on {address}: {reason}{hint}; tried again every {}", human(retry))
+            format!("cannot listen on {address}: {reason}{hint}; retrying every {}", human(retry))
         };
         self.refused.iter().map(sentence).collect()
     }

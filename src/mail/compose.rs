@@ -14,9 +14,7 @@ use serde::{Deserialize, Serialize};
 
 use super::text;
 use crate::check::CheckName;
-use crate::notification::{
-    Attempt, AttemptOutcome, Dependent, IncidentId, Notification, NotificationId, NotificationKind,
-};
+use crate::notification::{Attempt, Dependent, IncidentId, Notification, NotificationId, NotificationKind};
 use crate::time::{Wall, human};
 use crate::unit::UnitName;
 
@@ -78,12 +76,12 @@ pub fn letter(
     // first, and the rest is the same in every letter of the incident.
     let tag = match notification.kind {
         NotificationKind::Down => "DOWN",
-        NotificationKind::ActionRequired => "NEEDS YOU",
+        NotificationKind::ActionRequired => "ACTION REQUIRED",
         NotificationKind::StillDown => "STILL DOWN",
         NotificationKind::Recovered => "RECOVERED",
-        NotificationKind::Unknown => "UNMEASURED",
-        NotificationKind::StillUnknown => "STILL UNMEASURED",
-        NotificationKind::KnownAgain => "MEASURED",
+        NotificationKind::Unknown => "UNKNOWN",
+        NotificationKind::StillUnknown => "STILL UNKNOWN",
+        NotificationKind::KnownAgain => "KNOWN AGAIN",
     };
     Letter {
         id: notification.id.clone(),
@@ -130,18 +128,18 @@ pub fn host_letter(
 pub fn unreachable(to: &str, why: &str) -> (String, String) {
     let to = text::line(to, 100);
     let body = format!(
-        "The mail server will not have mail for {to}:\n{why}\n\nWhoever reads there hears of nothing. Put the address right \
-         in the configuration, then `stealthctl reload`; `stealthctl test-mail {to}` shows whether it is."
+        "The mail server rejects mail for {to}:\n{why}\n\nThis recipient receives no notifications. Correct the address \
+         in the configuration and run `stealthctl reload`; test it with `stealthctl test-mail {to}`."
     );
-    (format!("no mail reaches {to}"), body)
+    (format!("mail to {to} is rejected"), body)
 }
 
 /// Words the mail of `stealthctl test-mail`.
 #[must_use]
 pub fn test_letter(to: Vec<String>, at: Wall, place: &Place) -> Letter {
     let id = NotificationId { incident: IncidentId(format!("test!{}", at.0).into()), number: 1 };
-    let body = "This is a test: somebody asked stealthcheck on this machine for it.\n\
-                Mails about incidents will reach you the same way.";
+    let body = "This is a test mail, requested with `stealthctl test-mail` on this machine.\n\
+                Notifications about incidents arrive the same way.";
     host_letter(id, to, "test mail", body, at, place)
 }
 
@@ -222,15 +220,15 @@ fn body(
     };
 
     if !notification.kind.is_about_measuring() {
-        section(&mut lines, if notification.kind.is_last() { "WHAT IT TOOK" } else { "WHAT WAS DONE" });
+        section(&mut lines, "RECOVERY ATTEMPTS");
         lines.extend(attempts(notification, place));
     }
     if !notification.next.is_empty() {
-        section(&mut lines, "WHAT HAPPENS NEXT");
+        section(&mut lines, "NEXT");
         lines.push(text::line(&notification.next, text::LINE_MAX));
     }
     if let Some(unit) = &notification.unit {
-        section(&mut lines, "THE UNIT");
+        section(&mut lines, "UNIT");
         lines.push(unit.to_string());
         if let Some(state) = &notification.state {
             lines.push(text::line(&state.describe(), text::LINE_MAX));
@@ -247,7 +245,7 @@ fn body(
         section(&mut lines, "RUNBOOK");
         lines.extend(text::block(runbook, RUNBOOK_LINES));
     }
-    section(&mut lines, "LOOK FURTHER");
+    section(&mut lines, "COMMANDS");
     lines.extend(commands(notification, place));
 
     let mut out = joined(&lines, BODY_MAX / 2);
@@ -265,13 +263,12 @@ fn dependents(notification: &Notification) -> Vec<String> {
         return Vec::new();
     }
     let over = notification.kind == NotificationKind::Recovered;
-    let title = if over { "TOOK DOWN WITH IT" } else { "TAKES DOWN WITH IT" };
-    let mut lines = vec![String::new(), title.to_owned()];
+    let mut lines = vec![String::new(), "AFFECTED UNITS".to_owned()];
     for Dependent { check, unit, well } in notification.dependents.iter().take(NAMED) {
         let how = match (over, well) {
-            (true, true) => "well",
-            (true, false) => "not back yet",
-            (false, true) => "well so far",
+            (true, true) => "passing",
+            (true, false) => "not passing yet",
+            (false, true) => "passing so far",
             (false, false) => "waits for it",
         };
         lines.push(format!("{check} ({unit}): {how}"));
@@ -289,28 +286,28 @@ fn opening(notification: &Notification, place: &Place, host: &str) -> Vec<String
     let first = match notification.kind {
         NotificationKind::Down => format!("{check} on {host} is down."),
         NotificationKind::ActionRequired => {
-            format!("{check} on {host} needs you. It has been down for {lasted}.")
+            format!("{check} on {host} requires action. It has been down for {lasted}.")
         }
         NotificationKind::StillDown => format!("{check} on {host} is still down, for {lasted} now."),
-        NotificationKind::Recovered => format!("{check} on {host} is well again, after {lasted}."),
-        NotificationKind::Unknown => format!("{check} on {host} could not be measured for {lasted}."),
+        NotificationKind::Recovered => format!("{check} on {host} has recovered after {lasted}."),
+        NotificationKind::Unknown => format!("The state of {check} on {host} has been unknown for {lasted}."),
         NotificationKind::StillUnknown => {
-            format!("{check} on {host} can still not be measured, for {lasted} now.")
+            format!("The state of {check} on {host} is still unknown, for {lasted} now.")
         }
-        NotificationKind::KnownAgain => format!("{check} on {host} can be measured again, after {lasted}."),
+        NotificationKind::KnownAgain => {
+            format!("The state of {check} on {host} is known again, after {lasted}.")
+        }
     };
     let cause = text::line(&notification.cause, text::LINE_MAX);
     let over = notification.kind.is_last();
     let mut lines = vec![first, if over { format!("It was: {cause}") } else { cause }];
     if notification.kind.is_about_measuring() && !over {
-        lines.push(
-            "Whether the target is well is not known: what is in the way is on this machine.".to_owned(),
-        );
+        lines.push("The probe failed on this machine. It says nothing about the target.".to_owned());
     }
     lines.push(String::new());
     let from = match (over, notification.kind.is_about_measuring()) {
         (true, false) => "Down from",
-        (true, true) => "Not measured from",
+        (true, true) => "Unknown from",
         (false, _) => "Since",
     };
     lines.push(format!("{from} {}", when(notification.since, &place.zone)));
@@ -324,8 +321,8 @@ fn opening(notification: &Notification, place: &Place, host: &str) -> Vec<String
 fn attempts(notification: &Notification, place: &Place) -> Vec<String> {
     if notification.attempts.is_empty() && notification.attempts_total == 0 {
         return vec![match notification.kind {
-            kind if kind.is_last() => "Nothing: it came back by itself.".to_owned(),
-            _ => "Nothing yet.".to_owned(),
+            kind if kind.is_last() => "None: it recovered without one.".to_owned(),
+            _ => "None yet.".to_owned(),
         }];
     }
     let mut lines = Vec::new();
@@ -343,18 +340,11 @@ fn attempts(notification: &Notification, place: &Place) -> Vec<String> {
     lines
 }
 
-/// `10:14:06 restart: done, did not help (the port is closed)`.
+/// `10:14:06 restart: done, ineffective: the port is closed`.
 fn attempt_line(attempt: &Attempt, place: &Place) -> String {
     let clock = zoned(attempt.requested, &place.zone)
         .map_or_else(|| "?".to_owned(), |at| at.strftime("%H:%M:%S").to_string());
-    let result = attempt.result.as_ref().map_or_else(|| "under way".to_owned(), ToString::to_string);
-    let verdict = match &attempt.outcome {
-        Some(AttemptOutcome::Recovered) => ", it worked".to_owned(),
-        Some(AttemptOutcome::Ineffective(why)) if why.is_empty() => ", it did not help".to_owned(),
-        Some(AttemptOutcome::Ineffective(why)) => format!(", it did not help: {why}"),
-        None => String::new(),
-    };
-    text::line(&format!("{clock} {}: {result}{verdict}", attempt.step.describe()), text::LINE_MAX)
+    text::line(&format!("{clock} {}: {}", attempt.step.describe(), attempt.progress()), text::LINE_MAX)
 }
 
 /// The two commands, ready to be pasted.

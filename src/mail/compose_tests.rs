@@ -5,6 +5,7 @@ use std::sync::Arc;
 use proptest::prelude::*;
 
 use crate::check::Step;
+use crate::notification::AttemptOutcome;
 use crate::unit::{ActiveState, JobResult, LoadState, UnitState};
 
 fn place() -> Place {
@@ -71,13 +72,13 @@ connection refused
 Since Sun 2026-11-22 12:00:00 CET
 Probe: http GET http://127.0.0.1:9001/
 
-WHAT WAS DONE
-12:00:01 restart: done, it did not help: the probe still fails: connection refused
+RECOVERY ATTEMPTS
+12:00:01 restart: done, ineffective: the probe still fails: connection refused
 
-WHAT HAPPENS NEXT
+NEXT
 Restart in 20s (attempt 2).
 
-THE UNIT
+UNIT
 fibridge.service
 failed (Result: exit-code)
 main process exited with status 3
@@ -86,7 +87,7 @@ RUNBOOK
 Local file support. Not the end of the world.
 ssh ubuntu@lf-proxy
 
-LOOK FURTHER
+COMMANDS
 stealthctl status fibridge
 journalctl -u fibridge.service --since '2026-11-22 11:55:00'
 
@@ -133,23 +134,23 @@ fn the_last_mail_is_in_the_same_thread_and_says_what_it_took() {
     assert_eq!(
         letter.body,
         "\
-fibridge on lf-proxy is well again, after 3h 12m.
+fibridge on lf-proxy has recovered after 3h 12m.
 It was: connection refused
 
 Down from Sun 2026-11-22 12:00:00 CET
 until Sun 2026-11-22 15:12:00 CET
 Probe: http GET http://127.0.0.1:9001/
 
-WHAT IT TOOK
-12:00:01 restart: done, it did not help: the probe still fails: connection refused
+RECOVERY ATTEMPTS
+12:00:01 restart: done, ineffective: the probe still fails: connection refused
 … 7 more …
-15:11:55 start of other.service: done, it worked
+15:11:55 start of other.service: done, recovered
 
-THE UNIT
+UNIT
 fibridge.service
 active (running)
 
-LOOK FURTHER
+COMMANDS
 stealthctl status fibridge
 journalctl -u fibridge.service --since '2026-11-22 11:55:00'
 "
@@ -174,7 +175,7 @@ fn each_kind_says_in_its_first_line_what_it_is() {
     assert_eq!(
         [first(NotificationKind::ActionRequired, 2), first(NotificationKind::StillDown, 3),],
         [
-            "[NEEDS YOU] fibridge on lf-proxy / fibridge on lf-proxy needs you. It has been down for 42s.",
+            "[ACTION REQUIRED] fibridge on lf-proxy / fibridge on lf-proxy requires action. It has been down for 42s.",
             "[STILL DOWN] fibridge on lf-proxy / fibridge on lf-proxy is still down, for 42s now.",
         ]
     );
@@ -187,16 +188,16 @@ fn what_is_missing_is_said() {
     notification.attempts_total = 0;
     let why = Err("no permission to read the journal".to_owned());
     let body = letter(&notification, Some(&why), &place()).body;
-    assert!(body.contains("WHAT WAS DONE\nNothing yet.\n"), "{body}");
+    assert!(body.contains("RECOVERY ATTEMPTS\nNone yet.\n"), "{body}");
     assert!(
         body.ends_with("JOURNAL OF fibridge.service\n(not shown: no permission to read the journal)\n"),
         "{body}"
     );
     notification.kind = NotificationKind::Recovered;
-    assert!(letter(&notification, None, &place()).body.contains("Nothing: it came back by itself."));
+    assert!(letter(&notification, None, &place()).body.contains("None: it recovered without one."));
     notification.unit = None;
     let body = letter(&notification, None, &place()).body;
-    assert!(!body.contains("journalctl") && !body.contains("THE UNIT"), "{body}");
+    assert!(!body.contains("journalctl") && !body.contains("UNIT"), "{body}");
 }
 
 #[test]
@@ -212,8 +213,8 @@ fn commands_can_be_pasted() {
 fn a_letter_about_the_daemon_names_the_host_first() {
     let id = NotificationId { incident: IncidentId("host!7".into()), number: 1 };
     let to = vec!["ops@example.org".to_owned()];
-    let letter = host_letter(id, to, "configuration refused", "a: b\nc: d", Wall(0), &place());
-    assert_eq!(letter.subject, "[stealthcheck] lf-proxy: configuration refused");
+    let letter = host_letter(id, to, "configuration rejected", "a: b\nc: d", Wall(0), &place());
+    assert_eq!(letter.subject, "[stealthcheck] lf-proxy: configuration rejected");
     assert_eq!(letter.body, "a: b\nc: d\n\nFrom stealthcheck on lf-proxy, Thu 1970-01-01 01:00:00 CET.\n");
     assert!(sent(&letter).contains("Message-ID: <host%217.1@lf-proxy>"));
 }
@@ -280,7 +281,7 @@ proptest! {
         let harmless = |c: char| c == '\n' || !(c.is_control() || ('\u{2028}'..='\u{202e}').contains(&c));
         prop_assert!(letter.body.chars().all(harmless));
         prop_assert!(letter.body.lines().all(|line| line.chars().count() <= text::LINE_MAX + 100));
-        prop_assert!(letter.body.contains("LOOK FURTHER\nstealthctl status fibridge\n"), "cut off");
+        prop_assert!(letter.body.contains("COMMANDS\nstealthctl status fibridge\n"), "cut off");
     }
 }
 
@@ -306,22 +307,22 @@ fn that_a_check_cannot_be_measured_is_told_without_a_word_on_its_target() {
         }
     };
     let first = letter(&unmeasured(NotificationKind::Unknown, 1), None, &place());
-    assert_eq!(first.subject, "[UNMEASURED] gru-dns on lf-proxy");
+    assert_eq!(first.subject, "[UNKNOWN] gru-dns on lf-proxy");
     assert_eq!(first.message_id, "<gru-dns-1795345200-unmeasured.1@lf-proxy>");
     assert!(
         first.body.starts_with(
-            "gru-dns on lf-proxy could not be measured for 42s.\nthe resolver gave no answer within 5s\n\
-             Whether the target is well is not known"
+            "The state of gru-dns on lf-proxy has been unknown for 42s.\nthe resolver gave no answer within 5s\n\
+             The probe failed on this machine"
         ),
         "{}",
         first.body
     );
-    assert!(!first.body.contains("WHAT WAS DONE") && first.body.contains("RUNBOOK"), "{}", first.body);
+    assert!(!first.body.contains("RECOVERY ATTEMPTS") && first.body.contains("RUNBOOK"), "{}", first.body);
     let last = letter(&unmeasured(NotificationKind::KnownAgain, 2), None, &place());
-    assert_eq!(last.subject, "[MEASURED] gru-dns on lf-proxy");
+    assert_eq!(last.subject, "[KNOWN AGAIN] gru-dns on lf-proxy");
     assert_eq!(last.thread.as_deref(), Some("<gru-dns-1795345200-unmeasured.1@lf-proxy>"));
     assert!(last.body.contains("It was: the resolver gave no answer within 5s"), "{}", last.body);
-    assert!(last.body.contains("Not measured from") && !last.body.contains("RUNBOOK"), "{}", last.body);
+    assert!(last.body.contains("Unknown from") && !last.body.contains("RUNBOOK"), "{}", last.body);
 }
 
 #[test]
@@ -334,16 +335,16 @@ fn what_goes_down_with_it_is_named_and_a_notification_of_an_older_spool_names_no
     let mut down = notification(NotificationKind::Down, 1);
     down.dependents = vec![taken("app", false), taken("blog", true)];
     let body = letter(&down, None, &place()).body;
-    let named = "\nTAKES DOWN WITH IT\napp (app.service): waits for it\nblog (blog.service): well so far\n\n";
+    let named = "\nAFFECTED UNITS\napp (app.service): waits for it\nblog (blog.service): passing so far\n\n";
     assert!(body.contains(named), "{body}");
     down.kind = NotificationKind::Recovered;
     let body = letter(&down, None, &place()).body;
-    assert!(body.contains("\nTOOK DOWN WITH IT\napp (app.service): not back yet\n"), "{body}");
+    assert!(body.contains("\nAFFECTED UNITS\napp (app.service): not passing yet\n"), "{body}");
     down.dependents = (0..30).map(|n| taken(&format!("c{n}"), false)).collect();
     assert!(letter(&down, None, &place()).body.contains("\n… 10 more\n"));
 
     let mut json = serde_json::to_value(notification(NotificationKind::Down, 1)).unwrap();
     json.as_object_mut().unwrap().remove("dependents");
     let old: Notification = serde_json::from_value(json).unwrap();
-    assert!(!letter(&old, None, &place()).body.contains("DOWN WITH IT"));
+    assert!(!letter(&old, None, &place()).body.contains("AFFECTED UNITS"));
 }

@@ -321,7 +321,7 @@ impl Login {
 
     fn failed(&self, why: &str) -> String {
         // 535: the name or the password is wrong.
-        let changed = "; systemd hands over a password that has changed when stealthcheck is restarted";
+        let changed = "; a changed password credential takes effect when stealthcheck is restarted";
         let hint = if why.starts_with("535") { changed } else { "" };
         format!("login as {} failed: {why}{hint}", self.username)
     }

@@ -14,10 +14,10 @@ const BODY_MAX: usize = 200 * 1024;
 const EACH_MAX: usize = 1000;
 
 /// What a letter has before these is what happened; what follows is for whoever looks into one of them.
-const FURTHER: [&str; 3] = ["THE UNIT", "RUNBOOK", "LOOK FURTHER"];
+const FURTHER: [&str; 3] = ["UNIT", "RUNBOOK", "COMMANDS"];
 
 /// The tag of a letter for which a person is needed.
-const ACTION_REQUIRED: &str = "NEEDS YOU";
+const ACTION_REQUIRED: &str = "ACTION REQUIRED";
 
 /// Words `letters`, at least one, to the recipient `to`.
 #[must_use]
@@ -31,7 +31,7 @@ pub fn letter(letters: &[Letter], to: &str, place: &Place) -> Letter {
         message_id: message_id(&id.incident, id.number, &place.host),
         id,
         to: vec![to.to_owned()],
-        subject: format!("[DIGEST] {} notices from {host}: {}", letters.len(), counts(letters)),
+        subject: format!("[DIGEST] {} notifications from {host}: {}", letters.len(), counts(letters)),
         thread: thread(letters),
         date: letters.iter().map(|letter| letter.date).max().unwrap_or_default(),
         check: None,
@@ -48,7 +48,7 @@ fn thread(letters: &[Letter]) -> Option<String> {
     first.thread.clone().filter(|_| one)
 }
 
-/// `NEEDS YOU 3, DOWN 100, RECOVERED 87`: what needs somebody first, the rest as it came.
+/// `ACTION REQUIRED 3, DOWN 100, RECOVERED 87`: what needs somebody first, the rest as it came.
 fn counts(letters: &[Letter]) -> String {
     let mut counts: Vec<(&str, usize)> = Vec::new();
     for letter in letters {
@@ -70,18 +70,18 @@ fn tag(letter: &Letter) -> &str {
 
 fn body(letters: &[Letter], place: &Place) -> String {
     let mut out = format!(
-        "There were more mails in a short time than anybody reads one by one. This one has {} of them, in order.\n",
+        "Too many notifications were due within a minute. This digest contains {} of them, in order.\n",
         letters.len()
     );
     let needy: Vec<&Letter> = letters.iter().filter(|letter| tag(letter) == ACTION_REQUIRED).collect();
     if !needy.is_empty() {
-        out.push_str(&format!("\nNEEDS YOU ({})\n", needy.len()));
+        out.push_str(&format!("\nACTION REQUIRED ({})\n", needy.len()));
         for letter in &needy {
             out.push_str(&format!("{}\n", text::line(&letter.subject, 200)));
         }
     }
     let user = if place.user { " --user" } else { "" };
-    let end = format!("\nLOOK FURTHER\nstealthctl{user} status\n");
+    let end = format!("\nCOMMANDS\nstealthctl{user} status\n");
     let subjects: usize = letters.iter().map(|letter| letter.subject.len() + 10).sum();
     let room = BODY_MAX.saturating_sub(out.len() + end.len() + subjects);
     let each = (room / letters.len().max(1)).min(EACH_MAX);
@@ -129,7 +129,7 @@ mod tests {
             check: None,
             unit: None,
             body: format!(
-                "{incident} says {tag}.\nconnection refused\n\nWHAT WAS DONE\nnothing\n\nTHE UNIT\na.service\n"
+                "{incident} says {tag}.\nconnection refused\n\nRECOVERY ATTEMPTS\nnothing\n\nUNIT\na.service\n"
             ),
         }
     }
@@ -139,21 +139,24 @@ mod tests {
         let letters = [
             one("a-1", 1, "DOWN"),
             one("b-1", 1, "DOWN"),
-            one("b-1", 2, "NEEDS YOU"),
+            one("b-1", 2, "ACTION REQUIRED"),
             one("a-1", 2, "RECOVERED"),
         ];
         let digest = letter(&letters, "x@example.org", &place());
-        assert_eq!(digest.subject, "[DIGEST] 4 notices from lf-proxy: NEEDS YOU 1, DOWN 2, RECOVERED 1");
+        assert_eq!(
+            digest.subject,
+            "[DIGEST] 4 notifications from lf-proxy: ACTION REQUIRED 1, DOWN 2, RECOVERED 1"
+        );
         assert_eq!((digest.to.as_slice(), digest.thread), (["x@example.org".to_owned()].as_slice(), None));
         assert_eq!(
             digest.body,
-            "There were more mails in a short time than anybody reads one by one. This one has 4 of them, in order.\n\
-             \nNEEDS YOU (1)\n[NEEDS YOU] b-1 on lf-proxy\n\
-             \n1. [DOWN] a-1 on lf-proxy\n    a-1 says DOWN.\n    connection refused\n    WHAT WAS DONE\n    nothing\n\
-             \n2. [DOWN] b-1 on lf-proxy\n    b-1 says DOWN.\n    connection refused\n    WHAT WAS DONE\n    nothing\n\
-             \n3. [NEEDS YOU] b-1 on lf-proxy\n    b-1 says NEEDS YOU.\n    connection refused\n    WHAT WAS DONE\n    nothing\n\
-             \n4. [RECOVERED] a-1 on lf-proxy\n    a-1 says RECOVERED.\n    connection refused\n    WHAT WAS DONE\n    nothing\n\
-             \nLOOK FURTHER\nstealthctl status\n"
+            "Too many notifications were due within a minute. This digest contains 4 of them, in order.\n\
+             \nACTION REQUIRED (1)\n[ACTION REQUIRED] b-1 on lf-proxy\n\
+             \n1. [DOWN] a-1 on lf-proxy\n    a-1 says DOWN.\n    connection refused\n    RECOVERY ATTEMPTS\n    nothing\n\
+             \n2. [DOWN] b-1 on lf-proxy\n    b-1 says DOWN.\n    connection refused\n    RECOVERY ATTEMPTS\n    nothing\n\
+             \n3. [ACTION REQUIRED] b-1 on lf-proxy\n    b-1 says ACTION REQUIRED.\n    connection refused\n    RECOVERY ATTEMPTS\n    nothing\n\
+             \n4. [RECOVERED] a-1 on lf-proxy\n    a-1 says RECOVERED.\n    connection refused\n    RECOVERY ATTEMPTS\n    nothing\n\
+             \nCOMMANDS\nstealthctl status\n"
         );
     }
 

@@ -16,7 +16,7 @@ pub fn letter(notification: &HostNotification, to: Vec<String>, place: &Place) -
     let host = text::line(&place.host, 80);
     let tag = match notification.kind {
         HostNotificationKind::Storm => "STORM",
-        HostNotificationKind::StillStorm => "STORM GOES ON",
+        HostNotificationKind::StillStorm => "STORM CONTINUES",
         HostNotificationKind::StormOver => "STORM OVER",
     };
     // The same words behind the tag in each letter of the thread, as in those of an incident.
@@ -65,12 +65,12 @@ fn body(notification: &HostNotification, place: &Place, host: &str) -> String {
         if notification.kind == HostNotificationKind::StormOver { "STILL FAILING" } else { "FAILING" },
         &ill,
     );
-    list(&mut lines, "PASSING AGAIN BY THEMSELVES", &well);
+    list(&mut lines, "PASSING AGAIN", &well);
     lines.push(String::new());
-    lines.push("WHAT HAPPENS NEXT".to_owned());
+    lines.push("NEXT".to_owned());
     lines.push(next(notification.kind, &ill));
     lines.push(String::new());
-    lines.push("LOOK FURTHER".to_owned());
+    lines.push("COMMANDS".to_owned());
     let user = if place.user { " --user" } else { "" };
     lines.push(format!("stealthctl{user} status"));
     let since = zoned(notification.since.before(Duration::from_mins(5)), &place.zone)
@@ -97,14 +97,14 @@ fn list(lines: &mut Vec<String>, title: &str, checks: &[&StormCheck]) {
 
 fn next(kind: HostNotificationKind, ill: &[&StormCheck]) -> String {
     if kind != HostNotificationKind::StormOver {
-        return "No unit is restarted for a failing probe until checks pass again; units that systemd calls failed are. \
-                There is no mail about each of the checks above. All of them are probed on."
+        return "No unit is restarted for a failing probe until checks pass again; units in the failed state are restarted. \
+                No notifications are sent for the single checks. Probing continues."
             .to_owned();
     }
     match ill.iter().filter(|check| check.to_be_recovered).count() {
-        0 if ill.is_empty() => "Nothing to do.".to_owned(),
-        0 => "Each check that still fails is told of in mails of its own.".to_owned(),
-        _ => "Units whose checks still fail are recovered now, one after the other, and told of in mails of their own."
+        0 if ill.is_empty() => "No action is needed.".to_owned(),
+        0 => "Each check that still fails is notified separately.".to_owned(),
+        _ => "Units whose checks still fail are now recovered one after the other, and notified separately."
             .to_owned(),
     }
 }

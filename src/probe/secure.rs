@@ -171,7 +171,7 @@ pub(super) fn explain(error: &rustls::Error) -> Trouble {
         ) => "the server sends more certificates than a client takes".to_owned(),
         // Whatever was not even a record of TLS.
         E::InvalidMessage(_) | E::PeerSentOversizedRecord => "the server does not speak TLS".to_owned(),
-        E::AlertReceived(alert) => format!("the server refused the TLS handshake: {alert:?}"),
+        E::AlertReceived(alert) => format!("the server rejected the TLS handshake: {alert:?}"),
         E::PeerIncompatible(why) => format!("no version or cipher of TLS in common with the server: {why:?}"),
         E::NoCertificatesPresented => "the server has no certificate".to_owned(),
         E::FailedToGetCurrentTime | E::FailedToGetRandomBytes | E::EncryptError => {

@@ -217,12 +217,12 @@ impl Supervisor {
         if !again {
             let user = if self.options.user { " --user" } else { "" };
             let body = format!(
-                "A reload was asked for, but the new configuration has problems. The one in force stays, \
-                 and the checks go on as they were.\n\n{}\n\nMend the file, then run:\n\n    stealthctl{user} validate\n    \
+                "A reload was requested, but the new configuration has errors. The running configuration is kept, \
+                 and all checks continue.\n\n{}\n\nCorrect the file, then run:\n\n    stealthctl{user} validate\n    \
                  systemctl{user} reload stealthcheck\n",
                 problems.join("\n")
             );
-            self.mailer.submit_host("the new configuration is refused, the old one stays in force", body);
+            self.mailer.submit_host("the new configuration was rejected", body);
         }
     }
 }

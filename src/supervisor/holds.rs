@@ -58,7 +58,7 @@ impl Supervisor {
             None => {
                 let unit = self.unit_to_hold(name)?;
                 let held = self.engine.hold_on(&unit).cloned();
-                held.ok_or_else(|| Refusal::Failed(format!("nobody holds {unit}")))?
+                held.ok_or_else(|| Refusal::Failed(format!("{unit} is not held")))?
             }
         };
         let unit = self.engine.held_unit(&id).map(ToString::to_string).unwrap_or_default();
@@ -80,7 +80,7 @@ impl Supervisor {
         let check = self.config.checks.iter().find(|known| known.name == *check);
         check.and_then(|check| check.unit.clone()).ok_or_else(|| {
             Refusal::InvalidArgument(format!(
-                "{name} speaks for no unit, so there is nothing to hold; `stealthctl pause {name}` leaves it alone"
+                "{name} has no `unit`, so there is nothing to hold; use `stealthctl pause {name}`"
             ))
         })
     }

@@ -105,14 +105,14 @@ impl Supervisor {
         let own = own.into_iter().flatten().chain(&self.alerts.listen).chain(unreadable);
         let mut alerts: Vec<String> = own.cloned().collect();
         if *more > 0 {
-            alerts.push(format!("and {more} more mails that cannot be used: the journal names them"));
+            alerts.push(format!("and {more} more unusable mails in the spool: see the journal"));
         }
         alerts.extend(self.engine.storm(clock::now()));
         for check in checks {
             let (Some(unit), Some(state)) = (&check.unit, &check.unit_state) else { continue };
             if state.load == LoadState::NotFound {
                 alerts.push(format!(
-                    "{}: systemd knows no unit {unit}. Is the name right? Was `systemctl daemon-reload` run?",
+                    "{}: systemd does not know the unit {unit}. Check the name, and run `systemctl daemon-reload` if the unit is new.",
                     check.name
                 ));
             }

@@ -64,7 +64,7 @@ impl Supervisor {
             Some(dir) => state_file::load(dir, &now.wall.0.to_string()),
             None => {
                 alerts.state = Some(
-                    "There is no state directory: incidents and mails do not survive a restart.".to_owned(),
+                    "There is no state directory: incidents and mails are lost at a restart.".to_owned(),
                 );
                 Found::Nothing
             }

@@ -51,10 +51,10 @@ pub(super) fn load(dir: &Path, mark: &str) -> Found {
     let kept = dir.join(format!("state.json.unusable-{mark}"));
     let (place, aside) = match fs::rename(&path, &kept) {
         Ok(()) => (format!("it is kept as {}", kept.display()), None),
-        Err(error) => (format!("it cannot be set aside yet: {error}"), Some(kept)),
+        Err(error) => (format!("it cannot be renamed yet: {error}"), Some(kept)),
     };
     let path = path.display();
-    let why = format!("{path} is not usable: {why}; {place}. Open incidents and pauses are forgotten.");
+    let why = format!("{path} is not usable: {why}; {place}. Open incidents and pauses are lost.");
     Found::Unusable { why, aside }
 }
 

@@ -44,13 +44,20 @@ impl UnitName {
             return Err(format!("a unit name has at most {UNIT_NAME_MAX} characters"));
         }
         if let Some(bad) = name.chars().find(|c| !(c.is_ascii_alphanumeric() || ":-_.\\@".contains(*c))) {
-            return Err(format!("{bad:?} cannot stand in a unit name"));
+            return Err(format!("{bad:?} is not allowed in a unit name"));
         }
         let Some((stem, suffix)) = name.rsplit_once('.') else {
-            return Err(format!("a unit name needs its suffix: did you mean `{name}.service`?"));
+            return Err(format!("a unit name needs a suffix, did you mean `{name}.service`?"));
         };
         if !SUFFIXES.contains(&suffix) {
-            return Err(format!("`.{suffix}` is not a kind of unit: did you mean `{name}.service`?"));
+            // systemd's suffixes are in lower case: `NGINX.SERVICE` misses only that.
+            let lower = suffix.to_ascii_lowercase();
+            let meant = if SUFFIXES.contains(&lower.as_str()) {
+                format!("{stem}.{lower}")
+            } else {
+                format!("{name}.service")
+            };
+            return Err(format!("`.{suffix}` is not a unit type, did you mean `{meant}`?"));
         }
         if stem.is_empty() || stem.starts_with('@') {
             return Err("a unit name needs something before its suffix".to_owned());
@@ -124,6 +131,7 @@ mod tests {
             ("", "empty"),
             ("fibridge", "did you mean `fibridge.service`"),
             ("fibridge.conf", "did you mean `fibridge.conf.service`"),
+            ("nginx.SERVICE", "did you mean `nginx.service`"),
             ("a b.service", "' '"),
             ("x\n.service", "'\\n'"),
             (".service", "something before"),

@@ -107,7 +107,7 @@ fn a_renewed_certificate_is_served_after_a_restart_and_one_that_is_not_renewed_r
     assert_eq!(served(&machine), last);
     let mails = machine.wait_mails("web", 4);
     assert_eq!(kinds(&mails), ["DOWN", "RECOVERED", "DOWN", "RECOVERED"]);
-    assert_has(&mails[3].body, &["restart: done, it worked"]);
+    assert_has(&mails[3].body, &["restart: done, recovered"]);
 }
 
 #[test]

@@ -71,7 +71,7 @@ fn a_killed_hung_failing_or_closed_service_is_restarted_and_told_twice() {
         assert!(quoted.contains("\"GET / HTTP/1.1\" 200"), "not what the service wrote:\n{down}");
         assert_has(
             &mails[1].body,
-            &[&format!("{name} on guard-faults is well again"), "restart: done, it worked"],
+            &[&format!("{name} on guard-faults has recovered"), "restart: done, recovered"],
         );
     }
     // Nothing more came of it.
@@ -104,17 +104,17 @@ fn a_service_that_fails_at_its_start_is_tried_at_growing_distances_until_it_is_m
     let check = machine.check("web");
     assert_eq!(check["incident"]["action_required"], true, "{check}");
     let mails = machine.wait_mails("web", 2);
-    assert_thread(&mails, &["DOWN", "NEEDS YOU"]);
-    assert_has(&mails[0].body, &["restart: failed, it did not help"]);
+    assert_thread(&mails, &["DOWN", "ACTION REQUIRED"]);
+    assert_has(&mails[0].body, &["restart: failed"]);
     assert_has(&mails[1].body, &["3 recovery attempts did not help", "told to fail at its start"]);
     let status = machine.run(&["stealthctl", "status"]);
     assert_eq!(status.code, 3, "{status}");
-    assert_has(&status.stdout, &["web needs you", "attempt"]);
+    assert_has(&status.stdout, &["web requires action", "attempt"]);
 
     web.heal();
     machine.wait_told(ids::INCIDENT_CLOSED, "web", 1);
     let mails = machine.wait_mails("web", 3);
-    assert_thread(&mails, &["DOWN", "NEEDS YOU", "RECOVERED"]);
+    assert_thread(&mails, &["DOWN", "ACTION REQUIRED", "RECOVERED"]);
     assert_eq!(web.status(), 200);
     assert_eq!(machine.run(&["stealthctl", "status"]).code, 0);
 }

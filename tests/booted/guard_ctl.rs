@@ -34,7 +34,7 @@ fn two_checks_of_a_unit_lead_to_one_restart_and_root_directs_the_daemon() {
     assert_has(&ctl("status", 0), &["3 checks, all passing", "web.service"]);
     assert_has(
         &ctl("status page", 0),
-        &["Health: passing", "Unit: web.service: active (running), main process "],
+        &["State: passing", "Unit: web.service: active (running), main process "],
     );
     assert_has(&ctl("check page port", 0), &["page: 200 OK", "port: "]);
     assert_has(&ctl("status nosuch", 1), &["nosuch"]);
@@ -52,10 +52,7 @@ fn two_checks_of_a_unit_lead_to_one_restart_and_root_directs_the_daemon() {
     assert_eq!(machine.sh_ok("journalctl -u web.service | grep -c ' Started web.service'"), "2");
 
     // Down, and left alone.
-    assert_has(
-        &ctl("pause page port --for 30m", 0),
-        &["page is left alone until ", "port is left alone until "],
-    );
+    assert_has(&ctl("pause page port --for 30m", 0), &["page is paused until ", "port is paused until "]);
     web.fault("500");
     let said = ctl("check page", 3);
     assert_has(&said, &["page: ", "500", "paused"]);

@@ -135,7 +135,7 @@ fn the_daemon_starts_no_process_and_tells_its_story_in_the_journal() {
         &["Subject: Check web passes again", &format!("Incident {incident} has been opened.")],
     );
     let of_unit = machine.sh_ok("journalctl --no-pager UNIT=web.service");
-    assert_has(&of_unit, &["web: asked systemd to restart web.service"]);
+    assert_has(&of_unit, &["web: requested restart of web.service"]);
 
     // A daemon that hangs is restarted by systemd, and goes on.
     let before = machine.daemon();

@@ -56,7 +56,7 @@ fn what_a_renewal_displaces_is_left_alone_and_comes_back() {
     assert_eq!(shown.code, 0, "{shown}");
     assert_has(
         &shown.stdout,
-        &["displaced for ", "by renew.service", "left alone while renew.service is up"],
+        &["conflict for ", "with renew.service", "left alone while renew.service is up"],
     );
     assert_has(&why(&machine, "web"), &["web is displaced", "a restart would stop it (respect_conflict)"]);
     machine.wait_for("web to be back", MINUTE, || {
@@ -152,7 +152,7 @@ fn what_needs_a_broken_database_waits_for_it_in_silence() {
         let blocked = machine.becomes(name, "dependency");
         assert_eq!(blocked["health"]["by"], "db.service", "{blocked}");
     }
-    assert_has(&machine.run(&["stealthctl", "status"]).stdout, &["4 checks: 1 down, 3 blocked"]);
+    assert_has(&machine.run(&["stealthctl", "status"]).stdout, &["4 checks: 1 down, 3 dependency"]);
     assert_has(
         &machine.run(&["stealthctl", "status", "db"]).stdout,
         &["Takes down: app (app.service), bound"],
@@ -162,7 +162,7 @@ fn what_needs_a_broken_database_waits_for_it_in_silence() {
         &["db.service, which the unit requires, is not well; that is mended first"],
     );
     let mails = machine.wait_mails("db", 1);
-    assert_has(&mails[0].body, &["TAKES DOWN WITH IT", "app (app.service): ", "far (far.service): "]);
+    assert_has(&mails[0].body, &["AFFECTED UNITS", "app (app.service): ", "far (far.service): "]);
 
     // The daemon's next life keeps the silence.
     let daemon = machine.daemon();

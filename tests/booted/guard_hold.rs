@@ -148,7 +148,7 @@ fn the_unit_is_back_however_the_command_ends() {
     assert_eq!(holder.status(), 7);
     assert_has(
         &holder.said(),
-        &["web.service is stopped, and held for 1h at most", "web.service is up again"],
+        &["web.service is stopped, and held for 1h at most", "web.service is active again"],
     );
     in_silence(&machine);
 
@@ -254,7 +254,7 @@ fn a_hold_outlives_the_daemon_and_ends_in_its_absence() {
     machine.wait_for("the holder to be told", MINUTE, || {
         holder
             .said()
-            .contains("the hold on web.service is over; the command goes on without it")
+            .contains("the hold on web.service has ended; the command continues without it")
             .then_some(())
     });
     machine.sh_ok("touch /run/borrower.end");
@@ -350,7 +350,7 @@ fn who_may_not_hold_stops_nothing_and_runs_nothing() {
     let visitor = machine.run(&["runuser", "-u", "visitor", "--", "stealthctl", "release", "web"]);
     assert_eq!(visitor.code, 77, "{visitor}");
     let ended = machine.monotonic();
-    assert_has(&machine.sh_ok("stealthctl release web"), &["web.service is held no more"]);
+    assert_has(&machine.sh_ok("stealthctl release web"), &["The hold on web.service is released"]);
     is_back(&machine, ended);
     machine.wait_for("the holder to be told", MINUTE, || {
         first.said().contains("the command goes on without it").then_some(())

@@ -110,7 +110,7 @@ fn a_run_is_remembered_though_systemd_forgets_it() {
     let mails = machine.wait_mails("again", 2);
     assert_thread(&mails, &["DOWN", "RECOVERED"]);
     assert_has(&mails[0].body, &["the last run failed: exit-code, main process exited with status 3"]);
-    assert_has(&mails[1].body, &["start: done, it worked"]);
+    assert_has(&mails[1].body, &["start: done, recovered"]);
     assert_eq!(machine.asked("again"), 1);
     assert_eq!(machine.mailbox().len(), 2);
 }

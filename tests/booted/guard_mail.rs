@@ -36,7 +36,7 @@ fn mail_waits_for_its_server_and_arrives_once_and_in_order() {
     assert!(before["oldest"].as_i64().is_some());
     let status = machine.run(&["stealthctl", "status"]);
     assert_eq!(status.code, 0, "{status}");
-    assert_has(&status.stdout, &["! 2 mails undelivered, the oldest for "]);
+    assert_has(&status.stdout, &["! 2 mails queued, the oldest for "]);
     let test = machine.run(&["stealthctl", "test-mail"]);
     assert_eq!(test.code, 1, "{test}");
     assert_has(&test.stderr, &["smtp.example.org:587", "refused"]);

@@ -82,7 +82,7 @@ fn an_outage_of_the_network_is_one_mail_and_no_restart_but_of_units_in_failed() 
     machine.sh_ok("iptables -D INPUT 1");
     let mails = wait_storm_mails(&machine, 2);
     assert_thread(&mails, &["STORM", "STORM OVER"]);
-    assert_has(&mails[1].body, &["PASSING AGAIN BY THEMSELVES (1", "\nw5\n"]);
+    assert_has(&mails[1].body, &["PASSING AGAIN (1", "\nw5\n"]);
     for name in &names {
         machine.becomes(name, "passing");
     }
@@ -129,15 +129,15 @@ fn a_dead_resolver_and_a_missing_route_are_no_failures_and_are_told_when_they_la
     machine.sh_ok("for p in udp tcp; do iptables -I INPUT -p $p --dport 53 -j DROP; done");
     machine.becomes("web", "unknown");
     let mails = machine.wait_mails("web", 1);
-    assert_eq!(mails[0].subject(), "[UNMEASURED] web on guard-resolver");
+    assert_eq!(mails[0].subject(), "[UNKNOWN] web on guard-resolver");
     assert_has(
         &mails[0].body,
-        &["web on guard-resolver could not be measured for ", "resolver gave no answer"],
+        &["The state of web on guard-resolver has been unknown for ", "resolver gave no answer"],
     );
     let status = machine.run(&["stealthctl", "status"]);
     assert_eq!(status.code, 3, "{status}");
-    assert_has(&status.stdout, &["2 checks, all unknown", "could not measure: "]);
-    let told = machine.told(ids::UNMEASURED, "web");
+    assert_has(&status.stdout, &["2 checks, all unknown", "unknown: "]);
+    let told = machine.told(ids::UNKNOWN, "web");
     assert_eq!(told.len(), 1, "{told:?}");
 
     // As long as it lasts, and however often it is tried.
@@ -145,7 +145,7 @@ fn a_dead_resolver_and_a_missing_route_are_no_failures_and_are_told_when_they_la
     assert_eq!(machine.check("web")["health"]["state"], "unknown");
     machine.sh_ok("for p in udp tcp; do iptables -D INPUT -p $p --dport 53 -j DROP; done");
     machine.becomes("web", "passing");
-    assert_thread(&machine.wait_mails("web", 2), &["UNMEASURED", "MEASURED"]);
+    assert_thread(&machine.wait_mails("web", 2), &["UNKNOWN", "KNOWN AGAIN"]);
     assert_eq!(
         runs,
         [machine.unit("web.service", "InvocationID"), machine.unit("far.service", "InvocationID")]

@@ -17,13 +17,13 @@ fn an_unknown_unit_is_an_alert_until_its_file_is_there() {
     let alerts = || machine.status_json()["alerts"].to_string();
     let alert = || {
         machine.wait_for("the alert", MINUTE, || {
-            alerts().contains("systemd knows no unit ghost.service").then_some(())
+            alerts().contains("systemd does not know the unit ghost.service").then_some(())
         });
     };
     let pid = machine.daemon();
     alert();
     let status = machine.run(&["stealthctl", "status"]).stdout;
-    assert_has(&status, &["! ghost: systemd knows no unit ghost.service."]);
+    assert_has(&status, &["! ghost: systemd does not know the unit ghost.service."]);
     machine.becomes("ghost", "down");
 
     // It comes: it is started, without a reload of ours.

@@ -58,7 +58,7 @@ fn a_renegade_is_killed_by_a_restart_and_one_that_comes_back_climbs_the_steps() 
     let mails = machine.wait_mails("gru-cpu", 2);
     assert_thread(&mails, &["DOWN", "RECOVERED"]);
     assert_has(&mails[0].body, &["of one CPU for 5s, 10% is the limit", "restart: done"]);
-    assert_has(&mails[1].body, &["restart: done, it worked"]);
+    assert_has(&mails[1].body, &["restart: done, recovered"]);
 
     machine.write("/run/renegade", "");
     let asked = machine.wait_told(ids::RECOVERY_REQUESTED, "gru-cpu", 2);

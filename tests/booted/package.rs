@@ -65,7 +65,7 @@ fn a_fresh_installation_says_what_to_write() {
     machine.sh_ok("systemctl enable --now stealthcheck");
     assert_eq!(machine.sh_ok("systemctl is-enabled stealthcheck.service"), "enabled");
     let journal = machine.sh_ok("journalctl -u stealthcheck -o cat");
-    assert!(journal.contains("nothing is guarded yet: write checks"), "{journal}");
+    assert!(journal.contains("nothing is monitored yet: add checks"), "{journal}");
     assert!(journal.contains("/etc/stealthcheck/stealthcheck.yaml"), "{journal}");
     let loud = machine.journal_entries(&["-u", "stealthcheck.service", "-p", "warning"]);
     assert!(loud.is_empty(), "{loud:#?}");
@@ -183,7 +183,10 @@ fn a_reload_is_all_or_nothing() {
     assert_eq!(status["checks"].as_array().unwrap().len(), 2);
     assert_eq!(machine.read("/run/stealthcheck.authorized"), list);
     let shown = machine.sh_ok("stealthctl status");
-    assert!(shown.contains("The configuration was refused") && shown.contains("stays in force"), "{shown}");
+    assert!(
+        shown.contains("The configuration was rejected") && shown.contains("the running configuration"),
+        "{shown}"
+    );
     machine.sh_ok("stealthctl check web other");
     let mail = machine.mails(1).remove(0);
     assert!(mail.subject().contains("configuration is refused"), "{}", mail.subject());
@@ -228,7 +231,7 @@ fn a_bad_file_at_the_start(machine: &Machine, good: &str) {
     let told = |text: &str| journal.iter().any(|line| line.contains(text));
     assert!(told("/etc/stealthcheck/stealthcheck.yaml:2: checks.web.evry: "), "{journal:#?}");
     assert!(told("did you mean `interval`"), "{journal:#?}");
-    assert!(told("nothing is guarded until they are mended"), "{journal:#?}");
+    assert!(told("nothing is monitored until they are corrected"), "{journal:#?}");
     machine.configure(good);
     machine.sh_ok("systemctl start stealthcheck");
     machine.wait_for("web to pass", MINUTE, || is(machine, "web", "passing"));

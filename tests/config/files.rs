@@ -46,7 +46,7 @@ fn drop_ins_are_read_in_name_order_and_others_are_named() {
     assert_eq!(config.checks.len(), 2);
     assert_eq!(
         printed(&config.warnings, place.0.path()),
-        "stealthcheck.yaml: there is no `mail:` section: nobody will be told of a failure\n\
+        "stealthcheck.yaml: there is no `mail:` section: no notifications will be sent\n\
          conf.d/30-c.yml: ignored: the name of a drop-in ends in `.yaml`\n"
     );
 }
@@ -103,5 +103,5 @@ fn the_list_of_problems_has_an_end() {
     ));
     let problems = load(&place.main()).unwrap_err();
     assert_eq!(problems.len(), 501);
-    assert_eq!(problems.last().unwrap().message, "1500 more problems are not shown");
+    assert_eq!(problems.last().unwrap().message, "1500 more errors are not shown");
 }

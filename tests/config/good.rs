@@ -67,7 +67,7 @@ fn a_check_of_two_words_has_every_default() {
     assert_eq!(web.alert.repeat_interval, Some(240 * MINUTE));
     assert_eq!(web.alert.unknown_after, 10 * MINUTE);
     assert_eq!((web.alert.after, web.alert.off, web.alert.to.len()), (Duration::ZERO, false, 0));
-    assert_eq!(warnings(&config), ["0:: there is no `mail:` section: nobody will be told of a failure"]);
+    assert_eq!(warnings(&config), ["0:: there is no `mail:` section: no notifications will be sent"]);
 }
 
 #[test]
@@ -261,8 +261,8 @@ fn warnings_name_what_is_probably_not_meant() {
     assert_eq!(
         warnings(&good("full.yaml")),
         [
-            "33:checks.full.http.verify_tls: whoever answers is believed: the certificate is not verified",
-            "53:checks.device: nothing is done when dev-sda.device fails, mail apart: systemd has no such job for it",
+            "33:checks.full.http.verify_tls: the certificate is not verified, so any server is trusted",
+            "53:checks.device: no recovery when dev-sda.device fails, only notifications: systemd has no such job for it",
         ]
     );
     let config = text(
@@ -271,9 +271,9 @@ fn warnings_name_what_is_probably_not_meant() {
     assert_eq!(
         warnings(&config),
         [
-            "0:: there is no `mail:` section: nobody will be told of a failure",
-            "2:checks.a: nothing is done when a.timer fails, mail apart: only a service is restarted without `recover`",
-            "2:checks.a.alert: nobody will be told: there is no `mail:` section",
+            "0:: there is no `mail:` section: no notifications will be sent",
+            "2:checks.a: no recovery when a.timer fails, only notifications: only a service is restarted without `recover`",
+            "2:checks.a.alert: without effect: there is no `mail:` section",
             "3:checks.b.grace: without effect: the check has no `unit`",
         ]
     );
@@ -291,7 +291,8 @@ fn listening_beyond_this_machine_is_warned_about() {
     let config =
         text("listen: ['0.0.0.0:8484', '[::]:8485', '192.0.2.1:80', '[::ffff:127.0.0.1]:1', 8484]\n");
     assert_eq!(config.listen.len(), 5);
-    let sentence = "not only this machine: whoever reaches this address can read the status";
+    let sentence =
+        "reachable from other machines: everyone who can connect to this address can read the status";
     let expected: Vec<String> = (0..3).map(|n| format!("1:listen[{n}]: {sentence}")).collect();
     assert_eq!(warnings(&config), expected);
     assert!(text("checks:\n").listen.is_empty());
@@ -399,6 +400,6 @@ fn keys_without_effect_are_warned_about() {
     );
     assert_eq!(
         warnings(&config),
-        ["3:checks.cpu.retry_interval: without effect: what is used is sampled every `interval`",]
+        ["3:checks.cpu.retry_interval: without effect: usage is sampled every `interval`",]
     );
 }

@@ -12,7 +12,7 @@ fn warnings(checks: &str) -> Vec<String> {
 fn what_would_take_stealthcheck_down_is_warned_about() {
     let told = |job: &str, unit: &str| {
         format!(
-            "a {job} of {unit} ends stealthcheck too, and much else on the machine: `recover: none` only tells"
+            "a {job} of {unit} ends stealthcheck too, and much else on the machine: `recover: none` only notifies"
         )
     };
     assert_eq!(

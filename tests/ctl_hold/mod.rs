@@ -52,7 +52,7 @@ fn its_exit_status_is_the_commands_and_the_lease_is_given_back() {
     let bus = FakeBus::start(RUNNING);
     let (code, err) = hold(&bus, &["--stop", "--", "sh", "-c", "exit 7"]);
     let says = "stealthctl: mosaic.service is stopped, and held for 1h at most\n\
-                stealthctl: mosaic.service is up again\n";
+                stealthctl: mosaic.service is active again\n";
     assert_eq!((code, err.as_str()), (7, says));
     told(&bus, "closed: Done");
     assert_eq!(bus.told(), ["held mosaic for 3600s: sh -c exit 7", "stop mosaic.service", "closed: Done"]);
@@ -117,7 +117,7 @@ fn a_hold_that_is_taken_away_is_told_and_the_command_goes_on() {
     let mut child = begin(&bus, "echo ready; read line; exit 3 # revoke this");
     let mut said = BufReader::new(child.stderr.take().unwrap()).lines();
     assert!(said.next().unwrap().unwrap().contains("is held for 1h at most"));
-    let over = "stealthctl: the hold on mosaic.service is over; the command goes on without it";
+    let over = "stealthctl: the hold on mosaic.service has ended; the command continues without it";
     assert_eq!(said.next().unwrap().unwrap(), over);
     assert!(child.try_wait().unwrap().is_none());
     child.stdin.take().unwrap().write_all(b"on\n").unwrap();
@@ -128,7 +128,7 @@ fn a_hold_that_is_taken_away_is_told_and_the_command_goes_on() {
 fn release_says_what_is_free() {
     let bus = FakeBus::start(RUNNING);
     let (out, _) = ends(&stealthctl(bus.address(), &["release", "mosaic"]), 0);
-    assert_eq!(out, "mosaic.service is held no more.\n");
+    assert_eq!(out, "The hold on mosaic.service is released.\n");
     let (_, err) = ends(&stealthctl(bus.address(), &["release", "gru"]), 1);
     assert_eq!(err, "stealthctl: nobody holds gru.service\n");
 }

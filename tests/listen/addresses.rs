@@ -16,7 +16,7 @@ async fn a_port_that_is_taken_is_told_and_tried_again() {
     let other = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let (taken, free) = (other.local_addr().unwrap(), free().await);
     let mut rig = Rig::start(vec![taken, free], limits());
-    let sentence = format!("cannot listen on {taken}: address already in use; tried again every 20ms");
+    let sentence = format!("cannot listen on {taken}: address already in use; retrying every 20ms");
     assert_eq!(rig.trouble().await, [sentence]);
     assert_eq!(status(&get(free, "/").await), "200", "one address does not wait for the other");
     drop(other);

@@ -26,7 +26,7 @@ async fn over_loopback_the_status_is_told_to_no_foreign_name() {
                 let answer = asked_as(address, path, &line).await;
                 assert_eq!(status(&answer), "421", "{path} as {host}: {answer}");
                 assert!(
-                    body(&answer).starts_with("On this address the status is for this machine"),
+                    body(&answer).starts_with("Use an IP address, localhost or the name of this machine"),
                     "{answer}"
                 );
                 assert!(!answer.contains(host), "{answer}");

@@ -46,7 +46,7 @@ async fn a_loop_that_does_not_answer_is_a_503_until_it_does() {
     for path in ["/", "/status.json", "/metrics", "/healthz", "/anything"] {
         let answer = get(address, path).await;
         assert_eq!(status(&answer), "503", "{path}: {answer}");
-        assert!(body(&answer).starts_with("the engine has not turned over for "), "{answer}");
+        assert!(body(&answer).starts_with("the main loop has not responded for "), "{answer}");
     }
     // It says how long, from the first question that was not answered.
     let told = tokio::time::timeout(MINUTE, async {
@@ -57,7 +57,7 @@ async fn a_loop_that_does_not_answer_is_a_503_until_it_does() {
             }
         }
     });
-    assert!(body(&told.await.unwrap()).contains("not turned over for "));
+    assert!(body(&told.await.unwrap()).contains("not responded for "));
     rig.stuck.store(false, Ordering::SeqCst);
     for path in ["/healthz", "/"] {
         assert_eq!(status(&get(address, path).await), "200", "{path}");

@@ -221,7 +221,7 @@ async fn an_address_that_is_refused_for_good_is_told_to_the_others_once_and_show
     assert_eq!(refused[0].0, "gone@example.org");
     assert!(refused[0].1.contains("550 5.1.1 no such user"), "{refused:?}");
 
-    let subject = "[stealthcheck] lf-proxy: no mail reaches gone@example.org";
+    let subject = "[stealthcheck] lf-proxy: mail to gone@example.org is rejected";
     let told = || {
         let all = server.accepted().into_iter();
         all.filter(|mail| mail.header("Subject") == Some(subject)).collect::<Vec<_>>()

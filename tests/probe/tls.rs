@@ -168,7 +168,7 @@ async fn what_does_not_speak_tls_fails() {
         hang(stream).await;
     })
     .await;
-    failing(&ask(&prober, at(refusing)).await, "the server refused the TLS handshake: HandshakeFailure");
+    failing(&ask(&prober, at(refusing)).await, "the server rejected the TLS handshake: HandshakeFailure");
 }
 
 #[tokio::test]

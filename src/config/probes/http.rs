@@ -47,7 +47,7 @@ pub(super) fn probe(field: &Field<'_>, report: &mut Report) -> Option<HttpProbe>
     let verify = table.get("verify_tls").map(|field| {
         let verify = field.truth(report)?;
         if !verify {
-            report.warn(&field.at, "whoever answers is believed: the certificate is not verified");
+            report.warn(&field.at, "the certificate is not verified, so any server is trusted");
         }
         Some(verify)
     });
@@ -88,6 +88,9 @@ fn url(text: &str) -> Result<Uri, String> {
     }
     if rest.contains('#') {
         return Err("a fragment (`#`) is never sent; leave it out".to_owned());
+    }
+    if !authority.starts_with('[') && authority.matches(':').count() > 1 {
+        return Err("an IPv6 address in a URL needs brackets, such as `http://[::1]:8080/`".to_owned());
     }
     if authority.is_empty() || authority.starts_with(':') {
         return Err(format!("the URL has no host; expected {URL}"));

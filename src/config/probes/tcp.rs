@@ -15,6 +15,9 @@ pub(super) fn probe(field: &Field<'_>, report: &mut Report) -> Option<TcpProbe> 
         let address = field.parsed(super::ADDRESS, report, HostPort::parse)?;
         return Some(TcpProbe { address, send: None, expect: None });
     }
+    if !field.is_map() {
+        return field.expected(super::ADDRESS, report);
+    }
     let table = field.table(KEYS, report)?;
     let address =
         table.need("address", report).and_then(|field| field.parsed(super::ADDRESS, report, HostPort::parse));

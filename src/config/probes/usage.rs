@@ -162,7 +162,7 @@ pub(super) fn settle(
         );
     }
     if let Some(field) = check.get("retry_interval") {
-        report.warn(&field.at, "without effect: what is used is sampled every `interval`");
+        report.warn(&field.at, "without effect: usage is sampled every `interval`");
     }
     schedule.retry_interval = schedule.interval;
     schedule

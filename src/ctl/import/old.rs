@@ -201,7 +201,7 @@ fn addresses<'t>(file: &mut File<'t>, value: Option<Value<'t>>) -> Vec<String> {
         let text = file.text(Some(item), "each address");
         let address = text.trim().to_owned();
         if text.contains(char::is_control) {
-            file.wrong(item, "a mail address stands on one line, without control characters");
+            file.wrong(item, "a mail address is one line without control characters");
         } else if !is_mailbox(&address) {
             file.wrong(item, format!("`{address}` is not a mail address such as `ops@example.org`"));
         } else if !all.contains(&address) {

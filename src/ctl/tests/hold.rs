@@ -22,7 +22,7 @@ fn a_held_check_says_who_has_its_unit_and_how_to_end_that() {
     }
     let shown = detail(&snapshot, &style(Some(80)));
     for part in [
-        "Health: held for 1m, since",
+        "State: held for 1m, since",
         "(59m left)",
         "Held by: alice (pid 4711)\n",
         "Command: certbot renew\n",

@@ -75,7 +75,7 @@ fn a_bus_that_is_restarted_or_killed_costs_no_incident_and_no_mail() {
     machine.becomes("web", "passing");
     let mails = machine.wait_mails("web", 2);
     let between =
-        if mails.len() == 3 { &["DOWN", "NEEDS YOU", "RECOVERED"][..] } else { &["DOWN", "RECOVERED"] };
+        if mails.len() == 3 { &["DOWN", "ACTION REQUIRED", "RECOVERED"][..] } else { &["DOWN", "RECOVERED"] };
     assert_thread(&mails, between);
     assert_eq!(machine.told(ids::INCIDENT_OPENED, "web").len(), 1);
 

@@ -63,7 +63,7 @@ fn mail_outlives_a_server_that_refuses_swallows_puts_off_or_rejects() {
     let waiting = machine.mail_status("mails that wait", |mail| mail["queued"].as_u64() >= Some(4));
     assert!(waiting["oldest"].as_i64().is_some(), "{waiting}");
     let status = machine.run(&["stealthctl", "status"]);
-    assert_has(&status.stdout, &["mails undelivered, the oldest for "]);
+    assert_has(&status.stdout, &["mails queued, the oldest for "]);
     let metrics = machine.sh_ok("curl -s http://127.0.0.1:8484/metrics");
     let metric = |name: &str| -> f64 {
         let line = metrics.lines().find(|line| line.starts_with(&format!("stealthcheck_{name} ")));

@@ -56,7 +56,7 @@ pub fn assert_all_told(machine: &Machine) -> (usize, usize) {
             }
         }
         let kinds: Vec<&str> = first.iter().map(|(kind, _)| *kind).collect();
-        let whole: &[&[&str]] = &[&["DOWN", "RECOVERED"], &["DOWN", "NEEDS YOU", "RECOVERED"]];
+        let whole: &[&[&str]] = &[&["DOWN", "RECOVERED"], &["DOWN", "ACTION REQUIRED", "RECOVERED"]];
         assert!(whole.contains(&kinds.as_slice()), "incident {incident} is told as {kinds:?}");
     }
     (mails.len(), twice)

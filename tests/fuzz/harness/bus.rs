@@ -226,7 +226,7 @@ impl Daemon {
             Some(_) => id,
             None => {
                 let unit = self.unit(name)?;
-                let nobody = || Refusal::Failed(format!("nobody holds {unit}"));
+                let nobody = || Refusal::Failed(format!("{unit} is not held"));
                 self.engine.hold_on(&unit).cloned().ok_or_else(nobody)?
             }
         };
