@@ -33,7 +33,7 @@ fn unit_on_its_way_up_is_no_incident_at_boot_or_when_the_daemon_starts() {
     machine.guard("  ordered: { unit: ordered.service, interval: 1s }\n");
     machine.becomes("ordered", "passing");
     let mut findings = Findings::on(&machine);
-    let passes = |check: &str| machine.check(check)["health"]["state"] == "passing";
+    let passes = |check: &str| machine.passes(check);
 
     // The order of the README: enabled and started, then guarded.
     let all = format!(
@@ -73,9 +73,7 @@ fn comes_up(machine: &Machine, findings: &mut Findings<'_>, tomcat: &Victim<'_>,
     findings.reaches("tomcat", &format!("{when}: it answers"), || tomcat.status() == 200);
     let same = machine.unit("tomcat.service", "InvocationID") == run;
     findings.expect("tomcat", &format!("{when}: it was not restarted within its grace"), same);
-    findings.reaches("tomcat", &format!("{when}: it passes"), || {
-        machine.check("tomcat")["health"]["state"] == "passing"
-    });
+    findings.reaches("tomcat", &format!("{when}: it passes"), || machine.passes("tomcat"));
 }
 
 #[test]
@@ -103,9 +101,7 @@ fn boot_that_never_ends_delays_no_recovery_and_is_notified() {
         check("behind")
     ));
     machine.reboot_until("stealthcheck.service");
-    for name in ["web", "late"] {
-        machine.becomes(name, "passing");
-    }
+    machine.all_pass(&["web", "late"]);
     assert_eq!(machine.sh("systemctl is-system-running").stdout, "starting\n");
     let mut findings = Findings::on(&machine);
 
@@ -116,11 +112,11 @@ fn boot_that_never_ends_delays_no_recovery_and_is_notified() {
     findings.reaches_within(soon, "web", "it is restarted although the machine still boots", || {
         machine.is("web.service", "active") && machine.unit("web.service", "InvocationID") != run
     });
-    machine.sh_ok("timeout 30 stealthctl hold late --stop -- true; true");
+    machine.sh_ok("timeout 30 stealthctl hold late --stop -- sleep 1; true");
     findings
         .reaches_within(soon, "late", "it is up again after a hold", || machine.is("late.service", "active"));
 
-    // What does not get ready is told when its grace is over, and what waits behind something is not.
+    // What does not get ready is an incident when its grace is over, and what waits behind another unit is none.
     let opened = findings.reaches_within(soon, "container", "its incident opens after the grace", || {
         !machine.told(ids::INCIDENT_OPENED, "container").is_empty()
     });
@@ -132,7 +128,7 @@ fn boot_that_never_ends_delays_no_recovery_and_is_notified() {
     }
     findings.calm("behind");
     machine.open("boot");
-    findings.reaches("behind", "it passes", || machine.check("behind")["health"]["state"] == "passing");
+    findings.reaches("behind", "it passes", || machine.passes("behind"));
     // The boot ends when nothing is left to wait for.
     machine.sh_ok("systemctl stop container");
     let ended = eventually(MINUTE, || machine.sh("systemctl is-system-running").stdout != "starting\n");

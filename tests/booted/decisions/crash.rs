@@ -66,9 +66,7 @@ fn unit_that_fails_again_soon_is_one_incident_and_a_worker_that_ends_is_none() {
         quick(9002),
         quick(9004),
     ));
-    for check in ["brief", "leftover", "looping", "patient", "monthly", "transient"] {
-        machine.becomes(check, "passing");
-    }
+    machine.all_pass(&["brief", "leftover", "looping", "patient", "monthly", "transient"]);
     machine.sh_ok("systemctl start flapping");
     let mut findings = Findings::on(&machine);
 
@@ -91,16 +89,16 @@ fn unit_that_fails_again_soon_is_one_incident_and_a_worker_that_ends_is_none() {
     findings.reaches("monthly", "the restart is withheld, which says when systemd restarts it", month);
     findings.expect("monthly", "no job", machine.asked("monthly") == 0);
     findings.reaches("patient", "systemd has restarted it", || {
-        patient.status() == 200 && machine.check("patient")["health"]["state"] == "passing"
+        patient.status() == 200 && machine.passes("patient")
     });
     findings.calm("patient");
 
-    let told = machine.mails_about("leftover");
-    let told = kinds(&told);
+    let mails = machine.mails_about("leftover");
+    let kinds_seen = kinds(&mails);
     findings.expect(
         "leftover",
-        &format!("no RECOVERED while the old process answers: {told:?}"),
-        !told.contains(&"RECOVERED"),
+        &format!("no RECOVERED while the old process answers: {kinds_seen:?}"),
+        !kinds_seen.contains(&"RECOVERED"),
     );
     machine.sh_ok("pkill -f '[h]ttp.server 9003'");
 
@@ -145,7 +143,7 @@ fn unit_that_fails_again_soon_is_one_incident_and_a_worker_that_ends_is_none() {
     findings.end();
 }
 
-/// systemd forgets a failed transient unit as soon as it is reset: then nobody can start it again.
+/// systemd forgets a failed transient unit as soon as it is reset: then no command can start it again.
 fn transient(machine: &Machine, findings: &mut Findings<'_>) {
     // It was deleted 8 ms after the start limit.
     machine.wait_for("the start limit", MINUTE, || {

@@ -113,6 +113,22 @@ impl Machine {
         .stdout
     }
 
+    /// Waits until all of these checks pass.
+    fn all_pass(&self, checks: &[&str]) {
+        self.wait_for(&format!("{checks:?} to pass"), MINUTE, || {
+            let status = self.status_json();
+            let all = status["checks"].as_array()?;
+            let passes = |name: &&str| {
+                all.iter().any(|check| check["name"] == **name && check["health"]["state"] == "passing")
+            };
+            checks.iter().all(passes).then_some(())
+        });
+    }
+
+    fn passes(&self, check: &str) -> bool {
+        self.check(check)["health"]["state"] == "passing"
+    }
+
     fn is(&self, unit: &str, active: &str) -> bool {
         self.unit(unit, "ActiveState") == active
     }

@@ -41,10 +41,11 @@ fn unit_that_a_timer_or_socket_triggers_rests_after_it_ended_well() {
     machine.sh_ok("systemctl start nightly");
     let asked = machine.starts("ondemand.service");
     machine.sh_ok("nc -w 5 127.0.0.1 9010 </dev/null | grep -q well");
-    for unit in ["nightly.service", "ondemand.service"] {
-        machine.unit_becomes(unit, "inactive");
-    }
+    // Both end within a second; each was started again in the same second.
     machine.sh_ok("sleep 4");
+    for name in ["nightly", "ondemand"] {
+        findings.expect(name, "it has ended", machine.is(&format!("{name}.service"), "inactive"));
+    }
     findings.expect("nightly", &format!("one run, not {}", runs()), runs() == "1");
     let answered = machine.starts("ondemand.service") - asked;
     findings.expect("ondemand", &format!("one run, not {answered}"), answered == 1);
@@ -105,16 +106,14 @@ fn start_that_systemd_skips_is_not_repeated_and_notified_once() {
             findings.expect(name, &format!("why or status says \"{part}\""), said.contains(part));
         }
         if name != "unplugged" {
-            let told = mails.first().is_some_and(|mail| mail.body.contains(condition));
-            findings.expect(name, &format!("the mail says {condition}"), told);
+            let named = mails.first().is_some_and(|mail| mail.body.contains(condition));
+            findings.expect(name, &format!("the mail says {condition}"), named);
         }
     }
     // With the device, an operator's start is enough.
     machine.sh_ok("touch /run/stick /run/port; systemctl start modem asserted executed unplugged");
     for name in ["modem", "asserted", "executed", "unplugged"] {
-        findings.reaches(name, "it passes once it is started", || {
-            machine.check(name)["health"]["state"] == "passing"
-        });
+        findings.reaches(name, "it passes once it is started", || machine.passes(name));
     }
     findings.end();
 }
@@ -143,9 +142,7 @@ fn wrapper_socket_and_plugin_are_taken_for_what_they_are() {
         quick(9020),
         quick(9021)
     ));
-    for check in ["wrapper", "graced"] {
-        machine.becomes(check, "passing");
-    }
+    machine.all_pass(&["wrapper", "graced"]);
     let mut findings = Findings::on(&machine);
 
     machine.sh_ok("systemctl kill -s KILL real@15");

@@ -31,9 +31,7 @@ fn recovery_never_hits_the_start_limit_and_never_reboots_the_machine() {
         check("upgraded", 9003),
         check("fatal", 9004)
     ));
-    for name in ["sensor", "vital", "upgraded", "fatal"] {
-        machine.becomes(name, "passing");
-    }
+    machine.all_pass(&["sensor", "vital", "upgraded", "fatal"]);
     let mut findings = Findings::on(&machine);
 
     // Two restarts, and one that would be too many, some seconds apart.
