@@ -61,7 +61,7 @@ fn stops(name: &str, suite: &str) {
     machine.guard(&format!(
         "{}{}{}{}  stopping: {{ unit: stopping.service, {}, {STOPS} }}\n\
          \x20 renewed: {{ unit: renewed.service, {}, {STOPS}, recover: [{{ start: renew.service }}, restart] }}\n\
-         \x20 absent: {{ unit: absent.service, {}, grace: 2s, respect_stop: forever, backoff: {{ initial: 5m, max: 5m }} }}\n",
+         \x20 absent: {{ unit: absent.service, {}, grace: 2s, respect_stop: forever, backoff: {{ initial: 6s, max: 6s }} }}\n",
         by_state("starting"),
         by_state("held"),
         by_state("lazy"),
@@ -132,8 +132,10 @@ fn stops(name: &str, suite: &str) {
     machine.wait_told(ids::ATTEMPT_CONCLUDED, "absent", 1);
     let asked = machine.asked("absent");
     machine.sh_ok("systemctl stop stealthcheck; systemctl stop absent; systemctl start stealthcheck");
-    // It was restarted at once.
-    let up = machine.come_up(&["absent.service"], Duration::from_secs(3));
+    let state = machine.check("absent")["health"]["state"].clone();
+    findings.expect("absent", &format!("its state is stopped, not {state}"), state == "stopped");
+    // It was restarted at the end of the backoff.
+    let up = machine.come_up(&["absent.service"], Duration::from_secs(7));
     findings.expect("absent", "a stop in the daemon's absence is respected", up.is_empty());
     findings.expect("absent", "no further job", machine.asked("absent") == asked);
 

@@ -17,7 +17,7 @@ fn unit_that_a_timer_or_socket_triggers_rests_after_it_ended_well() {
     let machine = Machine::ready("decide-triggered");
     machine.service(
         "nightly.service",
-        "[Service]\nExecStart=/bin/sh -c 'echo run >>/run/nightly; sleep 1; test ! -e /run/nightly-fails'\n",
+        "[Unit]\nStartLimitIntervalSec=0\n[Service]\nExecStart=/bin/sh -c 'echo run >>/run/nightly; sleep 1; test ! -e /run/nightly-fails'\n",
     );
     machine.service("nightly.timer", "[Timer]\nOnCalendar=2100-01-01\n[Install]\nWantedBy=timers.target\n");
     machine.service("ondemand.service", ANSWERS_ONCE);
