@@ -12,7 +12,7 @@ use crate::lab::{MINUTE, Machine, Victim};
 const ENABLED: &str = "[Install]\nWantedBy=multi-user.target\n";
 
 /// Longer than it takes to be down where failures count, and for a service to listen.
-const SLOW: u64 = 6;
+const SLOW: u64 = 8;
 
 #[test]
 fn unit_on_its_way_up_is_no_incident_at_boot_or_when_the_daemon_starts() {
