@@ -47,6 +47,7 @@ mod guard_usage;
 
 mod certificates;
 mod config_backup;
+mod decisions;
 mod faults;
 mod import;
 mod iobio;

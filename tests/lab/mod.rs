@@ -161,6 +161,11 @@ impl Machine {
         self.control_ok("reboot", &[]);
     }
 
+    /// Reboots the guest, and returns when this unit of the next boot is active: for a boot that does not end.
+    pub fn reboot_until(&self, unit: &str) {
+        self.control_ok("reboot", &[unit]);
+    }
+
     /// Cuts the guest's power and lets it boot again: nothing in it gets to say a last word.
     pub fn crash(&self) {
         self.control_ok("crash", &[]);
