@@ -1,0 +1,202 @@
+//! When a recovery has worked, when an incident is over, and what systemd does by itself meanwhile.
+
+use std::time::Duration;
+
+use stealthcheck::check::Step::{Restart as RestartUnit, StartUnit};
+use stealthcheck::notification::NotificationKind::{ActionRequired, Down, Recovered};
+
+use crate::machine::*;
+
+const SECOND: Duration = Duration::from_secs(1);
+
+/// E10: a service that hangs for good after a crash loop is restarted: the loop has ended with the restarts.
+#[test]
+fn hang_after_crash_loop_is_recovered() {
+    for (healthy, probe) in [(0, http as fn(&str) -> CheckBuilder), (30, http)] {
+        let web = service("web").no_start_limit().restart(Restart::Always, SECOND);
+        let mut m = Machine::new().unit(web).check(probe("web")).up();
+        m.edit("web", |file| file.program.exits_after = Some((2 * SECOND, Exit::Status(1))));
+        m.kill("web");
+        m.run_for(30);
+        assert!(m.unit_state("web").n_restarts >= 8);
+        m.mend("web");
+        assert!(m.run_until_it_holds(10, |m| m.answers("web")));
+        m.run_for(healthy);
+        m.hang("web");
+        m.run_for(300);
+        assert!(m.jobs("web") >= 1, "the hang was not recovered");
+        assert_eq!(m.state("web"), "passing");
+    }
+}
+
+/// E10: while systemd restarts the service each time, the daemon does not; the incident ends with the restarts.
+#[test]
+fn crash_loop_is_one_incident_that_ends() {
+    let web = service("web").no_start_limit().restart(Restart::Always, SECOND);
+    let mut m = Machine::new().unit(web).check(unit_check("web")).up();
+    m.edit("web", |file| file.program.exits_after = Some((5 * SECOND, Exit::Status(1))));
+    m.kill("web");
+    m.run_for(900);
+    m.assert_no_job("web");
+    assert_eq!(m.threads("web"), 1);
+    assert_eq!(m.count("web", Recovered), 0);
+    m.mend("web");
+    m.run_for(900);
+    assert_eq!(m.state("web"), "passing");
+    assert_eq!(m.threads("web"), 1);
+    assert_eq!(m.count("web", Recovered), 1);
+}
+
+/// E19: one crash that systemd mends itself is nobody's concern, however long its delay is.
+#[test]
+fn crash_that_systemd_mends_notifies_nobody() {
+    for secs in [1, 5, 25, 60] {
+        for probe in [http, unit_check] {
+            let web = service("web").restart(Restart::Always, secs * SECOND);
+            let mut m = Machine::new().unit(web).check(probe("web")).up();
+            m.kill("web");
+            m.run_for(u64::from(secs) + 60);
+            m.assert_quiet();
+            assert_eq!(m.state("web"), "passing");
+        }
+    }
+}
+
+/// E34: `RestartSec=30min` is no matter of seconds: people are notified, and told when systemd restarts it.
+#[test]
+fn long_restart_delay_is_told() {
+    let web = service("web").restart(Restart::Always, 1800 * SECOND);
+    let mut m = Machine::new().unit(web).check(http("web")).up();
+    m.kill("web");
+    m.run_for(300);
+    m.assert_no_job("web");
+    assert_eq!(m.notifications("web").first(), Some(&Down));
+    let why = m.why("web");
+    assert!(["25m", "24m"].iter().any(|left| why.contains(left)), "{why}");
+}
+
+/// E23: a service that ends two seconds after each start never works.
+#[test]
+fn service_that_dies_after_each_start_is_one_incident() {
+    let mut m = Machine::new().unit(service("api")).check(unit_check("api")).up();
+    m.edit("api", |file| file.program.exits_after = Some((2 * SECOND, Exit::Status(1))));
+    m.restart("api");
+    m.run_for(7 * 60);
+    assert_eq!(m.threads("api"), 1);
+    assert_eq!(m.count("api", Recovered), 0, "{:?}", m.notifications("api"));
+    assert_eq!(m.count("api", ActionRequired), 1);
+    assert!(m.status("api").incident.is_some_and(|incident| incident.attempts >= 5));
+}
+
+/// E23: a process that a former run has left answers for the new one, which dies.
+#[test]
+fn left_over_process_does_not_prove_a_recovery() {
+    let sslh = service("sslh").leaves_child();
+    let mut m = Machine::new().unit(sslh).check(http("sslh")).up();
+    m.kill("sslh");
+    m.run_for(7 * 60);
+    assert_eq!(m.threads("sslh"), 1);
+    assert_eq!(m.count("sslh", Recovered), 0, "{:?}", m.notifications("sslh"));
+    assert_eq!(m.state("sslh"), "down");
+}
+
+/// E23: the unit has to be up, and its checks have to pass, for ten seconds.
+#[test]
+fn recovery_is_proven_after_ten_seconds() {
+    for probe in [http, unit_check] {
+        let mut m = Machine::new().unit(service("web")).check(probe("web")).up();
+        m.kill("web");
+        m.run_for(90);
+        assert_eq!(m.notifications("web"), [Down, Recovered]);
+        let (up, _) = m.last_change("web");
+        let recovered = m.sent_about("web").last().expect("it was sent").at.as_secs_f64();
+        let after = recovered - up;
+        assert!((10.0..40.0).contains(&after), "recovered {after} s after the start");
+    }
+}
+
+/// E23: dying again within the proving time goes on with the next step.
+#[test]
+fn death_within_proving_time_is_next_step() {
+    let mut m = Machine::new()
+        .unit(service("web"))
+        .unit(oneshot("rebuild", 1))
+        .check(unit_check("web").recover(&[RestartUnit, StartUnit(unit_name("rebuild")), RestartUnit]))
+        .up();
+    m.edit("web", |file| file.program.exits_after = Some((5 * SECOND, Exit::Status(1))));
+    m.restart("web");
+    m.run_for(120);
+    assert!(m.jobs("rebuild") >= 1, "the second step was never taken");
+    assert_eq!(m.threads("web"), 1);
+}
+
+/// E28: a worker that ends well each time, and that systemd starts again, does not crash.
+#[test]
+fn clean_exits_under_restart_always_are_no_crashes() {
+    for lives in [1, 20, 100] {
+        let queue = service("queue").no_start_limit().restart(Restart::Always, SECOND);
+        let mut m =
+            Machine::new().unit(queue.exits_after(lives, Exit::Status(0))).check(unit_check("queue")).up();
+        m.run_for(1800);
+        m.assert_quiet();
+        assert!(!m.has_incident("queue"));
+        assert!(m.unit_state("queue").n_restarts > 10);
+    }
+}
+
+/// E30: the daemon's own restarts never leave the unit dead for its start limit.
+#[test]
+fn own_restarts_do_not_use_up_the_start_limit() {
+    let sensor = service("sensor").start_limit(3600, 3).hangs_after(8);
+    let mut m = Machine::new().unit(sensor).check(http("sensor").interval(2)).up();
+    let from = m.secs();
+    m.run_for(1800);
+    assert!(m.jobs("sensor") > 3, "it was restarted {} times", m.jobs("sensor"));
+    let downtime = m.downtime_since("sensor", from);
+    assert!(downtime < 10.0, "sensor was down for {downtime} s");
+    assert_ne!(m.unit_state("sensor").result, "start-limit-hit");
+}
+
+/// E30: with `StartLimitAction=reboot` the machine never reboots for the daemon's restarts.
+#[test]
+fn own_restarts_never_trip_start_limit_action() {
+    let sensor = service("sensor").start_limit(3600, 3).start_limit_reboots().hangs_after(8);
+    let mut m = Machine::new().unit(sensor).check(http("sensor").interval(2)).up();
+    m.run_for(1800);
+    assert!(!m.rebooted(), "the machine rebooted: {:?}", m.record.reboots);
+    assert!(m.jobs("sensor") >= 1);
+}
+
+/// E30: with `FailureAction=reboot` no restart is tried that would fail the unit; a person is needed.
+#[test]
+fn own_restarts_never_trip_failure_action() {
+    let mut m = Machine::new().unit(service("web").failure_reboots()).check(http("web")).up();
+    m.hang("web");
+    m.edit("web", |file| file.program.fails_to_start = true);
+    m.run_for(1800);
+    assert!(!m.rebooted(), "the machine rebooted: {:?}", m.record.reboots);
+    assert!(m.notifications("web").contains(&ActionRequired), "{:?}", m.notifications("web"));
+}
+
+/// E31: a service that hangs twenty seconds after each start is flapping, not new each time.
+#[test]
+fn flapping_is_notified_once() {
+    let web = service("web").no_start_limit();
+    let mut m = Machine::new().unit(web).check(http("web").interval(5).failure_threshold(2)).up();
+    m.edit("web", |file| file.program.hangs_after = Some(20 * SECOND));
+    m.hang("web");
+    m.run_for(27 * 60);
+    let soon = m.notifications("web");
+    assert!(soon.len() <= 8, "{} notifications in 27 minutes: {soon:?}", soon.len());
+    m.run_for(60 * 60);
+    let more = m.notifications("web").len() - soon.len();
+    assert!(more <= 4, "{more} notifications in the hour after that");
+    let times: Vec<_> = m.sent_about("web").map(|sent| (sent.at, sent.notification.kind)).collect();
+    let together = times
+        .windows(2)
+        .any(|two| two[0].1 == Down && two[1].1 == ActionRequired && two[1].0 - two[0].0 < SECOND);
+    assert!(!together, "down and action required in the same second: {times:?}");
+    m.mend("web");
+    m.run_for(3600);
+    assert_eq!(m.notifications("web").last(), Some(&Recovered));
+}

@@ -1,0 +1,184 @@
+//! Boot, slow starts, and the grace that a start has.
+
+use stealthcheck::notification::NotificationKind::Down;
+use stealthcheck::unit::ManagerState;
+
+use crate::machine::*;
+
+/// E13: a unit whose start job still waits at the first reading is on its way.
+#[test]
+fn waiting_start_job_at_boot_notifies_nobody() {
+    for secs in [3, 15, 70] {
+        for probe in [http, unit_check] {
+            let mut m = Machine::new()
+                .unit(oneshot("slow", secs).enabled())
+                .unit(service("web").after(&["slow"]))
+                .check(probe("web"))
+                .booting();
+            m.run_for(secs + 120);
+            m.assert_quiet();
+            assert_eq!(m.state("web"), "passing");
+        }
+    }
+}
+
+/// E13: the same at every later boot.
+#[test]
+fn waiting_start_job_at_reboot_notifies_nobody() {
+    let mut m = Machine::new()
+        .unit(oneshot("slow", 15).enabled())
+        .unit(service("web").after(&["slow"]))
+        .check(http("web"))
+        .up();
+    m.reboot();
+    m.run_for(180);
+    m.assert_quiet();
+    assert_eq!(m.state("web"), "passing");
+}
+
+/// A machine whose boot never finishes: a unit of multi-user.target is started for ever.
+fn never_booted() -> Machine {
+    let mut m = Machine::new()
+        .unit(oneshot("cloud-init", 0).never_ready().enabled())
+        .unit(service("web"))
+        .check(http("web"))
+        .booting();
+    m.run_for(60);
+    assert_eq!(m.systemd.manager(), ManagerState::Starting);
+    m.assert_quiet();
+    assert_eq!(m.state("web"), "passing");
+    m
+}
+
+/// E14: a unit that has been up and fails is recovered although the machine still boots.
+#[test]
+fn crash_during_unfinished_boot_is_recovered() {
+    let mut m = never_booted();
+    m.kill("web");
+    m.run_for(60);
+    assert!(m.is_up("web"), "web was not restarted");
+}
+
+/// E14: a hold's end during an unfinished boot.
+#[test]
+fn hold_during_unfinished_boot_brings_its_unit_back() {
+    let mut m = never_booted();
+    m.hold_and_stop("web", 5);
+    m.run_for(60);
+    assert!(m.is_up("web"), "web was not started");
+    assert_eq!(m.state("web"), "passing");
+}
+
+/// E25: a unit that is stuck in its start is down, also where the daemon came later.
+#[test]
+fn unit_stuck_in_start_before_daemon_is_down() {
+    for (probe, cause) in [(http as fn(&str) -> CheckBuilder, ""), (unit_check, "activating")] {
+        let mut m = Machine::new()
+            .unit(service("container").notify(0).never_ready())
+            .unit(service("web"))
+            .check(probe("container"))
+            .booting();
+        m.run_for(180);
+        assert_eq!(m.state("container"), "down");
+        assert_eq!(m.count("container", Down), 1);
+        let incident = m.cause("container").expect("an incident");
+        assert!(incident.contains(cause), "{incident}");
+    }
+}
+
+/// E25: the same long after the boot.
+#[test]
+fn unit_stuck_in_start_long_before_daemon_is_down() {
+    let mut m = Machine::new()
+        .unit(service("container").notify(0).never_ready())
+        .check(unit_check("container"))
+        .before_daemon();
+    m.start_daemon();
+    m.run_for(120);
+    assert_eq!(m.state("container"), "down");
+    assert_eq!(m.count("container", Down), 1);
+    assert!(m.cause("container").is_some_and(|cause| cause.contains("activating")));
+}
+
+fn tomcat() -> UnitFile {
+    service("tomcat").listens_after(35)
+}
+
+fn slow_check() -> CheckBuilder {
+    http("tomcat").grace(60)
+}
+
+/// E24: the unit was started just before its check was configured.
+#[test]
+fn slow_start_before_reload_has_its_grace() {
+    let mut m = Machine::new().unit(service("web")).unit(tomcat().not_enabled()).check(http("web")).up();
+    m.enable_now("tomcat");
+    m.run_for_millis(200);
+    m.reload(vec![http("web"), slow_check()]);
+    m.run_for(120);
+    m.assert_quiet();
+    assert_eq!(m.state("tomcat"), "passing");
+}
+
+/// E24: the unit was started just before the daemon.
+#[test]
+fn slow_start_before_daemon_has_its_grace() {
+    for first in [true, false] {
+        let mut m = Machine::new().unit(tomcat()).check(slow_check());
+        m = if first { m.before_daemon() } else { m.up() };
+        m.restart("tomcat");
+        m.run_for(2);
+        m.restart_daemon();
+        m.run_for(120);
+        m.assert_quiet();
+        assert_eq!(m.state("tomcat"), "passing");
+    }
+}
+
+/// E24: every boot.
+#[test]
+fn slow_start_at_boot_has_its_grace() {
+    let mut m = Machine::new().unit(tomcat()).check(slow_check()).up();
+    for _ in 0..2 {
+        m.reboot();
+        m.run_for(120);
+        m.assert_quiet();
+        assert_eq!(m.state("tomcat"), "passing");
+    }
+}
+
+/// E24: the grace begins with the unit's start and not with the daemon's.
+#[test]
+fn grace_begins_with_the_units_own_start() {
+    let mut m = Machine::new().unit(service("web")).check(http("web").grace(600)).before_daemon();
+    m.break_service("web");
+    m.start_daemon();
+    m.run_for(120);
+    assert_eq!(m.state("web"), "down", "web was started an hour ago");
+}
+
+/// E17: a pass ends the grace.
+#[test]
+fn pass_ends_the_grace() {
+    let mut m = Machine::new().unit(service("web")).check(http("web").grace(600).only_notified()).up();
+    m.restart("web");
+    m.run_for(60);
+    assert_eq!(m.state("web"), "passing");
+    m.fail("web");
+    m.run_for(90);
+    assert_eq!(m.state("web"), "down");
+    assert_eq!(m.notifications("web"), [Down]);
+}
+
+/// E17: a unit that comes up is not probed once a second for its whole grace.
+#[test]
+fn probes_during_grace_keep_to_the_retry_interval() {
+    let web = http("web").interval(60).retry_interval(10).grace(300);
+    let mut m = Machine::new().unit(service("web").listens_after(290)).check(web).up();
+    m.forget();
+    m.restart("web");
+    m.run_for(240);
+    let probes = m.probe_times("web").len();
+    assert!(probes <= 240 / 10 + 6, "{probes} probes in 240 s");
+    m.assert_quiet();
+}

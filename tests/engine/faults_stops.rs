@@ -1,0 +1,226 @@
+//! An operator's stop, restart or freeze is respected, whatever else runs on the unit at that moment.
+
+use stealthcheck::check::Step::{Restart as RestartUnit, StartUnit};
+use stealthcheck::unit::ActiveState;
+
+use crate::machine::*;
+
+fn is_starting(machine: &Machine, unit: &str) -> bool {
+    machine.unit_state(unit).active == ActiveState::Activating
+}
+
+fn is_stopping(machine: &Machine, unit: &str) -> bool {
+    machine.unit_state(unit).active == ActiveState::Deactivating
+}
+
+/// The unit stays down and is shown as stopped, for so many seconds.
+fn stays_stopped(machine: &mut Machine, unit: &str, check: &str, secs: u64) {
+    let (runs, jobs) = (machine.runs(unit), machine.jobs(unit));
+    machine.run_for(secs);
+    assert!(!machine.is_up(unit), "{unit} was started");
+    assert_eq!(machine.runs(unit), runs, "{unit} was started");
+    assert_eq!(machine.jobs(unit), jobs, "a job was requested on {unit}");
+    assert_eq!(machine.state(check), "stopped");
+}
+
+/// E1: the stop arrives while the daemon's restart starts the unit.
+#[test]
+fn stop_in_start_phase_of_own_restart_is_respected() {
+    let slow = service("slow").start_pre(20);
+    let mut m = Machine::new().unit(slow).check(http("slow").respect_stop(Some(300))).up();
+    m.kill("slow");
+    assert!(m.run_until_it_holds(5, |m| m.jobs("slow") == 1 && is_starting(m, "slow")));
+    m.run_for(2);
+    m.stop("slow");
+    stays_stopped(&mut m, "slow", "slow", 290);
+    // Then it is started again, as after any other stop.
+    m.run_for(60);
+    assert!(m.is_up("slow"));
+}
+
+/// E1: the same with `respect_stop: forever`.
+#[test]
+fn stop_in_start_phase_is_respected_forever() {
+    let slow = service("slow").start_pre(20);
+    let mut m = Machine::new().unit(slow).check(unit_check("slow").respect_stop(None)).up();
+    m.kill("slow");
+    assert!(m.run_until_it_holds(5, |m| m.jobs("slow") == 1 && is_starting(m, "slow")));
+    m.run_for(2);
+    m.stop("slow");
+    stays_stopped(&mut m, "slow", "slow", 3600);
+}
+
+/// E1: the stop arrives while the daemon's restart stops the unit.
+#[test]
+fn stop_in_stop_phase_of_own_restart_is_respected() {
+    let lazy = service("lazy").stop_takes(10);
+    let mut m = Machine::new().unit(lazy).check(http("lazy").respect_stop(None)).up();
+    m.hang("lazy");
+    assert!(m.run_until_it_holds(90, |m| m.jobs("lazy") == 1 && is_stopping(m, "lazy")));
+    m.run_for(3);
+    m.stop("lazy");
+    stays_stopped(&mut m, "lazy", "lazy", 600);
+}
+
+/// E1: the stop arrives while the unit is started because a hold has ended.
+#[test]
+fn stop_during_start_after_hold_is_respected() {
+    let slow = service("slow").start_pre(20);
+    let mut m = Machine::new().unit(slow).check(http("slow").respect_stop(None)).up();
+    m.hold_and_stop("slow", 5);
+    assert!(m.run_until_it_holds(30, |m| m.jobs("slow") == 1 && is_starting(m, "slow")));
+    m.run_for(2);
+    m.stop("slow");
+    stays_stopped(&mut m, "slow", "slow", 600);
+    m.assert_not_notified("slow");
+}
+
+/// E1: the stop arrives while a step that starts another unit runs.
+#[test]
+fn stop_during_start_of_other_unit_is_respected() {
+    let mut m = Machine::new()
+        .unit(service("web"))
+        .unit(oneshot("renew", 25))
+        .check(http("certificate").on("web").recover(&[StartUnit(unit_name("renew"))]).respect_stop(None))
+        .check(http("web").respect_stop(None))
+        .up();
+    m.fail("certificate");
+    assert!(m.run_until_it_holds(90, |m| is_starting(m, "renew")));
+    m.run_for(5);
+    m.stop("web");
+    stays_stopped(&mut m, "web", "web", 120);
+    assert_eq!(m.jobs("renew"), 1, "what is stopped needs no certificate");
+}
+
+/// E2: of the jobs on a unit the last one counts.
+#[test]
+fn stop_behind_operators_restart_is_respected() {
+    for secs in [1, 5] {
+        // In the stop phase of the restart, and in its start phase.
+        let lazy = service("lazy").stop_takes(4).start_pre(4);
+        let mut m = Machine::new().unit(lazy).check(unit_check("lazy").respect_stop(None)).up();
+        m.restart("lazy");
+        m.run_for(secs);
+        m.stop("lazy");
+        m.run_for(10);
+        stays_stopped(&mut m, "lazy", "lazy", 600);
+        m.assert_quiet();
+    }
+}
+
+/// E3: what is restarted with the unit it is ordered after waits as a queued start job. How fast the daemon reads makes no
+/// difference.
+#[test]
+fn operators_restart_of_ordered_units_notifies_nobody() {
+    for latency in [2, 6, 40, 300, 1000, 4000] {
+        for probe in [http, unit_check] {
+            let mut m = Machine::new()
+                .unit(service("db").notify(3))
+                .unit(service("app").after(&["db"]))
+                .check(probe("db"))
+                .check(probe("app"))
+                .latency(latency)
+                .up();
+            m.systemctl("restart", &["db", "app"]);
+            m.run_for(60);
+            m.assert_quiet();
+            assert_eq!((m.state("db"), m.state("app")), ("passing", "passing"));
+        }
+    }
+}
+
+/// E3: a plain restart, read late.
+#[test]
+fn operators_restart_read_late_notifies_nobody() {
+    for latency in [6, 300, 1000, 4000] {
+        let web = service("web").stop_takes(1).start_pre(1);
+        let mut m = Machine::new().unit(web).check(unit_check("web")).latency(latency).up();
+        m.restart("web");
+        m.run_for(60);
+        m.assert_quiet();
+    }
+}
+
+/// E4: the unit was down with an incident; it was stopped while the daemon was away.
+#[test]
+fn stop_while_daemon_is_away_is_respected_in_incident() {
+    let mut m = Machine::new().unit(service("web")).check(http("web").respect_stop(None)).up();
+    m.break_service("web");
+    assert!(m.run_until_it_holds(120, |m| m.has_incident("web") && m.is_up("web")));
+    m.run_for(20);
+    m.stop_daemon();
+    m.run_for(1);
+    m.stop("web");
+    m.run_for(1);
+    let runs = m.runs("web");
+    m.start_daemon();
+    m.run_for(600);
+    assert_eq!(m.runs("web"), runs, "web was started");
+    assert_eq!(m.state("web"), "stopped");
+}
+
+/// E29: systemd keeps a unit loaded that another one names, and its timestamps are those of the present boot.
+#[test]
+fn stop_is_respected_across_reboot() {
+    for named_by_another in [false, true] {
+        let mut m = Machine::new().unit(service("vipdb").not_enabled());
+        if named_by_another {
+            m = m.unit(service("cluster").after(&["vipdb"]));
+        }
+        let mut m = m.check(unit_check("vipdb").respect_stop(None)).up();
+        m.start("vipdb");
+        m.run_for(60);
+        assert_eq!(m.state("vipdb"), "passing");
+        m.forget();
+        m.stop("vipdb");
+        m.run_for(60);
+        m.reboot();
+        m.run_for(600);
+        m.assert_quiet();
+        assert!(!m.is_up("vipdb"));
+        assert_eq!(m.state("vipdb"), "stopped");
+    }
+}
+
+/// E32: `systemctl freeze` is an operator's act, as a stop is.
+#[test]
+fn frozen_unit_is_left_alone() {
+    for version in [Version::V252, Version::V257] {
+        let mut m =
+            Machine::new().version(version).unit(service("web")).check(http("web").respect_stop(None)).up();
+        m.freeze("web");
+        m.run_for(600);
+        m.assert_no_job("web");
+        assert_eq!(m.state("web"), "stopped");
+        assert!(m.why("web").contains("systemctl thaw web.service"), "{}", m.why("web"));
+        m.thaw("web");
+        m.run_for(60);
+        assert_eq!(m.state("web"), "passing");
+        m.assert_no_job("web");
+    }
+}
+
+/// E32: a check of the unit's state sees a frozen unit as active.
+#[test]
+fn frozen_unit_is_explained_by_unit_check() {
+    let mut m = Machine::new().unit(service("web")).check(unit_check("web")).up();
+    m.freeze("web");
+    m.run_for(60);
+    m.assert_no_job("web");
+    assert!(m.why("web").contains("frozen"), "{}", m.why("web"));
+}
+
+/// E34: a unit that was disabled and stopped is not simply one that was stopped.
+#[test]
+fn disabled_unit_is_named_as_disabled() {
+    let mut m = Machine::new().unit(service("web")).check(http("web").recover(&[RestartUnit])).up();
+    m.disable_now("web");
+    m.run_for(10);
+    assert_eq!(m.state("web"), "stopped");
+    assert!(m.why("web").contains("disabled"), "{}", m.why("web"));
+    m.run_for(600);
+    if m.jobs("web") > 0 || !m.notifications("web").is_empty() {
+        let said = m.sent_about("web").any(|sent| format!("{:?}", sent.notification).contains("is disabled"));
+        assert!(said, "it was started, or somebody was notified, without the word");
+    }
+}

@@ -1,0 +1,268 @@
+//! The daemon's shell: the engine's outputs are done, and what comes of them goes in again.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use stealthcheck::check::{Check, CheckName, Probe};
+use stealthcheck::unit::{JobKind, JobResult, UnitName};
+use stealthcheck::verdict::Observation;
+
+use super::client::{Client, Report};
+use super::driver::{Driver, Input, JobRequest, Output};
+use super::facts::{Requested, Sent};
+use super::systemd::{Answer, By, JobType};
+use super::{Coming, Machine, RECONCILE};
+
+/// One life of the daemon.
+pub struct Daemon {
+    pub driver: Driver,
+    pub client: Client,
+    /// Probes under way.
+    probes: BTreeMap<(CheckName, u64), Probe>,
+}
+
+impl Machine {
+    pub fn start_daemon(&mut self) {
+        if self.daemon.is_some() {
+            return;
+        }
+        self.life += 1;
+        self.note(format!("the daemon starts (life {})", self.life));
+        let (now, boot) = (self.now(), self.boot.to_string());
+        let checks = self.checks.clone();
+        let (driver, outputs) = match &self.saved {
+            Some(saved) => Driver::restore(now, &boot, saved, checks),
+            None => Driver::new(now, checks),
+        };
+        // What systemd sent before is of no concern to this life.
+        self.systemd.take_signals();
+        let client = Client::new(self.latency);
+        self.daemon = Some(Daemon { driver, client, probes: BTreeMap::new() });
+        self.perform(outputs);
+        let leases = self.leases.keys().cloned().collect();
+        self.tell(Input::Leases(leases));
+        let manager = self.systemd.manager();
+        self.tell(Input::Manager(manager));
+        self.watch_wanted();
+        self.later(RECONCILE, Coming::Reconcile { life: self.life });
+    }
+
+    /// The daemon ends, with its state on the disk.
+    pub fn stop_daemon(&mut self) {
+        let (now, boot) = (self.now(), self.boot.to_string());
+        if let Some(daemon) = self.daemon.take() {
+            self.saved = Some(daemon.driver.save(now, &boot));
+            self.note("the daemon ends");
+        }
+    }
+
+    /// `systemctl restart stealthcheck`.
+    pub fn restart_daemon(&mut self) {
+        self.stop_daemon();
+        self.run_for_millis(50);
+        self.start_daemon();
+    }
+
+    /// `systemctl reload stealthcheck` with these checks in the configuration.
+    pub fn reload(&mut self, builders: Vec<super::CheckBuilder>) {
+        self.checks.clear();
+        self.asks.clear();
+        for builder in builders {
+            let (check, asks) = builder.build();
+            if let Some(asks) = asks {
+                self.asks.insert(check.name.clone(), asks);
+            }
+            self.checks.push(check);
+        }
+        let checks = self.checks.clone();
+        self.tell(Input::Configured(checks));
+    }
+
+    /// Hands an input to the engine and does what it wants.
+    pub(super) fn tell(&mut self, input: Input) {
+        let now = self.now();
+        self.note_input(&input);
+        let Some(daemon) = &mut self.daemon else { return };
+        let outputs = daemon.driver.handle(now, input);
+        if let Some(at) = daemon.driver.next_wakeup() {
+            assert!(at > now.mono, "the engine wants to be woken in the past");
+        }
+        self.perform(outputs);
+        self.watch_wanted();
+    }
+
+    fn note_input(&mut self, input: &Input) {
+        match input {
+            Input::Tick | Input::Sampled { .. } | Input::Stored(_) | Input::Delivered(_) => {}
+            Input::Observed { check, observation, .. } => {
+                if !matches!(observation, Observation::Passing { .. }) {
+                    self.note(format!("probe {check}: {}", observation.text()));
+                }
+            }
+            Input::Unit { unit, state } => {
+                let (job, by) = (state.job, state.stopped_by);
+                self.note(format!("  read {unit}: {}, job {job:?}, stopped by {by:?}", state.describe()));
+            }
+            Input::Configured(checks) => {
+                let names: Vec<&str> = checks.iter().map(|check| check.name.as_str()).collect();
+                self.note(format!("configuration: {}", names.join(", ")));
+            }
+            other => {
+                let text = format!("{other:?}");
+                self.note(format!("  input {}", text.chars().take(200).collect::<String>()));
+            }
+        }
+    }
+
+    fn watch_wanted(&mut self) {
+        let now = self.now().mono;
+        let Some(daemon) = &mut self.daemon else { return };
+        if let Some(wanted) = daemon.driver.take_wanted() {
+            let wanted = wanted.iter().map(|name| self.systemd.id(name)).collect();
+            daemon.client.watch(now, wanted);
+        }
+    }
+
+    pub(super) fn client_works(&mut self) {
+        let now = self.now().mono;
+        let Some(daemon) = &mut self.daemon else { return };
+        let reports = daemon.client.work(now, &self.systemd).unwrap_or_default();
+        for report in reports {
+            match report {
+                Report::Unit { unit, state } => self.unit_is_read(&unit, state),
+                Report::Job { request, result, state } => {
+                    self.tell(Input::JobEnded { request, result, state })
+                }
+                Report::Manager(state) => self.tell(Input::Manager(state)),
+            }
+        }
+    }
+
+    /// The client announces each alias that the configuration uses, and reads the unit under its primary id.
+    fn unit_is_read(&mut self, unit: &UnitName, state: Box<stealthcheck::unit::UnitState>) {
+        let Some(daemon) = &self.daemon else { return };
+        let mut names = daemon.driver.wanted();
+        names.retain(|name| self.systemd.id(name) == *unit && name != unit);
+        for name in names {
+            self.tell(Input::Resolved { name, id: unit.clone() });
+        }
+        self.tell(Input::Unit { unit: unit.clone(), state });
+    }
+
+    pub(super) fn perform(&mut self, outputs: Vec<Output>) {
+        for output in outputs {
+            match output {
+                Output::Probe { check, run, probe, timeout } => self.probe(check, run, probe, timeout),
+                Output::Job(request) => self.job_is_requested(request),
+                Output::Notify(notification) => {
+                    let id = notification.id.clone();
+                    self.note(format!(
+                        "NOTIFICATION {} about {}: {}",
+                        notification.kind, notification.check, notification.cause
+                    ));
+                    self.record.sent(Sent { at: self.time, notification: *notification });
+                    self.store(id);
+                }
+                Output::NotifyHost(notification) => {
+                    self.note(format!("NOTIFICATION about the machine: {:?}", notification.kind));
+                    self.store(notification.id.clone());
+                    self.record.host_sent(*notification);
+                }
+                Output::HoldGranted(id) => self.note(format!("hold {id} is granted")),
+                Output::HoldRefused { id, why } => {
+                    self.note(format!("hold {id} is refused: {why}"));
+                    self.leases.remove(&id);
+                    self.record.refused_holds.push(why);
+                }
+                Output::HoldOver(id) => {
+                    self.note(format!("hold {id} is over"));
+                    self.leases.remove(&id);
+                }
+                Output::Logged(line) => self.note(format!("    {line}")),
+            }
+        }
+    }
+
+    fn store(&mut self, id: stealthcheck::notification::NotificationId) {
+        let life = self.life;
+        self.later(Duration::from_millis(3), Coming::Stored { life, id: id.clone() });
+        self.later(Duration::from_secs(2), Coming::Delivered { life, id });
+    }
+
+    fn job_is_requested(&mut self, request: JobRequest) {
+        let JobRequest { request, unit, target, kind, reset_failed } = request;
+        self.note(format!("REQUEST {kind:?} of {target} (for {unit}, reset_failed {reset_failed})"));
+        let id = self.systemd.id(&target);
+        self.record.requested(Requested { at: self.time, unit: id.clone(), kind, for_unit: unit.clone() });
+        if reset_failed {
+            self.systemd.reset_failed(&target);
+        }
+        let wanted = match kind {
+            JobKind::Start => JobType::Start,
+            JobKind::Stop => JobType::Stop,
+            JobKind::Reload => JobType::Reload,
+            JobKind::Restart | JobKind::Other => JobType::Restart,
+        };
+        let before = self.systemd.job_on(&target).map(|(id, _)| id);
+        let answer = self.systemd.request(&target, wanted, By::Daemon);
+        let answer = answer.map(|id| (id, before != Some(id))).map_err(JobResult::Refused);
+        let now = self.now().mono;
+        let for_unit = self.systemd.id(&unit);
+        if let Some(daemon) = &mut self.daemon {
+            daemon.client.requested(now, request, for_unit, &id, kind, answer);
+        }
+        self.systemd.run();
+    }
+
+    fn check_of(&self, name: &CheckName) -> Option<&Check> {
+        self.checks.iter().find(|check| check.name == *name)
+    }
+
+    /// The unit whose program answers the check's probes.
+    fn asked_unit(&self, name: &CheckName) -> Option<UnitName> {
+        self.asks.get(name).cloned().or_else(|| self.check_of(name)?.unit.clone())
+    }
+
+    fn probe(&mut self, check: CheckName, run: u64, probe: Probe, timeout: Duration) {
+        self.record.probe(&check, self.time);
+        let answer = self.asked_unit(&check).map(|unit| self.systemd.answer(&unit));
+        let takes = match answer {
+            _ if self.seen_instead.contains_key(&check) || probe.looks_at_unit() => Duration::from_millis(3),
+            Some(Answer::Silent) => timeout,
+            _ => Duration::from_millis(5),
+        };
+        let life = self.life;
+        if let Some(daemon) = &mut self.daemon {
+            daemon.probes.insert((check.clone(), run), probe);
+        }
+        self.later(takes, Coming::ProbeEnds { life, check, run });
+    }
+
+    pub(super) fn probe_ends(&mut self, check: &CheckName, run: u64) {
+        let Some(daemon) = &mut self.daemon else { return };
+        let Some(probe) = daemon.probes.remove(&(check.clone(), run)) else { return };
+        let observation = self.observe(check, &probe);
+        self.tell(Input::Observed { check: check.clone(), run, observation });
+    }
+
+    fn observe(&self, check: &CheckName, probe: &Probe) -> Observation {
+        let passing = |detail: &str| Observation::Passing {
+            detail: detail.to_owned(),
+            latency: Duration::from_millis(5),
+        };
+        let failing = |reason: &str| Observation::Failing { reason: reason.to_owned() };
+        if let Some(seen) = self.seen_instead.get(check) {
+            return seen.clone();
+        }
+        let Some(unit) = self.asked_unit(check) else { return passing("200 OK") };
+        if probe.looks_at_unit() {
+            return passing(&self.systemd.read(&unit).describe());
+        }
+        match self.systemd.answer(&unit) {
+            Answer::Well => passing("200 OK"),
+            Answer::Error => failing("500 Internal Server Error"),
+            Answer::Refused => failing("connection refused"),
+            Answer::Silent => failing("no answer within the timeout"),
+        }
+    }
+}
