@@ -195,11 +195,26 @@ impl Engine {
         if self.with_group(now, &key, out, |group, cx| group.unit_read(cx, state)).is_some() {
             self.dirty.insert(key.clone());
         }
+        self.take_deferred_readings(now, &unit, out);
         for key in self.graph.touched_by(&unit).into_iter().map(GroupKey::Unit).chain([key]) {
             // What a timer triggers tells about the runs of a job.
             self.with_group(now, &key, out, |group, cx| group.record_runs(cx));
             if matters && self.groups.contains_key(&key) {
                 self.dirty.insert(key);
+            }
+        }
+    }
+
+    /// First readings that waited for this one: all of them are taken, and published, before anything is drawn from any.
+    fn take_deferred_readings(&mut self, now: Now, unit: &UnitName, out: &mut Vec<Effect>) {
+        for name in self.graph.touched_by(unit) {
+            let key = GroupKey::Unit(name.clone());
+            let taken = self.with_group(now, &key, out, |group, cx| group.take_deferred_reading(cx));
+            if taken == Some(true)
+                && let Some(summary) = self.groups.get(&key).map(|group| group.summary(now))
+                && self.graph.publish(&name, summary)
+            {
+                self.mark_neighbours(&name);
             }
         }
     }
@@ -231,6 +246,9 @@ impl Engine {
 
     fn manager_changed(&mut self, now: Now, state: ManagerState) {
         self.manager.change(now.mono, state);
+        if state == ManagerState::Unreachable {
+            self.groups.values_mut().filter_map(Group::unit_mut).for_each(unit::Unit::lose_sight);
+        }
         self.dirty.extend(self.groups.keys().filter(|key| matches!(key, GroupKey::Unit(_))).cloned());
     }
 

@@ -66,6 +66,8 @@ pub(in crate::engine) struct Unit {
     /// Since when a start job waits for other units.
     waiting_since: Option<Mono>,
     seen_up: bool,
+    /// systemd could not be reached since the latest reading.
+    unwatched: bool,
     /// The reader was notified that systemd does not know the unit.
     unknown_reported: bool,
     /// A first reading that waits for those of the units around, and since when.
@@ -86,6 +88,7 @@ impl Unit {
             auto_restart_since: None,
             waiting_since: None,
             seen_up: false,
+            unwatched: false,
             unknown_reported: false,
             deferred: None,
             job: None,
@@ -106,6 +109,11 @@ impl Unit {
         if let Some(hold) = &mut self.memory.hold {
             hold.resume_after_restart(now);
         }
+    }
+
+    /// systemd cannot be reached: what becomes of the unit meanwhile is not seen.
+    pub fn lose_sight(&mut self) {
+        self.unwatched = true;
     }
 
     /// The same unit under another primary id.
@@ -135,7 +143,8 @@ impl Unit {
     /// Takes a reading.
     pub fn read(&mut self, now: Now, state: Arc<UnitState>) {
         self.deferred = None;
-        let first = self.reading.is_none();
+        // What happened while systemd could not be reached was not seen, as before the first reading.
+        let first = std::mem::take(&mut self.unwatched) || self.reading.is_none();
         self.memory.starts.read(now, self.reading.as_deref(), &state);
         let comes = state.job.is_some_and(|job| matches!(job.kind, JobKind::Start | JobKind::Restart));
         let stopped = state.is_down() && !comes && self.memory.stops.read_down(now, &state, first);
@@ -269,7 +278,10 @@ impl Unit {
 
     /// An operator, or its own `stop` step, has stopped it: no other unit's job may start it.
     pub fn is_stopped_on_purpose(&self) -> bool {
-        self.condition == Condition::Stopped || self.memory.stops.is_by_step()
+        // A reading that waits for others may well say so; and what was known before it still holds.
+        let unread = self.condition == Condition::Unread
+            && (self.deferred.is_some() || self.memory.stops.stop().is_some());
+        unread || self.condition == Condition::Stopped || self.memory.stops.is_by_step()
     }
 
     pub fn is_stopped_by_step(&self) -> bool {
@@ -453,6 +465,9 @@ impl Unit {
         }
         if state.frozen {
             return Some(Withheld::Frozen(self.id.clone()));
+        }
+        if let Some(which) = state.start_skipped.as_ref().filter(|_| state.is_down()) {
+            return Some(Withheld::StartSkipped(which.clone()));
         }
         state.job.map(|job| Withheld::JobQueued(job_kind(job.kind).to_owned()))
     }

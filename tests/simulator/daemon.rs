@@ -330,12 +330,25 @@ impl Sim {
 
     pub fn unit_is_told(&mut self, unit: &UnitName) {
         let id = crate::config::real(unit);
+        if self.is_watching() {
+            self.sees_who_stops(&id);
+        }
         let Some(state) = self.units.get(&id).map(|unit| unit.state.clone()) else { return };
         if self.is_watching() {
             if id != *unit {
                 self.arrives(Arrival::Alias(unit.clone(), id.clone()));
             }
             self.arrives(Arrival::Unit(id, Box::new(state)));
+        }
+    }
+
+    /// The client has seen the job that takes the unit down, if it read the unit while that was under way.
+    fn sees_who_stops(&mut self, unit: &UnitName) {
+        if let Some(unit) = self.units.get_mut(unit)
+            && unit.state.active == ActiveState::Deactivating
+            && unit.state.job.is_some()
+        {
+            unit.state.stopped_by = unit.state.job;
         }
     }
 

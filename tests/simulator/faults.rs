@@ -406,6 +406,7 @@ impl Sim {
         self.note(|| format!("the wall clock is set by {by} ms"));
         self.wall = to;
         self.clock_was_set = true;
+        self.rules.clock_set = self.mono;
     }
 
     fn mail_server_troubles(&mut self) {

@@ -69,6 +69,8 @@ pub struct Unit {
     pub stopped_by_operator: Option<Mono>,
     /// When it was started, by anybody, since the last `reset-failed`.
     pub starts: VecDeque<Mono>,
+    /// When its process failed, the latest last.
+    pub failures: VecDeque<Mono>,
     /// In the boot its start job waits until then.
     boot_wait: Mono,
     /// A condition of its start is not met.
@@ -128,6 +130,7 @@ pub fn units(plan: &Plan) -> BTreeMap<UnitName, Unit> {
             dies_of_stop: false,
             stopped_by_operator: None,
             starts: VecDeque::new(),
+            failures: VecDeque::new(),
             boot_wait: Mono::default(),
             unmet: false,
             left_over: false,
@@ -524,8 +527,12 @@ impl Sim {
         self.note(|| format!("the process of {name} ends ({})", if failed { "killed" } else { "clean" }));
         self.ended_by_itself(name);
         let left_over = failed && self.random.percent(10);
+        let now = self.mono;
         let Some(unit) = self.units.get_mut(name) else { return };
         unit.left_over = left_over;
+        if failed {
+            unit.failures.push_back(now);
+        }
         if unit.auto_restart {
             unit.state.active = ActiveState::Activating;
             unit.state.sub = "auto-restart".into();

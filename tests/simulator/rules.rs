@@ -91,6 +91,8 @@ pub struct CheckBook {
     reconfigured: bool,
     other_pace: Pace,
     other_job: Option<AttemptId>,
+    /// When the latest good answer came.
+    last_pass: Mono,
     /// The latest answer was a good one, of the unit as it is now.
     passes: bool,
 }
@@ -123,6 +125,9 @@ pub struct Rules {
     storm: bool,
     storm_since: Mono,
     storm_over: Mono,
+    /// When the wall clock was last set, and when a job could last not be requested.
+    pub clock_set: Mono,
+    denied: Mono,
     /// When the machine last woke up.
     pub slept: Mono,
     /// The network is gone: jobs asked for since then on units that are well.
@@ -163,6 +168,8 @@ impl Rules {
             storm: false,
             storm_since: Mono::default(),
             storm_over: Mono::default(),
+            clock_set: Mono::default(),
+            denied: Mono::default(),
             slept: Mono::default(),
             network_gone: None,
             jobs_without_network: BTreeSet::new(),
@@ -259,6 +266,7 @@ impl Sim {
 
     /// A probe that was asked for at `asked` has seen something. `None`: it was given up.
     fn is_answered(&mut self, check: &CheckName, asked: Option<Mono>, observation: &Observation) {
+        let now = self.mono;
         let unit = self.unit_of(check);
         let told = unit.as_ref().and_then(|unit| self.rules.told.get(unit));
         let up = told.is_some_and(|told| told.active == ActiveState::Active && told.job.is_none());
@@ -273,6 +281,9 @@ impl Sim {
         }
         let Some(book) = self.rules.checks.get_mut(check) else { return };
         let good = matches!(observation, Observation::Passing { .. });
+        if good {
+            book.last_pass = now;
+        }
         book.passes = good && up && of_this_run && !left_alone && book.paused.is_none();
     }
 
@@ -422,6 +433,9 @@ impl Sim {
                         }
                         self.health_is_told(&check, incident, &change.what);
                     }
+                    if let (ChangeKind::CrashLoop { .. }, Some(unit)) = (&change.what, &change.unit) {
+                        self.a_crash_loop_is_one(unit);
+                    }
                     if let ChangeKind::StormBegan { .. } = change.what {
                         (self.rules.storm, self.rules.storm_since) = (true, self.mono);
                     }
@@ -559,6 +573,7 @@ impl Sim {
                         self.the_limit_is_kept(check);
                     }
                     (ChangeKind::RecoveryEnded { result: JobResult::Unasked(_), .. }, Some(check), _) => {
+                        self.rules.denied = self.mono;
                         self.it_was_no_attempt(check);
                     }
                     (ChangeKind::IncidentOpened { .. }, Some(check), _) => {

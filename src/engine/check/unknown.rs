@@ -92,6 +92,15 @@ impl Unknown {
         self.notification(now, settings, NotificationKind::KnownAgain, next)
     }
 
+    /// The same where the check is no longer monitored.
+    pub fn take_removed(mut self, now: Now, settings: &Settings) -> Option<Notification> {
+        if settings.alert.is_silent() {
+            return None;
+        }
+        let next = "The check is no longer monitored under this name and unit.";
+        self.notification(now, settings, NotificationKind::NotMonitored, next)
+    }
+
     fn notification(
         &mut self,
         now: Now,

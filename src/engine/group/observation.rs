@@ -449,6 +449,11 @@ impl Group {
     /// A check leaves the configuration, or is pointed to another unit, in an incident: its thread is closed (rule 17).
     pub fn close_removed(&mut self, cx: &mut Context<'_>, name: &CheckName) {
         let Some(index) = self.position(name) else { return };
+        if let Some(unknown) = self.checks[index].take_unknown()
+            && let Some(notification) = unknown.take_removed(cx.now, self.checks[index].settings())
+        {
+            cx.notify(notification);
+        }
         let Some(incident) = self.checks[index].close_incident() else { return };
         let unit = self.unit_id();
         let what = ChangeKind::IncidentClosed {

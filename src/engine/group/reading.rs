@@ -29,12 +29,15 @@ impl Group {
     }
 
     /// Takes the first reading that waited for those of the units around, once they are there.
-    pub(super) fn take_deferred_reading(&mut self, cx: &mut Context<'_>) {
-        let Some(unit) = &self.unit else { return };
-        let Some(state) = unit.deferred_reading().cloned() else { return };
-        if !unit.must_wait(cx.now.mono, &state, cx.graph.is_known(unit.id())) {
+    /// Returns whether one was taken.
+    pub fn take_deferred_reading(&mut self, cx: &mut Context<'_>) -> bool {
+        let Some(unit) = &self.unit else { return false };
+        let Some(state) = unit.deferred_reading().cloned() else { return false };
+        let takes = !unit.must_wait(cx.now.mono, &state, cx.graph.is_known(unit.id()));
+        if takes {
             self.take_reading(cx, state);
         }
+        takes
     }
 
     pub(super) fn take_reading(&mut self, cx: &mut Context<'_>, state: Arc<UnitState>) {

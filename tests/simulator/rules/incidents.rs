@@ -80,6 +80,17 @@ impl Sim {
         }
     }
 
+    /// Rule 7: restarts after runs that ended well are none.
+    pub fn a_crash_loop_is_one(&self, unit: &UnitName) {
+        const RESTARTS: usize = 5;
+        const WITHIN: Duration = Duration::from_secs(1200);
+        let Some(truth) = self.units.get(unit) else { return };
+        let failures = truth.failures.iter().filter(|at| self.mono.since(**at) < WITHIN).count();
+        if failures < RESTARTS {
+            self.broken("a crash loop is one", &format!("{unit} failed {failures} times"));
+        }
+    }
+
     /// What answers in the place of a unit that is down is no recovery.
     fn what_is_closed_is_up(&self, check: &CheckName, unit: &UnitName) {
         let Some(told) = self.rules.told.get(unit) else {

@@ -45,6 +45,7 @@ impl Sim {
         self.a_stop_is_respected(unit, &check);
         self.an_operators_stop_is_respected(unit, &check);
         self.a_displaced_unit_is_left_alone(unit, &check);
+        self.what_has_just_started_has_its_grace(unit, &check, step);
         self.what_a_unit_needs_is_mended_first(unit);
         self.nothing_starts_what_somebody_stopped(unit, step);
         self.a_storm_restarts_one_at_a_time(unit, attempt);
@@ -169,6 +170,22 @@ impl Sim {
         if !respected && check.probe.job().is_none() {
             let what = format!("{} asks for a job on {unit}, stopped {rested:?} ago", check.name);
             self.broken("an operator's stop is respected", &what);
+        }
+    }
+
+    /// Rule 6: from the unit's own start, whoever caused it; a pass ends it.
+    fn what_has_just_started_has_its_grace(&self, unit: &UnitName, check: &Check, step: &Step) {
+        let (Some(truth), Some(told)) = (self.units.get(unit), self.rules.told.get(unit)) else { return };
+        let Some(book) = self.rules.checks.get(&check.name) else { return };
+        let this_run = told.active == ActiveState::Active
+            && told.active_enter_usec == truth.state.active_enter_usec
+            && self.rules.clock_set < truth.up_at;
+        let up = self.mono.since(truth.up_at);
+        let passed = book.last_pass >= truth.up_at;
+        let own = !matches!(step, Step::StartUnit(_)) && !truth.auto_restart;
+        if this_run && own && !passed && up.saturating_add(SLACK) < check.recovery.grace {
+            let what = format!("{} asks for a job on {unit}, which came up {up:?} ago", check.name);
+            self.broken("what has just started has its grace", &what);
         }
     }
 

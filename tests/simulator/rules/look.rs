@@ -2,9 +2,10 @@
 
 use std::time::Duration;
 
-use stealthcheck::check::CheckName;
+use stealthcheck::check::{CheckName, Step};
 use stealthcheck::status::CheckStatus;
-use stealthcheck::unit::JobKind;
+use stealthcheck::time::Mono;
+use stealthcheck::unit::{ActiveState, JobKind, LoadState, ManagerState};
 use stealthcheck::verdict::Health;
 
 use crate::machine::By;
@@ -60,7 +61,57 @@ impl Sim {
         if paused != matches!(status.health, Health::Paused { .. }) {
             broken(&format!("{:?}, and it is paused: {paused}", status.health));
         }
+        self.what_is_down_is_recovered(&status);
         self.nobody_is_left_without_a_word(&status);
+    }
+
+    /// What nothing forbids is done: a unit that is down for long has had an attempt (rules 4, 5, 7 and 9).
+    fn what_is_down_is_recovered(&self, status: &CheckStatus) {
+        const LONG: Duration = Duration::from_secs(2400);
+        let long_ago = |at: Mono| self.mono.since(at) > LONG;
+        let (Some(check), Some(book), Some(unit)) =
+            (self.check(&status.name), self.rules.checks.get(&status.name), self.unit_of(&status.name))
+        else {
+            return;
+        };
+        let (Some(told), Some(plan)) =
+            (self.rules.told.get(&unit), self.plan.units.iter().find(|plan| plan.name == unit))
+        else {
+            return;
+        };
+        let simple = plan.requires.is_empty() && plan.wants.is_empty() && !plan.rival && !plan.auto_restart;
+        let (manager, since) = self.rules.manager;
+        let asked = matches!(manager, ManagerState::Running | ManagerState::Starting) && long_ago(since);
+        let quiet = !self.rules.storm
+            && long_ago(self.rules.storm_over)
+            && long_ago(self.rules.slept)
+            && long_ago(self.rules.denied)
+            && self.rules.network_gone.is_none();
+        let ready = told.load == LoadState::Loaded
+            && told.job.is_none()
+            && !told.frozen
+            && !told.settings.transient
+            && told.start_skipped.is_none()
+            && matches!(told.active, ActiveState::Active | ActiveState::Inactive | ActiveState::Failed);
+        let open = self.rules.units.get(&unit).is_some_and(|book| book.open.is_some());
+        let mends = check.recovery.steps.first() == Some(&Step::Restart)
+            && check.recovery.max_attempts.is_none()
+            && !check.probe.usage().is_some()
+            && check.probe.job().is_none();
+        let down = status.health == Health::Down && book.down_since.is_some_and(long_ago);
+        if down
+            && simple
+            && asked
+            && quiet
+            && ready
+            && !open
+            && mends
+            && book.tries == 0
+            && !book.reconfigured
+        {
+            let what = format!("{} since {:?}", status.name, book.down_since.map(|at| self.mono.since(at)));
+            self.broken("what is down is recovered", &what);
+        }
     }
 
     /// An incident that lasts is told.
