@@ -108,12 +108,13 @@ pub enum Request {
 
 /// What the client reports.
 #[derive(Debug)]
+#[expect(clippy::large_enum_variant, reason = "nearly all reports are events")]
 pub enum Report {
     /// For the engine: [`Event::UnitResolved`], [`Event::UnitRead`] (when a state is known first, and when anything of it
     /// differs), [`Event::JobEnded`] and [`Event::ManagerChanged`] (after every [`Report::Reachable`] and
     /// [`Report::Unreachable`], and when it differs).
     Event(Event),
-    /// systemd cannot be reached; the sentence says why. Reported once, until it can be again.
+    /// systemd cannot be reached, and the reason in a sentence. Reported once, until it can be again.
     Unreachable(String),
     /// systemd can be reached, and the states of all watched units have been reported as far as they can be read.
     Reachable,

@@ -1,4 +1,4 @@
-//! What systemd says of a unit, as plain values in systemd's own words.
+//! The state of a unit as systemd has it, in plain values under systemd's names.
 //!
 //! The systemd client fills these from D-Bus properties; the core reads them. Nothing here performs I/O.
 
@@ -88,7 +88,7 @@ pub struct Job {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case", tag = "result", content = "reason")]
 pub enum JobResult {
-    /// It did what it was asked to.
+    /// It did what was requested.
     Done,
     /// The unit did not come up (or down).
     Failed,
@@ -100,14 +100,14 @@ pub enum JobResult {
     Dependency,
     /// There was nothing to do in the unit's state.
     Skipped,
-    /// The unit cannot do that (`invalid`, `assert`, `unsupported`, `collected`, `once`): systemd's word.
+    /// The unit cannot do that (`invalid`, `assert`, `unsupported`, `collected`, `once`): systemd's name of the result.
     Other(String),
-    /// systemd refused to queue a job, for the unit cannot do that; the sentence says why.
+    /// systemd refused to queue a job because the unit cannot do that; with the reason in a sentence.
     Refused(String),
-    /// Nobody could be asked: systemd, the bus or polkit did not answer or did not let us. There was no job, and that says
-    /// nothing about the unit; the sentence says why.
+    /// There was no job, for a reason that is not about the unit: systemd, the bus or polkit did not answer or did not permit
+    /// it, or it was withheld. With the reason in a sentence.
     Unasked(String),
-    /// It was asked for, and nobody heard what became of it; the sentence says why.
+    /// It was requested, and its result is not known; with the reason in a sentence.
     Unknown(String),
 }
 
@@ -139,14 +139,14 @@ impl fmt::Display for JobResult {
     }
 }
 
-/// One reading of a unit's properties (`GetAll`), with what the signals before it told.
+/// One reading of a unit's properties (`GetAll`), with what the signals before it showed.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct UnitState {
     /// Whether the unit's file was found.
     pub load: LoadState,
     /// Up, down or between.
     pub active: ActiveState,
-    /// The unit type's finer word: `running`, `exited`, `dead`, `auto-restart`, …
+    /// The unit type's finer state: `running`, `exited`, `dead`, `auto-restart`, …
     pub sub: String,
     /// `Result` of a service: `success`, `exit-code`, `signal`, `oom-kill`, `start-limit-hit`, …; empty elsewhere.
     pub result: String,
@@ -168,7 +168,7 @@ pub struct UnitState {
     pub exit_status: i32,
     /// `ExecMainCode`: how the last main process ended (CLD_EXITED = 1, CLD_KILLED = 2, CLD_DUMPED = 3; 0 = not yet).
     pub exit_code: i32,
-    /// When it last became inactive or failed, microseconds since 1970 by systemd's word; 0 for never.
+    /// When it last became inactive or failed, microseconds since 1970 by systemd's clock; 0 for never.
     pub inactive_enter_usec: u64,
     /// When it last became active, likewise; 0 for never.
     pub active_enter_usec: u64,
@@ -181,7 +181,7 @@ pub struct UnitState {
     /// forgets a unit that nothing refers to in the moment in which it ends; 0 where no end was seen.
     #[serde(default)]
     pub seen_ended_usec: u64,
-    /// What a timer triggers.
+    /// What a timer, path or socket triggers.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub triggers: Option<UnitName>,
     /// When a timer last elapsed, likewise; 0 for never.
@@ -193,7 +193,7 @@ pub struct UnitState {
     #[serde(default)]
     pub frozen: bool,
     /// systemd skipped the latest start, as a condition or an assertion of the unit was not met (`ConditionResult`,
-    /// `AssertResult`, or an `ExecCondition=` that said no): which, in a clause (`ConditionPathExists=/etc/x was not met`).
+    /// `AssertResult`, or `ExecCondition=`): which, in a clause (`ConditionPathExists=/etc/x was not met`).
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub start_skipped: Option<String>,
     /// Its settings. Shared, as one reading is like the one before.
@@ -205,7 +205,7 @@ pub struct UnitState {
 }
 
 impl Default for UnitState {
-    /// A unit that systemd has not been asked about: not found and inactive.
+    /// A unit that was not read: not found and inactive.
     fn default() -> Self {
         Self {
             load: LoadState::NotFound,

@@ -28,7 +28,7 @@ pub(super) enum Internal {
     /// A sample of what is used was taken, or could not be.
     Sampled { check: CheckName, run: RunId, sample: Result<Sample, String> },
     /// A unit was read because an operator asked for it.
-    Read { check: CheckName, run: RunId, reading: Result<(UnitName, UnitState), String> },
+    Read { check: CheckName, run: RunId, reading: Result<Box<(UnitName, UnitState)>, String> },
     /// The lease of a hold has closed.
     LeaseClosed { id: HoldId, how: Closed },
     /// The configuration was read again.
@@ -45,7 +45,8 @@ impl Supervisor {
             }
             Internal::Read { check, run, reading } => {
                 let observation = match reading {
-                    Ok((unit, state)) => {
+                    Ok(reading) => {
+                        let (unit, state) = *reading;
                         let detail = state.describe();
                         self.tell(Event::UnitRead { unit, state });
                         Observation::Passing { detail, latency: Duration::ZERO }
@@ -143,7 +144,7 @@ impl Supervisor {
         tokio::spawn(async move {
             let reading = match asked {
                 Ok(()) => match tokio::time::timeout(timeout, answer).await {
-                    Ok(Ok(reading)) => reading,
+                    Ok(Ok(reading)) => reading.map(Box::new),
                     Ok(Err(_)) => Err("systemd was not asked: the client is busy".to_owned()),
                     Err(_) => Err("systemd did not answer in time".to_owned()),
                 },

@@ -32,7 +32,7 @@ const BUS_PATH: &str = "/org/freedesktop/DBus";
 
 /// A reply takes milliseconds; while systemd reloads on a big machine, seconds. 25 s is libdbus's own time-out.
 const PATIENCE: Duration = Duration::from_secs(25);
-/// The words of sd-bus for a call of its own that was not answered: here always systemd's to polkit.
+/// sd-bus's text for a call of systemd's own that timed out: here always one to polkit.
 const POLKIT_TIMEOUT: &str = "Method call timed out";
 /// Pauses between two tries of a job call while too many calls wait for an answer (`LimitsExceeded`): the limit is met for
 /// moments only, but again and again while an unprivileged process floods systemd or polkit with calls.
@@ -48,9 +48,9 @@ const QUEUE: usize = 256;
 pub(super) struct Failure {
     /// The D-Bus name of the error; empty where the failure is not an answer.
     pub name: String,
-    /// What was said.
+    /// The text of the error.
     pub text: String,
-    /// Nobody answered in time.
+    /// There was no answer in time.
     pub silent: bool,
 }
 
@@ -80,7 +80,7 @@ impl From<zbus::Error> for Failure {
 }
 
 impl Failure {
-    /// Nobody answered in time.
+    /// There was no answer in time.
     pub fn silence() -> Self {
         Self { name: String::new(), text: String::new(), silent: true }
     }
@@ -114,7 +114,7 @@ pub(super) struct Reading {
     pub id: UnitName,
     pub state: UnitState,
     pub start: StartConditions,
-    /// Where among all messages they came: what a later message says is newer.
+    /// Their place among all messages: what a later message shows is newer.
     pub at: Sequence,
 }
 
@@ -170,7 +170,7 @@ impl Systemd {
         Ok(self.ask(to, path, interface, method, body).await?.body().deserialize()?)
     }
 
-    /// Asks the bus for the signals that concern us. The bus filters: of a unit's two `PropertiesChanged` (systemd
+    /// Has the bus pass on the signals that concern us. The bus filters: of a unit's two `PropertiesChanged` (systemd
     /// always sends both) only the one of the Unit interface comes, of the manager's signals only these four.
     pub async fn ask_for_signals(&self, logind: bool) -> Result<(), Failure> {
         let mut rules: Vec<String> = ["JobNew", "JobRemoved", "Reloading", "StartupFinished"]
@@ -220,7 +220,7 @@ impl Systemd {
         self.call(SYSTEMD, MANAGER_PATH, MANAGER, method, body).await
     }
 
-    /// Tells systemd to send signals at all.
+    /// Has systemd send signals.
     pub async fn subscribe(&self) -> Result<(), Failure> {
         match self.manager("Subscribe", &()).await {
             Err(failure) if failure.name.ends_with(".AlreadySubscribed") => Ok(()),

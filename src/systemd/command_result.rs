@@ -1,7 +1,7 @@
 //! What the run of a command means: readings and results in, an [`Observation`] out. Pure.
 //!
 //! The command's exit status is its verdict. Where the command could not be run, or not to its end, the state of the target
-//! is unknown (rule 15), and the sentence says what to do.
+//! is unknown, and the sentence gives the command that helps.
 
 use std::time::Duration;
 
@@ -13,7 +13,7 @@ use crate::verdict::Observation;
 
 /// `CLD_EXITED`, as `ExecMainCode` has it.
 const EXITED: i32 = 1;
-/// Exit statuses by which systemd tells at which step it could not run a process (systemd.exec(5), "Process Exit Codes").
+/// Exit statuses that stand for the step at which systemd could not run a process (systemd.exec(5), "Process Exit Codes").
 const NOT_RUN: std::ops::RangeInclusive<i32> = 200..=243;
 /// `EXIT_EXEC` and `EXIT_STDIN` of these; `stealthctl run-probe` uses them too, with a sentence.
 const EXEC: i32 = 203;
@@ -64,7 +64,7 @@ fn failing(reason: impl Into<String>) -> Observation {
     Observation::Failing { reason: reason.into() }
 }
 
-/// The run has ended; `job` is how, where that was heard.
+/// The run has ended; `job` is the result of its job, where a signal showed it.
 pub(super) fn ended(
     unit: &UnitName,
     job: Option<&JobResult>,
@@ -78,7 +78,7 @@ pub(super) fn ended(
         Some(JobResult::Done) | None if state.active == ActiveState::Active && state.main_pid == 0 => {
             exited(unit, reading, latency, manager)
         }
-        Some(JobResult::Canceled) => unknown(format!("somebody else stopped or started {unit} while it ran")),
+        Some(JobResult::Canceled) => unknown(format!("another job stopped or started {unit} while it ran")),
         Some(JobResult::Failed | JobResult::Timeout) | None if state.active == ActiveState::Failed => {
             match state.result.as_str() {
                 // The administrator's own limit, in a drop-in: the command was given its time.
@@ -156,7 +156,7 @@ pub(super) fn refused(unit: &UnitName, failure: &Failure, manager: Manager) -> O
     unknown(refusal("restart", unit, failure))
 }
 
-/// It has ended, and nobody can say how.
+/// It has ended, and its unit cannot be read.
 pub(super) fn unread(unit: &UnitName, failure: &Failure) -> Observation {
     unknown(format!("systemd does not tell what became of {unit}: {failure}"))
 }
@@ -209,7 +209,7 @@ mod tests {
     }
 
     #[test]
-    fn the_exit_status_is_the_verdict_and_the_last_line_the_detail() {
+    fn exit_status_decides_and_the_last_line_is_the_detail() {
         let passing = |detail: &str| Observation::Passing {
             detail: detail.to_owned(),
             latency: Duration::from_millis(3),
@@ -224,7 +224,7 @@ mod tests {
     }
 
     #[test]
-    fn what_was_not_run_to_its_end_says_nothing_about_the_target() {
+    fn command_not_run_to_its_end_is_unknown() {
         is_unknown(&done(EXITED, 203, "check_dsik is not found"), "check_dsik is not found");
         is_unknown(&done(EXITED, 208, ""), "`systemctl reload stealthcheck`");
         is_unknown(&done(EXITED, 226, ""), "systemd-analyze exit-status 226");
@@ -243,7 +243,7 @@ mod tests {
             Duration::ZERO,
             Manager::System,
         );
-        is_unknown(&seen, "somebody else");
+        is_unknown(&seen, "another job");
         let mut failed = reading(ActiveState::Failed, EXITED, 0, "");
         for (result, says) in [("oom-kill", "memory"), ("resources", "Result: resources")] {
             failed.state.result = result.to_owned();
@@ -253,7 +253,7 @@ mod tests {
     }
 
     #[test]
-    fn a_deadline_is_the_commands_only_if_it_ran() {
+    fn missed_deadline_counts_only_if_the_command_ran() {
         let five = Duration::from_secs(5);
         assert_eq!(
             overdue(&unit(), five, true, None),

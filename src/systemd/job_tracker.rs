@@ -33,7 +33,8 @@
 //! | job done, unit down, no start attempted | a stop; of a oneshot that was not seen to go down, a run |
 //! | job not done, unit down | no stop |
 //!
-//! systemd does not tell, so the side is taken that neither works against an operator nor sends a false notification:
+//! Where systemd does not show it, the choice is the one that neither works against an operator nor causes a false
+//! notification:
 //!
 //! | case | reported |
 //! |---|---|
@@ -82,7 +83,7 @@ struct SeenJob {
 enum End {
     Done,
     NotDone,
-    /// It is gone, and no signal told how it ended.
+    /// It is gone, and no signal showed how it ended.
     Unseen,
 }
 

@@ -168,7 +168,7 @@ impl PendingJobs {
         Some((job, result))
     }
 
-    /// The job was not requested; the sentence says why.
+    /// The job was not requested; the sentence gives the reason.
     pub fn not_requested(&mut self, attempt: AttemptId, why: String) -> Option<(PendingJob, JobResult)> {
         Some((self.remove(attempt)?, JobResult::Unasked(why)))
     }
@@ -179,9 +179,9 @@ impl PendingJobs {
         Some(job)
     }
 
-    /// A job, ours or not, has ended with systemd's word for it. Several requests may have been merged into one job.
-    pub fn removed(&mut self, path: &str, word: &str) -> Vec<(PendingJob, JobResult)> {
-        let result = job_result(word);
+    /// A job, ours or not, has ended with this result. Several requests may have been merged into one job.
+    pub fn removed(&mut self, path: &str, result: &str) -> Vec<(PendingJob, JobResult)> {
+        let result = job_result(result);
         let mut ended = Vec::new();
         while let Some(at) = self.pending.iter().position(|job| job.path.as_deref() == Some(path)) {
             ended.push((self.pending.swap_remove(at), result.clone()));
@@ -234,7 +234,7 @@ impl PendingJobs {
         self.pending.iter().filter_map(|job| Some((job.attempt(), job.path.clone()?))).collect()
     }
 
-    /// Requests of which it is not known whether systemd ever took them. Their units tell.
+    /// Requests of which it is not known whether systemd ever took them. The states of their units show it.
     pub fn unnamed(&self) -> Vec<(AttemptId, UnitName)> {
         let lost = self.pending.iter().filter(|job| job.lost && job.path.is_none());
         lost.map(|job| (job.attempt(), job.target().clone())).collect()

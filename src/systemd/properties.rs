@@ -36,8 +36,10 @@ pub(super) struct Properties {
     inactive_exit: Option<u64>,
     active_enter: Option<u64>,
     state_change: Option<u64>,
-    /// What a timer or path triggers.
-    triggers: Option<String>,
+    /// `Unit`: what a timer or path triggers.
+    unit: Option<String>,
+    /// `Triggers`: the same of any unit.
+    triggers: Vec<String>,
     last_trigger: Option<u64>,
     description: Option<String>,
     pub start: StartConditions,
@@ -167,12 +169,8 @@ impl Properties {
 
     fn take_relation<'de, A: MapAccess<'de>>(&mut self, name: &str, map: &mut A) -> Result<bool, A::Error> {
         match name {
-            "Unit" => self.triggers = value(map)?,
-            // A socket has no `Unit`; of the others it says the same.
-            "Triggers" => {
-                let names: Option<Vec<String>> = value(map)?;
-                self.triggers = self.triggers.take().or(names.and_then(|names| names.into_iter().next()));
-            }
+            "Unit" => self.unit = value(map)?,
+            "Triggers" => append(map, &mut self.triggers)?,
             "TriggeredBy" => self.settings.triggered_by = value(map)?,
             "Requires" | "BindsTo" | "Requisite" => append(map, &mut self.relations.requires)?,
             "Wants" | "Upholds" => append(map, &mut self.relations.wants)?,
@@ -213,11 +211,11 @@ impl Properties {
     }
 
     /// The state of the unit `id`; `kind` is that of its job. `stopped_by` and `seen_ended_usec` are left open: only
-    /// signals tell them.
+    /// signals show them.
     pub fn into_state(self, id: &UnitName, kind: JobKind) -> UnitState {
         let service = id.as_str().ends_with(".service");
         let active = self.active.as_deref().map_or(ActiveState::Maintenance, active_state);
-        // Mounts, sockets and timers have a `Result` with words of their own.
+        // Mounts, sockets and timers have a `Result` with values of their own.
         let result = self.result.clone().filter(|_| service).unwrap_or_default();
         UnitState {
             load: self.load.as_deref().map_or(LoadState::Other, load_state),
@@ -240,7 +238,7 @@ impl Properties {
             state_change_usec: self.state_change.unwrap_or(0),
             inactive_exit_usec: self.inactive_exit.unwrap_or(0),
             seen_ended_usec: 0,
-            triggers: self.triggers.and_then(|name| UnitName::new(&name).ok()),
+            triggers: self.unit.iter().chain(&self.triggers).find_map(|name| UnitName::new(name).ok()),
             last_trigger_usec: self.last_trigger.unwrap_or(0),
             description: self.description.unwrap_or_default(),
             frozen: self.freezer.as_deref().is_some_and(is_frozen),
@@ -261,7 +259,7 @@ impl Properties {
         unmet.map(|unmet| self.start.describe(unmet))
     }
 
-    /// What the unit uses. systemd says the largest number where it counts nothing, and where there is no limit.
+    /// What the unit uses. systemd gives the largest number where it counts nothing, and where there is no limit.
     pub fn into_usage(self, name: &UnitName) -> UnitUsage {
         let counted = |number: Option<u64>| number.filter(|number| *number != u64::MAX);
         let (cpu_nsec, memory) = (counted(self.cpu_usage), counted(self.memory_current));

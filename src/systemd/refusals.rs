@@ -39,7 +39,7 @@ pub(super) fn refused(verb: &str, unit: &UnitName, failure: &Failure) -> JobResu
     // systemd passes on what its own call to polkit met; that is not about the unit.
     if failure.text.contains("polkit.service") && unit.as_str() != "polkit.service" {
         return Unasked(format!(
-            "systemd does not let stealthcheck {verb} {unit}, for polkit cannot be asked ({failure}): see \
+            "systemd does not let stealthcheck {verb} {unit}, because polkit cannot be reached ({failure}): see \
              `systemctl status polkit`"
         ));
     }
@@ -47,7 +47,7 @@ pub(super) fn refused(verb: &str, unit: &UnitName, failure: &Failure) -> JobResu
         // No rule of polkit's allows it.
         "InteractiveAuthorizationRequired" | "AuthFailed" => Unasked(format!(
             "systemd does not let stealthcheck {verb} {unit} ({failure}): run `systemctl reload stealthcheck`, which \
-             writes the list of permitted units anew"
+             rewrites the list of permitted units"
         )),
         // One forbids it; or systemd cannot reach polkit.
         "AccessDenied" => Unasked(format!(
@@ -68,7 +68,7 @@ pub(super) fn refused(verb: &str, unit: &UnitName, failure: &Failure) -> JobResu
             Refused(format!("{unit} cannot {verb} ({failure}): give another step in `recover:`"))
         }
         "NoReply" if failure.is_polkit_timeout() => Unasked(format!(
-            "systemd does not let stealthcheck {verb} {unit}, for polkit does not answer it ({failure}): see `systemctl \
+            "systemd does not let stealthcheck {verb} {unit}, because polkit does not answer it ({failure}): see `systemctl \
              status polkit`; `systemctl restart polkit` ends a hang"
         )),
         // systemd re-executes itself, or the bus gave up on it.

@@ -256,7 +256,7 @@ impl Session<'_> {
         let again = watched.track.read == Read::Stale;
         watched.track.read = Read::Idle;
         match answer {
-            Ok(reading) if reading.id != unit => return self.renamed(&unit, &reading.id),
+            Ok(reading) if reading.id != unit => self.renamed(&unit, &reading.id),
             Ok(reading) => {
                 self.unreadable.remove(&unit);
                 if again || self.is_outdated(&reading) {

@@ -18,7 +18,7 @@ const REPLY_PATIENCE: Duration = Duration::from_secs(5);
 
 /// Why systemd has not queued a job.
 pub(super) enum NotQueued {
-    /// It was not asked, for the unit's own state forbids it; the sentence says why.
+    /// It was not asked, for the unit's own state forbids it; the sentence gives the reason.
     Withheld(String),
     Failed(Failure),
 }
@@ -106,7 +106,7 @@ impl Session<'_> {
 /// What in the unit's state at this moment forbids a job of this kind, and no signal has shown: `systemctl freeze` sends
 /// none (seen on systemd 252), and an operator's stop may be a moment old.
 async fn forbidden(systemd: &Systemd, unit: &UnitName, kind: JobKind) -> Option<String> {
-    // Where it cannot be read, the job's own result will tell.
+    // Where it cannot be read, the result of the job will show it.
     let state = systemd.read(unit, None).await.ok()?.state;
     if state.frozen {
         return Some(format!("{unit} is frozen: `systemctl thaw {unit}`"));

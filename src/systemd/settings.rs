@@ -54,9 +54,9 @@ impl SettingProperties {
     }
 }
 
-/// The setting is there, and is other than the word that switches it off.
-fn is_set(word: Option<&str>, off: &str) -> bool {
-    word.is_some_and(|word| !word.is_empty() && word != off)
+/// The setting is there, and is other than the value that switches it off.
+fn is_set(value: Option<&str>, off: &str) -> bool {
+    value.is_some_and(|value| !value.is_empty() && value != off)
 }
 
 /// systemd's largest number stands for infinity, and 0 for a time-out that is switched off.
@@ -104,7 +104,7 @@ mod tests {
     }
 
     #[test]
-    fn a_setting_that_is_off_or_infinite_is_none() {
+    fn setting_that_is_off_or_infinite_is_none() {
         assert_eq!(*SettingProperties::default().into_settings(), UnitSettings::default());
         let off = SettingProperties {
             start_limit_interval: Some(0),

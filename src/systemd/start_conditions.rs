@@ -144,7 +144,7 @@ mod tests {
     }
 
     #[test]
-    fn conditions_whose_results_are_gone_are_named_where_there_is_one() {
+    fn condition_without_a_result_is_named_if_it_is_the_only_one() {
         let one = vec![condition("ConditionPathExists", false, false, "/a", 0)];
         assert_eq!(says(false, one.clone()).unwrap(), "ConditionPathExists=/a was not met");
         assert_eq!(says(false, Vec::new()).unwrap(), "ExecCondition= was not met");
@@ -162,7 +162,7 @@ mod tests {
     }
 
     #[test]
-    fn a_unit_that_was_never_started_has_nothing_unmet() {
+    fn unit_that_was_never_started_has_nothing_unmet() {
         let untested = ConditionProperties { met: Some(false), at: Some(0), list: Vec::new() };
         let start = StartConditions { conditions: untested.clone(), asserts: untested };
         assert_eq!((start.unmet(), start.started()), (None, None));

@@ -46,7 +46,7 @@ pub(super) enum Read {
     Stale,
 }
 
-/// What a `PropertiesChanged` says.
+/// What a `PropertiesChanged` shows.
 #[derive(Debug)]
 pub(super) struct Change {
     pub active: ActiveState,
@@ -58,7 +58,7 @@ pub(super) struct Change {
 }
 
 impl Change {
-    /// `None` where it says nothing of the unit's state.
+    /// `None` where it has nothing of the unit's state.
     pub fn new(properties: &Properties) -> Option<Self> {
         Some(Self {
             active: super::names::active_state(properties.active.as_deref()?),
@@ -120,7 +120,7 @@ impl UnitTracker {
         self.jobs.job_removed(id, done);
     }
 
-    /// Of a oneshot that ran for some milliseconds, and that nothing refers to, systemd tells no more than that its job is
+    /// Of a oneshot that ran for some milliseconds, and that nothing refers to, systemd signals no more than that its job is
     /// done: it has loaded and unloaded the unit in between.
     fn note_run(&mut self, id: u32, now: u64) {
         let at_rest = |reading: &UnitState| reading.oneshot && reading.job.is_none_or(|job| job.id == id);

@@ -1,4 +1,4 @@
-//! What a unit's file says of starts, restarts and triggers, as systemd has loaded it.
+//! The settings of a unit for starts, restarts and triggers, as systemd has loaded them.
 //!
 //! The systemd client fills these from D-Bus properties, the core reads them. Nothing here performs I/O.
 

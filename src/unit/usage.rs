@@ -1,4 +1,4 @@
-//! What systemd says of the resources that a unit uses. Values only; no I/O, no clock.
+//! The resources that a unit uses, as systemd counts them. Values only; no I/O, no clock.
 
 /// One reading of a unit's accounting (org.freedesktop.systemd1(5)): all processes in its cgroup.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]

@@ -9,7 +9,7 @@ use stealthcheck::verdict::Health;
 
 use super::rules::check;
 use super::world::{Service, World};
-use NotificationKind::{ActionRequired, Down, Recovered, StillDown};
+use NotificationKind::{ActionRequired, Recovered, StillDown};
 
 fn secs(n: u64) -> Duration {
     Duration::from_secs(n)

@@ -7,7 +7,7 @@ use stealthcheck::check::{
     Alert, Backoff, Check, CheckName, HostPort, JobProbe, Percent, Probe, Recovery, Respect, Schedule, Step,
     TcpProbe, UsageLimit, UsageProbe, UsedBy,
 };
-use stealthcheck::unit::UnitName;
+use stealthcheck::unit::{StartLimit, UnitName};
 
 use crate::random::Random;
 
@@ -21,6 +21,16 @@ const PEOPLE: [&str; 4] = ["ops@example.org", "chase@example.org", "night@exampl
 pub struct UnitPlan {
     pub name: UnitName,
     pub requires: Vec<UnitName>,
+    /// A start of it starts these as well.
+    pub wants: Vec<UnitName>,
+    /// So often it may be started; the last: or the machine reboots.
+    pub start_limit: Option<StartLimit>,
+    /// Made by `systemd-run`: `reset-failed` deletes it once it has failed.
+    pub transient: bool,
+    /// A socket starts it, and it ends when it is idle.
+    pub triggered: bool,
+    /// So long it is up until it answers.
+    pub answers_after: Duration,
     /// Another unit conflicts with it.
     pub rival: bool,
     /// systemd restarts it by itself.
@@ -50,6 +60,22 @@ pub fn helper() -> UnitName {
     UnitName::new("helper.service").unwrap()
 }
 
+/// Another name of a unit, which a check may use.
+pub fn alias_of(unit: &UnitName) -> UnitName {
+    UnitName::new(&format!("alias-of-{unit}")).unwrap()
+}
+
+/// The unit of that name: its own or another.
+pub fn real(name: &UnitName) -> UnitName {
+    let own = name.as_str().strip_prefix("alias-of-").and_then(|own| UnitName::new(own).ok());
+    own.unwrap_or_else(|| name.clone())
+}
+
+/// The check monitors the unit, by whatever name.
+pub fn is_of(check: &Check, unit: &UnitName) -> bool {
+    check.unit.as_ref().is_some_and(|name| real(name) == *unit)
+}
+
 pub fn rival_of(unit: &UnitName) -> UnitName {
     UnitName::new(&format!("rival-of-{unit}")).unwrap()
 }
@@ -73,25 +99,49 @@ pub fn plan(random: &mut Random) -> Plan {
         if needs {
             requires.push(unit(usize::try_from(random.between(n as u64 + 1, units as u64 - 1)).unwrap()));
         }
+        let mut wants: Vec<UnitName> = vec![];
+        if job.is_none() && !crowd && n + 1 < units && random.percent(12) {
+            wants.push(unit(usize::try_from(random.between(n as u64 + 1, units as u64 - 1)).unwrap()));
+        }
+        let start_limit = (job.is_none() && !crowd && random.percent(25)).then(|| StartLimit {
+            interval: Duration::from_secs(random.of(&[10, 60, 600])),
+            burst: u32::try_from(random.between(3, 5)).unwrap(),
+            action: random.percent(40),
+        });
+        let triggered = job.is_none() && !crowd && requires.is_empty() && random.percent(6);
+        let slow = job.is_none() && !triggered && random.percent(15);
+        let answers_after = if slow { random.secs(2, 25) } else { Duration::ZERO };
         let rival = job.is_none() && !crowd && random.percent(30);
         plan.units.push(UnitPlan {
             name: unit(n),
             requires,
+            wants,
+            start_limit,
+            transient: job.is_none() && !crowd && random.percent(6),
+            triggered,
+            answers_after,
             rival,
             auto_restart: random.percent(30),
             job,
             dies_of_stop: random.percent(15),
         });
-        let speakers = if crowd || job.is_some() { 1 } else { random.of(&[1, 1, 1, 2, 3]) };
+        let speakers = if crowd || job.is_some() || triggered { 1 } else { random.of(&[1, 1, 1, 2, 3]) };
         for k in 0..speakers {
             let probe = match job {
                 Some(interval) => Probe::Job(JobProbe {
                     succeeded_within: interval * 3 / 2 + Duration::from_secs(600),
                     max_runtime: Duration::from_secs(1800),
                 }),
+                None if triggered => Probe::Unit,
                 None => probe(random, k > 0),
             };
-            plan.checks.push(check(random, &format!("c{n}-{k}"), Some(unit(n)), probe, &defaults));
+            let alias = k > 0 && random.percent(15);
+            let name = if alias { alias_of(&unit(n)) } else { unit(n) };
+            let mut check = check(random, &format!("c{n}-{k}"), Some(name), probe, &defaults);
+            if slow {
+                check.recovery.grace = check.recovery.grace.max(Duration::from_secs(30));
+            }
+            plan.checks.push(check);
         }
     }
     if circle {
@@ -113,6 +163,11 @@ pub fn crowd() -> Plan {
     let units = (0..200).map(|n| UnitPlan {
         name: unit(n),
         requires: vec![],
+        wants: vec![],
+        start_limit: None,
+        transient: false,
+        triggered: false,
+        answers_after: Duration::ZERO,
         rival: false,
         auto_restart: false,
         job: None,
@@ -201,7 +256,7 @@ fn check(
     Check { name: CheckName::new(name).unwrap(), unit, probe, schedule, recovery, alert, runbook: None }
 }
 
-fn recovery(random: &mut Random, job: bool) -> Recovery {
+pub fn recovery(random: &mut Random, job: bool) -> Recovery {
     use Step::{Reload, Restart, Start, StartUnit, Stop};
     let steps = match random.below(20) {
         0..=1 => vec![],

@@ -11,10 +11,12 @@ use stealthcheck::engine::hold::{HoldAction, HoldEvent, HoldId, HowEnded};
 use stealthcheck::engine::saved::Saved;
 use stealthcheck::engine::{AttemptId, Effect, Engine, Event, JobRequest, RunId};
 use stealthcheck::notification::NotificationId;
+use stealthcheck::time::Mono;
 use stealthcheck::unit::{ActiveState, JobKind, JobResult, ManagerState, UnitName, UnitState};
 use stealthcheck::verdict::{Observation, Sample};
 
-use crate::machine::{By, Service};
+use crate::faults::Fault;
+use crate::machine::{By, Service, Unit};
 use crate::post::Submission;
 use crate::sim::{Coming, Sim};
 
@@ -31,6 +33,8 @@ pub struct Daemon {
     pub attempts: BTreeMap<AttemptId, UnitName>,
     /// Ends of jobs that came while the bus was away.
     pub missed: Vec<(UnitName, AttemptId, JobResult)>,
+    /// What systemd has said comes in order: nothing before this.
+    busy_until: Mono,
     /// What is probed now, and what for.
     probing: BTreeMap<(CheckName, u64), Probe>,
 }
@@ -41,6 +45,15 @@ pub struct Disk {
     /// `state.json`, which becomes text when it is read. It is kept when somebody will read it: a crash is planned, or the
     /// daemon stops in good order.
     pub state: Option<Box<Saved>>,
+}
+
+/// What systemd has said, on its way to the engine.
+#[derive(Clone, Debug)]
+pub enum Arrival {
+    /// The first is another name of the second.
+    Alias(UnitName, UnitName),
+    Unit(UnitName, Box<UnitState>),
+    Job(UnitName, AttemptId, JobResult, Option<Box<UnitState>>),
 }
 
 /// A `kill -9` that is to come.
@@ -214,8 +227,12 @@ impl Sim {
         let until = self.mono.after(Duration::from_secs(20));
         self.advance_to(until);
         self.leases.clear();
-        self.manager = ManagerState::Running;
+        self.manager = ManagerState::Starting;
         self.reboots();
+        // Something that never ends keeps some boots from being finished.
+        let boots =
+            if self.random.percent(25) { self.random.heavy(900, 14_400) } else { self.random.secs(5, 100) };
+        self.later(boots, Coming::Over(Fault::Manager));
         self.rules_rebooted();
     }
 
@@ -256,6 +273,7 @@ impl Sim {
             wanted: wanted.clone(),
             attempts: BTreeMap::new(),
             missed: vec![],
+            busy_until: Mono::default(),
             probing: BTreeMap::new(),
         });
         self.rules_restored();
@@ -311,9 +329,40 @@ impl Sim {
     }
 
     pub fn unit_is_told(&mut self, unit: &UnitName) {
-        let Some(state) = self.units.get(unit).map(|unit| unit.state.clone()) else { return };
+        let id = crate::config::real(unit);
+        let Some(state) = self.units.get(&id).map(|unit| unit.state.clone()) else { return };
         if self.is_watching() {
-            self.tell(Event::UnitRead { unit: unit.clone(), state });
+            if id != *unit {
+                self.arrives(Arrival::Alias(unit.clone(), id.clone()));
+            }
+            self.arrives(Arrival::Unit(id, Box::new(state)));
+        }
+    }
+
+    /// What was read comes when the daemon finds the time, in order.
+    fn arrives(&mut self, arrival: Arrival) {
+        let late = match self.troubles.late_readings {
+            true => self.random.millis(0, 3000),
+            false => Duration::ZERO,
+        };
+        let Some(daemon) = &mut self.daemon else { return };
+        let at = daemon.busy_until.max(self.mono.after(late));
+        if at <= self.mono {
+            return self.has_arrived(arrival);
+        }
+        daemon.busy_until = at;
+        let coming = Coming::Arrives { life: self.life, arrival: crate::sim::Told(arrival) };
+        self.later(at.since(self.mono), coming);
+    }
+
+    pub fn has_arrived(&mut self, arrival: Arrival) {
+        match arrival {
+            Arrival::Alias(name, id) => self.tell(Event::UnitResolved { name, id }),
+            Arrival::Unit(unit, state) => self.tell(Event::UnitRead { unit, state: *state }),
+            Arrival::Job(unit, attempt, result, state) => {
+                let state = state.map(|state| *state);
+                self.tell(Event::JobEnded { unit, attempt, result, state });
+            }
         }
     }
 
@@ -323,7 +372,8 @@ impl Sim {
             Some(daemon) if self.manager == ManagerState::Unreachable => {
                 daemon.missed.push((unit.clone(), attempt, result));
             }
-            _ => self.tell(Event::JobEnded { unit: unit.clone(), attempt, result, state }),
+            Some(_) => self.arrives(Arrival::Job(unit.clone(), attempt, result, state.map(Box::new))),
+            None => {}
         }
     }
 
@@ -363,7 +413,7 @@ impl Sim {
         }
         match effect {
             Effect::Probe { check, run, probe, timeout, .. } => self.probe(check, run, probe, timeout),
-            Effect::StartJob(JobRequest { unit, attempt, step, .. }) => self.start_job(unit, attempt, &step),
+            Effect::StartJob(request) => self.start_job(request),
             Effect::Notify(notification) => self.submit(Submission::Notification(notification)),
             Effect::NotifyHost(notification) => self.submit(Submission::HostNotification(notification)),
             Effect::Hold(HoldAction::Granted { id, .. }) => self.hold_is_granted(&id),
@@ -374,13 +424,14 @@ impl Sim {
         }
     }
 
-    fn start_job(&mut self, unit: UnitName, attempt: AttemptId, step: &Step) {
+    fn start_job(&mut self, request: JobRequest) {
+        let JobRequest { unit, attempt, step, reset_failed } = request;
         self.rules.stats.jobs += 1;
         let by = By::Us { life: self.life, attempt };
         if let Some(daemon) = &mut self.daemon {
             daemon.attempts.insert(attempt, unit.clone());
         }
-        let (target, kind) = match step {
+        let (target, kind) = match &step {
             Step::Restart => (unit.clone(), JobKind::Restart),
             Step::Start => (unit.clone(), JobKind::Start),
             Step::Stop => (unit.clone(), JobKind::Stop),
@@ -392,8 +443,14 @@ impl Sim {
         } else if self.troubles.polkit_denies {
             Err(JobResult::Unasked("Interactive authentication required.".into()))
         } else {
+            if reset_failed {
+                self.reset_failed(&target);
+            }
             self.queue_job(&target, kind, by)
         };
+        if queued.is_ok() {
+            self.somebody_interferes(&target);
+        }
         if let Err(result) = queued {
             let latency = self.latency();
             let result = crate::sim::Told(result);
@@ -406,6 +463,7 @@ impl Sim {
             _ if matches!(probe, Probe::Unit | Probe::Job(_) | Probe::Usage(_)) => OBSERVED_BY_HAND,
             _ if self.troubles.network_gone => timeout.min(Duration::from_secs(3)),
             Some((Service::Hung | Service::Broken, true)) => timeout,
+            _ if self.is_frozen(&check) => timeout,
             _ => self.random.millis(1, 40),
         };
         // One in ten thousand is never heard of again: its task was lost.
@@ -417,17 +475,22 @@ impl Sim {
         }
     }
 
+    fn is_frozen(&self, check: &CheckName) -> bool {
+        self.unit_of(check).and_then(|unit| self.units.get(&unit)).is_some_and(|unit| unit.state.frozen)
+    }
+
     fn service_of(&self, check: &CheckName) -> Option<(Service, bool)> {
         let unit = self.unit_of(check)?;
         self.units.get(&unit).map(|unit| (unit.service, unit.is_up()))
     }
 
     pub fn check(&self, name: &CheckName) -> Option<&Check> {
-        self.plan.checks.iter().find(|check| check.name == *name)
+        let known = self.plan.checks.iter().find(|check| check.name == *name);
+        known.or_else(|| self.former.get(name))
     }
 
     pub fn unit_of(&self, check: &CheckName) -> Option<UnitName> {
-        self.check(check)?.unit.clone()
+        self.check(check)?.unit.as_ref().map(crate::config::real)
     }
 
     pub fn probe_ends(&mut self, check: &CheckName, run: u64) {
@@ -469,7 +532,14 @@ impl Sim {
         };
         let rival = crate::config::rival_of(&unit);
         let impostor = self.units.get(&rival).is_some_and(|rival| !rival.state.is_down());
-        match self.units.get(&unit).map(|unit| (unit.is_up(), unit.service)) {
+        if self.is_frozen(check) {
+            return failing("no answer");
+        }
+        let answers = |unit: &Unit| {
+            unit.left_over || (unit.is_up() && self.mono.since(unit.up_at) >= unit.answers_after)
+        };
+        match self.units.get(&unit).map(|unit| (unit.is_up() || unit.left_over, unit.service)) {
+            Some((true, _)) if !self.units.get(&unit).is_some_and(answers) => failing("connection refused"),
             Some((true, Service::Healthy | Service::Crashes | Service::WontStart)) => passing(),
             Some((true, _)) => failing("no answer"),
             // What has the port in the unit's place may answer.
@@ -516,7 +586,7 @@ impl Sim {
         if let (Some(unit), true) = (unit, self.leases.contains(id)) {
             self.note(|| format!("the holder of {id} works on {unit}"));
             let kind = if stop { JobKind::Stop } else { JobKind::Start };
-            let _ = self.queue_job(&unit, kind, By::Somebody);
+            let _ = self.queue_job(&unit, kind, By::Holder);
             if stop && self.random.percent(30) {
                 let after = self.random.secs(5, 60);
                 self.later(after, Coming::Holder { id: id.clone(), stop: false });

@@ -10,7 +10,7 @@ use stealthcheck::engine::{Command, Event};
 use stealthcheck::time::Wall;
 use stealthcheck::unit::{JobKind, LoadState, ManagerState, UnitName};
 
-use crate::config::rival_of;
+use crate::config::{is_of, rival_of};
 use crate::daemon::{Crash, Moment};
 use crate::machine::{By, Service};
 use crate::post::Server;
@@ -27,6 +27,8 @@ pub struct Troubles {
     /// Jobs take this long.
     pub slow_jobs: Option<Duration>,
     pub slow_systemd: bool,
+    /// Readings reach the engine late, by up to seconds.
+    pub late_readings: bool,
     pub polkit_denies: bool,
 }
 
@@ -45,6 +47,8 @@ pub enum Fault {
     MailServer,
     DiskFull,
     Load(UnitName),
+    Frozen(UnitName),
+    Condition(UnitName),
 }
 
 const DAY: i64 = 86_400_000;
@@ -111,7 +115,8 @@ impl Sim {
                 self.lasting(Fault::SlowJobs, 60, 7200);
             }
             67 => {
-                self.troubles.slow_systemd = true;
+                self.troubles.slow_systemd = self.random.percent(50);
+                self.troubles.late_readings = !self.troubles.slow_systemd || self.random.percent(50);
                 self.lasting(Fault::SlowSystemd, 60, 7200);
             }
             68..=69 => {
@@ -139,13 +144,12 @@ impl Sim {
                 let away = self.random.secs(1, 20);
                 self.power_fails(away);
             }
-            95..=96 => {
+            95 => {
                 let check = self.some_check();
                 self.tell(Event::Command(Command::Check(check)));
             }
-            97 => {
-                let checks = self.plan.checks.clone();
-                self.tell(Event::Configured(checks));
+            96..=97 => {
+                self.somebody_reloads();
             }
             79..=94 => {}
             _ => {
@@ -215,10 +219,28 @@ impl Sim {
 
     /// `systemctl`, by hand or in a package's script.
     fn somebody_acts(&mut self, unit: &UnitName) {
-        match self.random.below(10) {
+        match self.random.below(13) {
+            10 => {
+                if let Some(frozen) =
+                    self.units.get_mut(unit).filter(|unit| unit.is_up() && unit.job.is_none())
+                {
+                    frozen.state.frozen = true;
+                    self.is_changed(unit);
+                    self.lasting(Fault::Frozen(unit.clone()), 20, 14_400);
+                }
+            }
+            11..=12 => {
+                if let Some(unmet) = self.units.get_mut(unit).filter(|unit| unit.runs_for.is_none()) {
+                    unmet.unmet = true;
+                    if self.random.percent(50) {
+                        let _ = self.queue_job(unit, JobKind::Restart, By::Somebody);
+                    }
+                    self.lasting(Fault::Condition(unit.clone()), 20, 14_400);
+                }
+            }
             0..=4 => drop(self.queue_job(unit, JobKind::Stop, By::Somebody)),
             5..=6 => drop(self.queue_job(unit, JobKind::Start, By::Somebody)),
-            7 => drop(self.queue_job(unit, JobKind::Restart, By::Somebody)),
+            7 => self.somebody_restarts_several(unit),
             8 => {
                 if self.units[unit].state.load == LoadState::Loaded {
                     if self.random.percent(70) {
@@ -234,6 +256,26 @@ impl Sim {
                     self.lasting(Fault::Gone(unit.clone()), 20, 14_400);
                 }
             }
+        }
+    }
+
+    /// `systemctl restart a b c`, which systemd puts in order.
+    fn somebody_restarts_several(&mut self, unit: &UnitName) {
+        let several = self.random.percent(50);
+        let of_several =
+            |plan: &crate::config::UnitPlan| several && (plan.requires.contains(unit) || plan.name == *unit);
+        let names = self.plan.units.iter().filter(|plan| of_several(plan) || plan.name == *unit);
+        let names: Vec<UnitName> = names.map(|plan| plan.name.clone()).collect();
+        for name in names {
+            let _ = self.queue_job(&name, JobKind::Restart, By::Somebody);
+        }
+    }
+
+    /// While a job of ours is under way, an operator has other plans.
+    pub fn somebody_interferes(&mut self, unit: &UnitName) {
+        if !self.quiet && self.random.percent(6) {
+            let (after, stop) = (self.random.millis(1, 3000), self.random.percent(80));
+            self.later(after, Coming::Operator { unit: unit.clone(), stop });
         }
     }
 
@@ -255,10 +297,64 @@ impl Sim {
         let id = HoldId(self.next_id.to_string().into());
         let holder = Holder { who: "root (pid 7)".into(), why: "certbot renew".into() };
         let lasting = self.random.heavy(10, 7200);
-        self.tell(Event::Hold(HoldEvent::Take { id: id.clone(), unit, holder, lasting }));
+        let other = self.random.percent(50);
+        let mut names =
+            self.plan.checks.iter().filter(|check| is_of(check, &unit)).flat_map(|check| &check.unit);
+        let name = if other { names.next_back() } else { names.next() }.cloned().unwrap_or(unit);
+        self.tell(Event::Hold(HoldEvent::Take { id: id.clone(), unit: name, holder, lasting }));
         if self.random.percent(10) {
             self.settle();
             self.lease_closes(&id, HowEnded::Released);
+        }
+    }
+
+    /// The configuration is edited, and read again. (A daemon that is killed over it is another matter.)
+    fn somebody_reloads(&mut self) {
+        if self.daemon.is_none() || self.crash.is_some() {
+            return;
+        }
+        self.settle();
+        let before = self.plan.checks.clone();
+        for _ in 0..self.random.below(3) {
+            self.edit_a_check();
+        }
+        for check in &before {
+            self.former.insert(check.name.clone(), check.clone());
+        }
+        self.note(|| "the configuration is read again".to_owned());
+        self.rules_reconfigures();
+        self.tell(Event::Configured(self.plan.checks.clone()));
+        self.settle();
+        self.rules_reconfigured(&before);
+    }
+
+    fn edit_a_check(&mut self) {
+        let n = self.random.below(self.plan.checks.len());
+        let unit = self.guarded();
+        let job = self.plan.checks[n].probe.job().is_some();
+        match self.random.below(5) {
+            // Renamed.
+            0..=1 => {
+                let name = &self.plan.checks[n].name;
+                let (stem, version) = name.as_str().split_once(".r").unwrap_or((name.as_str(), "0"));
+                let version: u32 = version.parse().unwrap_or(0);
+                let name = CheckName::new(&format!("{stem}.r{}", version + 1)).unwrap();
+                self.plan.checks[n].name = name;
+            }
+            2 if self.plan.checks.len() > 1 => drop(self.plan.checks.remove(n)),
+            // Pointed to another unit.
+            3 if !job
+                && self.plan.checks[n].unit.is_some()
+                && self.plan.units.iter().any(|plan| plan.name == unit && plan.job.is_none()) =>
+            {
+                self.plan.checks[n].unit = Some(unit);
+            }
+            _ => {
+                let recovery = crate::config::recovery(&mut self.random, job);
+                if self.plan.checks[n].unit.is_some() {
+                    self.plan.checks[n].recovery = recovery;
+                }
+            }
         }
     }
 
@@ -357,7 +453,9 @@ impl Sim {
             }
             Fault::Mute(check) => drop(self.troubles.mute.remove(check)),
             Fault::SlowJobs => self.troubles.slow_jobs = None,
-            Fault::SlowSystemd => self.troubles.slow_systemd = false,
+            Fault::SlowSystemd => {
+                (self.troubles.slow_systemd, self.troubles.late_readings) = (false, false);
+            }
             Fault::Polkit => self.troubles.polkit_denies = false,
             Fault::Manager => {
                 if self.manager != ManagerState::Running {
@@ -371,6 +469,18 @@ impl Sim {
             }
             Fault::MailServer => self.post.server = Server::Up,
             Fault::DiskFull => self.post.disk_full = false,
+            Fault::Frozen(name) => {
+                if let Some(unit) = self.units.get_mut(name).filter(|unit| unit.state.frozen) {
+                    unit.state.frozen = false;
+                    self.is_changed(name);
+                }
+            }
+            Fault::Condition(name) => {
+                if let Some(unit) = self.units.get_mut(name) {
+                    unit.unmet = false;
+                }
+                let _ = self.queue_job(name, JobKind::Start, By::Somebody);
+            }
             Fault::Load(name) => {
                 self.count_cpu(name);
                 if let Some(unit) = self.units.get_mut(name) {

@@ -4,13 +4,15 @@
 //! reading comes some milliseconds after what it tells of and says how the unit is by then, what conflicts is stopped,
 //! what was stopped while nobody watched does not say by whom.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 use std::time::Duration;
 
 use stealthcheck::engine::AttemptId;
 use stealthcheck::time::Mono;
-use stealthcheck::unit::{ActiveState, Job, JobKind, JobResult, LoadState, Relations, UnitName, UnitState};
+use stealthcheck::unit::{
+    ActiveState, Job, JobKind, JobResult, LoadState, Relations, UnitName, UnitSettings, UnitState,
+};
 
 use crate::config::{Plan, helper, rival_of};
 use crate::sim::{Coming, Sim, Told};
@@ -32,8 +34,14 @@ pub enum Service {
 /// Who asked systemd for a job.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum By {
-    Us { life: u64, attempt: AttemptId },
+    Us {
+        life: u64,
+        attempt: AttemptId,
+    },
+    /// An operator.
     Somebody,
+    /// The command that holds a unit.
+    Holder,
     Systemd,
 }
 
@@ -57,6 +65,21 @@ pub struct Unit {
     /// When its run has ended this is started again (`OnSuccess=`).
     pub brings_back: bool,
     dies_of_stop: bool,
+    /// An operator has stopped it, and nobody has asked for a start since.
+    pub stopped_by_operator: Option<Mono>,
+    /// When it was started, by anybody, since the last `reset-failed`.
+    pub starts: VecDeque<Mono>,
+    /// In the boot its start job waits until then.
+    boot_wait: Mono,
+    /// A condition of its start is not met.
+    pub unmet: bool,
+    /// A process of the run before answers in its place.
+    pub left_over: bool,
+    /// When it came up, and how long from then until it answers.
+    pub up_at: Mono,
+    pub answers_after: Duration,
+    /// How it last went down: by a stop or restart job, or by itself.
+    pub ended_by_job: bool,
     /// Grows with each change, so that what was to come before it is known to be void.
     serial: u64,
     /// CPU time: in percent of one CPU, and what the run has used until `counted`.
@@ -103,6 +126,14 @@ pub fn units(plan: &Plan) -> BTreeMap<UnitName, Unit> {
             runs_for: None,
             brings_back: false,
             dies_of_stop: false,
+            stopped_by_operator: None,
+            starts: VecDeque::new(),
+            boot_wait: Mono::default(),
+            unmet: false,
+            left_over: false,
+            up_at: Mono::default(),
+            answers_after: Duration::ZERO,
+            ended_by_job: false,
             serial: 0,
             cpu: 5,
             used: Duration::ZERO,
@@ -112,10 +143,27 @@ pub fn units(plan: &Plan) -> BTreeMap<UnitName, Unit> {
     let mut units = BTreeMap::new();
     for (n, plan) in plan.units.iter().enumerate() {
         let conflicts = if plan.rival { vec![rival_of(&plan.name)] } else { vec![] };
-        let relations = Relations { requires: plan.requires.clone(), conflicts, ..Relations::default() };
+        let relations = Relations {
+            requires: plan.requires.clone(),
+            wants: plan.wants.clone(),
+            conflicts,
+            ..Relations::default()
+        };
         let mut built = unit(plan.job.is_none(), relations, n);
         built.auto_restart = plan.auto_restart && plan.job.is_none();
         built.dies_of_stop = plan.dies_of_stop;
+        built.answers_after = plan.answers_after;
+        let socket = UnitName::new(&plan.name.as_str().replace(".service", ".socket")).unwrap();
+        built.state.settings = Arc::new(UnitSettings {
+            transient: plan.transient,
+            triggered_by: if plan.triggered { vec![socket] } else { vec![] },
+            start_limit: plan.start_limit,
+            restarts: built.auto_restart,
+            restarts_on_success: built.auto_restart,
+            restart_delay: Duration::from_secs(u64::from(built.auto_restart)),
+            can_reload: true,
+            ..UnitSettings::default()
+        });
         built.runs_for = plan.job.map(|_| Duration::from_secs(120));
         units.insert(plan.name.clone(), built);
         if plan.rival {
@@ -143,9 +191,11 @@ impl Sim {
         if kind == JobKind::Reload && !unit.is_up() {
             return Err(JobResult::Other("invalid".into()));
         }
-        if let Some(old) = self.units.get_mut(name).and_then(|unit| unit.job.take()) {
+        let before = self.units.get_mut(name).and_then(|unit| unit.job.take());
+        if let Some(old) = before {
             self.job_is_over(name, old, JobResult::Canceled);
         }
+        self.note_operators_stop(name, kind, by, before.is_some());
         self.next_id += 1;
         let ours = matches!(by, By::Us { life, .. } if life == self.life);
         let job = Job { id: u32::try_from(self.next_id).unwrap_or(0), kind, ours };
@@ -156,15 +206,20 @@ impl Sim {
             unit.job = Some(unit_job);
         }
         if matches!(kind, JobKind::Start | JobKind::Restart) {
-            self.start_what_it_requires(name);
+            self.start_what_it_requires(name, by);
             self.stop_what_conflicts(name);
+        }
+        if matches!(kind, JobKind::Stop | JobKind::Restart) {
+            self.propagate(name, kind);
         }
         let watched = self.is_watching();
         let Some(unit) = self.units.get_mut(name) else { return Ok(()) };
         let up = !unit.state.is_down();
         let nothing_to_do = (kind == JobKind::Start && unit.is_up()) || (kind == JobKind::Stop && !up);
         if nothing_to_do {
-            unit.job = None;
+            (unit.job, unit.state.job) = (None, None);
+            unit.serial += 1;
+            self.is_changed(name);
             self.job_is_over(name, unit_job, JobResult::Done);
             return Ok(());
         }
@@ -177,14 +232,76 @@ impl Sim {
                 unit.state.stopped_by = watched.then_some(job);
             }
             JobKind::Reload => unit.state.active = ActiveState::Reloading,
-            _ => self.begins(name),
+            _ => self.begins_in_order(name),
         }
         self.goes_on(name);
         Ok(())
     }
 
+    /// Whoever stops what runs, or what is about to, wants it down; whoever starts it does not.
+    fn note_operators_stop(&mut self, name: &UnitName, kind: JobKind, by: By, on_its_way: bool) {
+        let now = self.mono;
+        let Some(unit) = self.units.get_mut(name) else { return };
+        let goes = on_its_way || !unit.state.is_down();
+        match (kind, by) {
+            (JobKind::Stop, By::Somebody) if goes => unit.stopped_by_operator = Some(now),
+            (JobKind::Start | JobKind::Restart, _) => unit.stopped_by_operator = None,
+            _ => {}
+        }
+    }
+
+    /// A stop or restart of a unit is one of what requires it as well.
+    fn propagate(&mut self, name: &UnitName, kind: JobKind) {
+        let requires = |unit: &Unit| {
+            let relations = unit.state.relations.as_ref();
+            relations.is_some_and(|relations| relations.requires.contains(name))
+        };
+        let idle = |unit: &Unit| !unit.state.is_down() && unit.job.is_none();
+        let dependents = self.units.iter().filter(|(_, unit)| requires(unit) && idle(unit));
+        for dependent in dependents.map(|(name, _)| name.clone()).collect::<Vec<_>>() {
+            let _ = self.queue_job(&dependent, kind, By::Systemd);
+        }
+    }
+
+    /// The start job waits for those of the units that this one requires.
+    fn waits(&self, name: &UnitName) -> bool {
+        if self.units.get(name).is_some_and(|unit| unit.boot_wait > self.mono) {
+            return true;
+        }
+        let relations = self.units.get(name).and_then(|unit| unit.state.relations.as_ref());
+        !self.plan.circle
+            && relations.is_some_and(|relations| {
+                relations.requires.iter().any(|required| {
+                    self.units.get(required).is_some_and(|required| {
+                        required.job.is_some_and(|job| job.job.kind != JobKind::Stop) && !required.is_up()
+                    })
+                })
+            })
+    }
+
+    /// The unit's run begins, once its turn has come. From here on systemd calls a restart a start.
+    fn begins_in_order(&mut self, name: &UnitName) {
+        let waits = self.waits(name);
+        let Some(unit) = self.units.get_mut(name) else { return };
+        for job in unit.state.job.iter_mut().chain(unit.job.as_mut().map(|job| &mut job.job)) {
+            job.kind = JobKind::Start;
+        }
+        if !waits {
+            self.begins(name);
+            return;
+        }
+        let Some(unit) = self.units.get_mut(name) else { return };
+        if !unit.state.is_down() {
+            unit.state.active = ActiveState::Inactive;
+            unit.state.sub = "dead".into();
+        }
+    }
+
     /// The unit's run begins.
     fn begins(&mut self, name: &UnitName) {
+        if self.is_skipped(name) || self.is_limited(name) {
+            return;
+        }
         let usec = self.usec();
         self.next_id += 1;
         let invocation_id = format!("{:032x}", self.next_id + 1_000_000);
@@ -195,7 +312,67 @@ impl Sim {
         unit.state.stopped_by = None;
         unit.state.inactive_exit_usec = usec;
         unit.state.invocation_id = invocation_id;
+        unit.state.start_skipped = None;
+        unit.state.frozen = false;
+        unit.left_over = false;
         (unit.used, unit.cpu, unit.counted) = (Duration::ZERO, 5, self.mono);
+        if let Some(job) = &mut unit.job {
+            job.since = self.mono;
+        }
+    }
+
+    /// A condition is not met: systemd calls the job done and starts nothing.
+    fn is_skipped(&mut self, name: &UnitName) -> bool {
+        let Some(unit) = self.units.get_mut(name).filter(|unit| unit.unmet) else { return false };
+        if !unit.state.is_down() {
+            unit.state.active = ActiveState::Inactive;
+            unit.state.sub = "dead".into();
+            unit.state.result = "success".into();
+        }
+        unit.state.start_skipped = Some("ConditionPathExists=/etc/x was not met".to_owned());
+        unit.serial += 1;
+        self.finish_job(name, JobResult::Done);
+        true
+    }
+
+    /// The start limit: the unit fails, or the machine reboots.
+    fn is_limited(&mut self, name: &UnitName) -> bool {
+        let now = self.mono;
+        let Some(unit) = self.units.get_mut(name) else { return false };
+        let Some(limit) = unit.state.settings.start_limit else { return false };
+        unit.starts.retain(|at| now.since(*at) < limit.interval);
+        let ours = unit.job.is_some_and(|job| matches!(job.by, By::Us { .. }));
+        if unit.starts.len() < usize::try_from(limit.burst).unwrap_or(usize::MAX) {
+            unit.starts.push_back(now);
+            return false;
+        }
+        if limit.action {
+            if ours {
+                self.broken("no job of ours reboots the machine", name.as_str());
+            }
+            return false;
+        }
+        self.note(|| format!("{name} hits its start limit"));
+        self.ended_by_itself(name);
+        self.goes_down(name, true, "start-limit-hit");
+        self.finish_job(name, JobResult::Failed);
+        true
+    }
+
+    /// `systemctl reset-failed`.
+    pub fn reset_failed(&mut self, name: &UnitName) {
+        let Some(unit) = self.units.get_mut(name) else { return };
+        if unit.state.settings.transient {
+            self.broken("a transient unit is never reset", name.as_str());
+        }
+        unit.starts.clear();
+        unit.state.n_restarts = 0;
+        if unit.state.active == ActiveState::Failed {
+            unit.state.active = ActiveState::Inactive;
+            unit.state.sub = "dead".into();
+            unit.state.result = "success".into();
+            self.is_changed(name);
+        }
     }
 
     /// The unit is in a state that it will leave: when, and that it is in it, is on its way.
@@ -209,6 +386,10 @@ impl Sim {
         let takes = match (&unit.job, unit.state.active) {
             (Some(job), ActiveState::Activating) if job.job.kind != JobKind::Stop => {
                 Some(unit.runs_for.unwrap_or(slow.unwrap_or(quick)))
+            }
+            // A start that waits for others looks again soon.
+            (Some(_), ActiveState::Inactive | ActiveState::Failed) => {
+                Some(unit.boot_wait.since(self.mono).max(quick))
             }
             (Some(_), _) => Some(slow.unwrap_or(quick)),
             (None, ActiveState::Activating) => Some(unit.runs_for.unwrap_or(Duration::from_secs(1))),
@@ -228,11 +409,23 @@ impl Sim {
         match (kind, unit.state.active) {
             (Some(JobKind::Stop), ActiveState::Deactivating) => {
                 let failed = unit.dies_of_stop;
+                unit.ended_by_job = true;
                 self.goes_down(name, failed, "exit-code");
                 self.finish_job(name, JobResult::Done);
             }
             (Some(JobKind::Restart), ActiveState::Deactivating) => {
-                self.begins(name);
+                unit.ended_by_job = true;
+                let usec = self.usec();
+                if let Some(unit) = self.units.get_mut(name) {
+                    unit.state.inactive_enter_usec = usec;
+                }
+                self.begins_in_order(name);
+                self.goes_on(name);
+            }
+            (Some(JobKind::Start), ActiveState::Inactive | ActiveState::Failed) => {
+                if !self.waits(name) {
+                    self.begins(name);
+                }
                 self.goes_on(name);
             }
             (Some(JobKind::Reload), _) => {
@@ -244,7 +437,9 @@ impl Sim {
                 if unit.state.sub == "auto-restart" {
                     unit.state.n_restarts += 1;
                     self.begins(name);
-                    self.comes_up(name);
+                    if self.units.get(name).is_some_and(|unit| unit.state.active == ActiveState::Activating) {
+                        self.comes_up(name);
+                    }
                 } else {
                     self.start_ends(name);
                 }
@@ -261,10 +456,12 @@ impl Sim {
         let oneshot = unit.runs_for.is_some();
         match (wont, oneshot) {
             (true, _) => {
+                self.ended_by_itself(name);
                 self.goes_down(name, true, "exit-code");
                 self.finish_job(name, JobResult::Failed);
             }
             (false, false) if timeout => {
+                self.ended_by_itself(name);
                 self.goes_down(name, true, "timeout");
                 self.finish_job(name, JobResult::Timeout);
             }
@@ -280,9 +477,16 @@ impl Sim {
         }
     }
 
+    fn ended_by_itself(&mut self, name: &UnitName) {
+        if let Some(unit) = self.units.get_mut(name) {
+            unit.ended_by_job = false;
+        }
+    }
+
     fn comes_up(&mut self, name: &UnitName) {
-        let usec = self.usec();
+        let (usec, now) = (self.usec(), self.mono);
         let Some(unit) = self.units.get_mut(name) else { return };
+        unit.up_at = now;
         unit.state.active = ActiveState::Active;
         unit.state.sub = "running".into();
         unit.state.active_enter_usec = usec;
@@ -295,12 +499,14 @@ impl Sim {
     fn goes_down(&mut self, name: &UnitName, failed: bool, result: &str) {
         let usec = self.usec();
         let Some(unit) = self.units.get_mut(name) else { return };
+        unit.ended_by_job &= unit.job.is_some();
         unit.state.active = if failed { ActiveState::Failed } else { ActiveState::Inactive };
         unit.state.sub = if failed { "failed" } else { "dead" }.into();
         unit.state.result = result.into();
         unit.state.inactive_enter_usec = usec;
         (unit.state.exit_code, unit.state.exit_status) = (1, i32::from(failed));
         unit.serial += 1;
+        unit.state.frozen = false;
         if failed && result == "success" {
             unit.state.result = "exit-code".into();
         } else if !failed {
@@ -316,7 +522,10 @@ impl Sim {
             return;
         }
         self.note(|| format!("the process of {name} ends ({})", if failed { "killed" } else { "clean" }));
+        self.ended_by_itself(name);
+        let left_over = failed && self.random.percent(10);
         let Some(unit) = self.units.get_mut(name) else { return };
+        unit.left_over = left_over;
         if unit.auto_restart {
             unit.state.active = ActiveState::Activating;
             unit.state.sub = "auto-restart".into();
@@ -355,13 +564,16 @@ impl Sim {
         }
     }
 
-    fn start_what_it_requires(&mut self, name: &UnitName) {
+    fn start_what_it_requires(&mut self, name: &UnitName, by: By) {
         let relations = self.units.get(name).and_then(|unit| unit.state.relations.clone());
-        for required in relations.iter().flat_map(|relations| relations.requires.clone()) {
+        let pulled_in =
+            relations.iter().flat_map(|relations| relations.requires.iter().chain(&relations.wants));
+        for required in pulled_in.cloned().collect::<Vec<_>>() {
             let down = self.units.get(&required).is_some_and(|unit| {
                 unit.state.is_down() && unit.job.is_none() && unit.state.load == LoadState::Loaded
             });
             if down {
+                self.rules_pulled_in(name, &required, by);
                 let _ = self.queue_job(&required, JobKind::Start, By::Systemd);
             }
         }
@@ -406,30 +618,28 @@ impl Sim {
         self.boot += 1;
         let names: Vec<UnitName> = self.units.keys().cloned().collect();
         for name in names {
-            let usec = self.usec();
-            self.next_id += 1;
-            let id = format!("{:032x}", self.next_id + 1_000_000);
+            // Most are up before the daemon starts, some wait for something slow.
+            let wait = if self.random.percent(30) { self.random.secs(5, 90) } else { Duration::ZERO };
             let Some(unit) = self.units.get_mut(&name) else { continue };
             let (relations, load) = (unit.state.relations.clone(), unit.state.load);
+            let settings = Arc::clone(&unit.state.settings);
             let oneshot = unit.runs_for.is_some();
             unit.serial += 1;
             unit.job = None;
-            unit.state = UnitState { load, relations, oneshot, ..UnitState::default() };
+            unit.state = UnitState { load, relations, oneshot, settings, ..UnitState::default() };
+            unit.starts.clear();
+            (unit.left_over, unit.stopped_by_operator) = (false, None);
             if oneshot || load != LoadState::Loaded {
                 continue;
             }
             if unit.service == Service::Hung {
                 unit.service = Service::Healthy;
             }
-            let well = unit.service != Service::WontStart;
-            unit.state.active = if well { ActiveState::Active } else { ActiveState::Failed };
-            unit.state.sub = if well { "running" } else { "failed" }.into();
-            unit.state.result = if well { "success" } else { "exit-code" }.into();
-            unit.state.invocation_id = id;
-            unit.state.inactive_exit_usec = usec;
-            (unit.state.active_enter_usec, unit.state.inactive_enter_usec) =
-                if well { (usec, 0) } else { (0, usec) };
             (unit.used, unit.counted) = (Duration::ZERO, self.mono);
+            unit.boot_wait = self.mono.after(wait);
+            let job = Job { id: 1, kind: JobKind::Start, ours: false };
+            unit.job = Some(UnitJob { job, by: By::Systemd, since: self.mono });
+            unit.state.job = Some(job);
             self.goes_on(&name);
         }
     }

@@ -7,6 +7,7 @@
 //! undid never was.
 
 mod end;
+mod incidents;
 mod jobs;
 mod look;
 mod mails;
@@ -16,7 +17,7 @@ mod restart;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::time::Duration;
 
-use stealthcheck::check::CheckName;
+use stealthcheck::check::{Check, CheckName};
 use stealthcheck::engine::hold::{HoldAction, HoldEvent, HoldId};
 use stealthcheck::engine::{AttemptId, ChangeKind, Command, Effect, Event, JobRequest};
 use stealthcheck::notification::{IncidentId, NotificationId};
@@ -24,11 +25,14 @@ use stealthcheck::time::Mono;
 use stealthcheck::unit::{ActiveState, JobKind, JobResult, ManagerState, UnitName, UnitState};
 use stealthcheck::verdict::{Health, Observation};
 
-use crate::config::Plan;
+use crate::config::{Plan, is_of, real};
 use crate::sim::{Sim, Stats};
 
 /// Across a reboot the daemon's clock is continued to the millisecond.
 const SLACK: Duration = Duration::from_millis(2);
+
+/// Longer than any unit must be well until its steps begin with the first again.
+const LONG_REST: Duration = Duration::from_secs(3 * 3600);
 
 /// Books on a unit.
 #[derive(Clone, Debug, Default)]
@@ -36,6 +40,8 @@ pub struct UnitBook {
     /// Our job on it, and since when.
     open: Option<(AttemptId, Mono)>,
     pace: Pace,
+    /// An operator's stop that the daemon knows of, by the machine's account: when it was.
+    operators_stop: Option<Mono>,
     /// Somebody's stop, as the daemon was told of it: when, and systemd's own time of it.
     stop: Option<(Mono, u64)>,
     /// A stop in the middle of a hold, by when the unit was down: what the hold owes the unit comes before it, also later.
@@ -44,6 +50,14 @@ pub struct UnitBook {
     held_fall: bool,
     /// When it was last told to be in another run or state.
     changed: Mono,
+    /// When it was first told to be in this run, on its way or up.
+    started: Mono,
+    /// When our latest job on it was told to have ended.
+    job_ended: Mono,
+    /// Since when a start job waits on it, by what the daemon was told.
+    waits: Option<Mono>,
+    /// When an incident of a check of it last opened or closed.
+    trouble: Mono,
     /// A steps' last resort has stopped it.
     stopped_by_us: bool,
     /// What conflicts with it is up: since when, and when it went.
@@ -69,6 +83,12 @@ pub struct CheckBook {
     /// Since when it is shown as down, without a break.
     down_since: Option<Mono>,
     /// Of jobs on other units that its steps start.
+    /// When its latest incidents opened.
+    openings: VecDeque<Mono>,
+    /// The incident opened after the unit had been well for long: its steps begin with the first.
+    rested: bool,
+    /// Its settings are others since the incident opened.
+    reconfigured: bool,
     other_pace: Pace,
     other_job: Option<AttemptId>,
     /// The latest answer was a good one, of the unit as it is now.
@@ -165,11 +185,15 @@ impl Sim {
     pub fn rules_before(&mut self, event: &Event) {
         let now = self.mono;
         match event {
-            Event::UnitRead { unit, state } => self.rules_told(unit, state),
+            Event::UnitRead { unit, state } => {
+                self.rules_told(unit, state);
+                self.an_operators_stop_is_known(unit);
+            }
             Event::JobEnded { unit, attempt, state, .. } => {
                 if let Some(state) = state {
                     self.rules_told(unit, state);
                 }
+                self.an_operators_stop_is_known(unit);
                 self.upset(unit);
                 for book in self.rules.checks.values_mut() {
                     book.other_job = book.other_job.filter(|open| open != attempt);
@@ -178,6 +202,7 @@ impl Sim {
                     && book.open.is_some_and(|(open, _)| open == *attempt)
                 {
                     book.open = None;
+                    book.job_ended = now;
                 }
             }
             Event::ManagerChanged(manager) => {
@@ -213,7 +238,7 @@ impl Sim {
                 self.rules.upset.insert(check.clone(), now);
             }
             Event::Hold(HoldEvent::Take { id, unit, .. }) => {
-                self.rules.wanted_leases.insert(id.clone(), unit.clone());
+                self.rules.wanted_leases.insert(id.clone(), real(unit));
             }
             Event::Hold(HoldEvent::End(id, _)) => self.lease_is_over(&id.clone()),
             Event::Hold(HoldEvent::Kept(ids)) => {
@@ -241,6 +266,11 @@ impl Sim {
         let of_this_run = asked.is_some_and(|asked| unit_book.is_some_and(|book| book.changed < asked));
         let left_alone = unit_book.is_some_and(|book| book.open.is_some() || book.rival_up.is_some())
             || self.rules.leases.values().any(|held| Some(held) == unit.as_ref());
+        let open = self.rules.checks.get(check).is_some_and(|book| book.incident.is_some());
+        if open && matches!(observation, Observation::Passing { .. }) {
+            // What needs its unit may be well again.
+            self.all_upset();
+        }
         let Some(book) = self.rules.checks.get_mut(check) else { return };
         let good = matches!(observation, Observation::Passing { .. });
         book.passes = good && up && of_this_run && !left_alone && book.paused.is_none();
@@ -258,7 +288,7 @@ impl Sim {
 
     fn upset(&mut self, unit: &UnitName) {
         let now = self.mono;
-        for check in self.plan.checks.iter().filter(|check| check.unit.as_ref() == Some(unit)) {
+        for check in self.plan.checks.iter().filter(|check| is_of(check, unit)) {
             self.rules.upset.insert(check.name.clone(), now);
         }
     }
@@ -283,6 +313,7 @@ impl Sim {
         }
         // (A first reading tells how what it needs is.)
         let first = before.is_none();
+        let before_run = before.as_ref().map(|before| before.invocation_id.clone());
         let other_run = before.is_none_or(|before| {
             before.invocation_id != state.invocation_id || before.active != state.active
         });
@@ -291,7 +322,7 @@ impl Sim {
             self.all_upset();
         }
         if other_run || state.job.is_some() {
-            let checks = self.plan.checks.iter().filter(|check| check.unit.as_ref() == Some(unit));
+            let checks = self.plan.checks.iter().filter(|check| is_of(check, unit));
             for check in checks {
                 if let Some(book) = self.rules.checks.get_mut(&check.name) {
                     book.passes = false;
@@ -319,6 +350,30 @@ impl Sim {
         }
         if other_run {
             book.changed = now;
+        }
+        if !first && before_run.is_some_and(|run| run != state.invocation_id) && !state.is_down() {
+            book.started = now;
+        }
+        let comes = state.job.is_some_and(|job| matches!(job.kind, JobKind::Start | JobKind::Restart));
+        book.waits = (state.is_down() && comes).then(|| book.waits.unwrap_or(now));
+    }
+
+    /// The machine knows who has stopped a unit; from when it is read as it is now, the daemon could.
+    fn an_operators_stop_is_known(&mut self, unit: &UnitName) {
+        let Some(truth) = self.units.get(unit) else { return };
+        let told = self.rules.told.get(unit);
+        let up_to_date = told.is_some_and(|told| {
+            told.is_down()
+                && truth.state.is_down()
+                && told.job.is_none()
+                && truth.job.is_none()
+                && told.inactive_enter_usec == truth.state.inactive_enter_usec
+        });
+        let stopped = truth.stopped_by_operator.filter(|_| truth.state.active == ActiveState::Inactive);
+        if let Some(book) = self.rules.units.get_mut(unit) {
+            let open = book.open.is_some();
+            book.operators_stop =
+                if up_to_date && !open { stopped } else { book.operators_stop.and(stopped) };
         }
     }
 
@@ -358,6 +413,13 @@ impl Sim {
                 Effect::Changed(change) => {
                     if let Some(check) = &change.check {
                         let (check, incident) = (check.clone(), change.incident.clone());
+                        match &change.what {
+                            ChangeKind::IncidentOpened { cause } => self.what_is_down_is_down(&check, cause),
+                            ChangeKind::IncidentClosed { passes: true, attempts, .. } => {
+                                self.what_is_closed_is_proven(&check, *attempts);
+                            }
+                            _ => {}
+                        }
                         self.health_is_told(&check, incident, &change.what);
                     }
                     if let ChangeKind::StormBegan { .. } = change.what {
@@ -370,6 +432,23 @@ impl Sim {
                 _ => {}
             }
         }
+    }
+
+    /// Whether no check of the unit had an incident for long until now.
+    fn has_rested(&mut self, check: &CheckName, what: &ChangeKind) -> bool {
+        let now = self.mono;
+        let unit = self.unit_of(check);
+        let open = |of: &&Check| {
+            let book = self.rules.checks.get(&of.name);
+            of.unit.as_ref().map(real) == unit && book.is_some_and(|book| book.incident.is_some())
+        };
+        let trouble = self.plan.checks.iter().any(|check| open(&check));
+        let moves = matches!(what, ChangeKind::IncidentOpened { .. } | ChangeKind::IncidentClosed { .. });
+        let book = unit.and_then(|unit| self.rules.units.get_mut(&unit));
+        book.filter(|_| moves).is_some_and(|book| {
+            let before = std::mem::replace(&mut book.trouble, now);
+            !trouble && now.since(before) > LONG_REST
+        })
     }
 
     /// What makes probes that are under way worthless, wherever it stands in the list.
@@ -395,6 +474,7 @@ impl Sim {
 
     fn health_is_told(&mut self, check: &CheckName, incident: Option<IncidentId>, what: &ChangeKind) {
         let now = self.mono;
+        let rested = self.has_rested(check, what);
         let Some(book) = self.rules.checks.get_mut(check) else { return };
         match what {
             ChangeKind::IncidentOpened { .. } => {
@@ -404,6 +484,8 @@ impl Sim {
                 }
                 book.incident = incident;
                 (book.opened, book.tries) = (now, 0);
+                book.openings.push_back(now);
+                (book.rested, book.reconfigured) = (rested, false);
             }
             ChangeKind::IncidentClosed { .. } => {
                 if book.incident != incident {
@@ -422,6 +504,46 @@ impl Sim {
         }
     }
 
+    /// A check that is gone, or looks after another unit from now on, has no incident any more (rule 17).
+    pub fn rules_reconfigures(&mut self) {
+        let fresh: Vec<CheckName> = self.plan.checks.iter().map(|check| check.name.clone()).collect();
+        for books in [&mut self.rules.checks, &mut self.rules.committed] {
+            for name in &fresh {
+                books.entry(name.clone()).or_default();
+            }
+        }
+        self.all_upset();
+    }
+
+    /// The reload has been handled.
+    pub fn rules_reconfigured(&mut self, before: &[Check]) {
+        for old in before {
+            let new = self.plan.checks.iter().find(|check| check.name == old.name);
+            if new.is_some_and(|new| new.unit == old.unit) {
+                if new != Some(old) {
+                    // Its attempts so far are those of other settings.
+                    for books in [&mut self.rules.checks, &mut self.rules.committed] {
+                        if let Some(book) = books.get_mut(&old.name) {
+                            (book.rested, book.reconfigured) = (false, true);
+                        }
+                    }
+                }
+                continue;
+            }
+            let open = self.rules.checks.get(&old.name).and_then(|book| book.incident.clone());
+            if let Some(open) = open {
+                let what = format!("{open} of {}, which is gone", old.name);
+                self.broken("the incident of a check that is gone is closed", &what);
+            }
+            for books in [&mut self.rules.checks, &mut self.rules.committed] {
+                books.remove(&old.name);
+                if new.is_some() {
+                    books.insert(old.name.clone(), CheckBook::default());
+                }
+            }
+        }
+    }
+
     /// It is decided and written: from here on no crash undoes it.
     pub fn rules_committed(&mut self, effects: &[Effect]) {
         for effect in effects {
@@ -433,6 +555,7 @@ impl Sim {
                 Effect::Changed(change) => match (&change.what, &change.check, &change.unit) {
                     (ChangeKind::RecoveryRequested { step, .. }, Some(check), Some(unit)) => {
                         self.attempts_keep_their_distance(unit, check, step);
+                        self.the_first_step_comes_first(check, unit, step);
                         self.the_limit_is_kept(check);
                     }
                     (ChangeKind::RecoveryEnded { result: JobResult::Unasked(_), .. }, Some(check), _) => {

@@ -9,17 +9,17 @@ use std::cmp::Reverse;
 use std::collections::{BTreeMap, BTreeSet, BinaryHeap, VecDeque};
 use std::time::Duration;
 
-use stealthcheck::check::CheckName;
+use stealthcheck::check::{Check, CheckName};
 use stealthcheck::engine::hold::{HoldId, HowEnded};
 use stealthcheck::engine::{AttemptId, Event};
 use stealthcheck::notification::NotificationId;
 use stealthcheck::time::{Mono, Now, Wall};
-use stealthcheck::unit::{JobResult, ManagerState, UnitName};
+use stealthcheck::unit::{JobKind, JobResult, ManagerState, UnitName};
 
 use crate::config::{self, Plan};
-use crate::daemon::{Crash, Daemon, Disk};
+use crate::daemon::{Arrival, Crash, Daemon, Disk};
 use crate::faults::{Fault, Troubles};
-use crate::machine::Unit;
+use crate::machine::{By, Unit};
 use crate::post::{Post, Step};
 use crate::random::Random;
 use crate::rules::Rules;
@@ -58,6 +58,16 @@ pub enum Coming {
         unit: UnitName,
         attempt: AttemptId,
         result: Told<JobResult>,
+    },
+    /// What systemd has said reaches the engine.
+    Arrives {
+        life: u64,
+        arrival: Told<Arrival>,
+    },
+    /// An operator's command.
+    Operator {
+        unit: UnitName,
+        stop: bool,
     },
     ManagerTold {
         life: u64,
@@ -150,6 +160,8 @@ pub struct Sim {
     /// Which boot this is.
     pub boot: u64,
     pub plan: Plan,
+    /// Checks that a reload has taken away.
+    pub former: BTreeMap<CheckName, Check>,
     pub units: BTreeMap<UnitName, Unit>,
     pub manager: ManagerState,
     pub troubles: Troubles,
@@ -209,6 +221,7 @@ impl Sim {
             boot: 1,
             units: crate::machine::units(&plan),
             manager: ManagerState::Running,
+            former: BTreeMap::new(),
             troubles: Troubles::default(),
             daemon: None,
             life: 0,
@@ -343,6 +356,11 @@ impl Sim {
             Coming::Told { life, unit } if living(life, self) => self.unit_is_told(&unit),
             Coming::JobTold { life, unit, attempt, result } if living(life, self) => {
                 self.job_is_told(&unit, attempt, result.0);
+            }
+            Coming::Arrives { life, arrival } if living(life, self) => self.has_arrived(arrival.0),
+            Coming::Operator { unit, stop } => {
+                let kind = if stop { JobKind::Stop } else { JobKind::Restart };
+                let _ = self.queue_job(&unit, kind, By::Somebody);
             }
             Coming::ManagerTold { life } if living(life, self) => self.manager_is_told(),
             Coming::Probed { life, check, run } if living(life, self) => self.probe_ends(&check, run),

@@ -57,7 +57,7 @@ fn script(fake: &Fake, script: Script) {
 }
 
 #[tokio::test]
-async fn a_command_is_run_by_its_unit_and_its_exit_status_is_the_verdict() {
+async fn command_exit_status_becomes_the_observation() {
     let fake = fake_with(&[(DISK, unit("active", "exited", 0, 1))]).await;
     fake.world.lock().unwrap().runs.insert(DISK.into(), exited(0, "of the run before"));
     let mut client = Client::ready(&fake, &[]).await;
@@ -88,7 +88,7 @@ async fn a_command_is_run_by_its_unit_and_its_exit_status_is_the_verdict() {
 }
 
 #[tokio::test]
-async fn at_the_deadline_it_is_stopped() {
+async fn command_is_stopped_at_the_deadline() {
     let fake = fake_with(&[]).await;
     let mut client = Client::ready(&fake, &[]).await;
     running(&fake);
@@ -112,7 +112,7 @@ async fn at_the_deadline_it_is_stopped() {
 }
 
 #[tokio::test]
-async fn a_command_that_systemd_did_not_come_to_run_is_no_failure() {
+async fn command_that_did_not_begin_in_time_is_unknown() {
     let fake = fake_with(&[(DISK, unit("inactive", "dead", 7, 0))]).await;
     let client = Client::ready(&fake, &[]).await;
     fake.world.lock().unwrap().scripts.extend([Script::Queue(7), Script::Queue(8)]);
@@ -137,7 +137,7 @@ async fn end_whose_signal_was_missed_is_found_at_the_deadline() {
 }
 
 #[tokio::test]
-async fn when_systemd_was_away_for_a_moment_the_run_is_looked_at() {
+async fn run_is_read_again_when_systemd_comes_back() {
     let fake = fake_with(&[]).await;
     let mut client = Client::ready(&fake, &[]).await;
     script(&fake, Script::Queue(7));
@@ -188,7 +188,7 @@ async fn refusals_say_what_to_do_and_are_no_failure() {
 }
 
 #[tokio::test]
-async fn a_later_run_takes_the_unit_and_is_not_stopped_for_the_earlier() {
+async fn later_run_is_not_stopped_at_the_deadline_of_the_earlier() {
     let fake = fake_with(&[]).await;
     let client = Client::ready(&fake, &[]).await;
     running(&fake);
@@ -210,7 +210,7 @@ async fn a_later_run_takes_the_unit_and_is_not_stopped_for_the_earlier() {
 }
 
 #[tokio::test]
-async fn a_bus_that_is_lost_loses_the_run_and_none_is_begun_without_one() {
+async fn run_is_lost_with_the_bus_and_refused_without_one() {
     let fake = fake_with(&[]).await;
     let mut client = Client::ready(&fake, &[]).await;
     running(&fake);
@@ -228,7 +228,7 @@ async fn a_bus_that_is_lost_loses_the_run_and_none_is_begun_without_one() {
 }
 
 #[tokio::test]
-async fn many_runs_are_under_way_at_once() {
+async fn many_runs_may_be_under_way() {
     /// More than a bus lets wait for answers at once (128), would each wait there for its end.
     const RUNS: u32 = 140;
     let fake = fake_with(&[]).await;

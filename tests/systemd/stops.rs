@@ -100,7 +100,7 @@ async fn stop_of_ours_is_reported_as_ours() {
 /// `systemctl restart db web`, web ordered after db, which takes its time: web is down, and its job is a start by then. By
 /// the time the daemon asks for the kind of the job, systemd has turned the restart into a start, or has not.
 #[tokio::test]
-async fn restart_that_waits_for_another_unit_is_no_crash_however_late_it_is_read() {
+async fn restart_that_waits_for_another_unit_is_no_crash() {
     for read_as in ["restart", "start"] {
         let fake = fake_with(&[(WEB, up())]).await;
         let mut client = Client::ready(&fake, &[WEB]).await;

@@ -368,10 +368,36 @@ impl Group {
         }
     }
 
+    /// The unit is up, or it is none that answers probes itself.
+    fn is_up_to_answer(&self) -> bool {
+        self.unit.as_ref().is_none_or(|unit| {
+            unit.reading().is_some_and(|state| state.oneshot)
+                || matches!(unit.condition(), Condition::Up | Condition::AtRest)
+        })
+    }
+
+    /// The unit is not up: whatever passed before, it has not stayed so (rule 13).
+    pub(super) fn record_not_up(&mut self) {
+        let down = self
+            .unit
+            .as_ref()
+            .is_some_and(|unit| !matches!(unit.condition(), Condition::Unread | Condition::Starting));
+        if down && !self.is_up_to_answer() {
+            for check in &mut self.checks {
+                if let Some(incident) = check.incident_mut() {
+                    incident.record_failure();
+                }
+            }
+        }
+    }
+
     /// When an incident that passes is proven (rule 13).
     pub(super) fn proven_at(&self, check: &Check) -> Option<Mono> {
         let incident = check.incident()?;
         let passing = incident.passing_since()?;
+        if !self.is_up_to_answer() {
+            return None;
+        }
         if incident.successes() < check.settings().schedule.success_threshold {
             return None;
         }
@@ -399,9 +425,7 @@ impl Group {
         if self.suppression_at(index, cx.now).is_some_and(|why| why.answered_by_others()) {
             return;
         }
-        // As long as the unit is not read, nothing tells whether it stayed up.
-        let unread = self.unit.as_ref().is_some_and(|unit| *unit.condition() == Condition::Unread);
-        if unread || self.proven_at(&self.checks[index]).is_none_or(|at| at > cx.now.mono) {
+        if self.proven_at(&self.checks[index]).is_none_or(|at| at > cx.now.mono) {
             return;
         }
         self.conclude_by_recovery(cx, index);

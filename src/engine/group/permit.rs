@@ -149,8 +149,9 @@ impl Group {
         if !looping && self.grace_ends(check, unit).is_some_and(|until| now.mono < until) {
             return Err(Withheld::Grace);
         }
-        let not_before = check.other_pace().not_before().max(unit.pace().not_before());
-        if now.mono < not_before && !looping { Err(Withheld::Backoff) } else { Ok(()) }
+        // In a crash loop no attempt on the unit itself is waited for.
+        let of_unit = if looping { Mono::default() } else { unit.pace().not_before() };
+        if now.mono < check.other_pace().not_before().max(of_unit) { Err(Withheld::Backoff) } else { Ok(()) }
     }
 
     /// The unit came up otherwise than by an attempt, by an operator's restart for instance: until when it may still

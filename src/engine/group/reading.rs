@@ -55,6 +55,9 @@ impl Group {
         let condition = unit.condition().clone();
         let entered = condition != *before;
         let ours = unit.has_job_of_ours();
+        if entered {
+            self.record_not_up();
+        }
         if let Some(reason) = condition.down().filter(|_| entered && !ours) {
             self.conclude_by_end(cx, reason);
         }
@@ -275,6 +278,9 @@ impl Group {
     pub(super) fn report_crash_loop(&mut self, cx: &mut Context<'_>) {
         let Some(index) = self.crash_reporter() else { return };
         let Some(unit) = &self.unit else { return };
+        if *unit.condition() == Condition::Unread {
+            return;
+        }
         let looping = unit.starts().crash_loop(cx.now.mono);
         if let Some(incident) = self.checks[index].incident_mut().filter(|incident| incident.is_crash_loop())
         {

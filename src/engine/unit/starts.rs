@@ -33,6 +33,8 @@ pub(in crate::engine) struct Starts {
     /// Its latest run whose end was seen ended with a failure (`Some(true)`) or well.
     ended_badly: Option<bool>,
     restart_delay: Duration,
+    /// systemd's counter at the latest reading.
+    n_restarts: Option<u32>,
 }
 
 impl Starts {
@@ -47,12 +49,15 @@ impl Starts {
         } else if new_run {
             self.started(now.mono);
         }
-        let Some(old) = old else { return };
-        if state.n_restarts < old.n_restarts {
-            // A start by hand, or ResetFailed, resets the counter.
+        let known = self.n_restarts.replace(state.n_restarts);
+        let Some(known) = known.or(old.map(|old| old.n_restarts)) else { return };
+        if state.n_restarts < known {
+            // A start by hand, ResetFailed, or a reboot resets the counter.
             self.crashes.clear();
         } else {
-            let more = usize::try_from(state.n_restarts - old.n_restarts).unwrap_or(usize::MAX);
+            let more = usize::try_from(state.n_restarts - known).unwrap_or(usize::MAX);
+            // Over what time they were while nobody watched is not known.
+            let more = if old.is_none() { more.min(1) } else { more };
             // Where the end of a run was too quick to be seen, `Restart=` tells what it reacts to.
             let badly = self.ended_badly.unwrap_or(!state.settings.restarts_on_success);
             for _ in 0..more.min(CRASH_RESTARTS) {

@@ -111,7 +111,7 @@ fn stop_that_replaces_a_restart_counts_in_each_phase() {
 }
 
 #[test]
-fn stop_that_is_gone_before_its_kind_is_read_counts_in_each_phase() {
+fn stop_of_unread_kind_counts_in_each_phase() {
     let states: [&[ActiveState]; 3] = [&[Deactivating], &[Deactivating, Inactive], &[Inactive, Activating]];
     for before in states {
         let mut jobs = running();
@@ -131,7 +131,7 @@ fn stop_that_is_gone_before_its_kind_is_read_counts_in_each_phase() {
 }
 
 #[test]
-fn restart_that_is_read_late_is_on_its_way_as_one_that_is_read_early() {
+fn restart_read_late_equals_one_read_early() {
     // systemd has turned the restart into a start by the time its kind is read: at each point of what the signals showed.
     let states = [Deactivating, Inactive];
     for read_at in 0..=states.len() {
@@ -222,7 +222,7 @@ fn stop_of_a_unit_that_has_crashed_counts() {
 }
 
 #[test]
-fn start_that_is_skipped_is_no_stop_though_its_kind_was_not_read() {
+fn skipped_start_of_unread_kind_is_no_stop() {
     let mut jobs = running();
     jobs.observe(Failed, 0, "a", 1);
     jobs.job_new(6);
@@ -247,7 +247,7 @@ fn canceled_restart_is_no_stop() {
 }
 
 #[test]
-fn start_limit_is_no_stop_though_the_unit_fails_with_a_job_on_it() {
+fn start_limit_is_no_stop() {
     for kind in [JobKind::Restart, JobKind::Other] {
         let mut jobs = running();
         jobs.observe(Activating, 0, "a", 1); // auto-restart

@@ -72,6 +72,7 @@ fn settings_and_relations_are_read_from_the_properties() {
     all.insert("PartOf", names(&["e.target"]).into());
     all.insert("ConsistsOf", names(&["f.service"]).into());
     all.insert("ConflictedBy", names(&["g.service"]).into());
+    all.insert("Triggers", names(&["h.service"]).into());
     let read = state(&all);
     let settings = &read.settings;
     assert!(settings.transient && settings.failure_action && settings.restarts && settings.can_reload);
@@ -81,6 +82,7 @@ fn settings_and_relations_are_read_from_the_properties() {
     assert_eq!(settings.restart_delay, Duration::from_secs(1));
     assert_eq!(settings.unit_file_state, "enabled");
     assert_eq!(settings.start_timeout, Some(Duration::from_secs(90)));
+    assert_eq!(read.triggers, Some(unit("h.service")));
     let relations = read.relations.unwrap();
     assert_eq!(relations.requires, [unit("a.service"), unit("b.service")]);
     assert_eq!(relations.wants, [unit("c.service"), unit("d.service")]);

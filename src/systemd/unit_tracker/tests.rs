@@ -224,7 +224,7 @@ fn equal_settings_and_relations_are_in_memory_once() {
 }
 
 #[test]
-fn skipped_start_by_exec_condition_is_told_from_one_by_a_condition() {
+fn skipped_start_by_exec_condition_is_recognized() {
     // systemd sets `ConditionResult` back, of the same start. The second end is what it signals once the unit is unloaded.
     let signal = |active: ActiveState, met: bool| {
         let conditions = ConditionProperties { met: Some(met), at: Some(7), list: Vec::new() };

@@ -6,7 +6,7 @@ use stealthcheck::engine::{Command, Event};
 use stealthcheck::unit::{JobKind, LoadState, ManagerState, UnitName};
 use stealthcheck::verdict::Health;
 
-use crate::config::rival_of;
+use crate::config::{is_of, rival_of};
 use crate::faults::Troubles;
 use crate::machine::{By, Service};
 use crate::post::Server;
@@ -38,6 +38,8 @@ impl Sim {
             self.count_cpu(&plan.name);
             let Some(unit) = self.units.get_mut(&plan.name) else { continue };
             unit.cpu = 5;
+            (unit.unmet, unit.state.frozen) = (false, false);
+            let skipped = unit.state.start_skipped.is_some() || unit.state.settings.transient;
             if unit.service != Service::Hung {
                 unit.service = Service::Healthy;
             }
@@ -49,7 +51,7 @@ impl Sim {
             if self.units.get(&rival).is_some_and(|rival| !rival.state.is_down()) {
                 let _ = self.queue_job(&rival, JobKind::Stop, By::Somebody);
             }
-            if plan.job.is_none() && !self.is_the_daemons_to_mend(&plan.name) {
+            if plan.job.is_none() && (skipped || !self.is_the_daemons_to_mend(&plan.name)) {
                 let _ = self.queue_job(&plan.name, JobKind::Restart, By::Somebody);
             }
         }
@@ -62,7 +64,7 @@ impl Sim {
             // The last step is the one that is repeated; a hung service is not mended by a start.
             let last = recovery.steps.last();
             let sees = matches!(check.probe, stealthcheck::check::Probe::Tcp(_));
-            check.unit.as_ref() == Some(unit)
+            is_of(check, unit)
                 && sees
                 && last == Some(&Step::Restart)
                 && recovery.max_attempts.is_none()
@@ -70,7 +72,7 @@ impl Sim {
                 && matches!(recovery.respect_conflict, Respect::For(_))
         };
         // One that stops it as its last resort, or that waits for a person, may be in the way of the others.
-        let of_unit = || self.plan.checks.iter().filter(|check| check.unit.as_ref() == Some(unit));
+        let of_unit = || self.plan.checks.iter().filter(|check| is_of(check, unit));
         let stops = of_unit().any(|check| check.recovery.steps.contains(&Step::Stop));
         let crash_loop = of_unit().any(|check| {
             let book = self.rules.checks.get(&check.name);

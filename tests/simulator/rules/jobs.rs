@@ -5,12 +5,13 @@ use std::time::Duration;
 
 use stealthcheck::check::{Check, CheckName, Probe, Respect, Step};
 use stealthcheck::engine::AttemptId;
-use stealthcheck::unit::{ActiveState, LoadState, ManagerState, UnitName};
+use stealthcheck::unit::{ActiveState, LoadState, ManagerState, UnitName, UnitState};
 use stealthcheck::verdict::Health;
 
 use super::{Pace, SLACK};
+use crate::config::{UnitPlan, is_of, real};
 use crate::daemon::describe;
-use crate::machine::Service;
+use crate::machine::{By, Service};
 use crate::sim::Sim;
 
 /// A boot that takes longer is not waited for.
@@ -42,6 +43,7 @@ impl Sim {
         self.a_paused_check_asks_for_nothing(name);
         self.a_check_that_passes_asks_for_nothing(unit, name);
         self.a_stop_is_respected(unit, &check);
+        self.an_operators_stop_is_respected(unit, &check);
         self.a_displaced_unit_is_left_alone(unit, &check);
         self.what_a_unit_needs_is_mended_first(unit);
         self.nothing_starts_what_somebody_stopped(unit, step);
@@ -94,6 +96,12 @@ impl Sim {
         }
         if told.load == LoadState::Masked || (told.load != LoadState::Loaded && told.is_down()) {
             broken("it is masked, or there is no such unit");
+        }
+        if told.frozen {
+            broken("somebody has frozen it");
+        }
+        if told.start_skipped.is_some() && told.is_down() {
+            broken("systemd skips its start");
         }
         if matches!(told.active, ActiveState::Activating | ActiveState::Deactivating) {
             broken(&format!("it is on its way without us: {}", describe(told)));
@@ -150,6 +158,29 @@ impl Sim {
         }
     }
 
+    /// Rule 12, by the machine's account: whatever job of ours was on the unit when the operator stopped it.
+    fn an_operators_stop_is_respected(&self, unit: &UnitName, check: &Check) {
+        let Some(since) = self.rules.units.get(unit).and_then(|book| book.operators_stop) else { return };
+        let rested = self.mono.since(since);
+        let respected = match check.recovery.respect_stop {
+            Respect::For(lasting) => rested >= lasting,
+            Respect::Forever => false,
+        };
+        if !respected && check.probe.job().is_none() {
+            let what = format!("{} asks for a job on {unit}, stopped {rested:?} ago", check.name);
+            self.broken("an operator's stop is respected", &what);
+        }
+    }
+
+    /// Rule 9: a job on `unit` has systemd start `required` as well.
+    pub fn rules_pulled_in(&self, unit: &UnitName, required: &UnitName, by: By) {
+        let stop = self.rules.units.get(required).and_then(|book| book.operators_stop);
+        if let (Some(_), By::Us { .. }) = (stop, by) {
+            let what = format!("our job on {unit} starts {required}, which an operator has stopped");
+            self.broken("no job starts what somebody has stopped", &what);
+        }
+    }
+
     /// Rule 8.
     fn a_displaced_unit_is_left_alone(&self, unit: &UnitName, check: &Check) {
         let Some(book) = self.rules.units.get(unit) else { return };
@@ -168,18 +199,22 @@ impl Sim {
 
     /// What a start of the unit starts as well, directly or not.
     fn pulled_in(&self, unit: &UnitName) -> BTreeSet<UnitName> {
-        self.required(unit)
+        self.reached(unit, |plan| plan.requires.iter().chain(&plan.wants).cloned().collect())
     }
 
     /// What the unit needs, directly or not.
     fn required(&self, unit: &UnitName) -> BTreeSet<UnitName> {
+        self.reached(unit, |plan| plan.requires.clone())
+    }
+
+    fn reached(&self, unit: &UnitName, edges: impl Fn(&UnitPlan) -> Vec<UnitName>) -> BTreeSet<UnitName> {
         let mut found = BTreeSet::new();
         let mut open = vec![unit.clone()];
         while let Some(next) = open.pop() {
             let plan = self.plan.units.iter().find(|plan| plan.name == next);
-            for name in plan.iter().flat_map(|plan| &plan.requires) {
-                if name != unit && found.insert(name.clone()) {
-                    open.push(name.clone());
+            for name in plan.map(&edges).unwrap_or_default() {
+                if name != *unit && found.insert(name.clone()) {
+                    open.push(name);
                 }
             }
         }
@@ -195,7 +230,7 @@ impl Sim {
             let told = self.rules.told.get(&required);
             let down = told.is_some_and(|told| told.is_down() && told.job.is_none());
             let ill = self.plan.checks.iter().find(|check| {
-                check.unit.as_ref() == Some(&required)
+                is_of(check, &required)
                     && self.rules.committed.get(&check.name).is_some_and(|book| book.incident.is_some())
                     && self.rules.checks.get(&check.name).is_some_and(|book| book.incident.is_some())
             });
@@ -214,7 +249,9 @@ impl Sim {
         for other in self.pulled_in(unit) {
             let told = self.rules.told.get(&other);
             let stopped = self.rules.units.get(&other).is_some_and(|book| book.stop.is_some());
-            if stopped && told.is_some_and(|told| told.is_down() && told.job.is_none()) {
+            // (What is not there is not started.)
+            let there = |told: &&UnitState| told.load == LoadState::Loaded;
+            if stopped && told.filter(there).is_some_and(|told| told.is_down() && told.job.is_none()) {
                 let what = format!("a job on {unit} would start {other}, which somebody has stopped");
                 self.broken("no job starts what somebody has stopped", &what);
             }
@@ -261,21 +298,25 @@ impl Sim {
         let quick = |check: &&Check| {
             matches!(check.probe, Probe::Tcp(_))
                 && check.schedule.interval <= Duration::from_secs(900)
-                && check.unit.as_ref().is_none_or(|unit| alone(unit) && settled(unit))
+                && check.unit.as_ref().is_none_or(|unit| alone(&real(unit)) && settled(&real(unit)))
         };
-        let things: BTreeSet<&str> = self
+        let things: BTreeSet<String> = self
             .plan
             .checks
             .iter()
             .filter(quick)
-            .map(|check| check.unit.as_ref().map_or(check.name.as_str(), UnitName::as_str))
+            .map(|check| {
+                check.unit.as_ref().map_or_else(|| check.name.to_string(), |unit| real(unit).to_string())
+            })
             .collect();
-        let all: BTreeSet<&str> = self
+        let all: BTreeSet<String> = self
             .plan
             .checks
             .iter()
             .filter(|check| !check.probe.looks_at_unit())
-            .map(|check| check.unit.as_ref().map_or(check.name.as_str(), UnitName::as_str))
+            .map(|check| {
+                check.unit.as_ref().map_or_else(|| check.name.to_string(), |unit| real(unit).to_string())
+            })
             .collect();
         if !well || things.len() < 8 || things.len() * 2 < all.len() {
             return;
@@ -290,7 +331,9 @@ impl Sim {
     fn the_status_agrees(&self, name: &CheckName) {
         let Some(daemon) = &self.daemon else { return };
         let status = daemon.engine.status(self.now(), std::slice::from_ref(name), false);
-        if status.iter().any(|status| status.health != Health::Down) {
+        // In a circle of units that need each other, another of them may be the root by now.
+        let of_circle = |health: &Health| self.plan.circle && matches!(health, Health::Dependency { .. });
+        if status.iter().any(|status| status.health != Health::Down && !of_circle(&status.health)) {
             let what = format!("{name} asks for a job and is {:?}", status.first().map(|s| &s.health));
             self.broken("only a check that is down asks for a job", &what);
         }
@@ -301,7 +344,7 @@ impl Sim {
     pub fn attempts_keep_their_distance(&mut self, unit: &UnitName, check: &CheckName, step: &Step) {
         let now = self.mono;
         let other = matches!(step, Step::StartUnit(_));
-        let concerned = |of: &&Check| if other { of.name == *check } else { of.unit.as_ref() == Some(unit) };
+        let concerned = |of: &&Check| if other { of.name == *check } else { is_of(of, unit) };
         let backoffs = || self.plan.checks.iter().filter(concerned).map(|check| check.recovery.backoff);
         let longest = backoffs().map(|backoff| backoff.max).min().unwrap_or_default();
         let book = match other {
@@ -333,6 +376,26 @@ impl Sim {
         }
     }
 
+    /// Rule 5: the steps of an incident that opens after lasting health begin with the first that can change anything.
+    pub fn the_first_step_comes_first(&self, name: &CheckName, unit: &UnitName, step: &Step) {
+        let (Some(check), Some(book)) = (self.check(name), self.rules.checks.get(name)) else { return };
+        let Some(told) = self.rules.told.get(unit).filter(|_| book.rested && book.tries == 0) else { return };
+        let up = told.active == ActiveState::Active;
+        let applies = |step: &&Step| match step {
+            Step::Reload => up,
+            Step::Start => !up,
+            _ => true,
+        };
+        let crashes = self.units.get(unit).is_none_or(|unit| unit.auto_restart);
+        let first = check.recovery.steps.iter().find(applies);
+        if !crashes && first.is_some_and(|first| first != step) {
+            self.broken(
+                "the first step comes first",
+                &format!("{name}: {step:?} of {:?}", check.recovery.steps),
+            );
+        }
+    }
+
     /// Rule 5.
     pub fn the_limit_is_kept(&mut self, name: &CheckName) {
         let limit = self.check(name).and_then(|check| check.recovery.max_attempts);
@@ -342,7 +405,8 @@ impl Sim {
             }
         }
         let tries = self.rules.checks.get(name).map_or(0, |book| book.tries);
-        if limit.is_some_and(|limit| tries > limit) {
+        let changed = self.rules.checks.get(name).is_some_and(|book| book.reconfigured);
+        if !changed && limit.is_some_and(|limit| tries > limit) {
             self.broken("the limit of attempts is kept", &format!("{name}: {tries} of {limit:?}"));
         }
     }

@@ -93,7 +93,11 @@ impl Sim {
                 book.incident.is_some() && self.mono.since(book.opened) > Duration::from_secs(14_400)
             })
         };
-        let units: Vec<_> = statuses.iter().filter(long).filter_map(|status| status.unit.clone()).collect();
+        let units: Vec<_> = statuses
+            .iter()
+            .filter(long)
+            .filter_map(|status| status.unit.as_ref().map(crate::config::real))
+            .collect();
         for unit in units {
             if self.random.percent(30) {
                 let _ = self.queue_job(&unit, JobKind::Restart, By::Somebody);

@@ -52,6 +52,7 @@ impl Sim {
             book.open = None;
             // Whoever comes next knows of it what was written, or what systemd remembers.
             book.stop = None;
+            book.operators_stop = None;
         }
     }
 

@@ -1,0 +1,93 @@
+//! When an incident opens and closes (rules 1, 6 and 13).
+
+use std::time::Duration;
+
+use stealthcheck::check::CheckName;
+use stealthcheck::unit::{ActiveState, UnitName};
+
+use super::SLACK;
+use crate::sim::Sim;
+
+/// A recovery is proven after this time, and twice as long for each further incident of the check within [`AN_HOUR`].
+const PROVEN_AFTER: Duration = Duration::from_secs(10);
+const AN_HOUR: Duration = Duration::from_secs(3600);
+
+/// More incidents than this within the hour are flapping; then it must pass for this long.
+const FLAPPING: usize = 6;
+const STEADY: Duration = Duration::from_secs(600);
+
+/// A start job that waits longer than this for other units is a failure.
+const WAITS_AT_MOST: Duration = Duration::from_secs(600);
+
+impl Sim {
+    /// An incident opens. A unit whose start job waits is on its way (rule 6), and one that a job has stopped, or is
+    /// restarting, has not ended by itself (rule 1), however late it is read.
+    pub fn what_is_down_is_down(&self, check: &CheckName, cause: &str) {
+        let Some(unit) = self.unit_of(check) else { return };
+        let Some(book) = self.rules.units.get(&unit) else { return };
+        if let Some(since) = book.waits
+            && self.mono.since(since) < WAITS_AT_MOST
+            && book.open.is_none()
+        {
+            let what = format!("{check}: {cause}, and a start job waits on {unit}");
+            self.broken("what is on its way is not down", &what);
+        }
+        let at_rest = self.rules.told.get(&unit).is_some_and(|told| {
+            let ended_well = told.active == ActiveState::Inactive && told.result == "success";
+            !told.settings.triggered_by.is_empty() && ended_well && told.start_skipped.is_none()
+        });
+        if at_rest && cause.starts_with("unit ended without a stop job") {
+            self.broken(
+                "what a socket starts is at rest when it has ended well",
+                &format!("{check}: {cause}"),
+            );
+        }
+        let by_job = self.units.get(&unit).is_some_and(|truth| {
+            let told = self.rules.told.get(&unit);
+            truth.ended_by_job
+                && told.is_some_and(|told| told.inactive_enter_usec == truth.state.inactive_enter_usec)
+        });
+        if by_job && cause.starts_with("unit ended without a stop job") {
+            self.broken("what a job has stopped has not ended by itself", &format!("{check}: {cause}"));
+        }
+    }
+
+    /// An incident closes (rule 13).
+    pub fn what_is_closed_is_proven(&self, check: &CheckName, attempts: u32) {
+        let now = self.mono;
+        let (Some(book), Some(settings)) = (self.rules.checks.get(check), self.check(check)) else { return };
+        let unit = self.unit_of(check);
+        let unit_book = unit.as_ref().and_then(|unit| self.rules.units.get(unit));
+        if let Some(unit) = &unit {
+            self.what_is_closed_is_up(check, unit);
+        }
+        let within = |at: &&stealthcheck::time::Mono| now.since(**at) < AN_HOUR;
+        let recent = book.openings.iter().filter(within).count();
+        let flaps = recent > FLAPPING;
+        let doublings = u32::try_from(recent.saturating_sub(1)).unwrap_or(0).min(8);
+        let longest = settings.recovery.backoff.max.max(PROVEN_AFTER);
+        let proven = match flaps {
+            true => STEADY,
+            false => (PROVEN_AFTER * (1 << doublings)).min(longest),
+        };
+        // (What was counted when it began to pass may have left the hour since.)
+        let proven = if recent > 1 { proven.min(PROVEN_AFTER) } else { proven };
+        let since = unit_book.map_or(book.opened, |unit| unit.job_ended.max(unit.started));
+        let moved = since >= book.opened && (attempts > 0 || unit_book.is_some());
+        if moved && now.since(since).saturating_add(SLACK) < proven {
+            let what = format!("{check} closes {:?} after the latest start or job", now.since(since));
+            self.broken("a recovery is proven before it counts", &what);
+        }
+    }
+
+    /// What answers in the place of a unit that is down is no recovery.
+    fn what_is_closed_is_up(&self, check: &CheckName, unit: &UnitName) {
+        let Some(told) = self.rules.told.get(unit) else {
+            self.broken("nothing is closed unseen", check.as_str())
+        };
+        let down = matches!(told.active, ActiveState::Failed | ActiveState::Inactive);
+        if down && !told.oneshot {
+            self.broken("what is closed is up", &format!("{check}: {}", told.describe()));
+        }
+    }
+}
