@@ -267,11 +267,6 @@ impl Unit {
         self.reading.as_ref().is_some_and(|state| state.frozen)
     }
 
-    /// An operator, or its own `stop` step, has stopped it: no other unit's job may start it.
-    pub fn is_stopped_on_purpose(&self) -> bool {
-        self.condition == Condition::Stopped || self.memory.stops.is_by_step()
-    }
-
     pub fn is_stopped_by_step(&self) -> bool {
         self.memory.stops.is_by_step()
     }
