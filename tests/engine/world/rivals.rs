@@ -104,7 +104,8 @@ impl World {
             // In a circle either may be the root.
             return;
         }
-        let up = |unit: &UnitName| self.units[unit].state.active == ActiveState::Active;
+        let up = self.units[unit].state.active == ActiveState::Active;
+        let root_is_down = self.units[root].state.is_down();
         for status in self.engine.status(self.now, &[], false) {
             let Some(incident) = status.incident.filter(|_| status.unit.as_ref() == Some(root)) else {
                 continue;
@@ -114,7 +115,7 @@ impl World {
                 Some(Observation::Passing { .. } | Observation::Unknown { .. })
             );
             // A root that is up is no reason where no job can recover it, nor for a unit that is down itself.
-            let first = !up(root) || (up(unit) && fails && !incident.action_required);
+            let first = root_is_down || (up && fails && !incident.action_required);
             let is_root = status.health == Health::Down && first;
             assert!(!is_root, "a job on {unit}, which needs {root}\n{}", timeline());
         }
