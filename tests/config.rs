@@ -20,6 +20,7 @@ mod good;
 mod own;
 #[path = "config/properties.rs"]
 mod properties;
+mod seeds;
 
 /// The problems as they are printed, with file names relative to `directory`.
 fn printed(problems: &[Problem], directory: &Path) -> String {

@@ -18,6 +18,7 @@ use stealthcheck::ctl::import::{Plan, Surroundings, plan};
 mod command;
 #[path = "import/lines.rs"]
 mod lines;
+mod seeds;
 
 /// A machine with these programs and units.
 fn around<'a>(run_as: Option<&'a str>) -> Surroundings<'a> {

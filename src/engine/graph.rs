@@ -29,7 +29,7 @@ pub(super) struct Summary {
     pub suppressed: Option<Suppressed>,
     /// A check of it fails, and is not down yet.
     pub failing: bool,
-    /// An operator, or its own `stop` step, has stopped it.
+    /// An operator has stopped it and that is still respected, or its own `stop` step has.
     pub stopped: bool,
     /// Since when it is held.
     pub held_since: Option<Mono>,

@@ -355,7 +355,9 @@ impl Group {
             suppressed: (!suppressed.is_empty())
                 .then(|| Suppressed { silent: suppressed.iter().all(paused) }),
             failing: self.checks.iter().any(Check::is_failing),
-            stopped: unit.is_stopped_on_purpose(),
+            stopped: unit.is_stopped_by_step()
+                || unit.may_be_stopped()
+                || suppression::is_stop_respected(&self.checks, unit, now),
             held_since: unit.hold().map(UnitHold::since),
             checks: self
                 .checks

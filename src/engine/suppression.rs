@@ -150,6 +150,11 @@ impl Suppression {
     }
 }
 
+/// An operator's stop of the unit is still respected by one of its checks, whatever else suppresses that one.
+pub(super) fn is_stop_respected(checks: &[Check], unit: &Unit, now: Now) -> bool {
+    checks.iter().any(|check| Suppression::stopped(check, unit, now).is_some())
+}
+
 /// Nothing is wrong with the check and its unit, as far as known.
 pub(super) fn does_well(check: &Check, unit: &Unit) -> bool {
     let up = matches!(

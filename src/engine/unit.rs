@@ -276,12 +276,9 @@ impl Unit {
         self.reading.as_ref().is_some_and(|state| state.frozen)
     }
 
-    /// An operator, or its own `stop` step, has stopped it: no other unit's job may start it.
-    pub fn is_stopped_on_purpose(&self) -> bool {
-        // A reading that waits for others may well say so; and what was known before it still holds.
-        let unread = self.condition == Condition::Unread
-            && (self.deferred.is_some() || self.memory.stops.stop().is_some());
-        unread || self.condition == Condition::Stopped || self.memory.stops.is_by_step()
+    /// It may be stopped: a reading that waits for others may well say so, and what was known before it still holds.
+    pub fn may_be_stopped(&self) -> bool {
+        self.condition == Condition::Unread && (self.deferred.is_some() || self.memory.stops.stop().is_some())
     }
 
     pub fn is_stopped_by_step(&self) -> bool {

@@ -9,7 +9,7 @@ use stealthcheck::unit::{JobResult, UnitState};
 use stealthcheck::verdict::Health;
 
 use super::blocked::{Graph, blocked_by, two};
-use super::stage::{Stage, found_down, secs, stopped, stopping, unit, up};
+use super::stage::{Stage, found_down, killed, secs, stopped, stopping, unit, up};
 
 const CIRCLE: Graph = &[("app", &["db"], &[]), ("db", &["app"], &[])];
 
@@ -62,4 +62,23 @@ fn two_that_are_found_down_together_are_not_both_started() {
         assert_eq!(stage.health(root), Health::Down, "it has the job\n{}", stage.timeline());
         blocked_by(&stage, other, root);
     }
+}
+
+/// An operator stops one unit of the circle while the other one has failed. Neither waits for the other when the stop is no
+/// longer respected.
+#[test]
+fn a_stop_that_is_no_longer_respected_holds_up_no_circle() {
+    let mut stage = Stage::new(two(), CIRCLE);
+    stage.fails("db", true);
+    stage.reads("db", killed);
+    stage.job_ends(JobResult::Failed, killed);
+    stage.fails("app", true);
+    stage.play(secs(3));
+    stage.reads("app", stopping);
+    stage.reads("app", stopped);
+    stage.play(secs(295));
+    assert_eq!(stage.jobs.len(), 1, "a start of db would start app: {}", stage.timeline());
+    stage.play(secs(20));
+    assert_eq!(stage.jobs.last().unwrap().0, "restart db.service", "{}", stage.timeline());
+    assert_eq!(stage.jobs.len(), 2, "{}", stage.timeline());
 }

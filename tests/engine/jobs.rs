@@ -54,8 +54,8 @@ fn one_that_is_late_is_told_within_a_look() {
         assert!(bench.notifications[0].cause.ends_with("last succeeded 26h ago, expected within 26h"));
         // That it runs at last is not enough.
         bench.begin();
-        bench.play(HOUR);
-        assert_eq!((bench.health(), bench.seen().as_str()), (Health::Down, "running for 59m"));
+        bench.play(HOUR + 30);
+        assert_eq!((bench.health(), bench.seen().as_str()), (Health::Down, "running for 1h"));
         bench.end(0);
         bench.play(15);
         assert_eq!((bench.health(), bench.kinds()), (Health::Passing, vec![Down, Recovered]));

@@ -25,6 +25,8 @@ mod passes;
 mod random;
 mod rules;
 mod samples;
+#[path = "../seeds/mod.rs"]
+mod seeds;
 mod slow;
 mod stage;
 mod storm;

@@ -14,6 +14,7 @@ use stealthcheck::unit::{
 use stealthcheck::verdict::{Health, Observation, Sample};
 
 use super::rules::check;
+use super::seeds::cases;
 use super::usage::cpu;
 use super::world::{Service, World};
 
@@ -120,7 +121,7 @@ fn apply(world: &mut World, fault: &Fault) {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 400, ..ProptestConfig::default() })]
+    #![proptest_config(cases(400))]
 
     #[test]
     fn every_promise_holds_and_all_is_well_in_the_end(

@@ -10,6 +10,7 @@ use stealthcheck::unit::UnitName;
 use stealthcheck::verdict::{Health, Observation};
 
 use super::rules::check;
+use super::seeds::cases;
 use super::world::{Service, World};
 use HostNotificationKind::{StillStorm, Storm, StormOver};
 use NotificationKind::{Down, Recovered};
@@ -412,7 +413,7 @@ fn alert_after_holds_for_the_mail_about_the_host_too() {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 16, ..ProptestConfig::default() })]
+    #![proptest_config(cases(16))]
 
     /// Whatever the schedules are and whenever it strikes: an outage of everything restarts next to nothing, no unit
     /// twice, and in the end all is well and nobody got a mail for each check.

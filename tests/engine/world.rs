@@ -284,7 +284,7 @@ impl World {
         });
         assert!(paused.count() > 0, "a job on {unit}, whose checks are all paused\n{timeline}");
         target.our_job = Some(attempt);
-        let job = Some(Job { id: 1, kind: JobKind::Restart, ours: false });
+        let job = Some(Job { id: 1, kind: JobKind::Restart, ours: true });
         target.state =
             UnitState { active: ActiveState::Deactivating, job, stopped_by: job, ..target.state.clone() };
         let restart = matches!(step, Step::Restart | Step::Start);
@@ -315,10 +315,23 @@ impl World {
                 of_incident.iter().all(|n| !n.kind.is_last()),
                 "nothing follows the closing notice\n{timeline}"
             );
+            self.assert_proven(&notification);
             self.notifications.push(notification.clone());
         }
         self.later(Duration::from_millis(3), Coming::Spooled(notification.id.clone()));
         self.later(Duration::from_secs(2), Coming::Delivered(notification.id));
+    }
+
+    /// What a job has recovered is reported when it has lasted (rule 13).
+    fn assert_proven(&self, notification: &Notification) {
+        let target = notification.unit.as_ref().and_then(|unit| self.units.get(unit));
+        let Some(target) = target.filter(|_| notification.kind == NotificationKind::Recovered) else {
+            return;
+        };
+        if let Some(last) = target.asked.last() {
+            let lasting = self.now.mono.since(*last);
+            assert!(lasting >= Duration::from_secs(10), "recovered after {lasting:?}\n{}", self.timeline());
+        }
     }
 
     fn notify_host(&mut self, notification: HostNotification) {
@@ -479,14 +492,9 @@ impl World {
 
     /// Incidents by the notifications that were sent: open ones have no closing notification.
     pub fn open_incidents(&self) -> Vec<IncidentId> {
-        let closed = |id: &IncidentId| {
-            self.notifications.iter().any(|n| n.id.incident == *id && n.kind == NotificationKind::Recovered)
-        };
-        let opened = self
-            .notifications
-            .iter()
-            .filter(|n| n.kind == NotificationKind::Down)
-            .map(|n| n.id.incident.clone());
+        let closed =
+            |id: &IncidentId| self.notifications.iter().any(|n| n.id.incident == *id && n.kind.is_last());
+        let opened = self.notifications.iter().filter(|n| n.id.number == 1).map(|n| n.id.incident.clone());
         opened.filter(|id| !closed(id)).collect()
     }
 

@@ -332,7 +332,7 @@ fn unquoted(line: &str) -> String {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 300, failure_persistence: None, ..ProptestConfig::default() })]
+    #![proptest_config(crate::seeds::cases(300))]
 
     /// Any fail command at all makes a unit of whole lines, and what bash is left arrives there.
     #[test]

@@ -104,7 +104,7 @@ impl World {
         target.stopped_at = None;
         target.state.active = ActiveState::Activating;
         target.state.stopped_by = None;
-        target.state.job = Some(Job { id: 3, kind: JobKind::Start, ours: false });
+        target.state.job = Some(Job { id: 3, kind: JobKind::Start, ours: true });
         self.holds.starts.push(unit.clone());
         self.tell_unit(unit);
         self.later(takes, Coming::JobEnds { unit: unit.clone(), attempt: attempt.0, restart: true });

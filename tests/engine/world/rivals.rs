@@ -5,6 +5,7 @@ use std::time::Duration;
 use stealthcheck::engine::Event;
 use stealthcheck::time::Mono;
 use stealthcheck::unit::{ActiveState, Job, JobKind, LoadState, UnitName, UnitState};
+use stealthcheck::verdict::{Health, Observation};
 
 use super::{Coming, World, up};
 
@@ -103,11 +104,20 @@ impl World {
             // In a circle either may be the root.
             return;
         }
-        let root_is_down = self.engine.status(self.now, &[], false).into_iter().any(|status| {
-            status.unit.as_ref() == Some(root)
-                && status.health == stealthcheck::verdict::Health::Down
-                && status.unit_state.is_some_and(|state| state.is_down())
-        });
-        assert!(!root_is_down, "a job on {unit}, which needs {root}\n{}", timeline());
+        let up = self.units[unit].state.active == ActiveState::Active;
+        let root_is_down = self.units[root].state.is_down();
+        for status in self.engine.status(self.now, &[], false) {
+            let Some(incident) = status.incident.filter(|_| status.unit.as_ref() == Some(root)) else {
+                continue;
+            };
+            let fails = !matches!(
+                status.last.map(|last| last.observation),
+                Some(Observation::Passing { .. } | Observation::Unknown { .. })
+            );
+            // A root that is up is no reason where no job can recover it, nor for a unit that is down itself.
+            let first = root_is_down || (up && fails && !incident.action_required);
+            let is_root = status.health == Health::Down && first;
+            assert!(!is_root, "a job on {unit}, which needs {root}\n{}", timeline());
+        }
     }
 }
