@@ -123,7 +123,10 @@ fn suppressed(now: Now, group: &Group, why: &Suppression) -> String {
             _ => "the unit is held (rule 10)".to_owned(),
         },
         Suppression::Stopped { until: Some(_) } => {
-            "the unit was stopped by an operator (respect_stop, rule 12)".to_owned()
+            let reading = group.unit().and_then(|unit| unit.reading());
+            let disabled = reading.is_some_and(|state| state.settings.unit_file_state == "disabled");
+            let disabled = if disabled { ", which is disabled," } else { "" };
+            format!("the unit{disabled} was stopped by an operator (respect_stop, rule 12)")
         }
         Suppression::Stopped { until: None } => match group.unit().filter(|unit| unit.is_frozen()) {
             Some(unit) => format!("an operator has frozen the unit: systemctl thaw {} (rule 12)", unit.id()),
