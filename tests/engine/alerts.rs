@@ -27,8 +27,9 @@ fn to(address: &str) -> Alert {
     Alert { to: vec![address.into()], ..Alert::default() }
 }
 
+/// One that is longer is reported completely.
 #[test]
-fn an_incident_shorter_than_after_is_told_to_nobody_and_one_that_is_longer_whole() {
+fn incident_shorter_than_after_is_silent() {
     let (mut world, name, unit) = one(Alert { after: secs(600), ..to("ops@example.org") });
     world.end(&unit, true);
     world.play(secs(599));
@@ -47,7 +48,7 @@ fn an_incident_shorter_than_after_is_told_to_nobody_and_one_that_is_longer_whole
 }
 
 #[test]
-fn an_incident_is_told_again_as_often_as_remind_says_or_never() {
+fn reminders_follow_repeat_interval() {
     for (repeat_interval, reminders) in [(Some(secs(3600)), 5), (None, 0)] {
         let (mut world, _, unit) = one(Alert { repeat_interval, ..to("ops@example.org") });
         world.units.get_mut(&unit).unwrap().service = Service::WontStart;
@@ -59,7 +60,7 @@ fn an_incident_is_told_again_as_often_as_remind_says_or_never() {
 }
 
 #[test]
-fn every_mail_of_an_incident_goes_to_the_addresses_of_its_check_alone() {
+fn notifications_go_to_the_checks_recipients_only() {
     let mut quarantest = check("quarantest", "quarantest.service");
     quarantest.alert = to("owner@example.org");
     quarantest.recovery.steps = vec![Step::Restart];
@@ -83,7 +84,7 @@ fn every_mail_of_an_incident_goes_to_the_addresses_of_its_check_alone() {
 }
 
 #[test]
-fn off_is_silence_while_everything_else_goes_on() {
+fn alert_off_is_silent_and_still_recovers() {
     let (mut world, name, unit) = one(Alert { off: true, ..to("ops@example.org") });
     world.units.get_mut(&unit).unwrap().service = Service::WontStart;
     world.end(&unit, true);

@@ -42,7 +42,7 @@ fn broken(graph: Graph) -> Stage {
 }
 
 #[test]
-fn the_root_has_the_recovery_and_the_notification_and_names_the_rest() {
+fn root_has_job_and_notification_with_dependents() {
     for graph in [TWO, MIDDLE] {
         let mut stage = broken(graph);
         blocked_by(&stage, "app", "db");
@@ -69,7 +69,7 @@ fn the_root_has_the_recovery_and_the_notification_and_names_the_rest() {
 }
 
 #[test]
-fn what_does_well_all_the_same_is_shown_so_and_named_so() {
+fn passing_dependent_is_shown_as_passing() {
     let mut stage = Stage::new(two(), TWO);
     stage.reads("db", killed);
     stage.job_ends(JobResult::Failed, killed);
@@ -83,7 +83,7 @@ fn what_does_well_all_the_same_is_shown_so_and_named_so() {
 }
 
 #[test]
-fn whoever_comes_first_the_dependent_keeps_silent() {
+fn dependent_is_silent_in_either_order() {
     // It dies a moment before what it needs; both readings come in either order.
     for app_first in [true, false] {
         let mut stage = Stage::new(two(), TWO);
@@ -114,7 +114,7 @@ fn whoever_comes_first_the_dependent_keeps_silent() {
 }
 
 #[test]
-fn an_incident_that_was_told_goes_silent_and_ends_or_goes_on_after() {
+fn notified_dependent_is_suppressed_and_resumes() {
     for ends in [true, false] {
         let mut stage = Stage::new(two(), TWO);
         stage.fails("app", true);
@@ -148,7 +148,7 @@ fn an_incident_that_was_told_goes_silent_and_ends_or_goes_on_after() {
 }
 
 #[test]
-fn what_somebody_stopped_meanwhile_stays_stopped() {
+fn dependent_stopped_by_operator_stays_stopped() {
     let mut stage = Stage::new(two(), TWO);
     stage.fails("db", true);
     stage.reads("db", killed);
@@ -166,7 +166,7 @@ fn what_somebody_stopped_meanwhile_stays_stopped() {
 }
 
 #[test]
-fn a_restart_would_start_what_somebody_stopped_so_there_is_none() {
+fn no_job_that_would_start_a_stopped_unit() {
     let mut checks = two();
     checks[1].recovery.respect_stop = Respect::Forever;
     let mut stage = Stage::new(checks, TWO);
@@ -190,7 +190,7 @@ fn a_restart_would_start_what_somebody_stopped_so_there_is_none() {
 }
 
 #[test]
-fn units_that_need_each_other_do_not_wait_for_each_other() {
+fn circle_has_one_root() {
     let circle: Graph = &[("a", &["b"], &[]), ("b", &["c"], &[]), ("c", &["a"], &[])];
     let checks = || vec![check("a", "a.service"), check("b", "b.service"), check("c", "c.service")];
     for first in ["a", "b", "c"] {
@@ -232,7 +232,7 @@ fn units_that_need_each_other_do_not_wait_for_each_other() {
 }
 
 #[test]
-fn the_deepest_trouble_is_the_root() {
+fn deepest_unit_that_is_down_is_the_root() {
     let chain: Graph = &[("app", &["db"], &[]), ("db", &["disk"], &[]), ("disk", &[], &[])];
     let checks = vec![check("app", "app.service"), check("db", "db.service"), check("disk", "disk.service")];
     let mut stage = Stage::new(checks, chain);
@@ -259,7 +259,7 @@ fn the_deepest_trouble_is_the_root() {
 }
 
 #[test]
-fn of_a_root_that_nobody_hears_of_the_dependents_tell_but_do_nothing() {
+fn dependents_of_silent_root_notify_without_jobs() {
     let mut checks = two();
     checks[1].alert.off = true;
     let mut stage = Stage::new(checks, TWO);
@@ -288,7 +288,7 @@ fn of_a_root_that_nobody_hears_of_the_dependents_tell_but_do_nothing() {
 }
 
 #[test]
-fn what_is_needed_has_the_time_to_fail_as_often_as_it_must() {
+fn dependent_waits_for_the_roots_failures() {
     // Both fail at once, and the one that depends is probed more often.
     let mut checks = two();
     checks[0].schedule.interval = secs(5);
@@ -314,7 +314,7 @@ fn what_is_needed_has_the_time_to_fail_as_often_as_it_must() {
 }
 
 #[test]
-fn the_daemons_next_life_keeps_the_silence() {
+fn dependency_survives_daemon_restart() {
     for graph in [TWO, MIDDLE] {
         let mut stage = broken(graph);
         let jobs = stage.jobs.len();
@@ -330,7 +330,7 @@ fn the_daemons_next_life_keeps_the_silence() {
 }
 
 #[test]
-fn a_unit_that_is_guarded_only_now_is_known_already() {
+fn newly_monitored_root_is_known_at_once() {
     let mut stage = Stage::new(vec![check("app", "app.service")], TWO);
     stage.reads("db", killed);
     stage.fails("db", true);
@@ -346,7 +346,7 @@ fn a_unit_that_is_guarded_only_now_is_known_already() {
 }
 
 #[test]
-fn somebodys_restart_of_the_root_is_nobodys_incident() {
+fn operator_restart_of_root_opens_no_incident() {
     let mut stage = Stage::new(two(), TWO);
     stage.fails("app", true);
     stage.fails("db", true);
@@ -365,7 +365,7 @@ fn somebodys_restart_of_the_root_is_nobodys_incident() {
 }
 
 #[test]
-fn a_pause_that_ends_holds_up_nobody_in_a_circle() {
+fn end_of_pause_delays_no_circle() {
     let circle: Graph = &[("app", &["db"], &[]), ("db", &["app"], &[])];
     let mut stage = Stage::new(two(), circle);
     stage.fails("db", true);

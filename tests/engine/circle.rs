@@ -14,7 +14,7 @@ use super::stage::{Stage, found_down, killed, secs, stopped, stopping, unit, up}
 const CIRCLE: Graph = &[("app", &["db"], &[]), ("db", &["app"], &[])];
 
 #[test]
-fn at_the_end_of_a_hold_the_root_is_another_again_before_anything_is_asked_for() {
+fn root_is_worked_out_before_the_job_after_a_hold() {
     let mut stage = Stage::new(two(), CIRCLE);
     stage.fails("db", true);
     stage.play(secs(60));
@@ -41,7 +41,7 @@ fn at_the_end_of_a_hold_the_root_is_another_again_before_anything_is_asked_for()
 }
 
 #[test]
-fn two_that_are_found_down_together_are_not_both_started() {
+fn circle_found_down_has_one_job() {
     let long_ago = |state: UnitState| UnitState {
         // An hour before.
         inactive_enter_usec: (1_795_000_000 - 3600) * 1_000_000,
@@ -67,7 +67,7 @@ fn two_that_are_found_down_together_are_not_both_started() {
 /// An operator stops one unit of the circle while the other one has failed. Neither waits for the other when the stop is no
 /// longer respected.
 #[test]
-fn a_stop_that_is_no_longer_respected_holds_up_no_circle() {
+fn expired_stop_delays_no_circle() {
     let mut stage = Stage::new(two(), CIRCLE);
     stage.fails("db", true);
     stage.reads("db", killed);

@@ -57,7 +57,7 @@ fn each(story: impl Fn(&mut dyn FnMut(&mut World))) {
 }
 
 #[test]
-fn a_pause_is_as_long_as_it_was_to_be() {
+fn pause_keeps_its_length_over_wall_clock_change() {
     each(|jump| {
         let (mut world, _) = well();
         let name = world.checks[0].name.clone();
@@ -72,7 +72,7 @@ fn a_pause_is_as_long_as_it_was_to_be() {
 }
 
 #[test]
-fn a_reminder_comes_when_it_would_have_come() {
+fn reminder_keeps_its_time_over_wall_clock_change() {
     each(|jump| {
         let (mut world, unit) = well();
         world.units.get_mut(&unit).unwrap().service = Service::WontStart;
@@ -89,7 +89,7 @@ fn a_reminder_comes_when_it_would_have_come() {
 }
 
 #[test]
-fn attempts_keep_their_distance() {
+fn backoff_keeps_its_length_over_wall_clock_change() {
     each(|jump| {
         let (mut world, unit) = well();
         world.units.get_mut(&unit).unwrap().service = Service::WontStart;
@@ -106,7 +106,7 @@ fn attempts_keep_their_distance() {
 }
 
 #[test]
-fn a_mail_tells_how_long_it_lasted_and_is_dated_by_the_clock_of_its_day() {
+fn notification_has_true_duration_and_current_date() {
     each(|jump| {
         let (mut world, unit) = well();
         world.units.get_mut(&unit).unwrap().service = Service::WontStart;
@@ -135,7 +135,7 @@ fn a_mail_tells_how_long_it_lasted_and_is_dated_by_the_clock_of_its_day() {
 }
 
 #[test]
-fn a_machine_that_slept_has_the_pause_ended_and_one_probe_for_all_that_it_missed() {
+fn suspend_ends_the_pause_and_causes_one_probe() {
     let (mut world, unit) = well();
     let name = world.checks[0].name.clone();
     world.pause(&name, secs(HOUR));
@@ -168,7 +168,7 @@ fn set_the_clock_and_restart(world: &mut World, by: i64) {
 }
 
 #[test]
-fn a_pause_lasts_as_long_as_it_was_meant_to() {
+fn pause_survives_clock_change_and_daemon_restart() {
     for by in JUMPS {
         let (mut world, name, _) = one(|_| {});
         world.pause(&name, secs(3600));
@@ -181,7 +181,7 @@ fn a_pause_lasts_as_long_as_it_was_meant_to() {
 }
 
 #[test]
-fn a_hold_lasts_as_long_as_it_was_meant_to() {
+fn hold_survives_clock_change_and_daemon_restart() {
     for by in JUMPS {
         let (mut world, name, unit) = one(|_| {});
         world.hold(&unit, secs(3600)).unwrap();
@@ -194,7 +194,7 @@ fn a_hold_lasts_as_long_as_it_was_meant_to() {
 }
 
 #[test]
-fn nobody_is_told_earlier_or_later_for_it() {
+fn alert_after_survives_clock_change_and_daemon_restart() {
     for by in JUMPS {
         let (mut world, _, unit) = one(|check| check.alert.after = secs(600));
         world.units.get_mut(&unit).unwrap().service = Service::Broken;

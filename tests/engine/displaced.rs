@@ -72,7 +72,7 @@ fn interleaved(one: &[Scene], other: &[Scene]) -> Vec<Vec<Scene>> {
 }
 
 #[test]
-fn no_order_of_readings_lets_a_restart_or_a_mail_slip_through() {
+fn no_order_of_readings_causes_job_or_notification() {
     let web: &[Scene] = &[
         |stage| stage.reads("web", to_be_stopped),
         |stage| stage.reads("web", stopping),
@@ -128,7 +128,7 @@ fn comes_back(stage: &mut Stage, renew_first: bool) {
 }
 
 #[test]
-fn whoever_answers_meanwhile_is_not_the_unit() {
+fn answers_of_the_conflicting_unit_do_not_count() {
     let mut stage = begin(touchy());
     stage.reads("renew", to_be_started);
     stage.unanswered = true;
@@ -154,7 +154,7 @@ fn whoever_answers_meanwhile_is_not_the_unit() {
 }
 
 #[test]
-fn after_an_hour_it_counts_as_down_and_comes_back() {
+fn conflict_counts_as_down_after_respect_conflict() {
     let mut stage = displaced(check("web", "web.service"));
     stage.play(secs(3600 - 15));
     assert_displaced(&stage);
@@ -175,7 +175,7 @@ fn after_an_hour_it_counts_as_down_and_comes_back() {
 }
 
 #[test]
-fn the_hour_may_be_another_time_or_for_ever_or_nothing() {
+fn respect_conflict_may_be_shorter_forever_or_zero() {
     for (after, jobs) in
         [(Respect::For(secs(120)), 1), (Respect::Forever, 0), (Respect::For(Duration::ZERO), 1)]
     {
@@ -196,7 +196,7 @@ fn the_hour_may_be_another_time_or_for_ever_or_nothing() {
 }
 
 #[test]
-fn what_does_not_come_back_within_its_grace_is_down() {
+fn unit_not_back_within_grace_after_conflict_is_down() {
     let mut stage = displaced(check("web", "web.service"));
     stage.play(secs(600));
     stage.reads("renew", ended);
@@ -222,7 +222,7 @@ fn what_does_not_come_back_within_its_grace_is_down() {
 }
 
 #[test]
-fn a_start_that_fails_after_it_is_a_failure_at_once() {
+fn failed_start_after_conflict_is_down_at_once() {
     let mut stage = displaced(check("web", "web.service"));
     stage.reads("renew", ended);
     stage.reads("web", |state| activating(found_down(state)));
@@ -232,7 +232,7 @@ fn a_start_that_fails_after_it_is_a_failure_at_once() {
 }
 
 #[test]
-fn what_somebody_had_stopped_before_stays_stopped_by_somebody() {
+fn operator_stop_before_conflict_stays_a_stop() {
     let mut stage = begin(check("web", "web.service"));
     stage.reads("web", stopping);
     stage.reads("web", stopped);
@@ -257,7 +257,7 @@ fn what_somebody_had_stopped_before_stays_stopped_by_somebody() {
 }
 
 #[test]
-fn a_unit_that_was_down_already_is_not_restarted_into_the_others_work() {
+fn down_unit_has_no_job_during_conflict() {
     let mut check = check("web", "web.service");
     check.alert.after = secs(600);
     let mut stage = begin(check);
@@ -278,7 +278,7 @@ fn a_unit_that_was_down_already_is_not_restarted_into_the_others_work() {
 }
 
 #[test]
-fn no_job_stops_what_is_up_beside_a_unit() {
+fn no_job_that_would_stop_a_conflicting_unit() {
     // Both run: somebody has started them past their dependencies.
     let mut stage = begin(check("web", "web.service"));
     stage.reads("renew", activating);
@@ -303,7 +303,7 @@ fn no_job_stops_what_is_up_beside_a_unit() {
 }
 
 #[test]
-fn what_is_needed_may_be_displaced_as_well() {
+fn conflict_of_a_required_unit_suppresses_too() {
     let graph: &[(&str, &[&str], &[&str])] =
         &[("web", &["base"], &[]), ("base", &[], &["rival"]), ("rival", &[], &[])];
     let mut stage = Stage::before(vec![check("web", "web.service")], graph);
@@ -322,7 +322,7 @@ fn what_is_needed_may_be_displaced_as_well() {
 }
 
 #[test]
-fn the_daemons_next_life_knows_it_and_since_when() {
+fn conflict_and_its_begin_survive_daemon_restart() {
     let mut stage = displaced(check("web", "web.service"));
     stage.play(secs(1800));
     stage.becomes("web", found_down);
@@ -349,7 +349,7 @@ fn the_daemons_next_life_knows_it_and_since_when() {
 }
 
 #[test]
-fn a_unit_found_down_waits_for_the_readings_around_it() {
+fn unit_found_down_waits_for_surrounding_readings() {
     for settings in [touchy(), check("web", "web.service")] {
         let mut stage = Stage::before(vec![settings.clone()], GRAPH);
         stage.becomes("web", found_down);
@@ -377,7 +377,7 @@ fn a_unit_found_down_waits_for_the_readings_around_it() {
 
 /// The renewal is itself the unit of a check, which starts it: what it conflicts with is up then, and is meant to make room.
 #[test]
-fn a_oneshot_that_a_check_starts_displaces_and_is_not_displaced() {
+fn oneshot_is_not_suppressed_by_conflict() {
     let oneshot = |state: UnitState| UnitState { oneshot: true, ..ended(state) };
     let failed = |state: UnitState| UnitState {
         active: ActiveState::Failed,
@@ -409,7 +409,7 @@ fn a_oneshot_that_a_check_starts_displaces_and_is_not_displaced() {
 
 /// The end of a hold owes the unit its start, but not at the cost of what it has made room for meanwhile.
 #[test]
-fn a_held_unit_that_has_made_room_returns_when_the_other_has_ended() {
+fn start_after_hold_waits_for_the_conflict() {
     for stopped_for_the_hold in [false, true] {
         let web = check("web", "web.service");
         let (name, unit) = (web.name.clone(), web.unit.clone().unwrap());

@@ -153,7 +153,7 @@ fn down(active: ActiveState, stopped_by: Option<JobKind>) -> UnitState {
 }
 
 #[test]
-fn failures_within_the_grace_of_a_recovery_do_not_count_and_those_after_it_do() {
+fn failures_within_grace_of_an_attempt_do_not_count() {
     let mut bench = Bench::new();
     bench.unit(down(ActiveState::Failed, None));
     bench.job_ends(JobResult::Done, running("2"));
@@ -165,7 +165,7 @@ fn failures_within_the_grace_of_a_recovery_do_not_count_and_those_after_it_do() 
 }
 
 #[test]
-fn a_unit_that_somebody_restarts_has_its_grace_too() {
+fn restart_by_operator_has_its_grace() {
     let mut bench = Bench::new();
     bench.unit(UnitState { active: ActiveState::Activating, sub: "start".into(), ..running("2") });
     bench.failing(25);
@@ -176,8 +176,9 @@ fn a_unit_that_somebody_restarts_has_its_grace_too() {
     assert_eq!(bench.health(), Health::Down, "but not for ever");
 }
 
+/// Whatever the unit looks like meanwhile.
 #[test]
-fn no_second_job_while_the_first_has_not_ended_whatever_the_unit_looks_like() {
+fn no_second_job_before_the_first_has_ended() {
     let mut bench = Bench::new();
     bench.unit(down(ActiveState::Failed, None));
     assert_eq!(bench.jobs.len(), 1);
@@ -189,7 +190,7 @@ fn no_second_job_while_the_first_has_not_ended_whatever_the_unit_looks_like() {
 }
 
 #[test]
-fn a_job_that_is_done_without_a_new_invocation_has_not_worked() {
+fn job_done_with_old_invocation_is_ineffective() {
     let mut bench = Bench::new();
     bench.failing(60);
     bench.job_ends(JobResult::Done, running("1"));
@@ -200,7 +201,7 @@ fn a_job_that_is_done_without_a_new_invocation_has_not_worked() {
 }
 
 #[test]
-fn the_stop_within_our_own_restart_is_nobody_elses_stop() {
+fn stop_within_own_restart_is_no_operators_stop() {
     let mut bench = Bench::new();
     bench.failing(60);
     assert_eq!(bench.jobs.len(), 1);
@@ -213,7 +214,7 @@ fn the_stop_within_our_own_restart_is_nobody_elses_stop() {
 }
 
 #[test]
-fn what_answers_in_place_of_a_failed_unit_is_no_recovery() {
+fn pass_while_unit_is_failed_does_not_count() {
     let mut bench = Bench::new();
     bench.unit(down(ActiveState::Failed, None));
     bench.job_ends(JobResult::Failed, down(ActiveState::Failed, None));
@@ -228,7 +229,7 @@ fn what_answers_in_place_of_a_failed_unit_is_no_recovery() {
 }
 
 #[test]
-fn a_pass_while_our_job_runs_is_the_old_run_speaking() {
+fn pass_while_own_job_runs_does_not_count() {
     let mut bench = Bench::new();
     bench.failing(60);
     assert_eq!(bench.jobs.len(), 1);
@@ -240,7 +241,7 @@ fn a_pass_while_our_job_runs_is_the_old_run_speaking() {
 }
 
 #[test]
-fn a_probe_that_began_before_the_unit_did_says_nothing_of_it() {
+fn result_of_probe_begun_before_start_does_not_count() {
     let mut bench = Bench::new();
     bench.unit(down(ActiveState::Failed, None));
     bench.later(3);
@@ -255,7 +256,7 @@ fn a_probe_that_began_before_the_unit_did_says_nothing_of_it() {
 }
 
 #[test]
-fn a_late_pass_from_before_somebody_elses_restart_closes_no_incident() {
+fn late_pass_after_operator_restart_closes_no_incident() {
     let mut bench = Bench::new();
     let mut check = bench.check.clone();
     check.recovery.steps.clear();
@@ -274,7 +275,7 @@ fn a_late_pass_from_before_somebody_elses_restart_closes_no_incident() {
 }
 
 #[test]
-fn a_job_that_somebody_cancelled_leaves_no_step_behind() {
+fn canceled_job_does_not_advance_the_step() {
     let mut bench = Bench::new();
     bench.unit(down(ActiveState::Failed, None));
     for _ in 0..2400 {
@@ -288,7 +289,7 @@ fn a_job_that_somebody_cancelled_leaves_no_step_behind() {
 }
 
 #[test]
-fn what_could_not_be_measured_is_no_failure_and_no_cure() {
+fn unknown_is_neither_failure_nor_pass() {
     let mut bench = Bench::new();
     for _ in 0..100 {
         bench.later(1);
@@ -301,7 +302,7 @@ fn what_could_not_be_measured_is_no_failure_and_no_cure() {
 }
 
 #[test]
-fn a_notification_is_asked_for_again_until_it_is_in_the_spool() {
+fn notification_is_requested_again_until_stored() {
     let mut bench = Bench::new();
     bench.unit(down(ActiveState::Failed, None));
     bench.job_ends(JobResult::Failed, down(ActiveState::Failed, None));
@@ -323,7 +324,7 @@ fn a_notification_is_asked_for_again_until_it_is_in_the_spool() {
 }
 
 #[test]
-fn after_a_reboot_the_backoff_is_bounded_and_a_pause_keeps_its_end() {
+fn reboot_bounds_the_backoff_and_keeps_the_pause() {
     let mut bench = Bench::new();
     bench.unit(down(ActiveState::Failed, None));
     bench.job_ends(JobResult::Failed, down(ActiveState::Failed, None));
@@ -340,7 +341,7 @@ fn after_a_reboot_the_backoff_is_bounded_and_a_pause_keeps_its_end() {
 }
 
 #[test]
-fn what_somebody_stops_or_restarts_slowly_does_not_fail_meanwhile() {
+fn failures_during_slow_operator_stop_do_not_count() {
     let falling = |by: Option<JobKind>| UnitState {
         active: ActiveState::Deactivating,
         sub: "stop".into(),
@@ -364,7 +365,7 @@ fn what_somebody_stops_or_restarts_slowly_does_not_fail_meanwhile() {
 }
 
 #[test]
-fn between_the_halves_of_somebodys_restart_a_unit_has_not_ended() {
+fn operator_restart_between_its_halves_is_no_end() {
     let mut bench = Bench::new();
     let job = Some(Job { id: 9, kind: JobKind::Restart, ours: false });
     for active in [ActiveState::Inactive, ActiveState::Failed] {
@@ -377,7 +378,7 @@ fn between_the_halves_of_somebodys_restart_a_unit_has_not_ended() {
 }
 
 #[test]
-fn a_unit_that_came_up_by_somebody_else_is_not_restarted_at_once() {
+fn unit_started_by_operator_is_not_restarted_at_once() {
     let mut bench = Bench::new();
     let job = Some(Job { id: 9, kind: JobKind::Start, ours: false });
     bench.failing(60);

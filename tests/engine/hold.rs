@@ -52,8 +52,9 @@ fn quietly_back(world: &World, name: &CheckName, unit: &UnitName) {
     assert_eq!((world.kinds(), world.jobs(unit)), (vec![], 0), "{}", world.timeline());
 }
 
+/// However the hold ends.
 #[test]
-fn a_unit_that_was_stopped_for_a_hold_is_started_at_once_when_that_ends_however_it_ends() {
+fn unit_stopped_under_hold_is_started_at_its_end() {
     for how in [HowEnded::Done, HowEnded::Gone, HowEnded::Released] {
         let (mut world, name, unit, id) = held_and_stopped();
         world.play(secs(1200));
@@ -70,7 +71,7 @@ fn a_unit_that_was_stopped_for_a_hold_is_started_at_once_when_that_ends_however_
 }
 
 #[test]
-fn a_hold_ends_by_itself_when_its_time_is_over() {
+fn hold_ends_when_its_time_is_over() {
     let (mut world, name, unit, id) = held_and_stopped();
     world.play(HOUR - secs(101));
     assert_eq!(world.holds.starts, []);
@@ -81,7 +82,7 @@ fn a_hold_ends_by_itself_when_its_time_is_over() {
 }
 
 #[test]
-fn failures_under_a_hold_count_for_nothing() {
+fn failures_under_hold_do_not_count() {
     let (mut world, name, unit) = one();
     let id = world.hold(&unit, HOUR).unwrap();
     world.units.get_mut(&unit).unwrap().service = Service::Broken;
@@ -106,7 +107,7 @@ fn failures_under_a_hold_count_for_nothing() {
 }
 
 #[test]
-fn a_unit_that_dies_under_a_hold_is_started_after_it() {
+fn unit_that_dies_under_hold_is_started_after_it() {
     for failed in [false, true] {
         let (mut world, name, unit) = one();
         let id = world.hold(&unit, HOUR).unwrap();
@@ -120,7 +121,7 @@ fn a_unit_that_dies_under_a_hold_is_started_after_it() {
 }
 
 #[test]
-fn what_the_holder_has_started_already_is_not_started_again() {
+fn unit_started_by_holder_is_not_started_again() {
     let (mut world, name, unit, id) = held_and_stopped();
     world.operator(&unit, true);
     world.play(secs(60));
@@ -139,7 +140,7 @@ fn what_the_holder_has_started_already_is_not_started_again() {
 }
 
 #[test]
-fn a_hold_that_ends_while_the_unit_is_being_stopped_waits_for_that() {
+fn start_after_hold_waits_for_a_stop_under_way() {
     let (mut world, name, unit) = one();
     let id = world.hold(&unit, HOUR).unwrap();
     world.operator(&unit, false);
@@ -151,7 +152,7 @@ fn a_hold_that_ends_while_the_unit_is_being_stopped_waits_for_that() {
 }
 
 #[test]
-fn a_start_that_fails_is_an_incident_and_recovery_begins() {
+fn failed_start_after_hold_opens_an_incident() {
     let (mut world, name, unit, id) = held_and_stopped();
     world.units.get_mut(&unit).unwrap().service = Service::WontStart;
     world.end_hold(&id, HowEnded::Gone);
@@ -167,7 +168,7 @@ fn a_start_that_fails_is_an_incident_and_recovery_begins() {
 }
 
 #[test]
-fn a_stop_for_a_hold_is_not_respected_once_that_is_over() {
+fn stop_under_hold_is_not_respected_after_it() {
     // The start is withheld for so long that the unit counts as down.
     let (mut world, name, unit, id) = held_and_stopped();
     world.set_manager(ManagerState::Stopping);
@@ -182,7 +183,7 @@ fn a_stop_for_a_hold_is_not_respected_once_that_is_over() {
 }
 
 #[test]
-fn a_start_that_does_not_end_is_for_somebody_to_look_at() {
+fn endless_start_after_hold_requires_action() {
     let (mut world, name, _, id) = held_and_stopped();
     world.job_takes = HOUR;
     world.end_hold(&id, HowEnded::Gone);
@@ -195,7 +196,7 @@ fn a_start_that_does_not_end_is_for_somebody_to_look_at() {
 }
 
 #[test]
-fn systemd_out_of_reach_when_a_hold_ends_is_waited_for() {
+fn start_after_hold_waits_for_systemd() {
     let (mut world, name, unit, id) = held_and_stopped();
     world.set_manager(ManagerState::Unreachable);
     world.end_hold(&id, HowEnded::Gone);
@@ -207,7 +208,7 @@ fn systemd_out_of_reach_when_a_hold_ends_is_waited_for() {
 }
 
 #[test]
-fn what_somebody_had_stopped_before_is_left_so() {
+fn unit_stopped_before_hold_stays_stopped() {
     let (mut world, name, unit) = one();
     world.operator(&unit, false);
     world.play(secs(10));
@@ -224,7 +225,7 @@ fn what_somebody_had_stopped_before_is_left_so() {
 }
 
 #[test]
-fn an_open_incident_rests_under_a_hold_and_ends_after_it() {
+fn open_incident_is_suppressed_under_hold() {
     let (mut world, name, unit) = one();
     world.units.get_mut(&unit).unwrap().service = Service::WontStart;
     world.end(&unit, true);
@@ -247,7 +248,7 @@ fn an_open_incident_rests_under_a_hold_and_ends_after_it() {
 }
 
 #[test]
-fn a_hold_taken_while_an_attempt_is_under_way_lets_it_end_and_no_other_begin() {
+fn hold_lets_the_running_attempt_end() {
     let (mut world, name, unit) = one();
     world.job_takes = secs(20);
     world.end(&unit, true);
@@ -275,7 +276,7 @@ fn a_hold_taken_while_an_attempt_is_under_way_lets_it_end_and_no_other_begin() {
 }
 
 #[test]
-fn a_unit_has_one_hold_and_a_second_is_told_whose_it_is() {
+fn second_hold_is_refused_and_names_the_holder() {
     let (mut world, _, unit) = one();
     let first = world.hold(&unit, HOUR).unwrap();
     assert_eq!(world.hold(&unit, HOUR), None);
@@ -292,7 +293,7 @@ fn a_unit_has_one_hold_and_a_second_is_told_whose_it_is() {
 }
 
 #[test]
-fn all_checks_of_a_unit_are_left_alone_and_no_other() {
+fn hold_suppresses_all_checks_of_its_unit_only() {
     let checks =
         vec![check("page", "web.service"), check("port", "web.service"), check("other", "other.service")];
     let web = UnitName::new("web.service").unwrap();
@@ -315,7 +316,7 @@ fn all_checks_of_a_unit_are_left_alone_and_no_other() {
 }
 
 #[test]
-fn a_pause_lies_over_a_hold_and_does_not_keep_the_unit_down() {
+fn paused_check_does_not_prevent_start_after_hold() {
     let (mut world, name, unit) = one();
     world.pause(&name, 2 * HOUR);
     let id = world.hold(&unit, HOUR).unwrap();
@@ -340,7 +341,7 @@ fn a_pause_lies_over_a_hold_and_does_not_keep_the_unit_down() {
 }
 
 #[test]
-fn a_unit_that_is_no_longer_configured_is_held_no_more() {
+fn hold_ends_with_the_last_check_of_its_unit() {
     let (mut world, _, unit, id) = held_and_stopped();
     world.tell(Event::Configured(vec![check("other", "other.service")]));
     assert!(!world.holds.open.contains_key(&id), "its lease is let go");
@@ -357,7 +358,7 @@ fn a_unit_that_is_no_longer_configured_is_held_no_more() {
 }
 
 #[test]
-fn there_is_no_hold_on_what_is_not_there() {
+fn hold_of_missing_unit_is_refused() {
     let (mut world, _, unit) = one();
     let unguarded = UnitName::new("other.service").unwrap();
     assert_eq!(world.hold(&unguarded, HOUR), None);
@@ -375,7 +376,7 @@ fn there_is_no_hold_on_what_is_not_there() {
 }
 
 #[test]
-fn holds_are_limited_in_number() {
+fn number_of_holds_is_limited() {
     let names = (0..=MOST_HOLDS).map(|n| check(&format!("c{n}"), &format!("u{n}.service")));
     let mut world = World::new(names.collect());
     world.play(secs(60));

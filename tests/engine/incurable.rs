@@ -40,7 +40,7 @@ fn asked(world: &World) -> Vec<&str> {
 }
 
 #[test]
-fn what_no_restart_would_change_is_told_and_restarts_nothing() {
+fn not_restartable_failure_requires_action_without_job() {
     let (mut world, name, unit) = one(&[Step::Restart]);
     world.seen = incurable();
     world.play(150 * MINUTE);
@@ -55,7 +55,7 @@ fn what_no_restart_would_change_is_told_and_restarts_nothing() {
 }
 
 #[test]
-fn when_a_restart_would_help_it_is_asked_for_at_once() {
+fn job_follows_once_failure_is_restartable() {
     let (mut world, name, unit) = one(&[Step::Restart]);
     world.seen = incurable();
     world.play(30 * MINUTE);
@@ -76,7 +76,7 @@ fn when_a_restart_would_help_it_is_asked_for_at_once() {
 }
 
 #[test]
-fn another_unit_may_be_started_that_renews() {
+fn not_restartable_failure_may_start_another_unit() {
     let renew = Step::StartUnit(UnitName::new("renew.service").unwrap());
     // Whichever stands first: what can help is done.
     for steps in [vec![renew.clone(), Step::Restart], vec![Step::Restart, renew]] {
@@ -93,7 +93,7 @@ fn another_unit_may_be_started_that_renews() {
 }
 
 #[test]
-fn a_unit_that_is_down_itself_is_restarted_whatever_its_probe_said() {
+fn down_unit_is_restarted_whatever_its_probe_found() {
     let (mut world, name, unit) = one(&[Step::Restart]);
     world.seen = incurable();
     world.play(10 * MINUTE);
@@ -105,7 +105,7 @@ fn a_unit_that_is_down_itself_is_restarted_whatever_its_probe_said() {
 }
 
 #[test]
-fn the_next_life_of_the_daemon_knows_as_well() {
+fn not_restartable_survives_daemon_restart() {
     let (mut world, name, unit) = one(&[Step::Restart]);
     world.seen = incurable();
     world.play(10 * MINUTE);

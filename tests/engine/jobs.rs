@@ -13,7 +13,7 @@ use bench::{Bench, HOUR, secs, unit, watching};
 use NotificationKind::{Down, Recovered};
 
 #[test]
-fn a_job_that_runs_each_day_is_well_and_at_rest_between() {
+fn daily_job_passes_between_its_runs() {
     for mut bench in [Bench::service(), Bench::timer()] {
         for _ in 0..5 {
             bench.run(0);
@@ -26,7 +26,7 @@ fn a_job_that_runs_each_day_is_well_and_at_rest_between() {
 }
 
 #[test]
-fn one_that_never_ran_is_late_when_it_has_been_watched_for_long_enough() {
+fn job_that_never_ran_is_late_after_succeeded_within() {
     for (mut bench, of) in [(Bench::service(), ""), (Bench::timer(), "backup.service: ")] {
         bench.play(25 * HOUR);
         assert_eq!(
@@ -44,7 +44,7 @@ fn one_that_never_ran_is_late_when_it_has_been_watched_for_long_enough() {
 }
 
 #[test]
-fn one_that_is_late_is_told_within_a_look() {
+fn late_job_is_down_at_the_next_probe() {
     for mut bench in [Bench::service(), Bench::timer()] {
         bench.run(0);
         bench.play(26 * HOUR - 60);
@@ -63,7 +63,7 @@ fn one_that_is_late_is_told_within_a_look() {
 }
 
 #[test]
-fn a_failed_run_is_told_at_once_with_the_unit_that_failed() {
+fn failed_run_is_down_at_once_and_names_the_job() {
     for (mut bench, of) in [(Bench::service(), ""), (Bench::timer(), "backup.service: ")] {
         bench.run(0);
         bench.play(24 * HOUR);
@@ -84,7 +84,7 @@ fn a_failed_run_is_told_at_once_with_the_unit_that_failed() {
 }
 
 #[test]
-fn one_that_runs_too_long_is_told_and_its_end_is_the_end_of_it() {
+fn run_longer_than_max_runtime_is_down_until_it_ends() {
     for mut bench in [Bench::service(), Bench::timer()] {
         bench.run(0);
         bench.play(HOUR);
@@ -101,7 +101,7 @@ fn one_that_runs_too_long_is_told_and_its_end_is_the_end_of_it() {
 }
 
 #[test]
-fn a_run_that_somebody_stops_is_no_failure_and_no_run() {
+fn run_stopped_by_operator_counts_for_nothing() {
     let mut bench = Bench::service();
     bench.run(0);
     bench.play(24 * HOUR);
@@ -120,7 +120,7 @@ fn a_run_that_somebody_stops_is_no_failure_and_no_run() {
 }
 
 #[test]
-fn a_job_of_another_type_than_oneshot_is_at_rest_as_well() {
+fn job_of_another_type_than_oneshot_is_at_rest_too() {
     let mut bench = Bench::service();
     bench.job.oneshot = false;
     bench.begin();
@@ -135,7 +135,7 @@ fn a_job_of_another_type_than_oneshot_is_at_rest_as_well() {
 }
 
 #[test]
-fn a_timer_that_is_not_active_is_a_failure_of_its_own() {
+fn inactive_timer_is_down() {
     let mut bench = Bench::timer();
     bench.run(0);
     // Disabled while the daemon was not there to see it; systemd has forgotten it.
@@ -164,7 +164,7 @@ fn a_timer_that_is_not_active_is_a_failure_of_its_own() {
 }
 
 #[test]
-fn what_a_timer_triggers_is_watched_and_may_be_another_unit_later() {
+fn timer_with_another_unit_is_followed() {
     let mut bench = Bench::timer();
     let before = bench.watches;
     assert!(bench.engine.units().any(|name| *name == unit("backup.service")));
@@ -181,7 +181,7 @@ fn what_a_timer_triggers_is_watched_and_may_be_another_unit_later() {
 }
 
 #[test]
-fn a_restart_of_the_daemon_and_a_reboot_forget_no_run() {
+fn last_run_survives_daemon_restart_and_reboot() {
     for mut bench in [Bench::service(), Bench::timer()] {
         bench.run(0);
         bench.play(12 * HOUR);
@@ -208,7 +208,7 @@ fn a_restart_of_the_daemon_and_a_reboot_forget_no_run() {
 }
 
 #[test]
-fn one_that_never_ran_is_watched_since_it_was_configured_first() {
+fn job_that_never_ran_counts_from_its_first_configuration() {
     let mut bench = Bench::service();
     bench.play(20 * HOUR);
     bench.restart_daemon(60, ("one", "one"));
@@ -224,7 +224,7 @@ fn one_that_never_ran_is_watched_since_it_was_configured_first() {
 }
 
 #[test]
-fn a_clock_that_is_set_makes_no_run_late() {
+fn wall_clock_change_makes_no_run_late() {
     let mut bench = Bench::service();
     bench.run(0);
     bench.play(HOUR);
@@ -239,7 +239,7 @@ fn a_clock_that_is_set_makes_no_run_late() {
 }
 
 #[test]
-fn where_somebody_says_so_it_is_run_again_and_its_end_proves_it() {
+fn configured_start_runs_the_job_and_its_end_proves_it() {
     let mut check = watching("backup.service");
     check.recovery.steps = vec![Step::Start];
     let mut bench = Bench::new(check);
@@ -264,7 +264,7 @@ fn where_somebody_says_so_it_is_run_again_and_its_end_proves_it() {
 }
 
 #[test]
-fn a_plain_check_of_a_timer_or_a_oneshot_is_as_ever() {
+fn unit_check_of_timer_or_oneshot_follows_its_state() {
     let mut check = watching("backup.timer");
     check.probe = Probe::Unit;
     let mut bench = Bench::new(check);

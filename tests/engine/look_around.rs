@@ -11,7 +11,7 @@ use super::storm::{jobs, many, name, outage, secs, unit};
 use super::world::{Service, World};
 
 #[test]
-fn the_network_may_go_between_two_attempts() {
+fn network_lost_between_attempts_is_no_units_failure() {
     // The others are probed so seldom that they do not tell it before the next attempt.
     let mut world = many(12, |check| {
         if check.name != name(0) {
@@ -31,7 +31,7 @@ fn the_network_may_go_between_two_attempts() {
 }
 
 #[test]
-fn what_came_back_is_asked_again_before_the_next_is_restarted() {
+fn recovered_checks_are_probed_before_the_next_restart() {
     let mut world = many(12, |check| check.schedule.interval = secs(300));
     world.play(secs(600));
     outage(&mut world, 0..12);
@@ -61,14 +61,14 @@ fn one_dies_long_after(world: &mut World) {
 }
 
 #[test]
-fn where_nothing_is_left_that_is_well_the_last_to_fail_is_the_machines_too() {
+fn last_check_to_fail_belongs_to_the_storm() {
     let mut world = many(12, |_| {});
     outage(&mut world, 0..12);
     one_dies_long_after(&mut world);
 }
 
 #[test]
-fn what_a_unit_uses_says_nothing_about_the_network() {
+fn usage_checks_are_no_part_of_a_survey() {
     let mut world = many(16, |check| {
         if check.name.as_str().len() == 3 {
             // c10 to c15.
@@ -83,7 +83,7 @@ fn what_a_unit_uses_says_nothing_about_the_network() {
 }
 
 #[test]
-fn one_that_hangs_while_the_others_only_come_up_is_not_taken_for_the_machine() {
+fn hung_unit_beside_starting_ones_is_no_storm() {
     let mut world = many(12, |_| {});
     for n in 1..12 {
         world.end(&unit(n), false);

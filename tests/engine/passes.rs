@@ -28,7 +28,7 @@ fn down_for_long() -> Stage {
 }
 
 #[test]
-fn it_is_left_alone_while_it_passes() {
+fn no_job_while_the_check_passes_again() {
     let mut stage = down_for_long();
     let asked = stage.jobs.len();
     stage.fails("web", false);
@@ -39,7 +39,7 @@ fn it_is_left_alone_while_it_passes() {
 }
 
 #[test]
-fn where_it_fails_again_it_goes_on_as_before() {
+fn failure_after_first_pass_continues_the_recovery() {
     let mut stage = down_for_long();
     let asked = stage.jobs.len();
     stage.fails("web", false);

@@ -124,7 +124,7 @@ proptest! {
     #![proptest_config(cases(400))]
 
     #[test]
-    fn every_promise_holds_and_all_is_well_in_the_end(
+    fn random_faults_break_no_rule_and_everything_recovers(
         script in prop::collection::vec((1..900_000_u64, fault()), 1..40),
         shared in any::<bool>(),
         circle in any::<bool>(),
@@ -173,7 +173,7 @@ proptest! {
 
     /// Events that make no sense, in any order, at any time: no panic, and no wish that the core cannot mean.
     #[test]
-    fn no_order_of_events_is_a_panic(
+    fn no_order_of_events_panics(
         script in prop::collection::vec((any::<u64>(), any::<i64>(), nonsense()), 0..200),
     ) {
         let mut engine = Engine::new();

@@ -49,7 +49,7 @@ fn set(world: &mut World, unit: &UnitName, service: Service) {
 use NotificationKind::{ActionRequired, Down, Recovered, StillDown};
 
 #[test]
-fn a_hung_service_is_down_after_its_failures_and_back_after_one_restart() {
+fn hung_service_is_down_and_recovered_by_one_restart() {
     let (mut world, name, unit) = one();
     set(&mut world, &unit, Service::Hung);
     world.play(secs(35));
@@ -64,7 +64,7 @@ fn a_hung_service_is_down_after_its_failures_and_back_after_one_restart() {
 }
 
 #[test]
-fn a_process_that_ends_without_a_stop_job_is_a_failure_at_once() {
+fn process_end_without_stop_job_is_down_at_once() {
     for failed in [false, true] {
         let (mut world, name, unit) = one();
         let before = world.now.mono;
@@ -77,7 +77,7 @@ fn a_process_that_ends_without_a_stop_job_is_a_failure_at_once() {
 }
 
 #[test]
-fn the_opening_notification_tells_of_the_first_recovery() {
+fn first_notification_reports_the_first_attempt() {
     let (mut world, _, unit) = one();
     set(&mut world, &unit, Service::WontStart);
     world.end(&unit, true);
@@ -88,7 +88,7 @@ fn the_opening_notification_tells_of_the_first_recovery() {
 }
 
 #[test]
-fn an_opening_notification_does_not_wait_for_a_job_that_does_not_end() {
+fn first_notification_does_not_wait_for_an_endless_job() {
     let (mut world, _, unit) = one();
     world.job_takes = secs(3600);
     world.end(&unit, true);
@@ -100,7 +100,7 @@ fn an_opening_notification_does_not_wait_for_a_job_that_does_not_end() {
 }
 
 #[test]
-fn attempts_back_off_and_call_for_a_person_and_go_on_slowly() {
+fn attempts_back_off_require_action_and_continue() {
     let (mut world, name, unit) = one();
     set(&mut world, &unit, Service::WontStart);
     world.end(&unit, true);
@@ -119,7 +119,7 @@ fn attempts_back_off_and_call_for_a_person_and_go_on_slowly() {
 }
 
 #[test]
-fn a_steps_is_climbed_and_a_limit_kept() {
+fn steps_advance_and_max_attempts_is_kept() {
     let mut check = check("web", "web.service");
     let other = UnitName::new("gru-terminate.service").unwrap();
     check.recovery.steps = vec![Step::Restart, Step::Restart, Step::StartUnit(other.clone())];
@@ -166,7 +166,7 @@ fn step_index_rises_within_proving_time_only() {
 }
 
 #[test]
-fn a_stop_by_somebody_is_respected_for_a_while_and_then_ended() {
+fn operator_stop_is_respected_for_respect_stop() {
     let (mut world, name, unit) = one();
     world.operator(&unit, false);
     world.play(secs(299));
@@ -178,7 +178,7 @@ fn a_stop_by_somebody_is_respected_for_a_while_and_then_ended() {
 }
 
 #[test]
-fn a_stop_that_is_undone_in_time_is_no_incident() {
+fn operator_stop_undone_in_time_is_no_incident() {
     let (mut world, name, unit) = one();
     world.operator(&unit, false);
     world.play(secs(200));
@@ -188,7 +188,7 @@ fn a_stop_that_is_undone_in_time_is_no_incident() {
 }
 
 #[test]
-fn after_stop_may_be_never_or_at_once() {
+fn respect_stop_may_be_forever_or_zero() {
     for (respect_stop, jobs) in [(Respect::Forever, 0), (Respect::For(Duration::ZERO), 1)] {
         let mut check = check("web", "web.service");
         check.recovery.respect_stop = respect_stop;
@@ -204,7 +204,7 @@ fn after_stop_may_be_never_or_at_once() {
 }
 
 #[test]
-fn a_stop_is_still_respected_after_a_restart_of_the_daemon() {
+fn operator_stop_is_respected_after_daemon_restart() {
     let (mut world, name, unit) = one();
     world.operator(&unit, false);
     world.play(secs(100));
@@ -216,7 +216,7 @@ fn a_stop_is_still_respected_after_a_restart_of_the_daemon() {
 }
 
 #[test]
-fn nothing_is_asked_for_while_it_is_not_ours_to_act() {
+fn no_job_while_unit_or_manager_forbids_it() {
     let (mut world, name, unit) = one();
     world.set_manager(ManagerState::Stopping);
     world.end(&unit, true);
@@ -235,7 +235,7 @@ fn nothing_is_asked_for_while_it_is_not_ours_to_act() {
 }
 
 #[test]
-fn systemd_restarting_a_service_again_and_again_is_an_incident_without_a_job() {
+fn crash_loop_is_an_incident_without_a_job() {
     let (mut world, name, unit) = one();
     for n in 1..=6 {
         let state = &mut world.units.get_mut(&unit).unwrap().state;
@@ -261,7 +261,7 @@ fn systemd_restarting_a_service_again_and_again_is_an_incident_without_a_job() {
 }
 
 #[test]
-fn several_checks_of_one_unit_share_one_recovery() {
+fn checks_of_one_unit_share_one_job() {
     let checks =
         vec![check("web-a", "web.service"), check("web-b", "web.service"), check("web-c", "web.service")];
     let unit = checks[0].unit.clone().unwrap();
@@ -277,7 +277,7 @@ fn several_checks_of_one_unit_share_one_recovery() {
 }
 
 #[test]
-fn a_paused_check_is_left_alone_until_its_time_even_across_a_restart() {
+fn pause_lasts_until_its_end_over_daemon_restart() {
     let (mut world, name, unit) = one();
     world.pause(&name, secs(3600));
     let probes = world.probes;
@@ -293,7 +293,7 @@ fn a_paused_check_is_left_alone_until_its_time_even_across_a_restart() {
 }
 
 #[test]
-fn resume_ends_a_pause_and_a_pause_ends_an_observation_under_way() {
+fn resume_ends_pause_and_pause_drops_the_running_probe() {
     let (mut world, name, unit) = one();
     set(&mut world, &unit, Service::Broken);
     world.pause(&name, secs(3600));
@@ -304,7 +304,7 @@ fn resume_ends_a_pause_and_a_pause_ends_an_observation_under_way() {
 }
 
 #[test]
-fn a_job_that_is_done_without_a_new_run_has_not_worked() {
+fn job_done_without_new_run_is_ineffective() {
     let (mut world, _, unit) = one();
     let mut checks = world.checks.clone();
     checks[0].recovery.steps = vec![Step::Reload, Step::Start];
@@ -317,7 +317,7 @@ fn a_job_that_is_done_without_a_new_run_has_not_worked() {
 }
 
 #[test]
-fn an_alert_may_wait_and_a_reminder_comes() {
+fn alert_after_delays_and_reminder_follows() {
     let mut check = check("dns", "dns.service");
     check.unit = None;
     check.recovery.steps.clear();
@@ -333,7 +333,7 @@ fn an_alert_may_wait_and_a_reminder_comes() {
 }
 
 #[test]
-fn a_suspended_machine_makes_no_burst() {
+fn suspend_causes_no_burst_of_probes() {
     let checks: Vec<Check> = (0..200).map(|n| check(&format!("c{n}"), &format!("u{n}.service"))).collect();
     let mut world = World::new(checks);
     world.play(secs(120));
@@ -348,7 +348,7 @@ fn a_suspended_machine_makes_no_burst() {
 }
 
 #[test]
-fn the_wall_clock_may_jump_and_nothing_happens() {
+fn wall_clock_jump_changes_nothing() {
     let (mut world, name, _) = one();
     let before = world.probes;
     for jump in [-86_400_000_i64, 365 * 86_400_000, -3600] {
@@ -360,7 +360,7 @@ fn the_wall_clock_may_jump_and_nothing_happens() {
 }
 
 #[test]
-fn checks_that_did_not_change_keep_their_state_over_a_new_configuration() {
+fn unchanged_checks_keep_their_state_over_reload() {
     let (mut world, name, unit) = one();
     set(&mut world, &unit, Service::WontStart);
     world.end(&unit, true);
@@ -377,7 +377,7 @@ fn checks_that_did_not_change_keep_their_state_over_a_new_configuration() {
 }
 
 #[test]
-fn attempts_that_no_life_of_the_daemon_could_judge_call_for_a_person_too() {
+fn attempts_unproven_by_daemon_restarts_require_action() {
     let (mut world, _, unit) = one();
     set(&mut world, &unit, Service::Broken);
     for attempts in 1..9 {

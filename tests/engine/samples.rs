@@ -78,7 +78,7 @@ fn used(run: &str, used: u64, whole: u64) -> Result<Sample, String> {
 }
 
 #[test]
-fn what_cannot_be_measured_is_unknown_and_no_failure() {
+fn failed_sample_is_unknown_and_no_failure() {
     let mut bench = Bench::new(host(UsageLimit::Memory(Percent(8000)), 60));
     for _ in 0..100 {
         bench.answer(Err("/proc/meminfo cannot be read".into()));
@@ -90,7 +90,7 @@ fn what_cannot_be_measured_is_unknown_and_no_failure() {
 }
 
 #[test]
-fn percentages_of_the_machine_are_of_all_its_cpus_and_of_its_memory() {
+fn machine_percentages_refer_to_all_cpus_and_memory() {
     let mut bench = Bench::new(host(UsageLimit::AllCpus(Percent(8000)), 60));
     let started = bench.now.mono;
     for _ in 0..6 {
@@ -116,7 +116,7 @@ fn percentages_of_the_machine_are_of_all_its_cpus_and_of_its_memory() {
 }
 
 #[test]
-fn a_sample_that_is_long_under_way_never_makes_a_use_seem_more_than_it_is() {
+fn slow_sample_never_overstates_usage() {
     let mut bench = Bench::new(host(UsageLimit::OneCpu(Percent(1000)), 30));
     let started = bench.now.mono;
     // The machine uses 9%. Every other time it is nine seconds until somebody comes to read the counter.
@@ -138,7 +138,7 @@ fn a_sample_that_is_long_under_way_never_makes_a_use_seem_more_than_it_is() {
 }
 
 #[test]
-fn an_operators_look_in_between_neither_breaks_nor_fills_a_window() {
+fn probe_by_command_leaves_the_window_as_it_is() {
     let mut check = cpu("gru-cpu", "gru.service");
     check.recovery.steps.clear();
     let mut bench = Bench::new(check);

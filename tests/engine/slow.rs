@@ -13,7 +13,7 @@ fn took(millis: u64) -> Option<Observation> {
 }
 
 #[test]
-fn a_target_that_answers_too_slowly_goes_down_and_is_recovered() {
+fn slow_response_is_down_and_recovered() {
     let mut check = check("web", "web.service");
     check.schedule.max_response_time = Some(Duration::from_secs(2));
     let (name, unit) = (check.name.clone(), check.unit.clone().unwrap());
@@ -31,7 +31,7 @@ fn a_target_that_answers_too_slowly_goes_down_and_is_recovered() {
 }
 
 #[test]
-fn without_it_no_answer_is_too_slow() {
+fn no_response_is_too_slow_without_max_response_time() {
     let check = check("web", "web.service");
     let name = check.name.clone();
     let mut world = World::new(vec![check]);

@@ -56,7 +56,7 @@ pub fn jobs(world: &World) -> usize {
 }
 
 #[test]
-fn an_outage_of_the_machine_restarts_nothing_and_is_one_mail_and_one_when_it_is_over() {
+fn outage_requests_no_job_and_sends_two_notifications() {
     let mut world = many(12, |_| {});
     outage(&mut world, 0..12);
     world.play(secs(600));
@@ -84,7 +84,7 @@ fn an_outage_of_the_machine_restarts_nothing_and_is_one_mail_and_one_when_it_is_
 }
 
 #[test]
-fn a_short_one_is_no_mail_at_all() {
+fn short_storm_sends_nothing() {
     let mut world = many(12, |_| {});
     outage(&mut world, 0..12);
     // Until the brake is on, and not until a check is down.
@@ -97,7 +97,7 @@ fn a_short_one_is_no_mail_at_all() {
 }
 
 #[test]
-fn one_service_that_fails_is_not_delayed() {
+fn single_failure_is_not_delayed() {
     let mut world = many(12, |_| {});
     world.units.get_mut(&unit(0)).unwrap().service = Service::Hung;
     while world.health(&name(0)) != Health::Down {
@@ -111,7 +111,7 @@ fn one_service_that_fails_is_not_delayed() {
 }
 
 #[test]
-fn two_that_fail_are_restarted_once_the_others_have_answered() {
+fn two_failures_wait_for_the_survey() {
     let mut world = many(12, |_| {});
     for n in [0, 1] {
         world.units.get_mut(&unit(n)).unwrap().service = Service::Hung;
@@ -129,7 +129,7 @@ fn two_that_fail_are_restarted_once_the_others_have_answered() {
 }
 
 #[test]
-fn others_that_do_not_answer_delay_it_for_some_seconds_and_no_longer() {
+fn survey_without_answers_delays_some_seconds_only() {
     // The others take 30 s for an answer, so that none has come when the look-around ends.
     let mut world = many(12, |check| check.schedule.timeout = secs(30));
     outage(&mut world, [0, 1]);
@@ -139,7 +139,7 @@ fn others_that_do_not_answer_delay_it_for_some_seconds_and_no_longer() {
 }
 
 #[test]
-fn fewer_than_five_are_never_a_storm() {
+fn fewer_than_five_failures_are_no_storm() {
     let mut world = many(4, |_| {});
     for n in 0..4 {
         world.units.get_mut(&unit(n)).unwrap().service = Service::Hung;
@@ -149,7 +149,7 @@ fn fewer_than_five_are_never_a_storm() {
 }
 
 #[test]
-fn many_checks_of_one_unit_are_one() {
+fn many_checks_of_one_unit_count_once() {
     let checks = (0..12).map(|n| check(&format!("c{n}"), &format!("u{}.service", n % 4)));
     let mut world = World::new(checks.collect());
     world.play(secs(90));
@@ -161,7 +161,7 @@ fn many_checks_of_one_unit_are_one() {
 }
 
 #[test]
-fn checks_without_a_unit_count_each_and_are_not_told_one_by_one() {
+fn checks_without_unit_count_each_and_send_nothing() {
     let mut world = many(12, |_| {});
     for check in &mut world.checks {
         check.unit = None;
@@ -178,7 +178,7 @@ fn checks_without_a_unit_count_each_and_are_not_told_one_by_one() {
 }
 
 #[test]
-fn units_in_failed_are_restarted_in_a_storm_and_are_none_themselves() {
+fn failed_units_are_restarted_and_count_in_no_storm() {
     let mut world = many(12, |_| {});
     for n in 0..12 {
         world.end(&unit(n), true);
@@ -203,8 +203,9 @@ fn units_in_failed_are_restarted_in_a_storm_and_are_none_themselves() {
     assert!(world.kinds().len() > kinds, "it is told by itself: {:?}", world.kinds());
 }
 
+/// Each has its own notifications.
 #[test]
-fn after_it_what_is_still_down_is_recovered_one_by_one_each_with_its_own_mails() {
+fn units_still_down_after_storm_are_staggered() {
     let mut world = many(12, |_| {});
     outage(&mut world, 0..12);
     world.play(secs(60));
@@ -227,7 +228,7 @@ fn after_it_what_is_still_down_is_recovered_one_by_one_each_with_its_own_mails()
 }
 
 #[test]
-fn one_that_stays_broken_does_not_keep_the_others_waiting() {
+fn broken_unit_does_not_block_the_staggered_recovery() {
     let mut world = many(12, |_| {});
     outage(&mut world, 0..12);
     world.play(secs(60));
@@ -240,7 +241,7 @@ fn one_that_stays_broken_does_not_keep_the_others_waiting() {
 }
 
 #[test]
-fn while_most_still_fail_a_recovery_is_tried_for_each_check_that_came_back_and_no_more() {
+fn storm_permits_one_job_for_each_check_that_passes_again() {
     let mut world = many(12, |_| {});
     outage(&mut world, 0..12);
     world.play(secs(60));
@@ -267,7 +268,7 @@ fn while_most_still_fail_a_recovery_is_tried_for_each_check_that_came_back_and_n
 }
 
 #[test]
-fn it_is_told_again_while_it_lasts_and_still_nothing_is_restarted() {
+fn lasting_storm_sends_reminders_without_jobs() {
     let mut world = many(12, |_| {});
     outage(&mut world, 0..12);
     world.play(secs(29 * 60));
@@ -280,7 +281,7 @@ fn it_is_told_again_while_it_lasts_and_still_nothing_is_restarted() {
 }
 
 #[test]
-fn one_that_fails_long_after_the_others_is_a_matter_of_its_own() {
+fn failure_long_after_the_others_is_no_part_of_the_storm() {
     let mut world = many(15, |_| {});
     outage(&mut world, 0..5);
     world.play(secs(3600));
@@ -296,7 +297,7 @@ fn one_that_fails_long_after_the_others_is_a_matter_of_its_own() {
 }
 
 #[test]
-fn a_storm_survives_a_restart_of_the_daemon() {
+fn storm_survives_daemon_restart() {
     let mut world = many(12, |_| {});
     outage(&mut world, 0..12);
     world.play(secs(60));
@@ -311,7 +312,7 @@ fn a_storm_survives_a_restart_of_the_daemon() {
 }
 
 #[test]
-fn a_new_configuration_changes_a_storm_only_where_it_leaves_none() {
+fn reload_ends_storm_only_with_fewer_than_five_checks() {
     let mut world = many(12, |_| {});
     outage(&mut world, 0..12);
     world.play(secs(60));
@@ -329,7 +330,7 @@ fn a_new_configuration_changes_a_storm_only_where_it_leaves_none() {
 }
 
 #[test]
-fn probes_far_apart_do_not_let_it_through_one_by_one() {
+fn long_intervals_do_not_hide_a_storm() {
     // In five minutes' steps each is down long before the next is even probed.
     for failure_threshold in [1, 3] {
         let mut world = many(12, |check| {
@@ -350,7 +351,7 @@ fn probes_far_apart_do_not_let_it_through_one_by_one() {
 }
 
 #[test]
-fn a_large_machine_is_judged_by_a_sample() {
+fn survey_of_many_checks_is_a_sample() {
     let mut world = many(200, |check| check.schedule.interval = secs(300));
     world.play(secs(600));
     outage(&mut world, 0..200);
@@ -364,7 +365,7 @@ fn a_large_machine_is_judged_by_a_sample() {
 }
 
 #[test]
-fn a_dead_resolver_is_one_mail_about_the_host_when_it_lasts() {
+fn lasting_resolver_failure_is_one_host_notification() {
     let mut world = many(20, |_| {});
     let unknown = Observation::Unknown { reason: "the resolver gave no answer within 5s".into() };
     world.seen_instead.extend((0..20).map(|n| (name(n), unknown.clone())));
@@ -377,8 +378,9 @@ fn a_dead_resolver_is_one_mail_about_the_host_when_it_lasts() {
     assert_eq!((world.host_kinds(), world.kinds()), (vec![Storm, StormOver], vec![]));
 }
 
+/// Not those of checks with `alert: off`.
 #[test]
-fn the_owners_of_all_checks_hear_of_it_and_who_is_told_nothing_does_not() {
+fn storm_notifies_recipients_of_all_checks() {
     let mut world = many(12, |check| match check.name.as_str() {
         "c1" => check.alert.to = vec!["owner@example.org".into()],
         "c2" => {
@@ -403,7 +405,7 @@ fn the_owners_of_all_checks_hear_of_it_and_who_is_told_nothing_does_not() {
 }
 
 #[test]
-fn alert_after_holds_for_the_mail_about_the_host_too() {
+fn alert_after_delays_the_host_notification() {
     let mut world = many(12, |check| check.alert.after = secs(600));
     outage(&mut world, 0..12);
     world.play(secs(500));
@@ -418,7 +420,7 @@ proptest! {
     /// Whatever the schedules are and whenever it strikes: an outage of everything restarts next to nothing, no unit
     /// twice, and in the end all is well and nobody got a mail for each check.
     #[test]
-    fn an_outage_of_everything_is_no_restart_storm(
+    fn any_outage_causes_at_most_one_job(
         schedules in prop::collection::vec((1..300_u64, 1..4_u32, 1..5_u64), 6..40),
         before in 0..400_u64,
         lasts in 60..4000_u64,
@@ -458,7 +460,7 @@ proptest! {
     /// Outages of any part of the machine come and go, beside everything else that happens to units. While a storm is on
     /// the world sees to it that units that run are restarted one at a time at most; and all is well in the end.
     #[test]
-    fn outages_that_come_and_go_leave_nothing_behind(
+    fn repeated_outages_leave_nothing_behind(
         script in prop::collection::vec((1..200_000_u64, prop::collection::vec(0..15_usize, 0..15), any::<bool>(), 0..12_u8), 1..25),
     ) {
         let mut world = many(15, |_| {});

@@ -33,7 +33,7 @@ fn bound(app_first: bool) -> Stage {
 }
 
 #[test]
-fn what_systemd_stopped_with_it_is_brought_back_after_it_in_silence() {
+fn dependent_stopped_with_root_is_started_silently() {
     for app_first in [true, false] {
         for respect_stop in [Respect::Forever, Respect::For(Duration::ZERO), Respect::For(secs(300))] {
             let mut stage = bound(app_first);
@@ -57,7 +57,7 @@ fn what_systemd_stopped_with_it_is_brought_back_after_it_in_silence() {
 }
 
 #[test]
-fn what_cannot_be_brought_back_after_it_is_told() {
+fn dependent_that_does_not_start_is_notified() {
     let mut stage = bound(true);
     stage.job_ends(JobResult::Done, up);
     stage.fails("db", false);
@@ -79,7 +79,7 @@ fn what_cannot_be_brought_back_after_it_is_told() {
 }
 
 #[test]
-fn the_daemons_next_life_knows_what_went_down_with_it() {
+fn fall_with_root_survives_daemon_restart() {
     // What went down with it is still known to have done so.
     let mut stage = bound(true);
     stage.becomes("app", found_down);

@@ -22,7 +22,7 @@ fn steps(limit: Option<u32>) -> (World, UnitName) {
 }
 
 #[test]
-fn an_order_that_nobody_takes_leaves_the_steps_where_it_is_and_calls_for_a_person() {
+fn job_not_requested_keeps_step_and_requires_action() {
     for nobody in [JobResult::Unasked("polkit is away".into()), JobResult::Unknown("who knows".into())] {
         let (mut world, unit) = steps(None);
         world.refuses = Some(nobody);
@@ -47,7 +47,7 @@ fn an_order_that_nobody_takes_leaves_the_steps_where_it_is_and_calls_for_a_perso
 }
 
 #[test]
-fn a_unit_that_cannot_do_what_is_asked_is_asked_for_the_next_step() {
+fn inapplicable_step_is_followed_by_the_next() {
     let (mut world, unit) = steps(None);
     world.refuses = Some(JobResult::Refused("it cannot".into()));
     world.end(&unit, true);
@@ -56,7 +56,7 @@ fn a_unit_that_cannot_do_what_is_asked_is_asked_for_the_next_step() {
 }
 
 #[test]
-fn an_order_that_nobody_takes_does_not_count_for_the_limit() {
+fn job_not_requested_does_not_count_for_max_attempts() {
     let (mut world, unit) = steps(Some(2));
     world.refuses = Some(JobResult::Unasked("polkit is away".into()));
     world.units.get_mut(&unit).unwrap().service = Service::Hung;

@@ -29,8 +29,9 @@ fn one() -> (World, CheckName, UnitName) {
     (world, name, unit)
 }
 
+/// A check whose state is unknown for `unknown_after` has a thread of notifications of its own, and no job.
 #[test]
-fn what_cannot_be_measured_for_long_is_told_in_a_thread_of_its_own_and_restarts_nothing() {
+fn lasting_unknown_sends_own_thread_without_recovery() {
     let (mut world, name, unit) = one();
     world.seen_instead.insert(name.clone(), unknown());
     let last = |world: &World| {
@@ -58,7 +59,7 @@ fn what_cannot_be_measured_for_long_is_told_in_a_thread_of_its_own_and_restarts_
 }
 
 #[test]
-fn what_is_measured_again_in_time_is_no_mail_and_the_time_counts_anew() {
+fn known_again_in_time_sends_nothing_and_resets_the_time() {
     let (mut world, name, _) = one();
     for _ in 0..3 {
         world.seen_instead.insert(name.clone(), unknown());
@@ -71,7 +72,7 @@ fn what_is_measured_again_in_time_is_no_mail_and_the_time_counts_anew() {
 }
 
 #[test]
-fn three_runs_at_least_whatever_the_time() {
+fn unknown_needs_at_least_three_runs() {
     let mut check = check("web", "web.service");
     check.alert.unknown_after = Duration::ZERO;
     check.schedule.failure_threshold = 1;
@@ -95,7 +96,7 @@ fn three_runs_at_least_whatever_the_time() {
 }
 
 #[test]
-fn an_incident_stays_open_while_its_check_is_not_measured() {
+fn incident_stays_open_while_check_is_unknown() {
     let (mut world, name, unit) = one();
     world.units.get_mut(&unit).unwrap().service = Service::Broken;
     world.play(secs(90));
@@ -112,7 +113,7 @@ fn an_incident_stays_open_while_its_check_is_not_measured() {
 }
 
 #[test]
-fn a_failure_after_it_is_a_measurement() {
+fn failure_after_unknown_is_known_again() {
     let (mut world, name, unit) = one();
     world.seen_instead.insert(name.clone(), unknown());
     world.play(secs(700));
@@ -126,7 +127,7 @@ fn a_failure_after_it_is_a_measurement() {
 }
 
 #[test]
-fn it_survives_a_restart_of_the_daemon() {
+fn unknown_survives_daemon_restart() {
     let (mut world, name, _) = one();
     world.seen_instead.insert(name.clone(), unknown());
     world.play(secs(500));
@@ -142,7 +143,7 @@ fn it_survives_a_restart_of_the_daemon() {
 }
 
 #[test]
-fn nobody_hears_of_it_where_nobody_wants_to_and_not_while_it_is_paused() {
+fn unknown_is_silent_with_alert_off_or_paused() {
     let (mut world, name, _) = one();
     world.seen_instead.insert(name.clone(), unknown());
     world.play(secs(300));
@@ -159,7 +160,7 @@ fn nobody_hears_of_it_where_nobody_wants_to_and_not_while_it_is_paused() {
 }
 
 #[test]
-fn a_unit_that_systemd_cannot_be_asked_about_is_not_passing() {
+fn unit_check_is_not_passing_while_systemd_is_unreachable() {
     let unit_check = Check { probe: Probe::Unit, ..check("web", "web.service") };
     let name = unit_check.name.clone();
     let mut world = World::new(vec![unit_check]);

@@ -73,7 +73,7 @@ fn steps(world: &World) -> Vec<Step> {
 }
 
 #[test]
-fn a_spike_is_forgiven_however_high() {
+fn short_spike_is_no_failure() {
     let (mut world, name, unit) = gru();
     for _ in 0..5 {
         world.burn(&unit, 400);
@@ -86,7 +86,7 @@ fn a_spike_is_forgiven_however_high() {
 }
 
 #[test]
-fn what_is_used_is_told_with_the_average_of_the_window() {
+fn observation_shows_the_average_of_the_window() {
     let (mut world, name, unit) = gru();
     world.play(secs(15 * MINUTE));
     // A sample is 5 ms under way here, which counts as time.
@@ -100,8 +100,9 @@ fn what_is_used_is_told_with_the_average_of_the_window() {
     assert!(matches!(seen, Observation::Passing { .. }));
 }
 
+/// A restart is proven by the samples that follow.
 #[test]
-fn a_sustained_use_is_found_after_exactly_its_time_and_a_restart_is_proven_by_the_next_sample() {
+fn sustained_usage_is_down_after_its_window() {
     let (mut world, name, unit) = gru();
     to_a_sample(&mut world);
     world.burn(&unit, 97);
@@ -117,8 +118,9 @@ fn a_sustained_use_is_found_after_exactly_its_time_and_a_restart_is_proven_by_th
     assert_eq!(world.notifications[1].attempts[0].outcome, Some(AttemptOutcome::Recovered));
 }
 
+/// Usage that falls by itself closes the incident.
 #[test]
-fn a_restart_by_somebody_begins_anew_and_a_use_that_ends_by_itself_closes_the_incident() {
+fn operator_restart_empties_the_window() {
     let (mut world, name, unit) = gru();
     world.burn(&unit, 97);
     world.play(secs(25 * MINUTE));
@@ -137,7 +139,7 @@ fn a_restart_by_somebody_begins_anew_and_a_use_that_ends_by_itself_closes_the_in
 }
 
 #[test]
-fn a_renegade_that_comes_back_climbs_the_steps() {
+fn repeated_usage_incident_continues_at_the_next_step() {
     let (mut world, name, unit) = gru();
     world.burn(&unit, 97);
     world.play(secs(33 * MINUTE));
@@ -159,7 +161,7 @@ fn a_renegade_that_comes_back_climbs_the_steps() {
 }
 
 #[test]
-fn a_restart_that_does_not_help_is_known_when_the_window_is_full_again() {
+fn restart_is_ineffective_when_the_window_is_full_again() {
     let (mut world, name, unit) = gru();
     world.burn(&unit, 97);
     // From the first sample after the restart it burns again.
@@ -210,7 +212,7 @@ fn restarted_in_vain(world: &mut World, unit: &UnitName) {
 }
 
 #[test]
-fn another_check_that_passes_does_not_prove_a_restart_for_the_cpu() {
+fn pass_of_other_check_proves_nothing_for_usage() {
     let (mut world, busy, answers, unit) = gru_that_answers();
     restarted_in_vain(&mut world, &unit);
     assert_eq!((world.health(&busy), world.health(&answers)), (Health::Down, Health::Passing));
@@ -223,7 +225,7 @@ fn another_check_that_passes_does_not_prove_a_restart_for_the_cpu() {
 }
 
 #[test]
-fn while_the_window_fills_other_trouble_of_the_unit_is_not_kept_waiting() {
+fn filling_window_does_not_delay_other_checks() {
     let (mut world, busy, answers, unit) = gru_that_answers();
     restarted_in_vain(&mut world, &unit);
     let before = world.now.mono;
@@ -250,7 +252,7 @@ fn while_the_window_fills_other_trouble_of_the_unit_is_not_kept_waiting() {
 }
 
 #[test]
-fn another_checks_restart_that_does_not_help_the_cpu_is_judged_by_the_cpu() {
+fn other_checks_restart_is_ineffective_by_usage() {
     let (mut world, busy, answers, unit) = gru_that_answers();
     restarted_in_vain(&mut world, &unit);
     world.units.get_mut(&unit).unwrap().service = Service::Hung;
@@ -271,7 +273,7 @@ fn another_checks_restart_that_does_not_help_the_cpu_is_judged_by_the_cpu() {
 }
 
 #[test]
-fn samples_keep_their_distance_also_while_a_unit_comes_up() {
+fn samples_keep_their_interval_during_start() {
     let (mut world, _, unit) = gru();
     world.burn(&unit, 97);
     while world.jobs(&unit) == 0 {
@@ -283,7 +285,7 @@ fn samples_keep_their_distance_also_while_a_unit_comes_up() {
 }
 
 #[test]
-fn a_crash_of_the_unit_is_mended_at_once_and_needs_no_window() {
+fn crash_is_recovered_without_the_window() {
     let (mut world, busy, answers, unit) = gru_that_answers();
     world.end(&unit, true);
     world.play(secs(3));
@@ -295,7 +297,7 @@ fn a_crash_of_the_unit_is_mended_at_once_and_needs_no_window() {
 }
 
 #[test]
-fn a_crash_while_the_window_fills_is_mended_by_the_same_step() {
+fn crash_while_window_fills_is_recovered_by_the_same_step() {
     let (mut world, busy, _, unit) = gru_that_answers();
     restarted_in_vain(&mut world, &unit);
     world.play(secs(5 * MINUTE));
@@ -307,7 +309,7 @@ fn a_crash_while_the_window_fills_is_mended_by_the_same_step() {
 }
 
 #[test]
-fn a_restart_of_the_daemon_forgets_nothing_of_the_window() {
+fn window_survives_daemon_restart() {
     let (mut world, name, unit) = gru();
     world.burn(&unit, 97);
     let began = world.now.mono;
@@ -324,7 +326,7 @@ fn a_restart_of_the_daemon_forgets_nothing_of_the_window() {
 }
 
 #[test]
-fn a_restart_of_the_daemon_does_not_forget_what_is_to_be_proven() {
+fn unproven_attempt_survives_daemon_restart() {
     let (mut world, busy, _, unit) = gru_that_answers();
     restarted_in_vain(&mut world, &unit);
     world.play(secs(10 * MINUTE));
@@ -340,7 +342,7 @@ fn a_restart_of_the_daemon_does_not_forget_what_is_to_be_proven() {
 }
 
 #[test]
-fn a_long_absence_of_the_daemon_is_one_stretch_of_cpu_time() {
+fn long_absence_of_the_daemon_is_one_sample() {
     let (mut world, name, unit) = gru();
     world.burn(&unit, 5);
     world.restart_daemon(secs(3 * 3600));
@@ -353,7 +355,7 @@ fn a_long_absence_of_the_daemon_is_one_stretch_of_cpu_time() {
 }
 
 #[test]
-fn a_machine_that_slept_used_nothing() {
+fn suspended_machine_used_nothing() {
     let (mut world, name, unit) = gru();
     world.burn(&unit, 97);
     world.play(secs(29 * MINUTE));
@@ -367,7 +369,7 @@ fn a_machine_that_slept_used_nothing() {
 }
 
 #[test]
-fn what_was_used_in_a_pause_does_not_count() {
+fn usage_during_pause_does_not_count() {
     let (mut world, name, unit) = gru();
     world.burn(&unit, 97);
     world.pause(&name, secs(3600));
@@ -377,8 +379,9 @@ fn what_was_used_in_a_pause_does_not_count() {
     assert_eq!(world.jobs(&unit), 1);
 }
 
+/// Time without samples does not count.
 #[test]
-fn memory_at_its_limit_for_long_enough_is_an_incident_and_unseen_time_does_not_count() {
+fn memory_over_limit_for_the_window_is_down() {
     let check = usage("gru-memory", "gru.service", UsageLimit::Bytes(1 << 20), 5 * MINUTE);
     let (name, unit) = (check.name.clone(), check.unit.clone().unwrap());
     let mut world = World::new(vec![check]);

@@ -44,7 +44,7 @@ fn holds(stage: &Stage, sentence: &str) {
 }
 
 #[test]
-fn where_nothing_happens_nothing_is_kept() {
+fn uneventful_check_has_empty_log() {
     let mut stage = stage(check("web", "web.service"));
     stage.play(secs(86_400));
     assert_eq!(trail(&stage), Vec::<String>::new());
@@ -58,7 +58,7 @@ fn where_nothing_happens_nothing_is_kept() {
 }
 
 #[test]
-fn an_incident_is_told_from_its_first_failure_to_its_end() {
+fn log_covers_incident_from_failure_to_end() {
     let mut stage = stage(check("web", "web.service"));
     stage.fails("web", true);
     stage.play(secs(18));
@@ -101,7 +101,7 @@ fn an_incident_is_told_from_its_first_failure_to_its_end() {
 }
 
 #[test]
-fn what_is_not_done_has_its_reason() {
+fn every_withheld_job_has_its_reason() {
     let mut stage = stage(check("web", "web.service"));
     stage.fails("web", true);
     stage.reads("web", |state| UnitState { load: LoadState::Masked, ..state });
@@ -154,7 +154,7 @@ fn what_is_not_done_has_its_reason() {
 }
 
 #[test]
-fn what_is_done_to_a_unit_is_in_the_trail_of_all_its_checks() {
+fn job_is_logged_by_all_checks_of_the_unit() {
     let checks = vec![check("page", "web.service"), check("web", "web.service")];
     let mut stage = Stage::before(checks, ONE);
     stage.becomes("renew", ended);
@@ -171,7 +171,7 @@ fn what_is_done_to_a_unit_is_in_the_trail_of_all_its_checks() {
 }
 
 #[test]
-fn it_is_bounded_and_outlives_the_daemon_and_a_new_configuration() {
+fn log_is_bounded_and_survives_restart_and_reload() {
     let mut stage = stage(check("web", "web.service"));
     stage.fails("web", true);
     stage.reads("web", killed);

@@ -3,7 +3,7 @@
 use super::*;
 
 #[test]
-fn a_hold_goes_on_through_a_restart_of_the_daemon() {
+fn hold_survives_daemon_restart() {
     let (mut world, name, unit, id) = held_and_stopped();
     for _ in 0..3 {
         world.restart_daemon(secs(20));
@@ -20,7 +20,7 @@ fn a_hold_goes_on_through_a_restart_of_the_daemon() {
 }
 
 #[test]
-fn a_holder_who_dies_while_the_daemon_is_away_is_missed_when_it_is_back() {
+fn hold_lost_during_daemon_restart_ends_after_it() {
     let (mut world, name, unit, id) = held_and_stopped();
     world.lease_is_lost(&id);
     world.restart_daemon(secs(2));
@@ -30,7 +30,7 @@ fn a_holder_who_dies_while_the_daemon_is_away_is_missed_when_it_is_back() {
 }
 
 #[test]
-fn the_daemons_death_between_the_end_of_a_hold_and_the_start_loses_neither() {
+fn start_after_hold_survives_daemon_restart() {
     // The start was asked for, and never reached systemd.
     let (mut world, name, unit, id) = held_and_stopped();
     world.set_manager(ManagerState::Unreachable);
@@ -52,7 +52,7 @@ fn the_daemons_death_between_the_end_of_a_hold_and_the_start_loses_neither() {
 }
 
 #[test]
-fn a_hold_whose_time_was_over_while_the_daemon_was_away_is_over() {
+fn hold_expired_during_daemon_restart_ends_after_it() {
     let (mut world, name, unit, _) = held_and_stopped();
     world.restart_daemon(HOUR);
     world.play(secs(2));
