@@ -1,9 +1,9 @@
 //! Our own D-Bus interface: how `stealthctl`, and whoever else may, ask the daemon and tell it what to do.
 //!
 //! In: method calls from the bus. Each becomes a [`Request`] with a place for its answer, and the supervisor, who alone
-//! knows, answers. Out: replies (status as JSON of [`Snapshot`]), errors that name what to do about them, and the signal
-//! `HealthChanged`. Whether a caller may act is asked of polkit here ([`authority`]), before the supervisor hears of it.
-//! It never decides anything about a check, and never makes one caller wait for another.
+//! knows, answers. Out: replies (status as JSON of [`Snapshot`]), errors that name what to do about them, and the
+//! signal `HealthChanged`. Whether a caller may act is asked of polkit here ([`authority`]), before the supervisor
+//! hears of it. It never decides anything about a check, and never makes one caller wait for another.
 
 use std::fmt;
 use std::os::fd::OwnedFd;
@@ -154,7 +154,8 @@ pub struct Grant {
 pub enum ServeError {
     /// Another stealthcheck owns the name.
     AlreadyRunning,
-    /// The bus's policy does not let this user own the name: the package's policy file is missing, or it is the wrong user.
+    /// The bus's policy does not let this user own the name: the package's policy file is missing, or it is the wrong
+    /// user.
     NotAllowed,
     /// Anything else.
     Bus(zbus::Error),

@@ -27,14 +27,14 @@ mod field;
 mod input;
 mod listen;
 mod mail;
-mod near;
-mod own;
 mod permit;
 mod probes;
 mod recover;
 mod report;
 mod response_time;
+mod self_protection;
 mod source;
+mod suggestions;
 mod tree;
 
 /// A configuration that has been checked.

@@ -1,11 +1,10 @@
 //! `stealthctl`: what an administrator asks of the daemon and tells it.
 //!
 //! In: the command line, and the daemon's answers over D-Bus ([`crate::bus::client`]). Out: text and an exit code.
-//! It keeps no state, and starts nothing but a reload, which systemd does, and the command of a hold. On units it acts only
-//! for `hold --stop`, by the caller's own rights.
-//! (`run-probe` is another thing: the process in the unit of a `command` probe, started by systemd.)
-//! What is drawn is drawn by pure functions ([`render`], [`detail`]); every failure is one sentence for the person who
-//! must act.
+//! It keeps no state, and starts nothing but a reload, which systemd does, and the command of a hold. On units it acts
+//! only for `hold --stop`, by the caller's own rights. (`run-probe` is another thing: the process in the unit of a
+//! `command` probe, started by systemd.) What is drawn is drawn by pure functions ([`render`], [`detail`]); every
+//! failure is one sentence for the person who must act.
 
 use std::ffi::OsString;
 use std::io::Write as _;
@@ -228,7 +227,7 @@ pub fn main() -> ExitCode {
         Ok(exit) => exit,
         Err(failure) => {
             // Lines as lines; whatever else is in them, by whichever way it came there, only stands there.
-            let lines: Vec<String> = failure.message.split('\n').map(text::inert).collect();
+            let lines: Vec<String> = failure.message.split('\n').map(text::sanitize).collect();
             let _ = writeln!(std::io::stderr(), "stealthctl: {}", lines.join("\n"));
             failure.exit.into()
         }
@@ -283,7 +282,7 @@ fn print(text: &str) -> Result<(), Failure> {
 
 /// A duration as the configuration writes it: `90s`, `30m`, `2h`, `1d`, and sums of these (`1h 30m`).
 fn duration(text: &str) -> Result<Duration, String> {
-    let expected = || format!("expected a duration such as 30m, 2h or 1d, not `{}`", text::inert(text));
+    let expected = || format!("expected a duration such as 30m, 2h or 1d, not `{}`", text::sanitize(text));
     let mut total = Duration::ZERO;
     let mut rest = text.trim();
     if rest.is_empty() {

@@ -7,7 +7,7 @@
 //! It never lets text from outside steer a terminal or a log, and never fails the daemon nor holds it up: entries that
 //! journald does not take wait in memory, so many, and what is beyond is lost and counted.
 
-mod beside;
+mod background_writer;
 mod entry;
 mod hold;
 pub mod ids;
@@ -67,7 +67,7 @@ pub fn init(verbosity: Verbosity, user: bool) -> Result<(), String> {
     let _ = USER.set(user);
     let registry = tracing_subscriber::registry().with(verbosity.targets());
     let journald = if stderr_is_the_journal() { journald(verbosity).ok() } else { None };
-    let done = match journald.and_then(|journald| beside::Beside::start(journald).ok()) {
+    let done = match journald.and_then(|journald| background_writer::BackgroundWriter::start(journald).ok()) {
         Some(beside) => registry.with(beside).try_init(),
         None => registry.with(text::Lines::stderr()).try_init(),
     };
@@ -75,7 +75,7 @@ pub fn init(verbosity: Verbosity, user: bool) -> Result<(), String> {
 }
 
 /// The way to journald, with the journal's own priorities and names of fields.
-fn journald(verbosity: Verbosity) -> std::io::Result<beside::Journald> {
+fn journald(verbosity: Verbosity) -> std::io::Result<background_writer::Journald> {
     let writes = |info| -> std::io::Result<Dispatch> {
         let layer = tracing_journald::layer()?
             .with_field_prefix(None)
@@ -89,7 +89,7 @@ fn journald(verbosity: Verbosity) -> std::io::Result<beside::Journald> {
             });
         Ok(Dispatch::new(tracing_subscriber::registry().with(verbosity.targets()).with(layer)))
     };
-    Ok(beside::Journald::new(writes(Journald::Informational)?, writes(Journald::Notice)?))
+    Ok(background_writer::Journald::new(writes(Journald::Informational)?, writes(Journald::Notice)?))
 }
 
 /// Whether stderr is the stream that systemd has connected with the journal (systemd.exec(5), `$JOURNAL_STREAM`).
@@ -221,7 +221,7 @@ fn count(n: usize, what: &str) -> String {
 }
 
 fn clean(text: Option<&str>) -> Option<String> {
-    text.map(text::inert)
+    text.map(text::sanitize)
 }
 
 /// Hands the entry to `tracing`. The field names are the journal's: tracing-journald passes upper case and `_` through,
@@ -229,7 +229,7 @@ fn clean(text: Option<&str>) -> Option<String> {
 fn emit(entry: &Entry) {
     let Entry { priority, id, message, check, unit, incident, reason, verb, result, until, checks } = entry;
     let (message, reason, result) =
-        (text::inert(message), clean(reason.as_deref()), clean(result.as_deref()));
+        (text::sanitize(message), clean(reason.as_deref()), clean(result.as_deref()));
     // What journalctl --user-unit matches. (journalctl -u matches UNIT= of process 1 only, so that no user can write
     // into another unit's story; `journalctl UNIT=…` finds ours.)
     let user_unit = unit.as_deref().filter(|_| USER.get() == Some(&true));

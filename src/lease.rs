@@ -88,7 +88,8 @@ impl Held {
 
     /// Ends the hold in good order.
     pub fn done(self) {
-        // Past the runtime, which would first want to hear that there is room. A hold that is over already needs no word.
+        // Past the runtime, which would first want to hear that there is room. A hold that is over already needs no
+        // word.
         let _ = rustix::io::write(&self.0, &[DONE]);
     }
 }

@@ -19,8 +19,9 @@
 //! ```
 //!
 //! What a probe saw becomes an observation; the engine turns observations and unit states into health, incidents, jobs
-//! and notifications. "Asked for" and "done" are always two events: the engine wishes for a job and is told later how it ended.
-//! What it decides is written to `state.json` before it is done, so that a crash at any moment forgets nothing.
+//! and notifications. "Asked for" and "done" are always two events: the engine wishes for a job and is told later how
+//! it ended. What it decides is written to `state.json` before it is done, so that a crash at any moment forgets
+//! nothing.
 //!
 //! # Layers
 //!
@@ -29,31 +30,32 @@
 //!                                                       -> check, unit, verdict, notification, status, text, time
 //! ```
 //!
-//! Nothing points back, and the shell's modules do not know each other. `tests/layers.rs` reads the `use` lines and holds
-//! this; it also sees to it that the core speaks of no clock, file or socket.
+//! Nothing points back, and the shell's modules do not know each other. `tests/layers.rs` reads the `use` lines and
+//! holds this; it also sees to it that the core speaks of no clock, file or socket.
 //!
 //! # Where to put things
 //!
 //! - **Another probe**: its settings as a variant of [`check::Probe`]; how they are written in `config/probes.rs`; one file
-//!   in `probe/` with `run(&settings, &attempt) -> Result<String, Trouble>`. Whose trouble it is, the target's or our own,
+//!   in `probe/` with `run(&settings, &attempt) -> Result<String, ProbeError>`. Whose error it is, the target's or our own,
 //!   is the only thing it decides. One that measures a stretch of time and not a moment is a sample, taken in
 //!   `supervisor/sample.rs` and judged in `engine/usage.rs`; one that only looks at the unit is judged in the core alone.
 //!   For `command` no process is started here: `supervisor/command.rs` has systemd run it, `systemd/runs.rs` follows it to
 //!   its verdict, and `ctl/run_probe.rs` is what runs in its unit.
 //! - **Another rule**: in `engine/`, with a story in `tests/engine/rules.rs` that fails without it. If it is hard to test
 //!   there, the design is wrong.
-//! - **Another thing to tell**: a [`engine::What`], its sentence in `journal/entry.rs`, its id in `journal/ids.rs`, and what
+//! - **Another transition**: a [`engine::ChangeKind`], its sentence in `journal/entry.rs`, its id in `journal/ids.rs`, and what
 //!   it means to whoever reads it at night in `packaging/stealthcheck.catalog`.
 //! - **Another command**: a method in `bus/manager.rs` (permitted by polkit before it becomes a request), its answer in
 //!   `supervisor/requests.rs`, its words in `ctl/`.
 //!
 //! # Tests
 //!
-//! `cargo test` needs nothing but Rust: the core on a simulated machine (`tests/engine/`), months of such a machine where
-//! everything goes wrong by chance (`tests/simulator/`: its head says how to play more of them, or one of them), probes and
-//! mail against servers in the process, systemd and our own bus interface over peer-to-peer D-Bus, configurations that are
-//! wrong beside their exact messages (`tests/config/`). `sudo ./tests/run` adds the package and the booted tests: real
-//! machines with a real systemd, D-Bus, polkit, journald and mail server (`tests/lab/`, `tests/booted/`).
+//! `cargo test` needs nothing but Rust: the core on a simulated machine (`tests/engine/`), months of such a machine
+//! where everything goes wrong by chance (`tests/simulator/`: its head says how to play more of them, or one of them),
+//! probes and mail against servers in the process, systemd and our own bus interface over peer-to-peer D-Bus,
+//! configurations that are wrong beside their exact messages (`tests/config/`). `sudo ./tests/run` adds the package and
+//! the booted tests: real machines with a real systemd, D-Bus, polkit, journald and mail server (`tests/lab/`,
+//! `tests/booted/`).
 
 pub mod check;
 pub mod engine;

@@ -15,12 +15,12 @@
 //! | `/metrics` | Prometheus' text format 0.0.4 |
 //! | `/healthz`, and any other | `ok` |
 //!
-//! On loopback the first three are told only to who asks by an address, `localhost` or the machine's own name: a web page
-//! that somebody here looks at could otherwise have its own name point to 127.0.0.1 and read them (DNS rebinding).
+//! On loopback the first three are told only to who asks by an address, `localhost` or the machine's own name: a web
+//! page that somebody here looks at could otherwise have its own name point to 127.0.0.1 and read them (DNS rebinding).
 //!
 //! Bounds, as anybody may come: so many connections ([`Limits::connections`]; one more ends the oldest that has not
-//! asked for anything, so that slow clients starve nobody), one request each, 8 KiB of it, a deadline for each step, and at most two looks at the status
-//! within a second, however many ask for it.
+//! asked for anything, so that slow clients starve nobody), one request each, 8 KiB of it, a deadline for each step,
+//! and at most two looks at the status within a second, however many ask for it.
 //!
 //! Why no HTTP server from a crate: hyper's would bring connection reuse, bodies, upgrades and timers of its own, to be
 //! switched off one by one. Here a connection is one request's head, read with `httparse` (which hyper's client brings
@@ -182,9 +182,9 @@ struct Crowd {
 }
 
 impl Crowd {
-    /// Starts one more. Where there are `max_attempts` already one ends: of those that have their answer the oldest, else of those
-    /// that have half asked, else of those that have said nothing, else of all. Whoever sends its request at once is not the
-    /// oldest of the silent for long, so that those that dawdle only drive out each other.
+    /// Starts one more. Where there are `max_attempts` already one ends: of those that have their answer the oldest,
+    /// else of those that have half asked, else of those that have said nothing, else of all. Whoever sends its request
+    /// at once is not the oldest of the silent for long, so that those that dawdle only drive out each other.
     fn admit(&mut self, limit: usize, stage: Stage, connection: impl Future<Output = ()> + Send + 'static) {
         while self.tasks.try_join_next().is_some() {}
         self.open.retain(|(_, task)| !task.is_finished());

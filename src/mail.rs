@@ -1,32 +1,32 @@
 //! Mails about incidents: worded, kept safe, delivered at least once and in order.
 //!
 //! In: notifications from the engine's side and words about the daemon itself, through the [`Mailer`]'s handle. Out:
-//! [`MailEvent`]s, and mail. Two tasks share one queue in memory, and the disk is made to match it: *intake* takes what is
-//! submitted one by one (evidence, wording, spool), *delivery* takes what is released to the server. Neither can hold up
-//! the other, nor the caller.
+//! [`MailEvent`]s, and mail. Two tasks share one queue in memory, and the disk is made to match it: *intake* takes what
+//! is submitted one by one (journal excerpt, wording, spool), *delivery* takes what is released to the server. Neither
+//! can hold up the other, nor the caller.
 //!
-//! Who has been sent a few in a minute gets what follows as one mail (`pace`, `digest`).
+//! Who has been sent a few in a minute gets what follows as one mail (`rate_limit`, `digest`).
 //!
-//! It never decides what is told to whom and when, never forgets what it has called spooled, and never sends a notification
-//! before the caller has released it.
+//! It never decides what is told to whom and when, never forgets what it has called spooled, and never sends a
+//! notification before the caller has released it.
 //!
 //! ```text
-//!  submit ─► evidence ─► compose ─► spool ─► Spooled ─► (caller saves its state) ─► release ─► deliver ─► Delivered
+//!  submit ─► journal_excerpt ─► compose ─► spool ─► Spooled ─► (caller saves its state) ─► release ─► deliver ─► Delivered
 //! ```
 
 pub mod compose;
 pub mod deliver;
 pub mod digest;
-pub mod evidence;
-pub mod pace;
-mod plain;
+pub mod journal_excerpt;
+mod limited_stream;
 pub mod queue;
+pub mod rate_limit;
+mod redacted;
 mod shared;
 pub mod spool;
 mod storm;
 mod tasks;
 pub mod text;
-mod wire;
 
 use std::future::Future;
 use std::path::PathBuf;
@@ -42,8 +42,8 @@ use crate::config::MailSettings;
 use crate::notification::{HostNotification, Notification, NotificationId};
 use crate::status::MailStatus;
 use compose::Place;
-use deliver::{Courier, Patience};
-use pace::Limit;
+use deliver::{Patience, SmtpConnector};
+use rate_limit::Limit;
 use shared::Shared;
 use tasks::Submission;
 
@@ -53,7 +53,8 @@ const STOP_WITHIN: Duration = Duration::from_millis(900);
 /// What the mailer tells.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum MailEvent {
-    /// The notification is safe: it may be forgotten elsewhere, and then released. Told again for each time it is submitted.
+    /// The notification is safe: it may be forgotten elsewhere, and then released. Told again for each time it is
+    /// submitted.
     Spooled(NotificationId),
     /// The server has accepted the notification for everybody who could get it.
     Delivered(NotificationId),
@@ -96,8 +97,8 @@ pub struct Surroundings {
     pub journals: Vec<PathBuf>,
     /// The units are those of a user manager.
     pub user: bool,
-    /// How long to look for evidence.
-    pub evidence: Duration,
+    /// The time limit for reading the journal excerpt.
+    pub journal_excerpt: Duration,
     /// How long to wait for the server.
     pub patience: Patience,
     /// From one attempt to the next.
@@ -118,7 +119,7 @@ impl Surroundings {
             credentials: std::env::var_os("CREDENTIALS_DIRECTORY").map(PathBuf::from),
             journals: vec![PathBuf::from("/run/log/journal"), PathBuf::from("/var/log/journal")],
             user,
-            evidence: Duration::from_secs(2),
+            journal_excerpt: Duration::from_secs(2),
             patience: Patience::default(),
             backoff: Backoff { initial: Duration::from_secs(5), max: Duration::from_secs(300) },
             limit: Limit::default(),
@@ -130,8 +131,12 @@ impl Surroundings {
         Place { host: self.host.clone(), zone: self.zone.clone(), user: self.user }
     }
 
-    fn courier(&self) -> Courier {
-        Courier { host: self.host.clone(), credentials: self.credentials.clone(), patience: self.patience }
+    fn connector(&self) -> SmtpConnector {
+        SmtpConnector {
+            host: self.host.clone(),
+            credentials: self.credentials.clone(),
+            patience: self.patience,
+        }
     }
 }
 
@@ -145,8 +150,8 @@ pub struct Mailer {
 }
 
 impl Mailer {
-    /// Starts the mailer in the current runtime. Letters that an earlier life has left in `state_dir` are held until
-    /// [`Mailer::release_all_except`]. Without a state directory letters live in memory alone; without settings they
+    /// Starts the mailer in the current runtime. Emails that an earlier life has left in `state_dir` are held until
+    /// [`Mailer::release_all_except`]. Without a state directory emails live in memory alone; without settings they
     /// wait.
     #[must_use]
     pub fn start(
@@ -171,8 +176,8 @@ impl Mailer {
         Self { submissions, settings, stop, shared, tasks }
     }
 
-    /// Has a notification worded and written to the spool; [`MailEvent::Spooled`] says when that is done. A notification that is
-    /// there already stays as it is. Notices are taken in the order in which they are submitted.
+    /// Has a notification worded and written to the spool; [`MailEvent::Spooled`] says when that is done. A
+    /// notification that is there already stays as it is. Notices are taken in the order in which they are submitted.
     pub fn submit(&self, notification: Notification) {
         // The receiver lives as long as its task; a task that has ended says so to whoever awaits it.
         let _ = self.submissions.send(Submission::Notification(Box::new(notification)));
@@ -193,7 +198,7 @@ impl Mailer {
         self.shared.release(id);
     }
 
-    /// Every letter that an earlier life has left may be delivered, except those that the caller still holds as not yet
+    /// Every email that an earlier life has left may be delivered, except those that the caller still holds as not yet
     /// spooled: they are to be submitted again and released one by one.
     pub fn release_all_except(&self, held: &[NotificationId]) {
         let _ = self.submissions.send(Submission::ReleaseAllExcept(held.to_vec()));
@@ -216,8 +221,8 @@ impl Mailer {
         self.tasks.iter().all(|task| !task.is_finished())
     }
 
-    /// Sends a test mail to `to` (to the global recipients where empty) at once, past the spool. The answer is the server's
-    /// words, or everything that is known about the failure.
+    /// Sends a test mail to `to` (to the global recipients where empty) at once, past the spool. The answer is the
+    /// server's words, or everything that is known about the failure.
     pub fn send_test(&self, to: Vec<String>) -> impl Future<Output = Result<String, String>> + Send + use<> {
         tasks::send_test(Arc::clone(&self.shared), self.settings.borrow().clone(), to)
     }

@@ -90,7 +90,8 @@ impl Attempt {
 pub enum AttemptOutcome {
     /// The job is done, the unit has a new InvocationID and its checks pass.
     Recovered,
-    /// The job is done, and the check is down all the same, or again within the proving time; the clause says what failed.
+    /// The job is done, and the check is down all the same, or again within the proving time; the clause says what
+    /// failed.
     Ineffective(String),
     /// The job did not end as `done`.
     JobFailed(String),
@@ -171,8 +172,8 @@ impl fmt::Display for NotificationKind {
     }
 }
 
-/// The identity of a notification: its incident and its number in it. The same notification asked for twice has the same id, and is
-/// one mail.
+/// The identity of a notification: its incident and its number in it. The same notification asked for twice has the
+/// same id, and is one mail.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct NotificationId {
     /// The incident it tells of.
@@ -216,7 +217,8 @@ pub struct Notification {
     pub next: String,
     /// The unit's state at this moment.
     pub state: Option<UnitState>,
-    /// InvocationID of the run that failed (of the latest, where attempts failed too), for its journal; empty where unknown.
+    /// InvocationID of the run that failed (of the latest, where attempts failed too), for its journal; empty where
+    /// unknown.
     pub failed_invocation: String,
     /// What the administrator wants the reader to know.
     pub runbook: Option<Arc<str>>,

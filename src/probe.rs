@@ -1,9 +1,9 @@
 //! Probes: one attempt to learn something, one deadline, one [`Observation`].
 //!
-//! In flows a [`Probe`] from the configuration and the time it may take; out flows what was seen. Every kind of probe is
-//! one file with one function, `run(&ItsProbe, &Attempt) -> Result<String, Trouble>`: the detail of a pass, or what was
-//! wrong and on whose side. [`Prober::run`] is their only caller, and the only place that sets a deadline and says in
-//! which phase it struck. A new kind is a file here, a variant of [`Probe`] and one arm in [`Prober::run`].
+//! In flows a [`Probe`] from the configuration and the time it may take; out flows what was seen. Every kind of probe
+//! is one file with one function, `run(&ItsProbe, &Attempt) -> Result<String, ProbeError>`: the detail of a pass, or
+//! what was wrong and on whose side. [`Prober::run`] is their only caller, and the only place that sets a deadline and
+//! says in which phase it struck. A new kind is a file here, a variant of [`Probe`] and one arm in [`Prober::run`].
 //!
 //! A probe never schedules, retries, counts, logs or remembers: that is the engine's. It runs no process. It keeps no
 //! connection: what a probe opened is closed when its future ends or is dropped.
@@ -21,6 +21,7 @@ use crate::verdict::Observation;
 mod certificate;
 mod connect;
 mod dns;
+mod error;
 mod file;
 pub mod host;
 mod http;
@@ -28,18 +29,18 @@ mod resolve;
 mod secure;
 mod tcp;
 mod tls;
-mod trouble;
 
+use error::ProbeError;
 use file::Files;
 use resolve::Resolver;
 use secure::Trust;
-use trouble::Trouble;
 
 /// When a deadline strikes this much too late, it was this process that did not run (stopped, starved), and an answer
 /// may have waited all the while: that is no word about the target.
 const HELD_UP: Duration = Duration::from_secs(1);
 
-/// Runs probes. A cheap handle: clones share the TLS configurations, which are made at their first use, and the resolver.
+/// Runs probes. A cheap handle: clones share the TLS configurations, which are made at their first use, and the
+/// resolver.
 ///
 /// The machine's certificate authorities are read once in a prober's life: make a new one on reload.
 #[derive(Clone, Debug, Default)]
@@ -81,17 +82,19 @@ impl Prober {
                 Probe::Tls(probe) => Box::pin(tls::run(probe, &attempt)).await,
                 Probe::Dns(probe) => Box::pin(dns::run(probe, &attempt)).await,
                 Probe::Unit | Probe::Job(_) => {
-                    Err(Trouble::ours("a unit's state is for systemd to tell, not for a probe"))
+                    Err(ProbeError::local("a unit's state is for systemd to tell, not for a probe"))
                 }
                 Probe::Usage(_) => {
-                    Err(Trouble::ours("what is used is seen in a row of samples, not by a probe"))
+                    Err(ProbeError::local("what is used is seen in a row of samples, not by a probe"))
                 }
-                Probe::Command(_) => Err(Trouble::ours("a command is for systemd to run, not for a probe")),
+                Probe::Command(_) => {
+                    Err(ProbeError::local("a command is for systemd to run, not for a probe"))
+                }
             }
         };
         match timeout_at(attempt.deadline, work).await {
             Ok(Ok(detail)) => Observation::Passing { detail, latency: attempt.latency() },
-            Ok(Err(trouble)) => trouble.into(),
+            Ok(Err(failure)) => failure.into(),
             Err(_elapsed) => attempt.overdue().into(),
         }
     }
@@ -152,17 +155,19 @@ impl<'a> Attempt<'a> {
     }
 
     /// The words for the deadline that has passed.
-    fn overdue(&self) -> Trouble {
+    fn overdue(&self) -> ProbeError {
         if self.deadline.elapsed() > HELD_UP {
-            return Trouble::ours("stealthcheck itself was held up past the deadline");
+            return ProbeError::local("stealthcheck itself was held up past the deadline");
         }
         let within = self.timeout;
         let phase = self.phase.load(Ordering::Relaxed);
         if phase == Phase::LookingUp as u8 {
-            return Trouble::ours(format!("the resolver gave no answer within {within:?}"));
+            return ProbeError::local(format!("the resolver gave no answer within {within:?}"));
         }
         if phase == Phase::ReadingFile as u8 {
-            return Trouble::ours(format!("a file that the probe needs could not be read within {within:?}"));
+            return ProbeError::local(format!(
+                "a file that the probe needs could not be read within {within:?}"
+            ));
         }
         let doing = match phase {
             p if p == Phase::Connecting as u8 => "while connecting",
@@ -170,6 +175,6 @@ impl<'a> Attempt<'a> {
             p if p == Phase::Body as u8 => "while reading the body",
             _ => "while waiting for the response",
         };
-        Trouble::target(format!("no answer within {within:?} ({doing})"))
+        ProbeError::target(format!("no answer within {within:?} ({doing})"))
     }
 }

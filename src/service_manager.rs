@@ -1,10 +1,10 @@
-//! What the service manager that runs this daemon is told, and what it keeps for the daemon's next life: sd_notify(3), its
-//! store of file descriptors, sd_listen_fds(3).
+//! What the service manager that runs this daemon is told, and what it keeps for the daemon's next life: sd_notify(3),
+//! its store of file descriptors, sd_listen_fds(3).
 //!
 //! Everything here does nothing where there is no `$NOTIFY_SOCKET`. It never reads anything but the environment, and it
 //! never waits: of a service manager that hangs (a PID 1 that has crashed freezes, and lives on) nobody would restart a
-//! daemon that hangs on it. What it does not take now is kept, and offered again with the next word. One socket does for
-//! the whole life, so that a daemon that is out of file descriptors still feeds its watchdog.
+//! daemon that hangs on it. What it does not take now is kept, and offered again with the next word. One socket does
+//! for the whole life, so that a daemon that is out of file descriptors still feeds its watchdog.
 
 use std::collections::VecDeque;
 use std::io;
@@ -88,9 +88,9 @@ pub fn watchdog() -> Option<Duration> {
     (ours && usec > 0).then(|| Duration::from_micros(usec))
 }
 
-/// Puts a copy of a descriptor into the service manager's store, under this name (no colon, no control character). It is
-/// there at the next start of the daemon ([`stored`]), unless it was forgotten, or hung up: the service manager itself
-/// watches for that.
+/// Puts a copy of a descriptor into the service manager's store, under this name (no colon, no control character). It
+/// is there at the next start of the daemon ([`stored`]), unless it was forgotten, or hung up: the service manager
+/// itself watches for that.
 pub fn store(name: &str, descriptor: BorrowedFd<'_>) {
     // Without a copy there is none at the next start, which is seen then.
     if let Ok(copy) = descriptor.try_clone_to_owned() {
@@ -103,7 +103,8 @@ pub fn forget(name: &str) {
     send(&[NotifyState::FdStoreRemove, NotifyState::FdName(name)], None);
 }
 
-/// What was stored, by name. To be called once in the life of a process, as it hands out the same descriptors each time.
+/// What was stored, by name. To be called once in the life of a process, as it hands out the same descriptors each
+/// time.
 ///
 /// # Errors
 /// A sentence, where the environment (`$LISTEN_FDS`) makes no sense.

@@ -29,7 +29,8 @@ pub struct Snapshot {
     pub configuration: ConfigurationStatus,
     /// The mail queue.
     pub mail: MailStatus,
-    /// Whatever else an administrator must know, one sentence each: systemd unreachable, an unknown unit, no state directory.
+    /// Whatever else an administrator must know, one sentence each: systemd unreachable, an unknown unit, no state
+    /// directory.
     pub alerts: Vec<String>,
     /// In name order.
     pub checks: Vec<CheckStatus>,

@@ -1,9 +1,9 @@
 //! The only loop: events in, engine, actions out, orderly shutdown.
 //!
-//! Everything that can happen arrives here in one place: what systemd tells, what probes saw, what became of mails, what
-//! operators ask over the bus, signals, and the passing of time. Each becomes an event for the engine; what the engine
-//! wants is written to the state file first and then done, so that a crash forgets nothing that was decided.
-//! It never decides anything about a unit itself, and it never starts a process.
+//! Everything that can happen arrives here in one place: what systemd tells, what probes saw, what became of mails,
+//! what operators ask over the bus, signals, and the passing of time. Each becomes an event for the engine; what the
+//! engine wants is written to the state file first and then done, so that a crash forgets nothing that was decided. It
+//! never decides anything about a unit itself, and it never starts a process.
 //!
 //! | task | what it waits for | how it ends |
 //! |---|---|---|
@@ -19,10 +19,10 @@
 mod act;
 mod clock;
 mod command;
+mod dbus_server;
 mod holds;
-mod keep;
 mod listener;
-mod publish;
+mod persist;
 mod requests;
 mod sample;
 mod start;
@@ -51,8 +51,8 @@ use crate::time::Wall;
 use crate::unit::UnitName;
 use crate::{bus, journal, listen, service_manager};
 use act::Internal;
+use dbus_server::{Place, Signal, Waiting};
 use holds::Holds;
-use publish::{Place, Signal, Waiting};
 use start::Inputs;
 use state_file::StateFile;
 
@@ -192,10 +192,10 @@ pub async fn run(options: Options) -> Result<(), Fatal> {
     let units = supervisor.units.subscribe();
     let mut client = tokio::spawn(systemd::run(systemd_bus, units, asked.to_systemd, asked.reports));
     let our_bus = if user { bus::Bus::User } else { bus::Bus::System };
-    let mut publisher = tokio::spawn(publish::run(our_bus, asked.requests, asked.signals, asked.places));
+    let mut publisher = tokio::spawn(dbus_server::run(our_bus, asked.requests, asked.signals, asked.places));
     let (addresses, limits) = (supervisor.listen.subscribe(), listen::Limits::default());
     let mut listener = tokio::spawn(listen::run(addresses, asked.questions, asked.unheard, draw, limits));
-    if let Some(place) = publish::first_word(&mut inputs.places).await {
+    if let Some(place) = dbus_server::first_word(&mut inputs.places).await {
         supervisor.place(place)?;
     }
 

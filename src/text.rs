@@ -5,8 +5,9 @@
 
 use std::borrow::Cow;
 
-/// Whether a terminal, a mail header or a log would act on `c` instead of showing it: controls (C0, DEL, C1), separators of
-/// lines and paragraphs, and what changes the direction of text (the "Trojan Source" set) or cannot be seen.
+/// Whether a terminal, a mail header or a log would act on `c` instead of showing it: controls (C0, DEL, C1),
+/// separators of lines and paragraphs, and what changes the direction of text (the "Trojan Source" set) or cannot be
+/// seen.
 #[must_use]
 pub fn acts(c: char) -> bool {
     c.is_control()
@@ -30,7 +31,7 @@ pub fn visible(text: &str) -> Cow<'_, str> {
 
 /// [`visible`], and at most `max` characters long: what does not fit is replaced by `…`.
 #[must_use]
-pub fn inert(text: &str, max: usize) -> String {
+pub fn sanitize(text: &str, max: usize) -> String {
     // Writing out makes it only longer, so what does not fit before it will not fit after it.
     let enough = text.char_indices().nth(max.saturating_add(1)).map_or(text.len(), |(end, _)| end);
     let line = visible(text.get(..enough).unwrap_or(text));
@@ -53,12 +54,12 @@ pub fn inert(text: &str, max: usize) -> String {
     cut
 }
 
-/// [`inert`] for bytes: what is not UTF-8 stands as `�`.
+/// [`sanitize`] for bytes: what is not UTF-8 stands as `�`.
 #[must_use]
 pub fn inert_bytes(bytes: &[u8], max: usize) -> String {
     // No character has more than 4 bytes, and one too many makes the ellipsis.
     let enough = bytes.len().min(max.saturating_add(1).saturating_mul(4));
-    inert(&String::from_utf8_lossy(&bytes[..enough]), max)
+    sanitize(&String::from_utf8_lossy(&bytes[..enough]), max)
 }
 
 /// Stands for a backslash in a status text: U+FF3C FULLWIDTH REVERSE SOLIDUS.
@@ -83,30 +84,33 @@ mod tests {
 
     #[test]
     fn a_status_text_has_no_backslash_and_gives_it_back() {
-        let text = inert("C:\\x \u{1b}[1m", 50);
+        let text = sanitize("C:\\x \u{1b}[1m", 50);
         assert!(!to_status(&text).contains('\\'), "{text}");
         assert_eq!(from_status(&to_status(&text)), text);
     }
 
     #[test]
     fn plain_text_stays_as_it_is() {
-        assert_eq!(inert("220 mail.example.org ESMTP ünï", 200), "220 mail.example.org ESMTP ünï");
-        assert_eq!(inert("", 200), "");
+        assert_eq!(sanitize("220 mail.example.org ESMTP ünï", 200), "220 mail.example.org ESMTP ünï");
+        assert_eq!(sanitize("", 200), "");
     }
 
     #[test]
     fn nothing_that_acts_gets_through() {
-        assert_eq!(inert("a\r\nBcc: x\t\u{1b}[2J\u{9b}31m\0", 200), r"a\r\nBcc: x\t\u{1b}[2J\u{9b}31m\u{0}");
-        assert_eq!(inert("user\u{202e}txt\u{2028}\u{200b}", 200), r"user\u{202e}txt\u{2028}\u{200b}");
+        assert_eq!(
+            sanitize("a\r\nBcc: x\t\u{1b}[2J\u{9b}31m\0", 200),
+            r"a\r\nBcc: x\t\u{1b}[2J\u{9b}31m\u{0}"
+        );
+        assert_eq!(sanitize("user\u{202e}txt\u{2028}\u{200b}", 200), r"user\u{202e}txt\u{2028}\u{200b}");
     }
 
     #[test]
     fn long_text_is_cut_to_its_length_and_says_so() {
-        assert_eq!(inert("abcdef", 6), "abcdef");
-        assert_eq!(inert("abcdefg", 6), "abcde…");
-        assert_eq!(inert("üüüüüüü", 6), "üüüüü…");
-        assert_eq!(inert("\n\n\n\n", 5), r"\n\n…");
-        assert_eq!(inert("abc", 0), "");
+        assert_eq!(sanitize("abcdef", 6), "abcdef");
+        assert_eq!(sanitize("abcdefg", 6), "abcde…");
+        assert_eq!(sanitize("üüüüüüü", 6), "üüüüü…");
+        assert_eq!(sanitize("\n\n\n\n", 5), r"\n\n…");
+        assert_eq!(sanitize("abc", 0), "");
         assert_eq!(inert_bytes(&vec![b'x'; 1 << 20], 10).chars().count(), 10);
     }
 

@@ -71,8 +71,8 @@ impl Now {
         }
     }
 
-    /// The wall-clock point `known` of the monotonic point `at`, or where somebody has set the clock since, what it would be
-    /// by the clock as it is now. (Computed anew each time it would waver by the odd millisecond.)
+    /// The wall-clock point `known` of the monotonic point `at`, or where somebody has set the clock since, what it
+    /// would be by the clock as it is now. (Computed anew each time it would waver by the odd millisecond.)
     #[must_use]
     pub fn still(self, known: Wall, at: Mono) -> Wall {
         const JUMP: Duration = Duration::from_secs(2);

@@ -78,8 +78,8 @@ pub struct Job {
     pub id: u32,
     /// What it does.
     pub kind: JobKind,
-    /// A request of this daemon's present process queued it. `false` for a job that was on the unit before such a request,
-    /// also where systemd then merged both, and for jobs of an earlier process of the daemon.
+    /// A request of this daemon's present process queued it. `false` for a job that was on the unit before such a
+    /// request, also where systemd then merged both, and for jobs of an earlier process of the daemon.
     #[serde(default)]
     pub ours: bool,
 }
@@ -104,8 +104,8 @@ pub enum JobResult {
     Other(String),
     /// systemd refused to queue a job because the unit cannot do that; with the reason in a sentence.
     Refused(String),
-    /// There was no job, for a reason that is not about the unit: systemd, the bus or polkit did not answer or did not permit
-    /// it, or it was withheld. With the reason in a sentence.
+    /// There was no job, for a reason that is not about the unit: systemd, the bus or polkit did not answer or did not
+    /// permit it, or it was withheld. With the reason in a sentence.
     Unasked(String),
     /// It was requested, and its result is not known; with the reason in a sentence.
     Unknown(String),
@@ -152,9 +152,10 @@ pub struct UnitState {
     pub result: String,
     /// The job that is queued or running on the unit now.
     pub job: Option<Job>,
-    /// The job that took the unit down, or keeps it down: the last one on it counts. Of kind [`JobKind::Stop`] (for good),
-    /// [`JobKind::Restart`] (only while the unit is on its way down), or [`JobKind::Other`] (the kind is not known: to be
-    /// treated as a stop). `None` when it is up, on its way up, ended by itself, or was down at the first reading.
+    /// The job that took the unit down, or keeps it down: the last one on it counts. Of kind [`JobKind::Stop`] (for
+    /// good), [`JobKind::Restart`] (only while the unit is on its way down), or [`JobKind::Other`] (the kind is not
+    /// known: to be treated as a stop). `None` when it is up, on its way up, ended by itself, or was down at the first
+    /// reading.
     pub stopped_by: Option<Job>,
     /// systemd's 128-bit id of this run of the unit, in hex; empty where the unit never ran.
     pub invocation_id: String,

@@ -49,8 +49,8 @@ impl Observation {
         }
     }
 
-    /// The same, judged by how long it took: a pass that took longer than `max_response_time` is none (in whole milliseconds,
-    /// as latencies are shown).
+    /// The same, judged by how long it took: a pass that took longer than `max_response_time` is none (in whole
+    /// milliseconds, as latencies are shown).
     #[must_use]
     pub fn in_time(self, max_response_time: Option<Duration>) -> Self {
         match (self, max_response_time) {

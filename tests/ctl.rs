@@ -1,5 +1,5 @@
-//! The real `stealthctl`: its messages and exit codes, against files, against no bus at all, and against a made-up bus on a
-//! socket on which the real interface is served.
+//! The real `stealthctl`: its messages and exit codes, against files, against no bus at all, and against a made-up bus
+//! on a socket on which the real interface is served.
 
 // Clippy allows `unwrap` in tests, but does not see that their helpers are tests.
 #![allow(clippy::unwrap_used)]

@@ -1,5 +1,5 @@
-//! What fuzzing found (tests/fuzz/), played again: files that once broke a promise, in `tests/fuzz/found/TARGET/`, and the
-//! seeds that the fuzzer starts from, in `tests/fuzz/seeds/TARGET/`; and some that differ a little from these.
+//! What fuzzing found (tests/fuzz/), played again: files that once broke a promise, in `tests/fuzz/found/TARGET/`, and
+//! the seeds that the fuzzer starts from, in `tests/fuzz/seeds/TARGET/`; and some that differ a little from these.
 //!
 //! `MUTATIONS=100000 cargo test --test found import` tries that many, for a machine without cargo-fuzz.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]

@@ -1,8 +1,8 @@
 //! `stealthctl import`, from the old tool's files to everything that it writes.
 //!
-//! `tests/import/cases/NN-name/` holds a config.json and a checks.json, and in `expected/` each file that comes of them, on a
-//! machine that is the same everywhere. `tests/import/bad/NN-name/` holds files that are refused, and in `expected` why.
-//! `BLESS=1` writes what is expected anew and fails, so that `git diff` is looked at.
+//! `tests/import/cases/NN-name/` holds a config.json and a checks.json, and in `expected/` each file that comes of
+//! them, on a machine that is the same everywhere. `tests/import/bad/NN-name/` holds files that are refused, and in
+//! `expected` why. `BLESS=1` writes what is expected anew and fails, so that `git diff` is looked at.
 
 // Helpers outside of `#[test]` functions may fail a test as well.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]

@@ -1,6 +1,6 @@
-//! Dependencies point one way. This reads the `use` lines and every `crate::` path of src/ and holds the rule that stands
-//! in src/lib.rs: bin → supervisor, ctl → the shell's modules → engine, config → the vocabulary. The shell's modules do
-//! not know each other, and the core touches no clock, no file and no socket.
+//! Dependencies point one way. This reads the `use` lines and every `crate::` path of src/ and holds the rule that
+//! stands in src/lib.rs: bin → supervisor, ctl → the shell's modules → engine, config → the vocabulary. The shell's
+//! modules do not know each other, and the core touches no clock, no file and no socket.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
 use std::collections::BTreeSet;

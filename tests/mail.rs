@@ -1,5 +1,5 @@
-//! The mailer against a server that does everything wrong: nothing is lost, nothing is said twice without need, order is
-//! kept, nobody is held up for another.
+//! The mailer against a server that does everything wrong: nothing is lost, nothing is said twice without need, order
+//! is kept, nobody is held up for another.
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test may fail")]
 

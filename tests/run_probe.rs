@@ -1,5 +1,5 @@
-//! `stealthctl run-probe` with real commands: what it copies, what it tells the service manager, and with which status it
-//! ends. The unit around it is for the booted tests.
+//! `stealthctl run-probe` with real commands: what it copies, what it tells the service manager, and with which status
+//! it ends. The unit around it is for the booted tests.
 
 // Helpers of tests may, as tests may.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]

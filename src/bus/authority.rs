@@ -1,9 +1,9 @@
 //! Who may direct the daemon.
 //!
 //! In: the header of a call. Out: permission, or a refusal with the sentence that the caller is shown. Root may, and so
-//! may the daemon's own user (it could just as well stop the process or change its memory, and `ExecReload=` runs as it);
-//! for anybody else on the system bus polkit decides, and on a user's bus there is nobody else.
-//! It holds no lock and keeps nothing: any number of password prompts may be open at once.
+//! may the daemon's own user (it could just as well stop the process or change its memory, and `ExecReload=` runs as
+//! it); for anybody else on the system bus polkit decides, and on a user's bus there is nobody else. It holds no lock
+//! and keeps nothing: any number of password prompts may be open at once.
 
 use std::collections::HashMap;
 use std::time::Duration;
@@ -112,8 +112,8 @@ const POLKIT_AUTHORITY: &str = "org.freedesktop.PolicyKit1.Authority";
 /// CheckAuthorization's flag AllowUserInteraction.
 const ALLOW_USER_INTERACTION: u32 = 1;
 
-/// CheckAuthorization of org.freedesktop.PolicyKit1.Authority. The daemon is not root, so polkit answers it only because
-/// the action's file names its user as the action's owner; the same allows it to pass details.
+/// CheckAuthorization of org.freedesktop.PolicyKit1.Authority. The daemon is not root, so polkit answers it only
+/// because the action's file names its user as the action's owner; the same allows it to pass details.
 async fn ask_polkit(
     connection: &zbus::Connection,
     sender: &str,

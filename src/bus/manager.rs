@@ -13,13 +13,14 @@ use zbus::wire::OwnedFd;
 
 use super::authority::{self, Verb};
 use super::{Bus, LONGEST_HOLD, Refusal, Reply, Request};
-use crate::text::inert;
+use crate::text::sanitize;
 
 /// So many characters of what a caller says of a hold are kept.
 const WORDS: usize = 200;
 
-/// No check, unit or hold has a longer name (systemd's UNIT_NAME_MAX), and a message on the bus may have 32 MB of one: what
-/// is longer goes no further, neither to polkit, which would show it, nor into a search for what may have been meant.
+/// No check, unit or hold has a longer name (systemd's UNIT_NAME_MAX), and a message on the bus may have 32 MB of one:
+/// what is longer goes no further, neither to polkit, which would show it, nor into a search for what may have been
+/// meant.
 const LONGEST_NAME: usize = 255;
 
 /// So many checks may be named at once; more than a configuration has.
@@ -60,8 +61,8 @@ fn json<T: serde::Serialize>(value: &T) -> Result<String, Refusal> {
 
 #[zbus::interface(name = "io.iobio.Stealthcheck1.Manager")]
 impl Manager {
-    /// How everything is, or only the checks in `names`; with histories, runbooks and the units' states where `detail` is
-    /// set. JSON.
+    /// How everything is, or only the checks in `names`; with histories, runbooks and the units' states where `detail`
+    /// is set. JSON.
     #[zbus(out_args("status"))]
     async fn get_status(&self, names: Vec<String>, detail: bool) -> Result<String, Refusal> {
         names.iter().try_for_each(|name| plausible(name))?;
@@ -134,10 +135,10 @@ impl Manager {
         self.ask(|reply| Request::Resume { name, reply }).await
     }
 
-    /// Leaves a unit alone, which is named by itself or by a check, for as long as the caller (or whom the caller gives it
-    /// to) keeps the lease open, and for so many seconds at most, a day at most. `who` and `why` are shown. Answers the
-    /// lease, the hold's id, the unit, and the checks that are left alone. The unit itself is not touched; when the hold
-    /// is over it is started, if it was up when it began and is down then.
+    /// Leaves a unit alone, which is named by itself or by a check, for as long as the caller (or whom the caller gives
+    /// it to) keeps the lease open, and for so many seconds at most, a day at most. `who` and `why` are shown. Answers
+    /// the lease, the hold's id, the unit, and the checks that are left alone. The unit itself is not touched; when the
+    /// hold is over it is started, if it was up when it began and is down then.
     #[zbus(out_args("lease", "hold", "unit", "checks"))]
     async fn hold(
         &self,
@@ -154,7 +155,7 @@ impl Manager {
         if seconds == 0 || for_ > LONGEST_HOLD {
             return Err(Refusal::InvalidArgument("a hold lasts between a second and a day".to_owned()));
         }
-        let (who, why) = (inert(&who, WORDS), inert(&why, WORDS));
+        let (who, why) = (sanitize(&who, WORDS), sanitize(&why, WORDS));
         let grant = self.ask(|reply| Request::Hold { name, who, why, for_, reply }).await?;
         let checks = grant.checks.iter().map(ToString::to_string).collect();
         Ok((grant.lease.into(), grant.id, grant.unit, checks))

@@ -1,5 +1,5 @@
-//! The interface and its client, joined by a socket pair, with a supervisor, a bus driver and a polkit that are made up.
-//! (The real bus, its policy and the real polkit are met in the booted tests.)
+//! The interface and its client, joined by a socket pair, with a supervisor, a bus driver and a polkit that are made
+//! up. (The real bus, its policy and the real polkit are met in the booted tests.)
 
 use std::collections::HashMap;
 use std::os::unix::net::UnixStream;

@@ -1,5 +1,5 @@
-//! The vocabulary of what is used: the settings of the probes `cpu` and `memory`, their limits, and sizes and percentages
-//! as administrators of systemd write them. Values only; no I/O, no clock.
+//! The vocabulary of what is used: the settings of the probes `cpu` and `memory`, their limits, and sizes and
+//! percentages as administrators of systemd write them. Values only; no I/O, no clock.
 
 use std::fmt;
 use std::time::Duration;

@@ -9,7 +9,7 @@ use super::MailSettings;
 use super::defaults::{self, Defaults};
 use super::field::Field;
 use super::report::Report;
-use super::{mail, own, probes, recover, response_time};
+use super::{mail, probes, recover, response_time, self_protection};
 use crate::check::{Alert, Check, CheckName, Probe};
 use crate::unit::UnitName;
 
@@ -84,7 +84,7 @@ pub(super) fn check(
         // To run a job again at another time than its own is a decision: only who writes it takes it.
         recovery.steps.clear();
     }
-    own::look(&table, unit.as_ref(), &recovery, report);
+    self_protection::look(&table, unit.as_ref(), &recovery, report);
     let alert = alert(table.get("alert"), common, report);
     let runbook =
         table.get("runbook").and_then(|field| field.text("text for the notified administrator", report));

@@ -1,7 +1,8 @@
 //! Schedules: what a check says itself, what `defaults:` says for all, and what holds otherwise.
 //!
 //! In: fields. Out: [`Defaults`] and [`Schedule`]s. A value that a check inherits gives way to what it says itself: a
-//! short `interval` shortens an inherited `timeout` and `retry_interval`. A value that is written and cannot hold is a problem.
+//! short `interval` shortens an inherited `timeout` and `retry_interval`. A value that is written and cannot hold is a
+//! problem.
 
 use std::time::Duration;
 

@@ -10,7 +10,7 @@ use std::time::Duration;
 use super::report::{At, Report, Spot};
 use super::source::Document;
 use super::tree::{Entry, Node, Value};
-use super::{duration, near};
+use super::{duration, suggestions};
 
 /// A value, and where it stands.
 #[derive(Clone, Debug)]
@@ -118,7 +118,7 @@ impl<'t> Field<'t> {
         if known.contains(&text) {
             return Some(text);
         }
-        report.error(&self.at, near::unknown_word(text, known));
+        report.error(&self.at, suggestions::unknown_word(text, known));
         None
     }
 
@@ -184,7 +184,7 @@ impl<'t> Field<'t> {
         let table = self.open_table("a mapping", report)?;
         for (key, field) in &table.fields {
             if !known.contains(key) {
-                report.error(&field.at, near::unknown_key(key, known));
+                report.error(&field.at, suggestions::unknown_key(key, known));
             }
         }
         Some(table)

@@ -105,13 +105,13 @@ fn smtp(field: &Field<'_>, report: &mut Report) -> Option<Smtp> {
         }
         field.parsed("the name of a systemd credential such as `smtp-password`", report, credential)
     });
-    let username = lift(username)?;
-    let credential = lift(credential)?.or_else(|| username.as_ref().map(|_| CREDENTIAL.to_owned()));
+    let username = transpose(username)?;
+    let credential = transpose(credential)?.or_else(|| username.as_ref().map(|_| CREDENTIAL.to_owned()));
     Some(Smtp { host: host?, port: port?, tls: tls?, username, password_credential: credential })
 }
 
 /// A key that is absent is fine; one that is wrong is not.
-pub(super) fn lift<T>(value: Option<Option<T>>) -> Option<Option<T>> {
+pub(super) fn transpose<T>(value: Option<Option<T>>) -> Option<Option<T>> {
     match value {
         None => Some(None),
         Some(None) => None,

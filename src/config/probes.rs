@@ -1,4 +1,5 @@
-//! Which probe a check has: one key for each kind, at most one in a check, none where the unit's own state is the check.
+//! Which probe a check has: one key for each kind, at most one in a check, none where the unit's own state is the
+//! check.
 //!
 //! In: a check's table. Out: its [`Probe`]. How the settings of a kind are written is in the file of that kind; a new
 //! kind is a file here and a line in [`KINDS`].

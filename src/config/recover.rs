@@ -6,8 +6,8 @@ use std::time::Duration;
 
 use super::defaults::{self, Defaults};
 use super::field::{AtLeast, Field, Table};
-use super::near;
 use super::report::Report;
+use super::suggestions;
 use crate::check::{Backoff, Recovery, Step};
 use crate::unit::UnitName;
 
@@ -110,7 +110,7 @@ fn step(field: &Field<'_>, report: &mut Report) -> Option<Step> {
                 None
             }
             [(key, field)] => {
-                report.error(&field.at, near::unknown_key(key, &["start"]));
+                report.error(&field.at, suggestions::unknown_key(key, &["start"]));
                 None
             }
             _ => {
@@ -134,7 +134,7 @@ fn step(field: &Field<'_>, report: &mut Report) -> Option<Step> {
             None
         }
         other => {
-            report.error(&field.at, near::unknown_word(other, WORDS));
+            report.error(&field.at, suggestions::unknown_word(other, WORDS));
             None
         }
     }

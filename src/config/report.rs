@@ -139,7 +139,7 @@ fn already(at: &At, first: &At, documents: &[Document]) -> String {
 
 /// `text` on one line, and not longer than people read.
 fn one_line(text: &str) -> String {
-    crate::text::inert(text, LONGEST)
+    crate::text::sanitize(text, LONGEST)
 }
 
 #[cfg(test)]

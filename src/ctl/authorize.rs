@@ -1,9 +1,9 @@
 //! `stealthctl authorize`: writes down, as root, what the daemon may ask systemd for.
 //!
-//! In: the configuration, which root owns, and from systemd the names behind aliases, for by those it asks polkit. Out: a
-//! file of lines `VERB UNIT` that polkit's rule for the daemon looks into, replaced in one rename: a question that polkit
-//! is asked meanwhile sees the old list or the new, never half of one; and before it the command lines of `command`
-//! probes (`probe_files.rs`). A configuration that is refused changes nothing.
+//! In: the configuration, which root owns, and from systemd the names behind aliases, for by those it asks polkit. Out:
+//! a file of lines `VERB UNIT` that polkit's rule for the daemon looks into, replaced in one rename: a question that
+//! polkit is asked meanwhile sees the old list or the new, never half of one; and before it the command lines of
+//! `command` probes (`probe_files.rs`). A configuration that is refused changes nothing.
 //!
 //! In a user manager nobody asks polkit: there it is only about the command lines.
 
@@ -19,7 +19,7 @@ use zbus::OwnedObjectPath;
 
 use super::exit::{Exit, Failure};
 use super::probe_files;
-use super::text::inert;
+use super::text::sanitize;
 use super::validate::default_file;
 use crate::bus::Bus;
 use crate::check::CheckName;
@@ -61,7 +61,7 @@ pub(super) async fn authorize(config: Option<PathBuf>, places: Places, bus: Bus)
             0 | 1 => String::new(),
             n => format!(" (and {} more)", n - 1),
         };
-        let (output, first) = (output.display(), inert(&first));
+        let (output, first) = (output.display(), sanitize(&first));
         Failure::new(Exit::Config, format!("{output} stays as it is: {first}{more}"))
     })?;
     let probes = probes.map_or_else(|| probe_files::directory(bus), Ok)?;
@@ -144,7 +144,8 @@ pub(super) fn replace(path: &Path, content: &[u8], mode: u32) -> io::Result<()> 
 }
 
 fn write_new(path: &Path, content: &[u8], mode: u32) -> io::Result<()> {
-    // What a process of this number left behind when it was killed; `create_new` follows no link and takes no other's file.
+    // What a process of this number left behind when it was killed; `create_new` follows no link and takes no other's
+    // file.
     match std::fs::remove_file(path) {
         Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
         _ => {}

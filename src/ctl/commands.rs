@@ -8,7 +8,7 @@ use futures_util::future::join_all;
 
 use super::exit::{Exit, Failure, of_check, of_snapshot, systemctl};
 use super::style::{Colour, Style};
-use super::text::{inert, inert_json, paint};
+use super::text::{paint, sanitize, sanitize_json};
 use super::{Status, detail, print, render};
 use crate::bus::Bus;
 use crate::bus::client::{CallError, Client};
@@ -26,7 +26,7 @@ pub(super) async fn status(bus: Bus, asked: &Status) -> Result<Exit, Failure> {
     if asked.json {
         let json = serde_json::to_string_pretty(&snapshot)
             .map_err(|error| Failure::new(Exit::Failed, format!("the status cannot be written: {error}")))?;
-        print(&format!("{}\n", inert_json(&json)))?;
+        print(&format!("{}\n", sanitize_json(&json)))?;
     } else {
         let style = Style::detect(asked.colour.when);
         let text = if names.is_empty() {
@@ -58,7 +58,7 @@ pub(super) async fn check(bus: Bus, names: &[String], colour: Colour) -> Result<
                 let saw = check.last.as_ref().map(|seen| render::observed(&seen.observation));
                 let saw = saw.unwrap_or_else(|| "not probed".to_owned());
                 let (name, health) = (&check.name, &check.health);
-                print(&format!("{sign} {name}: {saw} ({health}; {})\n", inert(&check.next)))?;
+                print(&format!("{sign} {name}: {saw} ({health}; {})\n", sanitize(&check.next)))?;
                 if exit == Exit::Ok {
                     exit = of_check(&check);
                 }
@@ -78,7 +78,7 @@ pub(super) async fn pause(bus: Bus, names: &[String], for_: Duration) -> Result<
             Ok(()) => {
                 let now = now();
                 let until = style.clock(now.after(for_), now);
-                let (name, for_) = (inert(name), crate::time::human(for_));
+                let (name, for_) = (sanitize(name), crate::time::human(for_));
                 print(&format!(
                     "{name} is paused until {until} (for {for_}); `stealthctl resume {name}` resumes it.\n"
                 ))?;
@@ -94,7 +94,7 @@ pub(super) async fn resume(bus: Bus, names: &[String]) -> Result<Exit, Failure> 
     let mut failure = None;
     for name in names {
         match client.resume(name).await {
-            Ok(()) => print(&format!("{} is resumed.\n", inert(name)))?,
+            Ok(()) => print(&format!("{} is resumed.\n", sanitize(name)))?,
             Err(error) => keep(&mut failure, &error, bus),
         }
     }
@@ -106,11 +106,11 @@ pub(super) async fn test_mail(bus: Bus, to: &[String]) -> Result<Exit, Failure> 
     let to: Vec<&str> = to.iter().map(String::as_str).collect();
     match client.send_test_mail(&to).await {
         Ok(answer) => {
-            print(&format!("The mail server accepted it: {}\n", inert(&answer)))?;
+            print(&format!("The mail server accepted it: {}\n", sanitize(&answer)))?;
             Ok(Exit::Ok)
         }
         Err(CallError::Refused(refusal)) if matches!(refusal, crate::bus::Refusal::Failed(_)) => {
-            let why = inert(&refusal.to_string());
+            let why = sanitize(&refusal.to_string());
             let systemctl = systemctl(bus);
             Err(Failure::new(
                 Exit::Failed,

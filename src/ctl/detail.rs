@@ -2,7 +2,7 @@
 
 use super::render::{mark, observed};
 use super::style::Style;
-use super::text::{Paint, age, due, inert, paint, width, wrap};
+use super::text::{Paint, age, due, paint, sanitize, width, wrap};
 use crate::notification::Attempt;
 use crate::status::{CheckStatus, IncidentStatus, Snapshot};
 use crate::time::Wall;
@@ -26,14 +26,14 @@ fn block(check: &CheckStatus, snapshot: &Snapshot, style: &Style) -> String {
     let (sign, with, _) = mark(&check.health, style.unicode);
     let name = paint(check.name.as_str(), Paint::Strong, style.colour);
     let mut page = Page { out: String::new(), style, mail: snapshot.mail.configured };
-    page.out.push_str(&format!("{} {name}: {}\n", paint(sign, with, style.colour), inert(&check.probe)));
+    page.out.push_str(&format!("{} {name}: {}\n", paint(sign, with, style.colour), sanitize(&check.probe)));
 
     let health = paint(&check.health.to_string(), with, style.colour);
     page.line("State", &format!("{health}{}", since(check, now, style)));
     if let Health::Held { id, who, why, .. } = &check.health {
-        page.text("Held by", &inert(who));
-        page.text("Command", &inert(why));
-        page.text("Hold", &format!("{0}; `stealthctl release {0}` ends it", inert(id)));
+        page.text("Held by", &sanitize(who));
+        page.text("Command", &sanitize(why));
+        page.text("Hold", &format!("{0}; `stealthctl release {0}` ends it", sanitize(id)));
     }
     match (&check.unit, &check.unit_state) {
         (Some(unit), Some(state)) => {
@@ -42,7 +42,7 @@ fn block(check: &CheckStatus, snapshot: &Snapshot, style: &Style) -> String {
         (Some(unit), None) => page.line("Unit", &format!("{unit}: not read yet")),
         (None, _) => page.line("Unit", "none (failures are notified, nothing is restarted)"),
     }
-    page.text("Next", &inert(&check.next));
+    page.text("Next", &sanitize(&check.next));
     if let Some(at) = check.next_probe {
         let at_clock = style.clock(at, now);
         let text = match at.since(now) {
@@ -96,7 +96,7 @@ fn since(check: &CheckStatus, now: Wall, style: &Style) -> String {
 }
 
 fn unit_clauses(state: &UnitState) -> Vec<String> {
-    let mut clauses = vec![inert(&state.describe())];
+    let mut clauses = vec![sanitize(&state.describe())];
     if state.main_pid != 0 {
         clauses.push(format!("main process {}", state.main_pid));
     } else if let Some(exit) = state.describe_exit() {
@@ -115,7 +115,7 @@ fn unit_clauses(state: &UnitState) -> Vec<String> {
 
 fn attempt(attempt: &Attempt, now: Wall) -> String {
     let ago = age(now.since(attempt.requested));
-    format!("{} {ago} ago: {}", attempt.step.describe(), inert(&attempt.progress()))
+    format!("{} {ago} ago: {}", attempt.step.describe(), sanitize(&attempt.progress()))
 }
 
 struct Page<'a> {
@@ -142,8 +142,8 @@ impl Page<'_> {
 
     fn incident(&mut self, incident: &IncidentStatus, now: Wall) {
         let lasts = age(now.since(incident.since));
-        self.line("Incident", &format!("{}, open for {lasts}", inert(&incident.id.0)));
-        self.text("Cause", &inert(&incident.cause));
+        self.line("Incident", &format!("{}, open for {lasts}", sanitize(&incident.id.0)));
+        self.text("Cause", &sanitize(&incident.cause));
         let limit =
             incident.max_attempts.map_or_else(|| "no limit".to_owned(), |most| format!("at most {most}"));
         let mut attempts = format!("{} ({limit})", incident.attempts);
@@ -152,7 +152,7 @@ impl Page<'_> {
         }
         self.text("Attempts", &attempts);
         if let Some(why) = &incident.withheld {
-            self.text("Withheld", &inert(why));
+            self.text("Withheld", &sanitize(why));
         }
         if incident.action_required {
             let text = paint("required", Paint::Bad, self.style.colour);

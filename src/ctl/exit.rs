@@ -5,7 +5,7 @@
 
 use std::process::ExitCode;
 
-use super::text::inert;
+use super::text::sanitize;
 use crate::bus::client::CallError;
 use crate::bus::{Bus, Refusal};
 use crate::status::{CheckStatus, Snapshot};
@@ -94,7 +94,7 @@ impl Failure {
                 format!("stealthcheck is not running; start it: `{systemctl} enable --now stealthcheck`"),
             ),
             CallError::Unreachable(why) => {
-                let why = inert(why);
+                let why = sanitize(why);
                 let hint = match bus {
                     Bus::System => "",
                     Bus::User => {
@@ -108,7 +108,7 @@ impl Failure {
                     Bus::System => "; try it with sudo",
                     Bus::User => "",
                 };
-                Self::new(Exit::Denied, format!("access denied: {}{hint}", inert(why)))
+                Self::new(Exit::Denied, format!("access denied: {}{hint}", sanitize(why)))
             }
             CallError::TimedOut => Self::new(
                 Exit::Unavailable,
@@ -118,7 +118,7 @@ impl Failure {
                 Exit::Unavailable,
                 format!(
                     "stealthcheck's answer cannot be read: {}; if it was just upgraded: `{systemctl} restart stealthcheck`",
-                    inert(why)
+                    sanitize(why)
                 ),
             ),
             CallError::Refused(Refusal::InvalidConfiguration(problems)) => Self::new(
@@ -128,8 +128,8 @@ impl Failure {
                     lines(problems)
                 ),
             ),
-            CallError::Refused(Refusal::InvalidArgument(why)) => Self::new(Exit::Usage, inert(why)),
-            CallError::Refused(refusal) => Self::new(Exit::Failed, inert(&refusal.to_string())),
+            CallError::Refused(Refusal::InvalidArgument(why)) => Self::new(Exit::Usage, sanitize(why)),
+            CallError::Refused(refusal) => Self::new(Exit::Failed, sanitize(&refusal.to_string())),
         }
     }
 }
@@ -142,7 +142,7 @@ pub(super) fn systemctl(bus: Bus) -> &'static str {
     }
 }
 
-/// Lines as lines, each of them inert.
+/// Lines as lines, each sanitized.
 pub(super) fn lines<T: ToString>(lines: &[T]) -> String {
-    lines.iter().map(|line| inert(&line.to_string())).collect::<Vec<_>>().join("\n")
+    lines.iter().map(|line| sanitize(&line.to_string())).collect::<Vec<_>>().join("\n")
 }

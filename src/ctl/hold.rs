@@ -1,9 +1,9 @@
 //! `stealthctl hold`: runs a command while a unit is left alone, and sees to it that the unit is up again afterwards.
 //!
-//! In: a check or a unit, and a command. Out: the command's own output and exit status, and few words on standard error.
-//! The hold is a lease, a file descriptor that the daemon watches, and the command does not inherit it: however this
-//! process ends, the daemon sees it close and brings the unit back. So nothing here has to be cleaned up.
-//! With `--stop` the unit is stopped by the caller's own rights; the daemon has none to stop anything for a hold.
+//! In: a check or a unit, and a command. Out: the command's own output and exit status, and few words on standard
+//! error. The hold is a lease, a file descriptor that the daemon watches, and the command does not inherit it: however
+//! this process ends, the daemon sees it close and brings the unit back. So nothing here has to be cleaned up. With
+//! `--stop` the unit is stopped by the caller's own rights; the daemon has none to stop anything for a hold.
 
 mod child;
 mod jobs;
@@ -17,7 +17,7 @@ use clap::Args;
 
 use super::commands::connect;
 use super::exit::{Exit, Failure, systemctl};
-use super::text::inert;
+use super::text::sanitize;
 use super::{duration, print};
 use crate::bus::client::{CallError, Client};
 use crate::bus::{Bus, Grant, LONGEST_HOLD, Refusal};
@@ -76,7 +76,7 @@ pub(super) async fn hold(bus: Bus, asked: &Hold) -> Result<ExitCode, Failure> {
     let lease = Held::new(lease).map_err(|error| {
         Failure::new(Exit::Unavailable, format!("stealthcheck's lease cannot be used: {error}"))
     })?;
-    let name = inert(&unit);
+    let name = sanitize(&unit);
     if asked.stop {
         // Where this fails the lease closes with the return, and the unit comes back if it went down at all.
         jobs::stop(client.connection(), &unit).await?;
@@ -125,13 +125,13 @@ async fn brought_back(bus: Bus, client: &Client, checks: &[CheckName]) -> Outcom
 
 /// Says what became of the unit. Where the daemon is not there to bring it back, that is done here.
 async fn finish(bus: Bus, client: &Client, unit: &str, stopped: bool, outcome: Outcome) {
-    let name = inert(unit);
+    let name = sanitize(unit);
     let look = format!("see `{} status {name}`", systemctl(bus));
     match outcome {
         Outcome::Up if stopped => say(&format!("{name} is active again")),
         Outcome::Up => {}
         Outcome::LeftStopped => say(&format!("{name} was stopped before and stays stopped")),
-        Outcome::Down(why) => say(&format!("{name} is not active again: {}; {look}", inert(&why))),
+        Outcome::Down(why) => say(&format!("{name} is not active again: {}; {look}", sanitize(&why))),
         Outcome::Pending => say(&format!("{name} is not active yet; {look}")),
         Outcome::Unguarded | Outcome::Unknown if !stopped => {}
         Outcome::Unguarded | Outcome::Unknown => {
@@ -166,7 +166,7 @@ pub(super) async fn release(bus: Bus, names: &[String]) -> Result<Exit, Failure>
     let client = connect(bus).await?;
     for name in names {
         let unit = client.release(name).await.map_err(|error| Failure::of_call(&error, bus))?;
-        print(&format!("The hold on {} is released.\n", inert(&unit)))?;
+        print(&format!("The hold on {} is released.\n", sanitize(&unit)))?;
     }
     Ok(Exit::Ok)
 }

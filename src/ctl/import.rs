@@ -1,8 +1,8 @@
 //! `stealthctl import`: moves over from the old tool of the same name, which ran shell commands in a loop.
 //!
 //! In: its config.json and checks.json. Out: a directory with the configuration, a unit for each fail command, the mail
-//! password as a credential and a report of what was made of each line. It installs nothing, starts nothing, and overwrites
-//! nothing: what it writes is for a person to read first.
+//! password as a credential and a report of what was made of each line. It installs nothing, starts nothing, and
+//! overwrites nothing: what it writes is for a person to read first.
 //!
 //! ```text
 //! config.json, checks.json ─ old (json) ─▶ Old ─┐
@@ -22,7 +22,7 @@ use clap::Args;
 
 use super::exit::{Exit, Failure, lines};
 use super::print;
-use super::text::inert;
+use super::text::sanitize;
 use crate::bus::Bus;
 use crate::config;
 
@@ -30,13 +30,13 @@ mod curl;
 mod json;
 mod names;
 mod old;
-mod peel;
 mod plan;
 mod probe;
 mod recovery;
 mod report;
 mod service;
 mod shell;
+mod strip_wrappers;
 mod unit_file;
 mod write;
 mod yaml;
@@ -109,7 +109,7 @@ pub(super) fn import(arguments: &Arguments, bus: Bus) -> Result<Exit, Failure> {
 }
 
 fn refused(directory: &Path, problems: &[Problem]) -> String {
-    let directory = inert(&directory.to_string_lossy());
+    let directory = sanitize(&directory.to_string_lossy());
     format!("nothing was written; in {directory}:\n{}", lines(problems))
 }
 
@@ -130,7 +130,7 @@ fn validate(file: &Path) -> Result<(), Failure> {
 
 /// A directory that is there, without links in its path.
 fn directory(path: &Path) -> Result<PathBuf, Failure> {
-    let shown = inert(&path.to_string_lossy());
+    let shown = sanitize(&path.to_string_lossy());
     let real = fs::canonicalize(path)
         .map_err(|error| Failure::new(Exit::NoInput, format!("{shown} cannot be read: {error}")))?;
     if real.is_dir() {
@@ -143,7 +143,7 @@ fn directory(path: &Path) -> Result<PathBuf, Failure> {
 /// A path that can stand in a unit file.
 fn text(path: &Path) -> Result<&str, Failure> {
     path.to_str().filter(|path| unit_file::fits_path(path)).ok_or_else(|| {
-        let path = inert(&path.to_string_lossy());
+        let path = sanitize(&path.to_string_lossy());
         Failure::new(
             Exit::Usage,
             format!("the name {path} cannot stand in a unit file; rename the directory"),
@@ -153,7 +153,7 @@ fn text(path: &Path) -> Result<&str, Failure> {
 
 fn read(directory: &Path, name: &str) -> Result<String, Failure> {
     let path = directory.join(name);
-    let shown = inert(&path.to_string_lossy());
+    let shown = sanitize(&path.to_string_lossy());
     let failed = |why: String| Failure::new(Exit::NoInput, format!("{shown} cannot be read: {why}"));
     // Asked before it is opened: to open a FIFO waits for its writer.
     let kind = fs::metadata(&path).map_err(|error| failed(error.to_string()))?;

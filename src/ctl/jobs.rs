@@ -1,7 +1,7 @@
 //! One systemd job, by the caller's own rights as systemctl does it, followed to its result.
 //!
-//! In: a unit and what is to be done with it. Out: systemd's word for how the job ended. What that means, and how an error
-//! is worded, is for who asked.
+//! In: a unit and what is to be done with it. Out: systemd's word for how the job ended. What that means, and how an
+//! error is worded, is for who asked.
 
 use futures_util::StreamExt as _;
 use zbus::{Connection, OwnedObjectPath};

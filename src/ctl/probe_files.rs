@@ -1,8 +1,9 @@
 //! The command lines of `command` probes, for their units to read: a part of `stealthctl authorize`.
 //!
-//! In: a checked configuration. Out: one file for each such check, named by the check, holding the words of its command as
-//! a JSON list; files of others are removed. systemd opens a file when it starts the unit of the check (`StandardInput=`)
-//! and hands it to that unit alone: a command line may hold secrets, so nobody but the owner may look into the directory.
+//! In: a checked configuration. Out: one file for each such check, named by the check, holding the words of its command
+//! as a JSON list; files of others are removed. systemd opens a file when it starts the unit of the check
+//! (`StandardInput=`) and hands it to that unit alone: a command line may hold secrets, so nobody but the owner may
+//! look into the directory.
 
 use std::fs::{self, DirBuilder, Permissions};
 use std::io;

@@ -11,7 +11,7 @@ use super::commands::connect;
 use super::exit::{Exit, Failure, lines, systemctl};
 use super::jobs::{Verb, job};
 use super::print;
-use super::text::inert;
+use super::text::sanitize;
 use crate::bus::Bus;
 use crate::bus::client::CallError;
 
@@ -24,7 +24,7 @@ pub(super) async fn direct(bus: Bus) -> Result<Exit, Failure> {
     let client = connect(bus).await?;
     let warnings = client.reload().await.map_err(|error| Failure::of_call(&error, bus))?;
     for warning in &warnings {
-        print(&format!("warning: {}\n", inert(warning)))?;
+        print(&format!("warning: {}\n", sanitize(warning)))?;
     }
     print("Reloaded.\n")?;
     Ok(Exit::Ok)
@@ -70,7 +70,7 @@ pub(super) async fn through_systemd(bus: Bus) -> Result<Exit, Failure> {
             Exit::Failed,
             format!(
                 "the reload ended as `{}`; see `journalctl {}-eu stealthcheck`",
-                inert(&result),
+                sanitize(&result),
                 match bus {
                     Bus::System => "",
                     Bus::User => "--user ",
@@ -90,7 +90,7 @@ fn of_systemd(error: &zbus::Error, bus: Bus) -> Failure {
                 Exit::Failed,
                 format!(
                     "systemd does not reload {UNIT}: {}",
-                    inert(text.as_deref().unwrap_or(name.as_str()))
+                    sanitize(text.as_deref().unwrap_or(name.as_str()))
                 ),
             ),
         },

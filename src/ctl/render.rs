@@ -1,13 +1,13 @@
 //! A snapshot as a person reads it: a headline, what must be known besides, and a table. Pure.
 //!
-//! In: a [`Snapshot`] and a [`Style`]. Out: text, inert whatever the probes and files it speaks of contain. It reads no
-//! clock: "now" is when the snapshot was taken.
+//! In: a [`Snapshot`] and a [`Style`]. Out: text, sanitized whatever the probes and files it speaks of contain. It
+//! reads no clock: "now" is when the snapshot was taken.
 
 use std::time::Duration;
 
 use super::style::Style;
 use super::table::{Cell, Step, draw};
-use super::text::{Paint, age, inert, paint, wrap};
+use super::text::{Paint, age, paint, sanitize, wrap};
 use crate::status::{CheckStatus, Snapshot};
 use crate::time::Wall;
 use crate::verdict::{Health, Observation, Seen};
@@ -27,8 +27,11 @@ pub fn overview(snapshot: &Snapshot, style: &Style) -> String {
     let alerts = alerts(snapshot, style);
     let mut out = format!("{headline}{alerts}");
     if snapshot.checks.is_empty() {
-        let file =
-            snapshot.configuration.files.first().map_or_else(|| "its configuration".to_owned(), |f| inert(f));
+        let file = snapshot
+            .configuration
+            .files
+            .first()
+            .map_or_else(|| "its configuration".to_owned(), |f| sanitize(f));
         out.push_str(&format!(
             "\nAdd checks to {file} and run `stealthctl reload`; see stealthcheck.yaml(5).\n"
         ));
@@ -63,12 +66,12 @@ pub(super) fn mark(health: &Health, unicode: bool) -> (&'static str, Paint, u8) 
 pub(super) fn observed(observation: &Observation) -> String {
     match observation {
         Observation::Passing { detail, latency } => match latency.as_millis() {
-            0 => inert(detail),
-            ms @ 1..1000 => format!("{} in {ms}ms", inert(detail)),
-            ms => format!("{} in {}.{}s", inert(detail), ms / 1000, ms % 1000 / 100),
+            0 => sanitize(detail),
+            ms @ 1..1000 => format!("{} in {ms}ms", sanitize(detail)),
+            ms => format!("{} in {}.{}s", sanitize(detail), ms / 1000, ms % 1000 / 100),
         },
-        Observation::Failing { reason } | Observation::NotRestartable { reason } => inert(reason),
-        Observation::Unknown { reason } => format!("unknown: {}", inert(reason)),
+        Observation::Failing { reason } | Observation::NotRestartable { reason } => sanitize(reason),
+        Observation::Unknown { reason } => format!("unknown: {}", sanitize(reason)),
     }
 }
 
@@ -140,7 +143,7 @@ fn alerts(snapshot: &Snapshot, style: &Style) -> String {
                 1 => "1 ineffective recovery attempt".to_owned(),
                 n => format!("{n} ineffective recovery attempts"),
             };
-            let (name, cause) = (&check.name, inert(&incident.cause));
+            let (name, cause) = (&check.name, sanitize(&incident.cause));
             say(Paint::Bad, &format!("{name} requires action: {cause}; {tried} in {}", ago(incident.since)));
         }
     }
@@ -155,7 +158,7 @@ fn alerts(snapshot: &Snapshot, style: &Style) -> String {
             "The configuration was rejected {when} ago; the running configuration was loaded {loaded} ago:"
         );
         for problem in problems.iter().take(PROBLEMS) {
-            text.push_str(&format!("\n{}", inert(problem)));
+            text.push_str(&format!("\n{}", sanitize(problem)));
         }
         if let Some(more) = problems.len().checked_sub(PROBLEMS).filter(|more| *more > 0) {
             text.push_str(&format!("\nand {more} more: `stealthctl validate` shows them all"));
@@ -170,23 +173,26 @@ fn alerts(snapshot: &Snapshot, style: &Style) -> String {
             n => format!("{n} mails queued, the oldest for {}", age(waited)),
         };
         match &mail.last_error {
-            Some(error) => say(Paint::Bad, &format!("{mails}: {}", inert(error))),
+            Some(error) => say(Paint::Bad, &format!("{mails}: {}", sanitize(error))),
             None if waited > MAIL_IS_LATE => say(Paint::Warn, &mails),
             None => {}
         }
     }
     for (address, why) in &mail.refused {
-        say(Paint::Bad, &format!("The mail server rejects mail for {}: {}", inert(address), inert(why)));
+        say(
+            Paint::Bad,
+            &format!("The mail server rejects mail for {}: {}", sanitize(address), sanitize(why)),
+        );
     }
     if !mail.configured && !snapshot.checks.is_empty() {
         say(Paint::Warn, "No notifications are sent: the configuration has no `mail:` section");
     }
     for alert in &snapshot.alerts {
-        say(Paint::Warn, &inert(alert));
+        say(Paint::Warn, &sanitize(alert));
     }
     let ours = env!("CARGO_PKG_VERSION");
     if snapshot.version != ours {
-        let theirs = inert(&snapshot.version);
+        let theirs = sanitize(&snapshot.version);
         say(
             Paint::Warn,
             &format!(
@@ -248,6 +254,6 @@ fn row(check: &CheckStatus, now: Wall, style: &Style, none: &str) -> Vec<Cell> {
         Cell::plain(age(now.since(check.since))),
         or_none(last.map(|seen| observed(&seen.observation))),
         or_none(last.map(|seen| age(now.since(seen.last)))),
-        Cell::plain(inert(&check.next)),
+        Cell::plain(sanitize(&check.next)),
     ]
 }

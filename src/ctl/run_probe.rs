@@ -1,9 +1,9 @@
 //! `stealthctl run-probe`: runs the command of a check, inside the unit that stealthcheck-probe@.service makes for it.
 //!
-//! In: the command line, on standard input, which systemd has opened for the unit (`probe_files.rs` has written it). Out: the command's exit status as
-//! its own, 128 and the signal's number where a signal ended it, and the last line of its output as the unit's status text.
-//! It ends when the command ends, whatever that has left in the background: those are systemd's to kill. It knows no
-//! deadline, and never speaks to the daemon.
+//! In: the command line, on standard input, which systemd has opened for the unit (`probe_files.rs` has written it).
+//! Out: the command's exit status as its own, 128 and the signal's number where a signal ended it, and the last line of
+//! its output as the unit's status text. It ends when the command ends, whatever that has left in the background: those
+//! are systemd's to kill. It knows no deadline, and never speaks to the daemon.
 
 mod output;
 
@@ -17,7 +17,7 @@ use rustix::fs::{OFlags, fcntl_getfl, fcntl_setfl};
 use rustix::io::Errno;
 use rustix::process::{Pid, PidfdFlags, pidfd_open};
 
-use super::text::inert;
+use super::text::sanitize;
 use crate::service_manager;
 use crate::text::to_status;
 use crate::unit::signal_name;
@@ -144,11 +144,11 @@ fn verdict(status: ExitStatus, last_line: &str) -> (u8, String) {
 
 /// Why the kernel did not execute the program: a sentence for the person who wrote its name.
 fn not_executed(program: &str, error: &io::Error) -> String {
-    let shown = inert(program);
+    let shown = sanitize(program);
     match Errno::from_io_error(error) {
         Some(Errno::NOENT) if !program.contains('/') => {
             let path = std::env::var("PATH").unwrap_or_default();
-            format!("{shown} is not found in PATH ({})", inert(&path))
+            format!("{shown} is not found in PATH ({})", sanitize(&path))
         }
         Some(Errno::NOENT) if Path::new(program).exists() => {
             format!("{shown} cannot be executed: the interpreter that its first line names is not there")

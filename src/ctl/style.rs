@@ -48,7 +48,7 @@ impl Style {
             colour: match colour {
                 Colour::Always => true,
                 Colour::Never => false,
-                Colour::Auto => terminal && !is_set("NO_COLOR") && !dumb(),
+                Colour::Auto => terminal && !is_set("NO_COLOR") && !is_dumb_terminal(),
             },
             width: size.and_then(|size| measure(size.ws_col)),
             height: size.and_then(|size| measure(size.ws_row)),
@@ -83,7 +83,7 @@ fn is_set(name: &str) -> bool {
     std::env::var_os(name).is_some_and(|value| !value.is_empty())
 }
 
-fn dumb() -> bool {
+fn is_dumb_terminal() -> bool {
     std::env::var_os("TERM").is_none_or(|term| term.is_empty() || term == "dumb")
 }
 

@@ -41,7 +41,7 @@ pub(super) fn draw(
     room: Option<usize>,
     (colour, unicode): (bool, bool),
 ) -> String {
-    let widths = squeeze(natural(heads, rows), steps, room);
+    let widths = shrink_columns(natural(heads, rows), steps, room);
     let mut out = String::new();
     let heads: Vec<Cell> = heads.iter().map(|h| Cell::painted((*h).to_owned(), Paint::Strong)).collect();
     for row in std::iter::once(&heads).chain(rows) {
@@ -82,7 +82,7 @@ fn total(widths: &[Option<usize>]) -> usize {
     sum - last
 }
 
-fn squeeze(natural: Vec<Option<usize>>, steps: &[Step], room: Option<usize>) -> Vec<Option<usize>> {
+fn shrink_columns(natural: Vec<Option<usize>>, steps: &[Step], room: Option<usize>) -> Vec<Option<usize>> {
     let Some(room) = room else { return natural };
     let mut widths = natural.clone();
     for step in steps {

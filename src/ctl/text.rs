@@ -1,7 +1,7 @@
-//! Text on its way to a terminal: made inert, measured, fitted, coloured. Pure.
+//! Text on its way to a terminal: sanitized, measured, fitted, coloured. Pure.
 //!
-//! What probes saw and what runbooks say is data from elsewhere. Nothing of it may move a cursor, change a title, or turn
-//! the reading direction of what stands beside it.
+//! What probes saw and what runbooks say is data from elsewhere. Nothing of it may move a cursor, change a title, or
+//! turn the reading direction of what stands beside it.
 
 use std::time::Duration;
 
@@ -14,7 +14,8 @@ pub fn age(duration: Duration) -> String {
     human(Duration::from_secs(duration.as_secs()))
 }
 
-/// How long something has still to go, rounded up, as the engine rounds it: what is due in 1.2 s is not there after one.
+/// How long something has still to go, rounded up, as the engine rounds it: what is due in 1.2 s is not there after
+/// one.
 #[must_use]
 pub fn due(duration: Duration) -> String {
     human(Duration::from_secs(duration.as_secs() + u64::from(duration.subsec_nanos() > 0)))
@@ -57,10 +58,10 @@ pub fn paint(text: &str, paint: Paint, colour: bool) -> String {
     if colour && !text.is_empty() { format!("\x1b[{}m{text}\x1b[0m", paint.code()) } else { text.to_owned() }
 }
 
-/// `text` as one line that does nothing but stand there: line ends and tabs become spaces, whatever else a terminal would
-/// act on becomes visible (`\u{1b}`).
+/// `text` as one line that does nothing but stand there: line ends and tabs become spaces, whatever else a terminal
+/// would act on becomes visible (`\u{1b}`).
 #[must_use]
-pub fn inert(text: &str) -> String {
+pub fn sanitize(text: &str) -> String {
     let mut line = String::with_capacity(text.len());
     for c in text.chars() {
         match c {
@@ -75,7 +76,7 @@ pub fn inert(text: &str) -> String {
 /// JSON text as itself, with what a terminal would act on written as JSON escapes. (Below U+0020 JSON has no raw
 /// characters but those between values.)
 #[must_use]
-pub fn inert_json(json: &str) -> String {
+pub fn sanitize_json(json: &str) -> String {
     let mut text = String::with_capacity(json.len());
     for c in json.chars() {
         if acts(c) && c != '\n' {
@@ -146,7 +147,7 @@ pub fn wrap(text: &str, room: usize) -> Vec<String> {
     for paragraph in text.lines() {
         let mut line = String::new();
         for word in paragraph.split_whitespace() {
-            let word = inert(word);
+            let word = sanitize(word);
             if !line.is_empty() && width(&line) + 1 + width(&word) > room {
                 lines.push(std::mem::take(&mut line));
             }
@@ -175,12 +176,15 @@ mod tests {
 
     #[test]
     fn hostile_text_only_stands_there() {
-        assert_eq!(inert("a\x1b]0;owned\x07b\nc\u{9b}2J"), "a\\u{1b}]0;owned\\u{7}b c\\u{9b}2J");
-        assert_eq!(inert("\u{202e}txt.exe\u{2066}"), "\\u{202e}txt.exe\\u{2066}");
-        assert_eq!(inert("überall 日本"), "überall 日本");
+        assert_eq!(sanitize("a\x1b]0;owned\x07b\nc\u{9b}2J"), "a\\u{1b}]0;owned\\u{7}b c\\u{9b}2J");
+        assert_eq!(sanitize("\u{202e}txt.exe\u{2066}"), "\\u{202e}txt.exe\\u{2066}");
+        assert_eq!(sanitize("überall 日本"), "überall 日本");
         let json = serde_json::to_string("a\u{9b}\u{202e}\x1b\u{7f}").unwrap();
-        assert_eq!(inert_json(&json), r#""a\u009b\u202e\u001b\u007f""#);
-        assert_eq!(serde_json::from_str::<String>(&inert_json(&json)).unwrap(), "a\u{9b}\u{202e}\x1b\u{7f}");
+        assert_eq!(sanitize_json(&json), r#""a\u009b\u202e\u001b\u007f""#);
+        assert_eq!(
+            serde_json::from_str::<String>(&sanitize_json(&json)).unwrap(),
+            "a\u{9b}\u{202e}\x1b\u{7f}"
+        );
     }
 
     #[test]

@@ -22,7 +22,7 @@ pub(super) fn validate(file: Option<PathBuf>, bus: Bus) -> Result<Exit, Failure>
     match config::load(&file) {
         Ok(config) => {
             for warning in &config.warnings {
-                let _ = writeln!(err, "warning: {}", super::text::inert(&warning.to_string()));
+                let _ = writeln!(err, "warning: {}", super::text::sanitize(&warning.to_string()));
             }
             print(&summary(&config))?;
             Ok(Exit::Ok)

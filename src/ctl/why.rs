@@ -10,7 +10,7 @@ use super::exit::{Exit, Failure};
 use super::print;
 use super::render::mark;
 use super::style::{Colour, Style};
-use super::text::{Paint, inert, inert_json, paint, width, wrap};
+use super::text::{Paint, paint, sanitize, sanitize_json, width, wrap};
 use crate::bus::Bus;
 use crate::status::{Decision, Explanation, Topic};
 
@@ -30,7 +30,7 @@ pub(super) async fn why(bus: Bus, names: &[String], json: bool, colour: Colour) 
     if json {
         let json = serde_json::to_string_pretty(&explained)
             .map_err(|error| Failure::new(Exit::Failed, format!("the answer cannot be written: {error}")))?;
-        print(&format!("{}\n", inert_json(&json)))?;
+        print(&format!("{}\n", sanitize_json(&json)))?;
     } else {
         let style = Style::detect(colour);
         let texts: Vec<String> = explained.iter().map(|explanation| text(explanation, &style)).collect();
@@ -52,7 +52,7 @@ pub fn text(explanation: &Explanation, style: &Style) -> String {
         let label = if before == Some(reason.topic) { String::new() } else { reason.topic.to_string() };
         before = Some(reason.topic);
         let colon = if label.is_empty() { ' ' } else { ':' };
-        lines(&mut out, &format!("{label:>TOPIC$}{colon} "), &inert(&reason.text), style);
+        lines(&mut out, &format!("{label:>TOPIC$}{colon} "), &sanitize(&reason.text), style);
     }
     out.push('\n');
     if explanation.log.is_empty() {
@@ -65,7 +65,7 @@ pub fn text(explanation: &Explanation, style: &Style) -> String {
         let times = if decision.count > 1 { format!(" ({} times)", decision.count) } else { String::new() };
         let pad = " ".repeat(room.saturating_sub(width(&span)));
         let head = format!("  {span}{pad}  {:<TOPIC$}", decision.topic);
-        lines(&mut out, &head, &format!("{}{times}", inert(&decision.text)), style);
+        lines(&mut out, &head, &format!("{}{times}", sanitize(&decision.text)), style);
     }
     out
 }

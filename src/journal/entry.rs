@@ -1,7 +1,7 @@
 //! What is said of a transition: the sentence, how important it is, and the fields. Pure.
 //!
-//! Every field that packaging/stealthcheck.catalog uses in the text for an id is set on every entry with that id, as far
-//! as the change names it.
+//! Every field that packaging/stealthcheck.catalog uses in the text for an id is set on every entry with that id, as
+//! far as the change names it.
 
 use super::{hold, ids};
 use crate::check::{CheckName, Step};

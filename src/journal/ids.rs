@@ -1,5 +1,5 @@
-//! The `MESSAGE_ID=` of each kind of entry. They are the keys of packaging/stealthcheck.catalog, which says for each what
-//! it means and what to do (`journalctl -x`). Never change one: people match on them.
+//! The `MESSAGE_ID=` of each kind of entry. They are the keys of packaging/stealthcheck.catalog, which says for each
+//! what it means and what to do (`journalctl -x`). Never change one: people match on them.
 
 /// An incident was opened: a check is down.
 pub const INCIDENT_OPENED: &str = "37b1109219714d0397f2fe951e243f4f";

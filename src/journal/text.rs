@@ -14,8 +14,8 @@ use tracing_subscriber::layer::{Context, Layer};
 const LONGEST: usize = 2000;
 
 /// `text` with nothing in it that could steer a terminal or feign a line.
-pub(super) fn inert(text: &str) -> String {
-    crate::text::inert(text, LONGEST)
+pub(super) fn sanitize(text: &str) -> String {
+    crate::text::sanitize(text, LONGEST)
 }
 
 /// The layer that writes the lines.
@@ -40,7 +40,7 @@ impl Lines {
             _ => ("debug: ", "\x1b[2m"),
         };
         let (on, off) = if self.colour && !colour.is_empty() { (colour, "\x1b[0m") } else { ("", "") };
-        format!("{time} {on}{word}{off}{}{}\n", inert(&fields.message), inert(&fields.others))
+        format!("{time} {on}{word}{off}{}{}\n", sanitize(&fields.message), sanitize(&fields.others))
     }
 }
 
@@ -90,9 +90,9 @@ mod tests {
 
     #[test]
     fn text_from_outside_steers_nothing() {
-        assert_eq!(inert("200 OK, größer"), "200 OK, größer");
-        assert_eq!(inert("a\nb\x1b[2J\u{202e}c\u{9b}"), "a\\nb\\u{1b}[2J\\u{202e}c\\u{9b}");
-        assert_eq!(inert(&"x".repeat(LONGEST + 5)).chars().count(), LONGEST);
+        assert_eq!(sanitize("200 OK, größer"), "200 OK, größer");
+        assert_eq!(sanitize("a\nb\x1b[2J\u{202e}c\u{9b}"), "a\\nb\\u{1b}[2J\\u{202e}c\\u{9b}");
+        assert_eq!(sanitize(&"x".repeat(LONGEST + 5)).chars().count(), LONGEST);
     }
 
     #[test]

@@ -1,10 +1,11 @@
 //! Whether a request that came over loopback was meant for this machine.
 //!
-//! In: a connection, and the field `Host` of what came over it. Out: yes or no. Every local user may read the status, but
-//! a web page may not: one that a browser on this machine shows can have its own name point to 127.0.0.1 (DNS rebinding),
-//! and is then free to read what stands there. The browser still says by which name it asks. A page can have any name in
-//! the DNS, but no address as its name, not `localhost`, and not the name of this machine. What came over the network is
-//! left alone: by which names a machine is known there only its administrator knows, and who listens there means to tell.
+//! In: a connection, and the field `Host` of what came over it. Out: yes or no. Every local user may read the status,
+//! but a web page may not: one that a browser on this machine shows can have its own name point to 127.0.0.1 (DNS
+//! rebinding), and is then free to read what stands there. The browser still says by which name it asks. A page can
+//! have any name in the DNS, but no address as its name, not `localhost`, and not the name of this machine. What came
+//! over the network is left alone: by which names a machine is known there only its administrator knows, and who
+//! listens there means to tell.
 
 use std::net::{Ipv4Addr, Ipv6Addr};
 

@@ -2,7 +2,8 @@
 //!
 //! In: a [`Report`]. Out: text. Names follow Prometheus' conventions: base units (seconds), `_total` for counters,
 //! moments as Unix time, no label whose values grow without bound. Whatever stands in a label is escaped.
-//! Formats and names: https://prometheus.io/docs/instrumenting/exposition_formats/, https://prometheus.io/docs/practices/naming/
+//! Formats and names: https://prometheus.io/docs/instrumenting/exposition_formats/,
+//! https://prometheus.io/docs/practices/naming/
 
 use std::fmt::{self, Write as _};
 use std::time::Duration;

@@ -1,8 +1,8 @@
 //! Which page a path names, and what stands on it.
 //!
-//! In: paths. Out: [`Response`]s. Whatever is asked for, the loop is asked, with a deadline: its answer is what the page
-//! is made of, and the proof that it turns over. Its report is shared for half a second by all who ask for one, so that a
-//! crowd here takes no time from the engine; then it is let go.
+//! In: paths. Out: [`Response`]s. Whatever is asked for, the loop is asked, with a deadline: its answer is what the
+//! page is made of, and the proof that it turns over. Its report is shared for half a second by all who ask for one, so
+//! that a crowd here takes no time from the engine; then it is let go.
 
 use std::sync::{Arc, Mutex as Lock, PoisonError};
 use std::time::Duration;

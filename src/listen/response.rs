@@ -1,7 +1,7 @@
 //! What goes out: a status, a few fields of our own choice, a body.
 //!
-//! In: a body. Out: the bytes of an HTTP/1.1 response after which the connection ends. No field holds anything that came
-//! from a client, a probe or a file, so nothing can break out of one; and no body is ever taken for HTML.
+//! In: a body. Out: the bytes of an HTTP/1.1 response after which the connection ends. No field holds anything that
+//! came from a client, a probe or a file, so nothing can break out of one; and no body is ever taken for HTML.
 
 use std::sync::Arc;
 

@@ -1,7 +1,7 @@
-//! Words mails: a notification and what was found about it become a letter, a letter becomes the bytes of a message.
+//! Words mails: a notification and what was found about it become an email, an email becomes the bytes of a message.
 //!
 //! Pure: values in, values out; the host's name and the time zone are handed in. Everything that came from outside
-//! (probes, journals, configuration) passes [`text`] on its way, so that no letter has a header or a control character
+//! (probes, journals, configuration) passes [`text`] on its way, so that no email has a header or a control character
 //! that was not put there by this file. It decides nothing: neither who is told nor when.
 
 use std::time::{Duration, SystemTime};
@@ -27,7 +27,7 @@ const RUNBOOK_LINES: usize = 100;
 /// The last second that a Date header can name (9999-12-31T23:59:59Z).
 const DATE_MAX: u64 = 253_402_300_799;
 
-/// Where and for whom a letter is worded.
+/// Where and for whom an email is worded.
 #[derive(Clone, Debug)]
 pub struct Place {
     /// The machine's name.
@@ -41,9 +41,9 @@ pub struct Place {
 /// A mail, worded. Who still has to get it is the spool's matter; the sender is that of the configuration in force when
 /// it is delivered, so that a wrong one can be put right while mails wait.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Letter {
-    /// The notification that it tells; the incident of a letter about the daemon itself begins with `host!`, that of a digest
-    /// (which is never in the spool) with `digest!`.
+pub struct Email {
+    /// The notification that it tells; the incident of an email about the daemon itself begins with `host!`, that of a
+    /// digest (which is never in the spool) with `digest!`.
     pub id: NotificationId,
     /// Every recipient.
     pub to: Vec<String>,
@@ -51,7 +51,7 @@ pub struct Letter {
     pub subject: String,
     /// `<INCIDENT.NUMBER@HOST>`.
     pub message_id: String,
-    /// The Message-ID of the thread's first letter; `None` in that letter.
+    /// The Message-ID of the thread's first email; `None` in that email.
     pub thread: Option<String>,
     /// When the event was.
     pub date: Wall,
@@ -63,17 +63,18 @@ pub struct Letter {
     pub body: String,
 }
 
-/// Words a notification. `journal` is the unit's latest lines, or why there are none; `None` where none were looked for.
+/// Words a notification. `journal` is the unit's latest lines, or why there are none; `None` where none were looked
+/// for.
 #[must_use]
-pub fn letter(
+pub fn email(
     notification: &Notification,
     journal: Option<&Result<Vec<String>, String>>,
     place: &Place,
-) -> Letter {
+) -> Email {
     let root = message_id(&notification.id.incident, 1, &place.host);
     let host = text::line(&place.host, 80);
     // Gmail threads by References *and* subject, but takes no account of a tag in brackets: so the state stands there,
-    // first, and the rest is the same in every letter of the incident.
+    // first, and the rest is the same in every email of the incident.
     let tag = match notification.kind {
         NotificationKind::Down => "DOWN",
         NotificationKind::ActionRequired => "ACTION REQUIRED",
@@ -85,7 +86,7 @@ pub fn letter(
         NotificationKind::Flapping => "FLAPPING",
         NotificationKind::NotMonitored => "NO LONGER MONITORED",
     };
-    Letter {
+    Email {
         id: notification.id.clone(),
         to: notification.to.iter().map(ToString::to_string).collect(),
         subject: format!("[{tag}] {} on {host}", notification.check),
@@ -98,21 +99,21 @@ pub fn letter(
     }
 }
 
-/// Words a letter about the daemon itself, such as a configuration that was refused.
+/// Words an email about the daemon itself, such as a configuration that was refused.
 #[must_use]
-pub fn host_letter(
+pub fn host_email(
     id: NotificationId,
     to: Vec<String>,
     subject: &str,
     body: &str,
     at: Wall,
     place: &Place,
-) -> Letter {
+) -> Email {
     let host = text::line(&place.host, 80);
     let mut lines = text::block(body, 500);
     lines.push(String::new());
     lines.push(format!("From stealthcheck on {host}, {}.", when(at, &place.zone)));
-    Letter {
+    Email {
         message_id: message_id(&id.incident, id.number, &place.host),
         to,
         subject: format!("[stealthcheck] {host}: {}", text::line(subject, 150)),
@@ -125,7 +126,7 @@ pub fn host_letter(
     }
 }
 
-/// Subject and body of the letter that tells the others of an address which the server refuses.
+/// Subject and body of the email that tells the others of an address which the server refuses.
 #[must_use]
 pub fn unreachable(to: &str, why: &str) -> (String, String) {
     let to = text::line(to, 100);
@@ -138,49 +139,49 @@ pub fn unreachable(to: &str, why: &str) -> (String, String) {
 
 /// Words the mail of `stealthctl test-mail`.
 #[must_use]
-pub fn test_letter(to: Vec<String>, at: Wall, place: &Place) -> Letter {
+pub fn test_email(to: Vec<String>, at: Wall, place: &Place) -> Email {
     let id = NotificationId { incident: IncidentId(format!("test!{}", at.0).into()), number: 1 };
     let body = "This is a test mail, requested with `stealthctl test-mail` on this machine.\n\
                 Notifications about incidents arrive the same way.";
-    host_letter(id, to, "test mail", body, at, place)
+    host_email(id, to, "test mail", body, at, place)
 }
 
-/// The letter as an RFC 5322 message from `from`, in ASCII.
+/// The email as an RFC 5322 message from `from`, in ASCII.
 ///
 /// # Errors
 /// A clause that names the address that cannot be one.
-pub fn message(letter: &Letter, from: &Mailbox) -> Result<Vec<u8>, String> {
+pub fn message(email: &Email, from: &Mailbox) -> Result<Vec<u8>, String> {
     let mut builder = Message::builder()
-        .date(system_time(letter.date))
+        .date(system_time(email.date))
         .from(from.clone())
-        .subject(letter.subject.clone())
-        .message_id(Some(letter.message_id.clone()))
+        .subject(email.subject.clone())
+        .message_id(Some(email.message_id.clone()))
         .header(MIME_VERSION_1_0)
         .header(ContentType::TEXT_PLAIN)
         .raw_header(header("Auto-Submitted", "auto-generated"));
-    for address in &letter.to {
-        // One that cannot be an address, or that SMTP without extensions cannot carry, is left out; the configuration lets
-        // none through, and delivery to it is refused where it is its turn.
+    for address in &email.to {
+        // One that cannot be an address, or that SMTP without extensions cannot carry, is left out; the configuration
+        // lets none through, and delivery to it is refused where it is its turn.
         if let Ok(mailbox) = address.parse::<Mailbox>()
             && mailbox.email.to_string().is_ascii()
         {
             builder = builder.to(mailbox);
         }
     }
-    if let Some(root) = &letter.thread {
+    if let Some(root) = &email.thread {
         builder = builder.in_reply_to(root.clone()).references(root.clone());
     }
-    if let Some(check) = &letter.check {
+    if let Some(check) = &email.check {
         builder = builder.raw_header(header("X-Stealthcheck-Check", check.as_str()));
     }
     // Names with a `!` are no incidents.
-    if !letter.id.incident.0.contains('!') {
-        builder = builder.raw_header(header("X-Stealthcheck-Incident", &text::atom(&letter.id.incident.0)));
+    if !email.id.incident.0.contains('!') {
+        builder = builder.raw_header(header("X-Stealthcheck-Incident", &text::atom(&email.id.incident.0)));
     }
-    if let Some(unit) = &letter.unit {
+    if let Some(unit) = &email.unit {
         builder = builder.raw_header(header("X-Stealthcheck-Unit", unit.as_str()));
     }
-    let built = builder.body(letter.body.clone()).map_err(|e| format!("the mail cannot be built: {e}"))?;
+    let built = builder.body(email.body.clone()).map_err(|e| format!("the mail cannot be built: {e}"))?;
     Ok(built.formatted())
 }
 
@@ -367,7 +368,7 @@ fn commands(notification: &Notification, place: &Place) -> Vec<String> {
     lines
 }
 
-/// The journal at the letter's end, at most `room` bytes: the oldest lines give way.
+/// The journal at the email's end, at most `room` bytes: the oldest lines give way.
 fn shown(journal: &Result<Vec<String>, String>, unit: &UnitName, room: usize) -> String {
     let lines: Vec<String> = match journal {
         Ok(lines) if lines.is_empty() => vec!["(no entries)".to_owned()],

@@ -50,9 +50,9 @@ fn notification(kind: NotificationKind, number: u32) -> Notification {
     }
 }
 
-fn sent(letter: &Letter) -> String {
+fn sent(email: &Email) -> String {
     let from = "stealthcheck <alerts@example.org>".parse().unwrap();
-    String::from_utf8(message(letter, &from).unwrap()).unwrap()
+    String::from_utf8(message(email, &from).unwrap()).unwrap()
 }
 
 fn headers(message: &str) -> Vec<&str> {
@@ -62,9 +62,9 @@ fn headers(message: &str) -> Vec<&str> {
 #[test]
 fn the_first_mail_of_an_incident() {
     let journal = Ok(vec!["Nov 22 16:59:59 fibridge[123]: cannot bind: ünïcode".to_owned()]);
-    let letter = letter(&notification(NotificationKind::Down, 1), Some(&journal), &place());
+    let email = email(&notification(NotificationKind::Down, 1), Some(&journal), &place());
     assert_eq!(
-        letter.body,
+        email.body,
         "\
 fibridge on lf-proxy is down.
 connection refused
@@ -95,7 +95,7 @@ JOURNAL OF fibridge.service
 Nov 22 16:59:59 fibridge[123]: cannot bind: ünïcode
 "
     );
-    let message = sent(&letter);
+    let message = sent(&email);
     assert_eq!(
         headers(&message),
         [
@@ -130,9 +130,9 @@ fn the_last_mail_is_in_the_same_thread_and_says_what_it_took() {
     notification.next.clear();
     notification.state.as_mut().unwrap().active = ActiveState::Active;
     notification.state.as_mut().unwrap().sub = "running".to_owned();
-    let letter = letter(&notification, None, &place());
+    let email = email(&notification, None, &place());
     assert_eq!(
-        letter.body,
+        email.body,
         "\
 fibridge on lf-proxy has recovered after 3h 12m.
 It was: connection refused
@@ -155,7 +155,7 @@ stealthctl status fibridge
 journalctl -u fibridge.service --since '2026-11-22 11:55:00'
 "
     );
-    let message = sent(&letter);
+    let message = sent(&email);
     for header in [
         "Subject: [RECOVERED] fibridge on lf-proxy",
         "Message-ID: <fibridge-1795345200.4@lf-proxy>",
@@ -169,8 +169,8 @@ journalctl -u fibridge.service --since '2026-11-22 11:55:00'
 #[test]
 fn each_kind_says_in_its_first_line_what_it_is() {
     let first = |kind, number| {
-        let letter = letter(&notification(kind, number), None, &place());
-        format!("{} / {}", letter.subject, letter.body.lines().next().unwrap())
+        let email = email(&notification(kind, number), None, &place());
+        format!("{} / {}", email.subject, email.body.lines().next().unwrap())
     };
     assert_eq!(
         [first(NotificationKind::ActionRequired, 2), first(NotificationKind::StillDown, 3),],
@@ -187,16 +187,16 @@ fn what_is_missing_is_said() {
     notification.attempts.clear();
     notification.attempts_total = 0;
     let why = Err("no permission to read the journal".to_owned());
-    let body = letter(&notification, Some(&why), &place()).body;
+    let body = email(&notification, Some(&why), &place()).body;
     assert!(body.contains("RECOVERY ATTEMPTS\nNone yet.\n"), "{body}");
     assert!(
         body.ends_with("JOURNAL OF fibridge.service\n(not shown: no permission to read the journal)\n"),
         "{body}"
     );
     notification.kind = NotificationKind::Recovered;
-    assert!(letter(&notification, None, &place()).body.contains("None: it recovered without one."));
+    assert!(email(&notification, None, &place()).body.contains("None: it recovered without one."));
     notification.unit = None;
-    let body = letter(&notification, None, &place()).body;
+    let body = email(&notification, None, &place()).body;
     assert!(!body.contains("journalctl") && !body.contains("UNIT"), "{body}");
 }
 
@@ -204,19 +204,19 @@ fn what_is_missing_is_said() {
 fn commands_can_be_pasted() {
     let mut notification = notification(NotificationKind::Down, 1);
     notification.unit = Some(UnitName::new(r"dev-disk-by\x2duuid.mount").unwrap());
-    let body = letter(&notification, None, &Place { user: true, ..place() }).body;
+    let body = email(&notification, None, &Place { user: true, ..place() }).body;
     assert!(body.contains("\nstealthctl --user status fibridge\n"), "{body}");
     assert!(body.contains(r"journalctl --user -u 'dev-disk-by\x2duuid.mount' --since"), "{body}");
 }
 
 #[test]
-fn a_letter_about_the_daemon_names_the_host_first() {
+fn a_email_about_the_daemon_names_the_host_first() {
     let id = NotificationId { incident: IncidentId("host!7".into()), number: 1 };
     let to = vec!["ops@example.org".to_owned()];
-    let letter = host_letter(id, to, "configuration rejected", "a: b\nc: d", Wall(0), &place());
-    assert_eq!(letter.subject, "[stealthcheck] lf-proxy: configuration rejected");
-    assert_eq!(letter.body, "a: b\nc: d\n\nFrom stealthcheck on lf-proxy, Thu 1970-01-01 01:00:00 CET.\n");
-    assert!(sent(&letter).contains("Message-ID: <host%217.1@lf-proxy>"));
+    let email = host_email(id, to, "configuration rejected", "a: b\nc: d", Wall(0), &place());
+    assert_eq!(email.subject, "[stealthcheck] lf-proxy: configuration rejected");
+    assert_eq!(email.body, "a: b\nc: d\n\nFrom stealthcheck on lf-proxy, Thu 1970-01-01 01:00:00 CET.\n");
+    assert!(sent(&email).contains("Message-ID: <host%217.1@lf-proxy>"));
 }
 
 #[test]
@@ -224,7 +224,7 @@ fn a_clock_that_is_out_of_its_mind_stops_no_mail() {
     for at in [i64::MIN, -1, i64::MAX] {
         let mut notification = notification(NotificationKind::Recovered, 2);
         (notification.at, notification.since) = (Wall(at), Wall(at));
-        sent(&letter(&notification, None, &place()));
+        sent(&email(&notification, None, &place()));
     }
 }
 
@@ -263,8 +263,8 @@ proptest! {
         notification.state.as_mut().unwrap().result = text(6);
         notification.to.push(Arc::from(text(7)));
         let place = Place { host: text(7), ..place() };
-        let letter = letter(&notification, Some(&Ok(lines)), &place);
-        let message = sent(&letter);
+        let email = email(&notification, Some(&Ok(lines)), &place);
+        let message = sent(&email);
 
         prop_assert!(message.len() < 64 * 1024, "{} bytes", message.len());
         prop_assert!(message.is_ascii());
@@ -279,9 +279,9 @@ proptest! {
             prop_assert!(header.starts_with(' ') || known.contains(&name), "{header:?}");
         }
         let harmless = |c: char| c == '\n' || !(c.is_control() || ('\u{2028}'..='\u{202e}').contains(&c));
-        prop_assert!(letter.body.chars().all(harmless));
-        prop_assert!(letter.body.lines().all(|line| line.chars().count() <= text::LINE_MAX + 100));
-        prop_assert!(letter.body.contains("COMMANDS\nstealthctl status fibridge\n"), "cut off");
+        prop_assert!(email.body.chars().all(harmless));
+        prop_assert!(email.body.lines().all(|line| line.chars().count() <= text::LINE_MAX + 100));
+        prop_assert!(email.body.contains("COMMANDS\nstealthctl status fibridge\n"), "cut off");
     }
 }
 
@@ -306,7 +306,7 @@ fn that_a_check_cannot_be_measured_is_told_without_a_word_on_its_target() {
             ..notification(kind, number)
         }
     };
-    let first = letter(&unmeasured(NotificationKind::Unknown, 1), None, &place());
+    let first = email(&unmeasured(NotificationKind::Unknown, 1), None, &place());
     assert_eq!(first.subject, "[UNKNOWN] gru-dns on lf-proxy");
     assert_eq!(first.message_id, "<gru-dns-1795345200-unmeasured.1@lf-proxy>");
     assert!(
@@ -318,7 +318,7 @@ fn that_a_check_cannot_be_measured_is_told_without_a_word_on_its_target() {
         first.body
     );
     assert!(!first.body.contains("RECOVERY ATTEMPTS") && first.body.contains("RUNBOOK"), "{}", first.body);
-    let last = letter(&unmeasured(NotificationKind::KnownAgain, 2), None, &place());
+    let last = email(&unmeasured(NotificationKind::KnownAgain, 2), None, &place());
     assert_eq!(last.subject, "[KNOWN AGAIN] gru-dns on lf-proxy");
     assert_eq!(last.thread.as_deref(), Some("<gru-dns-1795345200-unmeasured.1@lf-proxy>"));
     assert!(last.body.contains("It was: the resolver gave no answer within 5s"), "{}", last.body);
@@ -334,17 +334,17 @@ fn what_goes_down_with_it_is_named_and_a_notification_of_an_older_spool_names_no
     };
     let mut down = notification(NotificationKind::Down, 1);
     down.dependents = vec![taken("app", false), taken("blog", true)];
-    let body = letter(&down, None, &place()).body;
+    let body = email(&down, None, &place()).body;
     let named = "\nAFFECTED UNITS\napp (app.service): waits for it\nblog (blog.service): passing so far\n\n";
     assert!(body.contains(named), "{body}");
     down.kind = NotificationKind::Recovered;
-    let body = letter(&down, None, &place()).body;
+    let body = email(&down, None, &place()).body;
     assert!(body.contains("\nAFFECTED UNITS\napp (app.service): not passing yet\n"), "{body}");
     down.dependents = (0..30).map(|n| taken(&format!("c{n}"), false)).collect();
-    assert!(letter(&down, None, &place()).body.contains("\n… 10 more\n"));
+    assert!(email(&down, None, &place()).body.contains("\n… 10 more\n"));
 
     let mut json = serde_json::to_value(notification(NotificationKind::Down, 1)).unwrap();
     json.as_object_mut().unwrap().remove("dependents");
     let old: Notification = serde_json::from_value(json).unwrap();
-    assert!(!letter(&old, None, &place()).body.contains("AFFECTED UNITS"));
+    assert!(!email(&old, None, &place()).body.contains("AFFECTED UNITS"));
 }

@@ -1,8 +1,8 @@
 //! Speaks SMTP with the mail server: one connection, one recipient at a time.
 //!
-//! In: the settings, a message, a recipient. Out: the server's words, or a [`Refusal`] that says whose fault it was and so
-//! what may be tried next. Every wait has an end. The password is read from the service's credentials when a connection is
-//! made, is forgotten with it, and stands in no error. It keeps no queue and never decides to try again.
+//! In: the settings, a message, a recipient. Out: the server's words, or a [`Refusal`] that says whose fault it was and
+//! so what may be tried next. Every wait has an end. The password is read from the service's credentials when a
+//! connection is made, is forgotten with it, and stands in no error. It keeps no queue and never decides to try again.
 
 use std::fmt;
 use std::future::Future;
@@ -18,8 +18,8 @@ use lettre::transport::smtp::commands::{Auth, Data, Mail, Quit, Rcpt, Rset};
 use lettre::transport::smtp::extension::{ClientId, Extension, MailParameter};
 use lettre::transport::smtp::response::{Response, Severity};
 
+use super::limited_stream::LimitedStream;
 use super::text;
-use super::wire::Wire;
 use crate::config::{Smtp, SmtpTls};
 
 /// How long to wait for what.
@@ -72,7 +72,7 @@ impl fmt::Display for Refusal {
 
 /// Makes connections.
 #[derive(Clone, Debug)]
-pub struct Courier {
+pub struct SmtpConnector {
     /// The name that is said in EHLO.
     pub host: String,
     /// `$CREDENTIALS_DIRECTORY`.
@@ -87,7 +87,7 @@ pub struct Session {
     patience: Patience,
 }
 
-impl Courier {
+impl SmtpConnector {
     /// Connects, makes the connection safe, and logs in, as the settings say.
     ///
     /// # Errors
@@ -106,7 +106,8 @@ impl Courier {
     async fn connect_and_log_in(&self, smtp: &Smtp, login: Option<&Login>) -> Result<Session, String> {
         let hello = ClientId::Domain(text::domain(&self.host));
         let Patience { connect, answer, .. } = self.patience;
-        let stream = within(answer, "connecting", Wire::connect(&smtp.host, smtp.port, connect)).await?;
+        let stream =
+            within(answer, "connecting", LimitedStream::connect(&smtp.host, smtp.port, connect)).await?;
         let stream: Box<dyn AsyncTokioStream> = match smtp.tls {
             SmtpTls::None | SmtpTls::Starttls => Box::new(stream),
             SmtpTls::Implicit => Box::new(within(answer, "TLS", stream.secure(&smtp.host)).await?),
@@ -271,11 +272,12 @@ impl Step {
     }
 }
 
-/// Whether a permanent refusal at RCPT says that the address is no good, so that no later attempt will do better. Servers
-/// also refuse there who sends (by relaying rules, by the sender's address, by the name in EHLO), which the settings or time
-/// put right: a notification that is dropped for that would be lost. So an enhanced status code (RFC 3463) must name the address
-/// (5.1.x of the recipient), or a mailbox that is switched off (5.2.1); a full one (5.2.2, 552) has room again one day.
-/// Where there is none, the code must be one about a mailbox (RFC 5321, section 4.2.2), and no word may tell otherwise.
+/// Whether a permanent refusal at RCPT says that the address is no good, so that no later attempt will do better.
+/// Servers also refuse there who sends (by relaying rules, by the sender's address, by the name in EHLO), which the
+/// settings or time put right: a notification that is dropped for that would be lost. So an enhanced status code (RFC
+/// 3463) must name the address (5.1.x of the recipient), or a mailbox that is switched off (5.2.1); a full one (5.2.2,
+/// 552) has room again one day. Where there is none, the code must be one about a mailbox (RFC 5321, section 4.2.2),
+/// and no word may tell otherwise.
 fn is_about_the_address(code: u16, text: &str) -> bool {
     const OTHERWISE: [&str; 16] = [
         "relay", "sender", "helo", "ehlo", "auth", "login", "block", "spam", "reject", "polic", "dnsbl",

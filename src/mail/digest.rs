@@ -1,58 +1,58 @@
-//! Words a digest: many letters to one recipient as one mail.
+//! Words a digest: many emails to one recipient as one mail.
 //!
-//! Pure: letters go in, in order, and a letter comes out. It decides neither which letters nor when. A digest is never in the
-//! spool: what it is made of is, each letter by itself, until the server has accepted the digest.
+//! Pure: emails go in, in order, and an email comes out. It decides neither which emails nor when. A digest is never in
+//! the spool: what it is made of is, each email by itself, until the server has accepted the digest.
 
-use super::compose::{Letter, Place, message_id};
+use super::compose::{Email, Place, message_id};
 use super::text;
 use crate::notification::{IncidentId, NotificationId};
 
 /// The longest body in bytes.
 const BODY_MAX: usize = 200 * 1024;
 
-/// At most so much of each letter's body.
+/// At most so much of each email's body.
 const EACH_MAX: usize = 1000;
 
-/// What a letter has before these is what happened; what follows is for whoever looks into one of them.
+/// What an email has before these is what happened; what follows is for whoever looks into one of them.
 const FURTHER: [&str; 3] = ["UNIT", "RUNBOOK", "COMMANDS"];
 
-/// The tag of a letter for which a person is needed.
+/// The tag of an email for which a person is needed.
 const ACTION_REQUIRED: &str = "ACTION REQUIRED";
 
-/// Words `letters`, at least one, to the recipient `to`.
+/// Words `emails`, at least one, to the recipient `to`.
 #[must_use]
-pub fn letter(letters: &[Letter], to: &str, place: &Place) -> Letter {
+pub fn email(emails: &[Email], to: &str, place: &Place) -> Email {
     let host = text::line(&place.host, 80);
-    let ids: Vec<String> = letters.iter().map(|letter| letter.id.to_string()).collect();
-    // The same letters are the same digest in every life of the daemon.
+    let ids: Vec<String> = emails.iter().map(|email| email.id.to_string()).collect();
+    // The same emails are the same digest in every life of the daemon.
     let sum = text::checksum(&format!("{to} {}", ids.join(" ")));
     let id = NotificationId { incident: IncidentId(format!("digest!{sum:016x}").into()), number: 1 };
-    Letter {
+    Email {
         message_id: message_id(&id.incident, id.number, &place.host),
         id,
         to: vec![to.to_owned()],
-        subject: format!("[DIGEST] {} notifications from {host}: {}", letters.len(), counts(letters)),
-        thread: thread(letters),
-        date: letters.iter().map(|letter| letter.date).max().unwrap_or_default(),
+        subject: format!("[DIGEST] {} notifications from {host}: {}", emails.len(), counts(emails)),
+        thread: thread(emails),
+        date: emails.iter().map(|email| email.date).max().unwrap_or_default(),
         check: None,
         unit: None,
-        body: body(letters, place),
+        body: body(emails, place),
     }
 }
 
 /// A digest of one thread belongs to it. One of many belongs to none: a References header names one line of ancestors
 /// (RFC 5322, section 3.6.4), so that readers of mail would join the threads into one.
-fn thread(letters: &[Letter]) -> Option<String> {
-    let first = letters.first()?;
-    let one = letters.iter().all(|letter| letter.id.incident == first.id.incident);
+fn thread(emails: &[Email]) -> Option<String> {
+    let first = emails.first()?;
+    let one = emails.iter().all(|email| email.id.incident == first.id.incident);
     first.thread.clone().filter(|_| one)
 }
 
 /// `ACTION REQUIRED 3, DOWN 100, RECOVERED 87`: what needs somebody first, the rest as it came.
-fn counts(letters: &[Letter]) -> String {
+fn counts(emails: &[Email]) -> String {
     let mut counts: Vec<(&str, usize)> = Vec::new();
-    for letter in letters {
-        let tag = tag(letter);
+    for email in emails {
+        let tag = tag(email);
         match counts.iter_mut().find(|(known, _)| *known == tag) {
             Some((_, n)) => *n += 1,
             None => counts.push((tag, 1)),
@@ -63,38 +63,38 @@ fn counts(letters: &[Letter]) -> String {
 }
 
 /// The words in brackets that the subject begins with.
-fn tag(letter: &Letter) -> &str {
-    let tag = letter.subject.strip_prefix('[').and_then(|rest| rest.split_once(']'));
+fn tag(email: &Email) -> &str {
+    let tag = email.subject.strip_prefix('[').and_then(|rest| rest.split_once(']'));
     tag.map_or("OTHER", |(tag, _)| tag)
 }
 
-fn body(letters: &[Letter], place: &Place) -> String {
+fn body(emails: &[Email], place: &Place) -> String {
     let mut out = format!(
         "Too many notifications were due within a minute. This digest contains {} of them, in order.\n",
-        letters.len()
+        emails.len()
     );
-    let needy: Vec<&Letter> = letters.iter().filter(|letter| tag(letter) == ACTION_REQUIRED).collect();
+    let needy: Vec<&Email> = emails.iter().filter(|email| tag(email) == ACTION_REQUIRED).collect();
     if !needy.is_empty() {
         out.push_str(&format!("\nACTION REQUIRED ({})\n", needy.len()));
-        for letter in &needy {
-            out.push_str(&format!("{}\n", text::line(&letter.subject, 200)));
+        for email in &needy {
+            out.push_str(&format!("{}\n", text::line(&email.subject, 200)));
         }
     }
     let user = if place.user { " --user" } else { "" };
     let end = format!("\nCOMMANDS\nstealthctl{user} status\n");
-    let subjects: usize = letters.iter().map(|letter| letter.subject.len() + 10).sum();
+    let subjects: usize = emails.iter().map(|email| email.subject.len() + 10).sum();
     let room = BODY_MAX.saturating_sub(out.len() + end.len() + subjects);
-    let each = (room / letters.len().max(1)).min(EACH_MAX);
-    for (n, letter) in letters.iter().enumerate() {
-        out.push_str(&format!("\n{}. {}\n{}", n + 1, text::line(&letter.subject, 200), short(letter, each)));
+    let each = (room / emails.len().max(1)).min(EACH_MAX);
+    for (n, email) in emails.iter().enumerate() {
+        out.push_str(&format!("\n{}. {}\n{}", n + 1, text::line(&email.subject, 200), short(email, each)));
     }
     out + &end
 }
 
 /// What happened, in at most `room` bytes of whole lines, set off.
-fn short(letter: &Letter, room: usize) -> String {
+fn short(email: &Email, room: usize) -> String {
     let mut out = String::new();
-    for line in letter.body.lines().take_while(|line| !FURTHER.contains(line)) {
+    for line in email.body.lines().take_while(|line| !FURTHER.contains(line)) {
         if line.is_empty() {
             continue;
         }
@@ -117,9 +117,9 @@ mod tests {
         Place { host: "lf-proxy".to_owned(), zone: TimeZone::UTC, user: false }
     }
 
-    fn one(incident: &str, number: u32, tag: &str) -> Letter {
+    fn one(incident: &str, number: u32, tag: &str) -> Email {
         let id = NotificationId { incident: IncidentId(incident.into()), number };
-        Letter {
+        Email {
             message_id: message_id(&id.incident, number, "lf-proxy"),
             thread: (number > 1).then(|| message_id(&id.incident, 1, "lf-proxy")),
             id,
@@ -136,13 +136,13 @@ mod tests {
 
     #[test]
     fn a_digest_has_every_subject_and_what_happened_in_order_and_first_what_action_required() {
-        let letters = [
+        let emails = [
             one("a-1", 1, "DOWN"),
             one("b-1", 1, "DOWN"),
             one("b-1", 2, "ACTION REQUIRED"),
             one("a-1", 2, "RECOVERED"),
         ];
-        let digest = letter(&letters, "x@example.org", &place());
+        let digest = email(&emails, "x@example.org", &place());
         assert_eq!(
             digest.subject,
             "[DIGEST] 4 notifications from lf-proxy: ACTION REQUIRED 1, DOWN 2, RECOVERED 1"
@@ -163,7 +163,7 @@ mod tests {
     #[test]
     fn it_is_the_same_mail_each_time_and_another_for_others() {
         let (a, b) = ([one("a-1", 1, "DOWN"), one("b-1", 1, "DOWN")], [one("a-1", 1, "DOWN")]);
-        let id = |letters: &[Letter], to| letter(letters, to, &place()).message_id;
+        let id = |emails: &[Email], to| email(emails, to, &place()).message_id;
         assert_eq!(id(&a, "x@example.org"), id(&a, "x@example.org"));
         assert_ne!(id(&a, "x@example.org"), id(&b, "x@example.org"));
         assert_ne!(id(&a, "x@example.org"), id(&a, "y@example.org"));
@@ -171,18 +171,18 @@ mod tests {
 
     #[test]
     fn one_thread_is_gone_on_with() {
-        let letters = [one("a-1", 2, "STILL DOWN"), one("a-1", 3, "RECOVERED")];
-        assert_eq!(letter(&letters, "x", &place()).thread.as_deref(), Some("<a-1.1@lf-proxy>"));
+        let emails = [one("a-1", 2, "STILL DOWN"), one("a-1", 3, "RECOVERED")];
+        assert_eq!(email(&emails, "x", &place()).thread.as_deref(), Some("<a-1.1@lf-proxy>"));
         let opening = [one("a-1", 1, "DOWN"), one("a-1", 2, "RECOVERED")];
-        assert_eq!(letter(&opening, "x", &place()).thread, None);
+        assert_eq!(email(&opening, "x", &place()).thread, None);
     }
 
     #[test]
     fn the_longest_has_every_subject_and_stays_a_mail() {
         let mut long = one("a-1", 1, "DOWN");
         long.body = "x".repeat(150) + "\n" + &"a line of it\n".repeat(1000);
-        let letters: Vec<Letter> = (0..super::super::pace::DIGEST_MOST).map(|_| long.clone()).collect();
-        let digest = letter(&letters, "x", &place());
+        let emails: Vec<Email> = (0..super::super::rate_limit::DIGEST_MOST).map(|_| long.clone()).collect();
+        let digest = email(&emails, "x", &place());
         assert!(digest.body.len() <= BODY_MAX, "{}", digest.body.len());
         assert!(digest.body.contains("\n400. [DOWN] a-1 on lf-proxy\n    x"));
     }

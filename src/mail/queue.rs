@@ -1,21 +1,22 @@
-//! Which letter is sent to whom next.
+//! Which email is sent to whom next.
 //!
-//! Letters, releases and what became of each attempt flow in; the next recipient to try, or how long to wait, and what
+//! Emails, releases and what became of each attempt flow in; the next recipient to try, or how long to wait, and what
 //! the disk ought to hold flow out. Pure: no files, no network, no clock but the `now` it is given.
 //!
-//! The rules: oldest first; more than a few in a minute go as one mail (see `pace`); a letter waits for earlier letters of its incident to the same recipient; a held letter is
-//! not sent; a recipient who was told "later" delays nobody else.
+//! The rules: oldest first; more than a few in a minute go as one mail (see `rate_limit`); an email waits for earlier
+//! emails of its incident to the same recipient; a held email is not sent; a recipient who was told "later" delays
+//! nobody else.
 
 use std::collections::HashMap;
 use std::time::Duration;
 
-use super::pace::{Limit, Pace, Turn};
+use super::rate_limit::{Limit, RateLimit, Turn};
 use super::spool::Record;
 use crate::check::Backoff;
 use crate::notification::{IncidentId, NotificationId};
 use crate::time::{Mono, Wall};
 
-/// A letter on its way.
+/// An email on its way.
 #[derive(Debug)]
 struct Entry {
     number: u64,
@@ -41,9 +42,9 @@ impl Entry {
 /// What is to be tried.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Pick {
-    /// This letter, to this recipient.
+    /// This email, to this recipient.
     Send(u64, String),
-    /// These letters, in this order, to this recipient as one mail.
+    /// These emails, in this order, to this recipient as one mail.
     Together(Vec<u64>, String),
     /// Nothing before then.
     Wait(Mono),
@@ -51,7 +52,7 @@ pub enum Pick {
     Idle,
 }
 
-/// What the disk ought to hold for a letter.
+/// What the disk ought to hold for an email.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum DiskJob {
     /// This content; the number is to be handed back.
@@ -64,7 +65,7 @@ pub enum DiskJob {
 #[derive(Debug, Default)]
 pub struct Queue {
     entries: Vec<Entry>,
-    /// The number of the next letter.
+    /// The number of the next email.
     next: u64,
     /// Recipients who were told "later", by incident: until when, after how many tries.
     later: HashMap<(IncidentId, String), (Mono, u32)>,
@@ -72,7 +73,7 @@ pub struct Queue {
     /// better.
     pub rest_until: Mono,
     /// How many each recipient got of late.
-    pub pace: Pace,
+    pub rate_limit: RateLimit,
     /// Why the disk refused; `None` once it did not.
     pub disk_error: Option<String>,
     /// Why the last delivery failed; `None` once one succeeded.
@@ -83,7 +84,7 @@ impl Queue {
     /// An empty queue that keeps to this pace.
     #[must_use]
     pub fn new(limit: Limit) -> Self {
-        Self { pace: Pace::new(limit), ..Self::default() }
+        Self { rate_limit: RateLimit::new(limit), ..Self::default() }
     }
 
     /// Takes in what was found on disk, held.
@@ -95,7 +96,7 @@ impl Queue {
         self.entries.sort_by_key(|entry| entry.number);
     }
 
-    /// Takes in a new letter, held, and gives its number.
+    /// Takes in a new email, held, and gives its number.
     pub fn insert(&mut self, record: Record) -> u64 {
         let number = self.next;
         self.next = number.saturating_add(1);
@@ -103,45 +104,45 @@ impl Queue {
         number
     }
 
-    /// Whether the notification's letter is here, and whether it is safe on disk.
+    /// Whether the notification's email is here, and whether it is safe on disk.
     #[must_use]
     pub fn find(&self, id: &NotificationId) -> Option<bool> {
-        self.entries.iter().find(|e| e.record.letter.id == *id).map(|e| e.saved.is_some())
+        self.entries.iter().find(|e| e.record.email.id == *id).map(|e| e.saved.is_some())
     }
 
-    /// The letter of that number.
+    /// The email of that number.
     #[must_use]
     pub fn record(&self, number: u64) -> Option<&Record> {
         self.entries.iter().find(|e| e.number == number).map(|e| &e.record)
     }
 
-    /// Whether the letter has been on disk at all.
+    /// Whether the email has been on disk at all.
     #[must_use]
     pub fn is_saved(&self, number: u64) -> bool {
         self.entries.iter().any(|e| e.number == number && e.saved.is_some())
     }
 
-    /// The letter may be delivered.
+    /// The email may be delivered.
     pub fn release(&mut self, id: &NotificationId) {
-        for entry in self.entries.iter_mut().filter(|entry| entry.record.letter.id == *id) {
+        for entry in self.entries.iter_mut().filter(|entry| entry.record.email.id == *id) {
             entry.released = true;
         }
     }
 
-    /// Letters that were found on disk may be delivered if `is_meant` says so.
+    /// Emails that were found on disk may be delivered if `is_meant` says so.
     pub fn release_inherited(&mut self, is_meant: impl Fn(&NotificationId) -> bool) {
         for entry in self.entries.iter_mut().filter(|entry| entry.inherited) {
-            entry.released |= is_meant(&entry.record.letter.id);
+            entry.released |= is_meant(&entry.record.email.id);
         }
     }
 
     /// What to try now.
     #[must_use]
     pub fn pick(&self, now: Mono) -> Pick {
-        // The earliest letter of each incident that a recipient has not got.
+        // The earliest email of each incident that a recipient has not got.
         let mut turn: HashMap<(&IncidentId, &str), u32> = HashMap::new();
         for entry in &self.entries {
-            let id = &entry.record.letter.id;
+            let id = &entry.record.email.id;
             for to in &entry.record.pending {
                 let first = turn.entry((&id.incident, to)).or_insert(id.number);
                 *first = (*first).min(id.number);
@@ -149,12 +150,12 @@ impl Queue {
         }
         let mut soonest: Option<Mono> = None;
         let mut wait = |until: Mono| soonest = Some(soonest.map_or(until, |s: Mono| s.min(until)));
-        // Those who were told "later" come after those who were not: else a few whose every attempt takes its time would
-        // be due again before it is anybody else's turn.
+        // Those who were told "later" come after those who were not: else a few whose every attempt takes its time
+        // would be due again before it is anybody else's turn.
         let mut again: Option<(Mono, &Entry, &String)> = None;
         // What the disk refuses is sent at once: nobody would ever release it, and a mail twice is better than none.
         for entry in self.entries.iter().filter(|entry| entry.released || entry.in_memory) {
-            let id = &entry.record.letter.id;
+            let id = &entry.record.email.id;
             for to in &entry.record.pending {
                 if turn.get(&(&id.incident, to.as_str())) != Some(&id.number) {
                     continue;
@@ -183,9 +184,9 @@ impl Queue {
         soonest.map_or(Pick::Idle, Pick::Wait)
     }
 
-    /// How a letter that is to be sent to `to` goes there.
+    /// How an email that is to be sent to `to` goes there.
     fn turn_of(&self, entry: &Entry, to: &str, now: Mono) -> Pick {
-        match self.pace.turn(to, now) {
+        match self.rate_limit.turn(to, now) {
             Turn::Single => Pick::Send(entry.number, to.to_owned()),
             Turn::Wait(until) => Pick::Wait(until),
             Turn::Together(most) => self.together(to, now, most),
@@ -193,15 +194,15 @@ impl Queue {
     }
 
     /// All that may be sent to `to` now, at most `most`, oldest first. Of an incident only as far as it may be told in
-    /// order: not what comes after a letter that is held or put off.
+    /// order: not what comes after an email that is held or put off.
     fn together(&self, to: &str, now: Mono, most: usize) -> Pick {
         let mut waiting: Vec<&Entry> =
             self.entries.iter().filter(|entry| entry.record.pending.iter().any(|each| each == to)).collect();
-        waiting.sort_by_key(|entry| (&entry.record.letter.id.incident, entry.record.letter.id.number));
+        waiting.sort_by_key(|entry| (&entry.record.email.id.incident, entry.record.email.id.number));
         let mut stuck: Option<&IncidentId> = None;
         let mut ready: Vec<u64> = Vec::new();
         for entry in waiting {
-            let incident = &entry.record.letter.id.incident;
+            let incident = &entry.record.email.id.incident;
             let put_off = self.later.get(&(incident.clone(), to.to_owned()));
             let now_or_never = put_off.is_none_or(|(until, _)| *until <= now);
             if stuck == Some(incident) || !(entry.released || entry.in_memory) || !now_or_never {
@@ -210,7 +211,7 @@ impl Queue {
                 ready.push(entry.number);
             }
         }
-        // Letters are numbered in the order in which they were submitted, also those of one incident.
+        // Emails are numbered in the order in which they were submitted, also those of one incident.
         ready.sort_unstable();
         ready.truncate(most.max(1));
         match ready.as_slice() {
@@ -220,18 +221,18 @@ impl Queue {
         }
     }
 
-    /// The recipient needs no more of this letter: it was accepted, or never will be. True when that was the last.
+    /// The recipient needs no more of this email: it was accepted, or never will be. True when that was the last.
     pub fn settled(&mut self, number: u64, to: &str) -> bool {
         let Some(entry) = self.entries.iter_mut().find(|e| e.number == number) else { return false };
         entry.record.pending.retain(|pending| pending != to);
         entry.changes += 1;
-        self.later.remove(&(entry.record.letter.id.incident.clone(), to.to_owned()));
+        self.later.remove(&(entry.record.email.id.incident.clone(), to.to_owned()));
         entry.record.pending.is_empty()
     }
 
     /// The recipient is to be tried again later, by so many steps of the backoff; says how much later.
     pub fn put_off(&mut self, number: u64, to: &str, now: Mono, backoff: &Backoff, steps: u32) -> Duration {
-        let Some(incident) = self.record(number).map(|record| record.letter.id.incident.clone()) else {
+        let Some(incident) = self.record(number).map(|record| record.email.id.incident.clone()) else {
             return backoff.initial;
         };
         let (until, tries) = self.later.entry((incident, to.to_owned())).or_insert((now, 0));
@@ -247,18 +248,18 @@ impl Queue {
         self.rest_until = Mono::default();
     }
 
-    /// Numbers of the letters whose files are not as they ought to be.
+    /// Numbers of the emails whose files are not as they ought to be.
     #[must_use]
     pub fn unsaved(&self) -> Vec<u64> {
         self.entries.iter().filter(|e| e.saved != Some(e.changes)).map(|e| e.number).collect()
     }
 
-    /// What is to be done about a letter's file, if anything.
+    /// What is to be done about an email's file, if anything.
     pub fn disk_job(&mut self, number: u64) -> Option<DiskJob> {
         let at = self.entries.iter().position(|e| e.number == number)?;
         let entry = self.entries.get(at)?;
         if entry.record.pending.is_empty() {
-            let id = entry.record.letter.id.clone();
+            let id = entry.record.email.id.clone();
             if entry.saved.is_none() {
                 self.entries.remove(at);
                 // What the disk refused has got where it was to go, so that there is no complaint left.
@@ -273,7 +274,7 @@ impl Queue {
             .then(|| DiskJob::Write(Box::new(entry.record.clone()), entry.changes))
     }
 
-    /// The file is as was asked: `changes` was written, or (`None`) it is removed. True when the letter is safe for the
+    /// The file is as was asked: `changes` was written, or (`None`) it is removed. True when the email is safe for the
     /// first time.
     pub fn saved(&mut self, number: u64, changes: Option<u64>) -> bool {
         self.disk_error = None;
@@ -294,7 +295,7 @@ impl Queue {
         }
     }
 
-    /// How many letters somebody has not got yet, and since when the oldest of them waits.
+    /// How many emails somebody has not got yet, and since when the oldest of them waits.
     #[must_use]
     pub fn backlog(&self) -> (usize, Option<Wall>) {
         let open = || self.entries.iter().filter(|e| !e.record.pending.is_empty());

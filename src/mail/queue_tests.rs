@@ -1,13 +1,13 @@
 use super::*;
 
-use crate::mail::compose::Letter;
+use crate::mail::compose::Email;
 
 const BACKOFF: Backoff = Backoff { initial: Duration::from_secs(5), max: Duration::from_secs(300) };
 
 fn record(incident: &str, number: u32, to: &[&str]) -> Record {
     let to: Vec<String> = to.iter().map(ToString::to_string).collect();
     let id = NotificationId { incident: IncidentId(incident.into()), number };
-    let letter = Letter {
+    let email = Email {
         id,
         to,
         subject: String::new(),
@@ -18,7 +18,7 @@ fn record(incident: &str, number: u32, to: &[&str]) -> Record {
         unit: None,
         body: String::new(),
     };
-    Record::new(letter, Wall(i64::from(number)))
+    Record::new(email, Wall(i64::from(number)))
 }
 
 fn id(incident: &str, number: u32) -> NotificationId {
@@ -33,10 +33,10 @@ fn at(secs: u64) -> Mono {
     Mono(Duration::from_secs(secs))
 }
 
-/// A queue of letters that are on disk and released.
-fn queue(letters: &[(&str, u32, &[&str])]) -> Queue {
+/// A queue of emails that are on disk and released.
+fn queue(emails: &[(&str, u32, &[&str])]) -> Queue {
     let mut queue = Queue::default();
-    for (incident, n, to) in letters {
+    for (incident, n, to) in emails {
         let number = queue.insert(record(incident, *n, to));
         queue.saved(number, Some(0));
         queue.release(&id(incident, *n));
@@ -84,7 +84,7 @@ fn the_oldest_is_first_and_an_incident_keeps_its_order() {
 }
 
 #[test]
-fn a_held_letter_holds_its_successors() {
+fn a_held_email_holds_its_successors() {
     let mut queue = Queue::default();
     for n in 1..=2 {
         let number = queue.insert(record("a", n, &["x"]));
@@ -113,7 +113,7 @@ fn what_the_disk_refuses_is_sent_all_the_same() {
     assert_eq!(queue.find(&id("a", 1)), Some(false));
     assert_eq!(queue.unsaved(), [0]);
     assert!(!queue.settled(0, "x"));
-    // The disk has room again: the letter is as any other, and waits for its release.
+    // The disk has room again: the email is as any other, and waits for its release.
     let Some(DiskJob::Write(record, changes)) = queue.disk_job(0) else { panic!() };
     assert_eq!(record.pending, ["y"]);
     assert!(queue.saved(0, Some(changes)));
@@ -136,7 +136,7 @@ fn a_file_is_behind_until_the_newest_state_is_in_it() {
 }
 
 #[test]
-fn a_letter_that_never_was_on_disk_vanishes_with_its_last_recipient() {
+fn a_email_that_never_was_on_disk_vanishes_with_its_last_recipient() {
     let mut queue = Queue::default();
     queue.insert(record("a", 1, &["x"]));
     queue.not_saved(0, "full".to_owned());
@@ -146,7 +146,7 @@ fn a_letter_that_never_was_on_disk_vanishes_with_its_last_recipient() {
 }
 
 #[test]
-fn the_backlog_counts_letters_and_names_the_oldest() {
+fn the_backlog_counts_emails_and_names_the_oldest() {
     let mut queue = queue(&[("a", 3, &["x"]), ("b", 2, &["x", "y"])]);
     assert_eq!(queue.backlog(), (2, Some(Wall(2))));
     queue.settled(1, "x");
@@ -155,10 +155,10 @@ fn the_backlog_counts_letters_and_names_the_oldest() {
     assert_eq!(queue.backlog(), (1, Some(Wall(3))));
 }
 
-/// Twelve letters to x that are released, after x has had ten.
+/// Twelve emails to x that are released, after x has had ten.
 fn crowd() -> Queue {
     let mut queue = Queue::default();
-    queue.pace.accepted("x", at(0), 10);
+    queue.rate_limit.accepted("x", at(0), 10);
     for n in 0..12 {
         let incident = format!("i{n}");
         let number = queue.insert(record(&incident, 1, &["x", "y"]));
@@ -179,7 +179,7 @@ fn what_waits_for_somebody_who_has_had_enough_goes_as_one_mail() {
     assert_eq!(queue.pick(at(59)), Pick::Wait(at(60)));
     assert_eq!(queue.pick(at(60)), Pick::Together((0..12).collect(), "x".to_owned()));
     // Half of it where the server found it too long, and the rest after it.
-    queue.pace.too_long("x", 12);
+    queue.rate_limit.too_long("x", 12);
     assert_eq!(queue.pick(at(60)), Pick::Together((0..6).collect(), "x".to_owned()));
     for n in 0..12 {
         queue.settled(n, "x");
@@ -191,8 +191,8 @@ fn what_waits_for_somebody_who_has_had_enough_goes_as_one_mail() {
 fn a_digest_has_no_more_of_an_incident_than_may_be_told_in_order() {
     let mut queue =
         queue(&[("a", 1, &["x"]), ("a", 2, &["x"]), ("b", 2, &["x"]), ("c", 1, &["x"]), ("c", 2, &["x"])]);
-    queue.pace.accepted("x", at(0), 10);
-    // The first letter of b is held, that of c is put off.
+    queue.rate_limit.accepted("x", at(0), 10);
+    // The first email of b is held, that of c is put off.
     let held = queue.insert(record("b", 1, &["x"]));
     queue.saved(held, Some(0));
     queue.put_off(3, "x", at(60), &BACKOFF, 1);
@@ -206,7 +206,7 @@ fn a_digest_has_no_more_of_an_incident_than_may_be_told_in_order() {
 #[test]
 fn one_that_waits_alone_is_a_mail_like_any_other() {
     let mut queue = queue(&[("a", 1, &["x"])]);
-    queue.pace.accepted("x", at(0), 10);
+    queue.rate_limit.accepted("x", at(0), 10);
     assert_eq!(queue.pick(at(60)), send(0, "x"));
 }
 

@@ -1,6 +1,6 @@
-//! What the mailer's handle and its tasks share: the queue, and the steps that a letter takes.
+//! What the mailer's handle and its tasks share: the queue, and the steps that an email takes.
 //!
-//! The queue in memory is the truth; [`Shared::sync`] makes a letter's file match it, whoever asks, and is asked again
+//! The queue in memory is the truth; [`Shared::sync`] makes an email's file match it, whoever asks, and is asked again
 //! until it has worked. The queue's lock is never held across a wait.
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -15,9 +15,9 @@ use tokio::time::Instant;
 use super::compose;
 use super::deliver::{Refusal, Session};
 use super::digest;
-use super::evidence::{Reader, Wanted};
-use super::plain;
+use super::journal_excerpt::{Reader, Wanted};
 use super::queue::{DiskJob, Queue};
+use super::redacted;
 use super::spool::{Record, Spool};
 use super::storm;
 use super::{MailEvent, Surroundings};
@@ -49,9 +49,9 @@ pub struct Shared {
 struct ServersWord {
     /// Addresses, and why.
     addresses: BTreeMap<String, String>,
-    /// Letters, by number and recipient, as they were first written.
-    letters: BTreeSet<(u64, String)>,
-    /// How many recipients of a letter were refused.
+    /// Emails, by number and recipient, as they were first written.
+    emails: BTreeSet<(u64, String)>,
+    /// How many recipients of an email were refused.
     dropped: BTreeMap<u64, usize>,
 }
 
@@ -62,7 +62,11 @@ impl Shared {
         events: mpsc::Sender<MailEvent>,
     ) -> Self {
         Self {
-            journal: Reader::new(surroundings.journals.clone(), surroundings.user, surroundings.evidence),
+            journal: Reader::new(
+                surroundings.journals.clone(),
+                surroundings.user,
+                surroundings.journal_excerpt,
+            ),
             spool: state_dir.map(Spool::new),
             queue: Mutex::new(Queue::new(surroundings.limit)),
             servers_word: Mutex::default(),
@@ -106,9 +110,9 @@ impl Shared {
         self.servers_word().addresses.clear();
     }
 
-    /// The server will never have this letter as it is written: the next attempt has nothing in it that is not ours.
+    /// The server will never have this email as it is written: the next attempt has nothing in it that is not ours.
     pub fn write_plainly(&self, number: u64, to: &str) {
-        self.servers_word().letters.insert((number, to.to_owned()));
+        self.servers_word().emails.insert((number, to.to_owned()));
     }
 
     fn servers_word(&self) -> MutexGuard<'_, ServersWord> {
@@ -161,7 +165,7 @@ impl Shared {
         }
     }
 
-    /// Makes the letter's file match the queue. Says so where the letter is safe for the first time, and where it could
+    /// Makes the email's file match the queue. Says so where the email is safe for the first time, and where it could
     /// not be made so.
     pub async fn sync(&self, number: u64) {
         let disk = self.disk.lock().await;
@@ -179,7 +183,7 @@ impl Shared {
         };
         let event = {
             let mut queue = self.queue();
-            let id = queue.record(number).map(|record| record.letter.id.clone());
+            let id = queue.record(number).map(|record| record.email.id.clone());
             match result {
                 Ok(()) => {
                     let first = queue.saved(number, changes);
@@ -199,9 +203,9 @@ impl Shared {
         }
     }
 
-    /// Takes in a letter and writes it.
-    async fn take_in(&self, letter: compose::Letter) {
-        let number = self.queue().insert(Record::new(letter, wall()));
+    /// Takes in an email and writes it.
+    async fn take_in(&self, email: compose::Email) {
+        let number = self.queue().insert(Record::new(email, wall()));
         self.sync(number).await;
         self.wake();
     }
@@ -239,8 +243,8 @@ impl Shared {
             self.tell(MailEvent::Spooled(notification.id)).await;
             return;
         }
-        let letter = storm::letter(&notification, to, &self.surroundings.place());
-        self.take_in(letter).await;
+        let email = storm::email(&notification, to, &self.surroundings.place());
+        self.take_in(email).await;
     }
 
     async fn word(&self, notification: Notification) {
@@ -253,8 +257,8 @@ impl Shared {
             }
             _ => None,
         };
-        let letter = compose::letter(&notification, journal.as_ref(), &self.surroundings.place());
-        self.take_in(letter).await;
+        let email = compose::email(&notification, journal.as_ref(), &self.surroundings.place());
+        self.take_in(email).await;
     }
 
     pub async fn take_in_host(&self, settings: Option<MailSettings>, subject: &str, body: &str) {
@@ -265,12 +269,12 @@ impl Shared {
         let number = (1..u32::MAX).find(|n| self.queue().find(&id(*n)).is_none()).unwrap_or(1);
         let place = self.surroundings.place();
         let id = id(number);
-        let letter = compose::host_letter(id.clone(), settings.to, subject, body, at, &place);
-        self.take_in(letter).await;
+        let email = compose::host_email(id.clone(), settings.to, subject, body, at, &place);
+        self.take_in(email).await;
         self.release(&id);
     }
 
-    /// Tries one recipient of one letter, or of several as one mail; `None` for letters that are gone.
+    /// Tries one recipient of one email, or of several as one mail; `None` for emails that are gone.
     pub async fn attempt(
         &self,
         session: &mut Option<Session>,
@@ -278,18 +282,18 @@ impl Shared {
         numbers: &[u64],
         to: &str,
     ) -> Option<Result<String, Refusal>> {
-        let letter = self.worded(numbers, to)?;
+        let email = self.worded(numbers, to)?;
         let message = settings
             .from
             .parse::<Mailbox>()
             .map_err(|_| Refusal::Server(format!("mail.from: `{}` is no mail address", settings.from)))
-            .and_then(|from| Ok((compose::message(&letter, &from).map_err(Refusal::Later)?, from)));
+            .and_then(|from| Ok((compose::message(&email, &from).map_err(Refusal::Later)?, from)));
         let (message, from) = match message {
             Ok(message) => message,
             Err(refusal) => return Some(Err(refusal)),
         };
         if session.is_none() {
-            match self.surroundings.courier().connect(&settings.smtp).await {
+            match self.surroundings.connector().connect(&settings.smtp).await {
                 Ok(connected) => *session = Some(connected),
                 Err(why) => return Some(Err(Refusal::Server(why))),
             }
@@ -310,20 +314,20 @@ impl Shared {
         }))
     }
 
-    fn worded(&self, numbers: &[u64], to: &str) -> Option<compose::Letter> {
+    fn worded(&self, numbers: &[u64], to: &str) -> Option<compose::Email> {
         let queue = self.queue();
         let records = numbers.iter().map(|number| queue.record(*number));
-        let mut letters = records.map(|record| record.map(|record| record.letter.clone()));
+        let mut emails = records.map(|record| record.map(|record| record.email.clone()));
         if let [number] = numbers {
-            let letter = letters.next().flatten()?;
-            let plainly = self.servers_word().letters.contains(&(*number, to.to_owned()));
-            return Some(if plainly { plain::letter(&letter, &self.surroundings.place()) } else { letter });
+            let email = emails.next().flatten()?;
+            let plainly = self.servers_word().emails.contains(&(*number, to.to_owned()));
+            return Some(if plainly { redacted::email(&email, &self.surroundings.place()) } else { email });
         }
-        let letters: Vec<compose::Letter> = letters.collect::<Option<_>>()?;
-        (!letters.is_empty()).then(|| digest::letter(&letters, to, &self.surroundings.place()))
+        let emails: Vec<compose::Email> = emails.collect::<Option<_>>()?;
+        (!emails.is_empty()).then(|| digest::email(&emails, to, &self.surroundings.place()))
     }
 
-    /// These letters are to be tried again later, by so many steps of the backoff; says how much later at the most.
+    /// These emails are to be tried again later, by so many steps of the backoff; says how much later at the most.
     pub fn put_off(&self, numbers: &[u64], to: &str, steps: u32) -> Duration {
         let (now, backoff) = (self.now(), self.surroundings.backoff);
         let mut queue = self.queue();
@@ -331,7 +335,7 @@ impl Shared {
         let mut incidents: Vec<IncidentId> = Vec::new();
         let mut delay = Duration::ZERO;
         for number in numbers {
-            let incident = queue.record(*number).map(|record| record.letter.id.incident.clone());
+            let incident = queue.record(*number).map(|record| record.email.id.incident.clone());
             if let Some(incident) = incident.filter(|incident| !incidents.contains(incident)) {
                 delay = delay.max(queue.put_off(*number, to, now, &backoff, steps));
                 incidents.push(incident);
@@ -340,23 +344,23 @@ impl Shared {
         delay
     }
 
-    /// A recipient needs no more of a letter: onto the disk with it, and tell when it was the last.
+    /// A recipient needs no more of an email: onto the disk with it, and tell when it was the last.
     pub async fn settle(&self, number: u64, to: &str) {
         let (last, id, everybody, saved) = {
             let mut queue = self.queue();
-            let Some(letter) = queue.record(number).map(|record| &record.letter) else { return };
-            let (id, everybody) = (letter.id.clone(), letter.to.iter().collect::<BTreeSet<_>>().len());
+            let Some(email) = queue.record(number).map(|record| &record.email) else { return };
+            let (id, everybody) = (email.id.clone(), email.to.iter().collect::<BTreeSet<_>>().len());
             let saved = queue.is_saved(number);
             (queue.settled(number, to), id, everybody, saved)
         };
         let nobody = {
             let mut word = self.servers_word();
-            word.letters.remove(&(number, to.to_owned()));
+            word.emails.remove(&(number, to.to_owned()));
             last && word.dropped.remove(&number).is_some_and(|dropped| dropped >= everybody)
         };
         self.sync(number).await;
         if last && !is_about_the_host(&id) {
-            // A letter that never got onto the disk is as safe now as the server is.
+            // An email that never got onto the disk is as safe now as the server is.
             if !saved {
                 self.tell(MailEvent::Spooled(id.clone())).await;
             }
@@ -364,9 +368,9 @@ impl Shared {
         }
     }
 
-    /// A recipient will never get a letter.
+    /// A recipient will never get an email.
     pub async fn drop_recipient(&self, number: u64, to: &str, error: String) {
-        let id = self.queue().record(number).map(|record| record.letter.id.clone());
+        let id = self.queue().record(number).map(|record| record.email.id.clone());
         if let Some(id) = id {
             *self.servers_word().dropped.entry(number).or_default() += 1;
             self.tell(MailEvent::Dropped { id, to: to.to_owned(), error }).await;
@@ -375,7 +379,7 @@ impl Shared {
     }
 }
 
-/// Letters about the daemon itself are no notifications: nobody releases them, nobody hears of them.
+/// Emails about the daemon itself are no notifications: nobody releases them, nobody hears of them.
 fn is_about_the_host(id: &NotificationId) -> bool {
     id.incident.0.starts_with("host!")
 }

@@ -1,9 +1,9 @@
-//! Keeps letters on disk until the server has accepted them.
+//! Keeps emails on disk until the server has accepted them.
 //!
-//! One JSON file a letter in `STATE/spool/`, mode 0600, replaced as a whole (temporary file, fsync, rename, fsync of the
-//! directory), so that whatever a crash leaves behind is either a whole file or a temporary one that is thrown away.
-//! File names begin with a number that grows: their order is the order in which letters were written. What cannot be
-//! read goes to `spool/quarantine/`, never away. Blocking file work only; it knows no queue, no clock and no server.
+//! One JSON file an email in `STATE/spool/`, mode 0600, replaced as a whole (temporary file, fsync, rename, fsync of
+//! the directory), so that whatever a crash leaves behind is either a whole file or a temporary one that is thrown
+//! away. File names begin with a number that grows: their order is the order in which emails were written. What cannot
+//! be read goes to `spool/quarantine/`, never away. Blocking file work only; it knows no queue, no clock and no server.
 
 use std::collections::HashSet;
 use std::fs::{self, DirBuilder, File, OpenOptions};
@@ -13,7 +13,7 @@ use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
-use super::compose::Letter;
+use super::compose::Email;
 use super::text;
 use crate::notification::NotificationId;
 use crate::time::Wall;
@@ -21,10 +21,10 @@ use crate::time::Wall;
 /// The format of the files.
 const VERSION: u32 = 1;
 
-/// A letter is capped well below this; a longer file is not one.
+/// An email is capped well below this; a longer file is not one.
 const FILE_MAX: u64 = 1 << 20;
 
-/// A letter and who still has to get it.
+/// An email and who still has to get it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Record {
@@ -34,27 +34,27 @@ pub struct Record {
     /// Recipients for whom the server has not yet accepted it.
     pub pending: Vec<String>,
     /// The mail.
-    pub letter: Letter,
+    pub email: Email,
 }
 
 impl Record {
-    /// A letter that nobody has got yet.
+    /// An email that nobody has got yet.
     #[must_use]
-    pub fn new(letter: Letter, spooled: Wall) -> Self {
+    pub fn new(email: Email, spooled: Wall) -> Self {
         let mut pending: Vec<String> = Vec::new();
-        for to in &letter.to {
+        for to in &email.to {
             if !pending.contains(to) {
                 pending.push(to.clone());
             }
         }
-        Self { version: VERSION, spooled, pending, letter }
+        Self { version: VERSION, spooled, pending, email }
     }
 }
 
 /// What was found on disk.
 #[derive(Debug, Default)]
 pub struct Found {
-    /// Letters with their numbers, oldest first.
+    /// Emails with their numbers, oldest first.
     pub records: Vec<(u64, Record)>,
     /// What could not be read and what became of it, a sentence each.
     pub warnings: Vec<String>,
@@ -88,7 +88,7 @@ impl Spool {
         let mut known: HashSet<NotificationId> = HashSet::new();
         for name in names {
             if name.ends_with(".tmp") {
-                // A crash came before the rename: its letter was never said to be safe.
+                // A crash came before the rename: its email was never said to be safe.
                 let _ = fs::remove_file(self.dir.join(&name));
                 continue;
             }
@@ -99,7 +99,7 @@ impl Spool {
                 }
                 (None, _) => self.set_aside(&name, "it has no number", &mut found.warnings),
                 (_, Err(Unreadable::Content(why))) => self.set_aside(&name, &why, &mut found.warnings),
-                (Some(_), Ok(record)) if !known.insert(record.letter.id.clone()) => {
+                (Some(_), Ok(record)) if !known.insert(record.email.id.clone()) => {
                     self.set_aside(&name, "the same mail is there twice", &mut found.warnings);
                 }
                 (Some(number), Ok(record)) => found.records.push((number, record)),
@@ -109,13 +109,13 @@ impl Spool {
         found
     }
 
-    /// Writes a letter, or what has become of it, under its number. It is safe when this returns.
+    /// Writes an email, or what has become of it, under its number. It is safe when this returns.
     ///
     /// # Errors
     /// What the file system says; then the file is as it was.
     pub fn write(&self, number: u64, record: &Record) -> io::Result<()> {
         self.ensure_dir()?;
-        let name = file_name(number, &record.letter.id);
+        let name = file_name(number, &record.email.id);
         let temporary = self.dir.join(format!("{name}.tmp"));
         let written = Self::write_temporary(&temporary, record)
             .and_then(|()| fs::rename(&temporary, self.dir.join(&name)))
@@ -126,7 +126,7 @@ impl Spool {
         written
     }
 
-    /// Removes a letter that everybody has got. One that is not there is no error.
+    /// Removes an email that everybody has got. One that is not there is no error.
     ///
     /// # Errors
     /// What the file system says.
@@ -208,11 +208,11 @@ impl Spool {
     }
 }
 
-/// Why a file gave no letter.
+/// Why a file gave no email.
 enum Unreadable {
     /// The system did not let it be read; it may be good.
     System(io::Error),
-    /// It was read and is no letter.
+    /// It was read and is no email.
     Content(String),
 }
 

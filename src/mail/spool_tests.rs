@@ -5,7 +5,7 @@ use std::os::unix::fs::PermissionsExt;
 use crate::notification::IncidentId;
 
 fn record(incident: &str, number: u32, to: &[&str]) -> Record {
-    let letter = Letter {
+    let email = Email {
         id: NotificationId { incident: IncidentId(incident.into()), number },
         to: to.iter().map(ToString::to_string).collect(),
         subject: "[DOWN] x on y".to_owned(),
@@ -16,7 +16,7 @@ fn record(incident: &str, number: u32, to: &[&str]) -> Record {
         unit: None,
         body: "text\n".to_owned(),
     };
-    Record::new(letter, Wall(2))
+    Record::new(email, Wall(2))
 }
 
 fn spool() -> (tempfile::TempDir, Spool) {
@@ -57,7 +57,7 @@ fn what_is_written_is_found_again_in_order_and_private() {
 
 impl Record {
     fn with_to(mut self, to: &[&str]) -> Self {
-        self.letter.to = to.iter().map(ToString::to_string).collect();
+        self.email.to = to.iter().map(ToString::to_string).collect();
         self
     }
 }
@@ -70,8 +70,8 @@ fn a_recipient_who_has_it_is_not_there_after_a_crash() {
     record.pending.remove(0);
     spool.write(0, &record).unwrap();
     assert_eq!(spool.load().records, [(0, record.clone())]);
-    spool.remove(0, &record.letter.id).unwrap();
-    spool.remove(0, &record.letter.id).unwrap();
+    spool.remove(0, &record.email.id).unwrap();
+    spool.remove(0, &record.email.id).unwrap();
     assert!(spool.load().records.is_empty());
 }
 
@@ -82,7 +82,7 @@ fn a_crash_before_the_rename_leaves_what_was() {
     spool.write(0, &before).unwrap();
     let after = Record { pending: vec!["y@example.org".to_owned()], ..before.clone() };
     let whole = serde_json::to_vec_pretty(&after).unwrap();
-    // Stopped at every byte of the temporary file, for a letter that was there and for a new one.
+    // Stopped at every byte of the temporary file, for an email that was there and for a new one.
     for stop in (0..=whole.len()).step_by(7) {
         for name in ["000000000000-a-1.1.json.tmp", "000000000001-b-1.1.json.tmp"] {
             fs::write(dir.path().join("spool").join(name), &whole[..stop]).unwrap();

@@ -1,10 +1,10 @@
 //! Words the mails about a storm: many checks that fail together (rule 14).
 //!
-//! Pure: a notification goes in, a letter comes out. It decides neither who is told nor when.
+//! Pure: a notification goes in, an email comes out. It decides neither who is told nor when.
 
 use std::time::Duration;
 
-use super::compose::{BODY_MAX, Letter, Place, joined, message_id, when, zoned};
+use super::compose::{BODY_MAX, Email, Place, joined, message_id, when, zoned};
 use super::text;
 use crate::notification::{HostNotification, HostNotificationKind, StormCheck};
 use crate::time::human;
@@ -12,17 +12,17 @@ use crate::verdict::Health;
 
 /// Words a notification about the machine, to these recipients.
 #[must_use]
-pub fn letter(notification: &HostNotification, to: Vec<String>, place: &Place) -> Letter {
+pub fn email(notification: &HostNotification, to: Vec<String>, place: &Place) -> Email {
     let host = text::line(&place.host, 80);
     let tag = match notification.kind {
         HostNotificationKind::Storm => "STORM",
         HostNotificationKind::StillStorm => "STORM CONTINUES",
         HostNotificationKind::StormOver => "STORM OVER",
     };
-    // The same words behind the tag in each letter of the thread, as in those of an incident.
+    // The same words behind the tag in each email of the thread, as in those of an incident.
     let subject =
         format!("[{tag}] {} of {} checks failing on {host}", notification.affected, notification.total);
-    Letter {
+    Email {
         id: notification.id.clone(),
         to,
         subject,

@@ -1,7 +1,7 @@
 //! The mailer's two tasks: *intake* and *delivery*.
 //!
-//! Intake waits on submissions and, while the disk refuses, on the time to try it again. Delivery waits on the queue, the
-//! settings and the time of the next attempt. Both end when the mailer is told to stop; what they leave is on disk.
+//! Intake waits on submissions and, while the disk refuses, on the time to try it again. Delivery waits on the queue,
+//! the settings and the time of the next attempt. Both end when the mailer is told to stop; what they leave is on disk.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -31,14 +31,14 @@ pub enum Submission {
     Notification(Box<Notification>),
     /// A notification about the machine.
     HostNotification(Box<HostNotification>),
-    /// A letter about the daemon itself.
+    /// An email about the daemon itself.
     Host {
         /// One line.
         subject: String,
         /// Lines.
         body: String,
     },
-    /// Letters of an earlier life may be delivered.
+    /// Emails of an earlier life may be delivered.
     ReleaseAllExcept(Vec<NotificationId>),
 }
 
@@ -142,7 +142,7 @@ pub async fn delivery(
                     let mut queue = shared.queue();
                     queue.mail_error = None;
                     queue.rest_until = Mono::default();
-                    queue.pace.accepted(&to, shared.now(), numbers.len());
+                    queue.rate_limit.accepted(&to, shared.now(), numbers.len());
                 }
                 shared.takes(&to);
                 // A crash in here makes some of them come twice, none never.
@@ -168,21 +168,21 @@ pub async fn delivery(
             }
             Some(Err(Refusal::Message(error))) => {
                 (failures, lost) = (0, 0);
-                shared.queue().pace.too_long(&to, numbers.len());
+                shared.queue().rate_limit.too_long(&to, numbers.len());
                 (error, shared.put_off(&numbers, &to, 1))
             }
             Some(Err(Refusal::Content(error))) => {
                 (failures, lost) = (0, 0);
                 match numbers.as_slice() {
                     [one] => shared.write_plainly(*one, &to),
-                    _ => shared.queue().pace.too_long(&to, numbers.len()),
+                    _ => shared.queue().rate_limit.too_long(&to, numbers.len()),
                 }
                 (error, shared.put_off(&numbers, &to, 1))
             }
             Some(Err(Refusal::Lost(error))) => {
                 lost = lost.saturating_add(1);
-                shared.queue().pace.too_long(&to, numbers.len());
-                // Longer than the server is left alone: so that other letters come before one that kills it.
+                shared.queue().rate_limit.too_long(&to, numbers.len());
+                // Longer than the server is left alone: so that other emails come before one that kills it.
                 let delay = shared.put_off(&numbers, &to, 2);
                 if lost >= LOST_MAX {
                     shared.queue().rest_until = shared.now().after(backoff.delay(lost + 1 - LOST_MAX));
@@ -214,9 +214,9 @@ pub async fn send_test(
     let to = if to.is_empty() { settings.to.clone() } else { to };
     let from: Mailbox =
         settings.from.parse().map_err(|_| format!("mail.from: `{}` is no mail address", settings.from))?;
-    let letter = compose::test_letter(to.clone(), wall(), &shared.surroundings().place());
-    let message = compose::message(&letter, &from)?;
-    let mut session = shared.surroundings().courier().connect(&settings.smtp).await?;
+    let email = compose::test_email(to.clone(), wall(), &shared.surroundings().place());
+    let message = compose::message(&email, &from)?;
+    let mut session = shared.surroundings().connector().connect(&settings.smtp).await?;
     let mut said = Vec::new();
     for recipient in &to {
         match session.send(&from.email, recipient, &message).await {

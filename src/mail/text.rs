@@ -89,7 +89,7 @@ pub fn checksum(text: &str) -> u64 {
     text.bytes().fold(0xcbf2_9ce4_8422_2325, add)
 }
 
-/// `host` as the domain of a Message-ID and as the EHLO name: letters, digits, dots and hyphens.
+/// `host` as the domain of a Message-ID and as the EHLO name: emails, digits, dots and hyphens.
 #[must_use]
 pub fn domain(host: &str) -> String {
     let mut out = String::new();

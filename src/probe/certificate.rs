@@ -53,7 +53,7 @@ impl<'a> Certificate<'a> {
         self.issuer == self.subject
     }
 
-    /// The issuer's common name, or else its organisation's, made inert.
+    /// The issuer's common name, or else its organisation's, sanitized.
     pub(super) fn issuer_name(&self, max: usize) -> Option<String> {
         let name = attribute(self.issuer, COMMON_NAME).or_else(|| attribute(self.issuer, ORGANISATION))?;
         Some(inert_bytes(name, max))
@@ -66,7 +66,7 @@ impl<'a> Certificate<'a> {
         Some((from, until))
     }
 
-    /// The DNS names and addresses that it is for, made inert. The common name is none: no client has looked there for
+    /// The DNS names and addresses that it is for, sanitized. The common name is none: no client has looked there for
     /// years (RFC 6125).
     pub(super) fn names(&self, max: usize) -> Vec<String> {
         let mut names = Vec::new();

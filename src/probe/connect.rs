@@ -1,7 +1,7 @@
 //! From a host and a port to a TCP connection, for every probe that needs one.
 //!
-//! In flows a host (a name or an address) and a port; out flows the connection, or whose fault it is that there is none.
-//! It sends nothing and waits for nothing else.
+//! In flows a host (a name or an address) and a port; out flows the connection, or whose fault it is that there is
+//! none. It sends nothing and waits for nothing else.
 //!
 //! Connections are closed in the ordinary way and not by a reset (no `SO_LINGER` of zero): a reset is an error on the
 //! server's side, which some servers log and others die of (in Node, an `error` event that nobody handles). What speaks
@@ -15,15 +15,15 @@ use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr, UdpSocket};
 use tokio::net::TcpStream;
 use tokio::time::{Instant, timeout};
 
+use super::error::ProbeError;
 use super::resolve::literal;
-use super::trouble::Trouble;
 use super::{Attempt, Phase};
 
 /// No kernel and no administrator lets the ports to connect from begin lower than this: those below are privileged.
 const LOWEST_EPHEMERAL: u16 = 1024;
 
 /// Connects to the first address of `host` that takes the connection.
-pub(super) async fn connect(host: &str, port: u16, attempt: &Attempt<'_>) -> Result<TcpStream, Trouble> {
+pub(super) async fn connect(host: &str, port: u16, attempt: &Attempt<'_>) -> Result<TcpStream, ProbeError> {
     if let Ok(address) = host.parse() {
         attempt.enter(Phase::Connecting);
         return one(SocketAddr::new(address, port)).await;
@@ -38,7 +38,7 @@ pub(super) async fn connect(host: &str, port: u16, attempt: &Attempt<'_>) -> Res
 
 /// Tries the addresses in their order. An address that does not answer may take its share of the time that is left, so
 /// that a dead IPv6 path does not hide a living IPv4 one.
-async fn first(addresses: &[SocketAddr], port: u16, attempt: &Attempt<'_>) -> Result<TcpStream, Trouble> {
+async fn first(addresses: &[SocketAddr], port: u16, attempt: &Attempt<'_>) -> Result<TcpStream, ProbeError> {
     attempt.enter(Phase::Connecting);
     let mut failures = Vec::new();
     for (i, address) in addresses.iter().enumerate() {
@@ -50,29 +50,29 @@ async fn first(addresses: &[SocketAddr], port: u16, attempt: &Attempt<'_>) -> Re
             one(address).await
         } else {
             let share = attempt.deadline.saturating_duration_since(Instant::now()) / left;
-            timeout(share, one(address)).await.unwrap_or_else(|_| Err(Trouble::target("no answer")))
+            timeout(share, one(address)).await.unwrap_or_else(|_| Err(ProbeError::target("no answer")))
         };
         match result {
             Ok(stream) => return Ok(stream),
-            Err(trouble) => failures.push((address, trouble)),
+            Err(failure) => failures.push((address, failure)),
         }
     }
     Err(summary(failures))
 }
 
-/// One trouble out of those of all addresses. Ours outweighs the target's, since the target may well live at the address
-/// that could not be tried; but a family of addresses that this machine does not have, or has no route for, was never a
-/// way to it.
-fn summary(mut failures: Vec<(SocketAddr, Trouble)>) -> Trouble {
-    if failures.iter().any(|(_, trouble)| matches!(trouble, Trouble::Target(_))) {
-        failures.retain(|(address, trouble)| !(address.is_ipv6() && no_such_family(trouble)));
+/// One trouble out of those of all addresses. Ours outweighs the target's, since the target may well live at the
+/// address that could not be tried; but a family of addresses that this machine does not have, or has no route for, was
+/// never a way to it.
+fn summary(mut failures: Vec<(SocketAddr, ProbeError)>) -> ProbeError {
+    if failures.iter().any(|(_, failure)| matches!(failure, ProbeError::Target(_))) {
+        failures.retain(|(address, failure)| !(address.is_ipv6() && no_such_family(failure)));
     }
-    let ours = failures.iter().any(|(_, trouble)| matches!(trouble, Trouble::Ours(_)));
+    let ours = failures.iter().any(|(_, failure)| matches!(failure, ProbeError::Local(_)));
     let mut reasons: Vec<(&str, Vec<String>)> = Vec::new();
-    for (address, trouble) in &failures {
-        match reasons.iter_mut().find(|(reason, _)| *reason == trouble.reason()) {
+    for (address, failure) in &failures {
+        match reasons.iter_mut().find(|(reason, _)| *reason == failure.reason()) {
             Some((_, at)) => at.push(address.ip().to_string()),
-            None => reasons.push((trouble.reason(), vec![address.ip().to_string()])),
+            None => reasons.push((failure.reason(), vec![address.ip().to_string()])),
         }
     }
     let text = match reasons.as_slice() {
@@ -83,36 +83,36 @@ fn summary(mut failures: Vec<(SocketAddr, Trouble)>) -> Trouble {
             clauses.join(", ")
         }
     };
-    if ours { Trouble::Ours(text) } else { Trouble::Target(text) }
+    if ours { ProbeError::Local(text) } else { ProbeError::Target(text) }
 }
 
 /// What a kernel without IPv6 says of an IPv6 address, and what one says that has it for itself alone.
-fn no_such_family(trouble: &Trouble) -> bool {
+fn no_such_family(failure: &ProbeError) -> bool {
     use rustix::io::Errno;
     [Errno::AFNOSUPPORT, Errno::ADDRNOTAVAIL, Errno::NETUNREACH]
         .iter()
-        .any(|e| Trouble::from_io(&io::Error::from(*e)) == *trouble)
+        .any(|e| ProbeError::from_io(&io::Error::from(*e)) == *failure)
 }
 
-async fn one(address: SocketAddr) -> Result<TcpStream, Trouble> {
+async fn one(address: SocketAddr) -> Result<TcpStream, ProbeError> {
     let stream = TcpStream::connect(address).await.map_err(|error| not_connected(address, &error))?;
-    // Where nobody listens on a port of this machine, the kernel may pick that very port to connect from, and the socket
-    // then talks to itself (TCP's simultaneous open). Ports below that range need not be asked about.
+    // Where nobody listens on a port of this machine, the kernel may pick that very port to connect from, and the
+    // socket then talks to itself (TCP's simultaneous open). Ports below that range need not be asked about.
     if address.port() >= LOWEST_EPHEMERAL && stream.local_addr().is_ok_and(|own| own == address) {
-        return Err(Trouble::target("connection refused"));
+        return Err(ProbeError::target("connection refused"));
     }
     Ok(stream)
 }
 
 /// "Host unreachable" is the word of a router or of the local network on the target, as a rule; but also that of this
 /// machine's own table of routes. That one has the same answer for a datagram socket, which sends nothing to learn it.
-fn not_connected(address: SocketAddr, error: &io::Error) -> Trouble {
+fn not_connected(address: SocketAddr, error: &io::Error) -> ProbeError {
     use rustix::io::Errno;
     let unreachable = Errno::from_io_error(error) == Some(Errno::HOSTUNREACH);
     if unreachable && !has_route(address) {
-        return Trouble::ours("this machine has no route to the host");
+        return ProbeError::local("this machine has no route to the host");
     }
-    Trouble::from_io(error)
+    ProbeError::from_io(error)
 }
 
 fn has_route(address: SocketAddr) -> bool {
@@ -127,14 +127,14 @@ fn has_route(address: SocketAddr) -> bool {
 mod tests {
     use super::*;
 
-    fn summed(failures: &[(&str, Trouble)]) -> Trouble {
+    fn summed(failures: &[(&str, ProbeError)]) -> ProbeError {
         summary(
             failures.iter().map(|(at, t)| (SocketAddr::new(at.parse().unwrap(), 80), t.clone())).collect(),
         )
     }
 
-    fn errno(errno: rustix::io::Errno) -> Trouble {
-        Trouble::from_io(&io::Error::from(errno))
+    fn errno(errno: rustix::io::Errno) -> ProbeError {
+        ProbeError::from_io(&io::Error::from(errno))
     }
 
     #[test]
@@ -144,7 +144,7 @@ mod tests {
         assert_eq!(summed(&[("127.0.0.1", refused.clone()), ("::1", refused.clone())]), refused);
         assert_eq!(
             summed(&[("::1", unreachable), ("127.0.0.1", refused.clone()), ("127.0.0.2", refused)]),
-            Trouble::target("host unreachable at ::1, connection refused at 127.0.0.1 and 127.0.0.2")
+            ProbeError::target("host unreachable at ::1, connection refused at 127.0.0.1 and 127.0.0.2")
         );
     }
 
@@ -153,13 +153,13 @@ mod tests {
         use rustix::io::Errno;
         let refused = errno(Errno::CONNREFUSED);
         let mixed = summed(&[("127.0.0.1", refused.clone()), ("127.0.0.2", errno(Errno::MFILE))]);
-        assert!(matches!(mixed, Trouble::Ours(_)), "{mixed:?}");
+        assert!(matches!(mixed, ProbeError::Local(_)), "{mixed:?}");
         for missing in [Errno::ADDRNOTAVAIL, Errno::NETUNREACH] {
             assert_eq!(summed(&[("::1", errno(missing)), ("127.0.0.1", refused.clone())]), refused);
         }
         let no_v4 = summed(&[("::1", refused), ("192.0.2.1", errno(Errno::NETUNREACH))]);
-        assert!(matches!(no_v4, Trouble::Ours(_)), "{no_v4:?}");
-        assert!(matches!(summed(&[("::1", errno(Errno::ADDRNOTAVAIL))]), Trouble::Ours(_)));
+        assert!(matches!(no_v4, ProbeError::Local(_)), "{no_v4:?}");
+        assert!(matches!(summed(&[("::1", errno(Errno::ADDRNOTAVAIL))]), ProbeError::Local(_)));
     }
 
     #[test]
@@ -169,8 +169,8 @@ mod tests {
         }
         let unreachable = io::Error::from(rustix::io::Errno::HOSTUNREACH);
         let at = "127.0.0.1:9".parse().unwrap();
-        assert_eq!(not_connected(at, &unreachable), Trouble::target("host unreachable"));
+        assert_eq!(not_connected(at, &unreachable), ProbeError::target("host unreachable"));
         let refused = io::Error::from(rustix::io::Errno::CONNREFUSED);
-        assert_eq!(not_connected(at, &refused), Trouble::target("connection refused"));
+        assert_eq!(not_connected(at, &refused), ProbeError::target("connection refused"));
     }
 }

@@ -1,20 +1,20 @@
 //! The `dns` probe: one question, and a judgement of its answer.
 //!
 //! In flows a [`DnsProbe`]; out flow the values of the answer, or what is wrong with it. Whose trouble it is depends on
-//! who is asked. A server that the configuration names is what is checked: that it is silent, cannot find out or refuses
-//! is its failure. The resolvers of this machine are only a means: what they say of the name counts (it does not exist,
-//! it has no such record, its values are others), and where they say nothing, nothing has been measured.
+//! who is asked. A server that the configuration names is what is checked: that it is silent, cannot find out or
+//! refuses is its failure. The resolvers of this machine are only a means: what they say of the name counts (it does
+//! not exist, it has no such record, its values are others), and where they say nothing, nothing has been measured.
 //!
-//! Nothing is remembered from one attempt to the next, `/etc/hosts` is not looked at, and the search list of resolv.conf
-//! is not applied.
+//! Nothing is remembered from one attempt to the next, `/etc/hosts` is not looked at, and the search list of
+//! resolv.conf is not applied.
 
 use std::net::SocketAddr;
 
+use super::error::{EXCERPT, ProbeError};
 use super::resolve::literal;
-use super::trouble::{EXCERPT, Trouble};
 use super::{Attempt, Phase};
 use crate::check::{DnsProbe, HostPort};
-use crate::text::inert;
+use crate::text::sanitize;
 
 mod ask;
 mod message;
@@ -29,7 +29,7 @@ use message::{Found, Message};
 const VALUES: usize = 5;
 
 /// One attempt.
-pub(super) async fn run(probe: &DnsProbe, attempt: &Attempt<'_>) -> Result<String, Trouble> {
+pub(super) async fn run(probe: &DnsProbe, attempt: &Attempt<'_>) -> Result<String, ProbeError> {
     let question = Question::of(probe)?;
     let (server, answer) = match &probe.server {
         Some(server) => {
@@ -47,13 +47,13 @@ pub(super) async fn run(probe: &DnsProbe, attempt: &Attempt<'_>) -> Result<Strin
     let found =
         message.as_ref().ok_or("cannot be read").and_then(|message| message.find(&probe.name, probe.kind));
     let found =
-        found.map_err(|why| Trouble::target(format!("the answer of {} {why}", ask::shown(server))))?;
+        found.map_err(|why| ProbeError::target(format!("the answer of {} {why}", ask::shown(server))))?;
     let exists = message.is_some_and(|message| message.code() != NO_SUCH_NAME);
-    judge(probe, &found, exists).map_err(|reason| Trouble::target(inert(&reason, 4 * EXCERPT)))
+    judge(probe, &found, exists).map_err(|reason| ProbeError::target(sanitize(&reason, 4 * EXCERPT)))
 }
 
 /// The addresses of the server that the configuration names.
-async fn addresses(server: &HostPort, attempt: &Attempt<'_>) -> Result<Vec<SocketAddr>, Trouble> {
+async fn addresses(server: &HostPort, attempt: &Attempt<'_>) -> Result<Vec<SocketAddr>, ProbeError> {
     let mut addresses = match literal(&server.host) {
         Some(addresses) => addresses,
         None => {
@@ -68,8 +68,8 @@ async fn addresses(server: &HostPort, attempt: &Attempt<'_>) -> Result<Vec<Socke
 }
 
 /// A resolver of this machine that gives no answer says nothing of the name.
-fn of_the_means(trouble: Trouble) -> Trouble {
-    Trouble::ours(format!("no resolver of this machine gives an answer: {}", trouble.reason()))
+fn of_the_means(failure: ProbeError) -> ProbeError {
+    ProbeError::local(format!("no resolver of this machine gives an answer: {}", failure.reason()))
 }
 
 /// What an answer comes to: the detail of a pass, or what is wrong.
@@ -95,7 +95,7 @@ fn judge(probe: &DnsProbe, found: &Found, exists: bool) -> Result<String, String
         return Err(format!("{kind} is {values}, and {} is not expected", message::shown(other)));
     }
     let via = found.alias_of.as_ref().map_or_else(String::new, |target| format!(", by way of {target}"));
-    Ok(inert(&format!("{kind} {values}{via}"), 4 * EXCERPT))
+    Ok(sanitize(&format!("{kind} {values}{via}"), 4 * EXCERPT))
 }
 
 fn listed<T: AsRef<str>>(values: &[T]) -> String {

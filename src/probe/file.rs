@@ -12,9 +12,9 @@ use std::sync::Arc;
 use rustix::fs::OFlags;
 use tokio::sync::Semaphore;
 
-use super::trouble::{EXCERPT, Trouble};
+use super::error::{EXCERPT, ProbeError};
 use super::{Attempt, Phase};
-use crate::text::inert;
+use crate::text::sanitize;
 
 /// The largest file that is read; Debian's bundle of all authorities has a fifth of it.
 const MOST: u64 = 1024 * 1024;
@@ -35,9 +35,9 @@ impl Default for Files {
 }
 
 /// The content of the file at `path`.
-pub(super) async fn read(path: &Path, attempt: &Attempt<'_>) -> Result<Vec<u8>, Trouble> {
+pub(super) async fn read(path: &Path, attempt: &Attempt<'_>) -> Result<Vec<u8>, ProbeError> {
     attempt.enter(Phase::ReadingFile);
-    let lost = || Trouble::ours(format!("{} could not be read", shown(path)));
+    let lost = || ProbeError::local(format!("{} could not be read", shown(path)));
     let readers = Arc::clone(&attempt.tools.files.readers);
     let permit = readers.acquire_owned().await.map_err(|_| lost())?;
     let owned = PathBuf::from(path);
@@ -66,9 +66,9 @@ fn blocking(path: &Path) -> io::Result<Vec<u8>> {
 }
 
 /// What keeps the file from being read, and for the usual obstacle what removes it.
-fn explain(path: &Path, error: &io::Error) -> Trouble {
+fn explain(path: &Path, error: &io::Error) -> ProbeError {
     let file = shown(path);
-    Trouble::ours(match error.kind() {
+    ProbeError::local(match error.kind() {
         io::ErrorKind::NotFound => format!("{file} does not exist"),
         io::ErrorKind::PermissionDenied => format!(
             "{file} cannot be read: permission denied; let stealthcheck's user through the folders above it (setfacl -m \
@@ -78,7 +78,7 @@ fn explain(path: &Path, error: &io::Error) -> Trouble {
             let why = error.to_string();
             format!(
                 "{file} cannot be read: {}",
-                inert(why.split(" (os error").next().unwrap_or(&why), EXCERPT)
+                sanitize(why.split(" (os error").next().unwrap_or(&why), EXCERPT)
             )
         }
     })
@@ -86,7 +86,7 @@ fn explain(path: &Path, error: &io::Error) -> Trouble {
 
 /// A path for a reason.
 pub(super) fn shown(path: &Path) -> String {
-    inert(&path.to_string_lossy(), EXCERPT)
+    sanitize(&path.to_string_lossy(), EXCERPT)
 }
 
 #[cfg(test)]
@@ -112,14 +112,14 @@ mod tests {
             (huge, "cannot be read: it has more than a megabyte"),
         ] {
             let told = explain(&path, &blocking(&path).unwrap_err());
-            assert_eq!(told, Trouble::ours(format!("{} {why}", path.display())));
+            assert_eq!(told, ProbeError::local(format!("{} {why}", path.display())));
         }
     }
 
     #[test]
     fn who_may_not_read_a_file_is_told_what_to_do() {
         let told = explain(Path::new("/etc/letsencrypt/live/x/fullchain.pem"), &Errno::ACCESS.into());
-        assert!(matches!(told, Trouble::Ours(_)));
+        assert!(matches!(told, ProbeError::Local(_)));
         for part in ["/etc/letsencrypt/live/x/fullchain.pem cannot be read", "permission denied", "setfacl"] {
             assert!(told.reason().contains(part), "{told:?}");
         }

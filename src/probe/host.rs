@@ -51,8 +51,8 @@ fn read(path: &str) -> Result<String, String> {
     fs::read_to_string(path).map_err(|error| format!("{path} cannot be read: {error}"))
 }
 
-/// Clock ticks that the CPUs have worked since the boot, and how many CPUs there are. Not counted: `idle`, `iowait`, and
-/// `steal`, which other machines on the same hardware used; `guest` is in `user` already.
+/// Clock ticks that the CPUs have worked since the boot, and how many CPUs there are. Not counted: `idle`, `iowait`,
+/// and `steal`, which other machines on the same hardware used; `guest` is in `user` already.
 fn busy(stat: &str) -> Option<(u64, u64)> {
     let mut ticks = None;
     let mut cpus = 0;

@@ -14,11 +14,11 @@ use hyper::body::{Body, Bytes, Incoming};
 use hyper::client::conn::http1;
 
 use super::connect::connect;
+use super::error::{EXCERPT, ProbeError, find};
 use super::secure::{explain, handshake};
-use super::trouble::{EXCERPT, Trouble, find};
 use super::{Attempt, Phase};
 use crate::check::HttpProbe;
-use crate::text::{inert, inert_bytes};
+use crate::text::{inert_bytes, sanitize};
 
 mod body;
 mod redirect;
@@ -41,7 +41,7 @@ const CLOSE: HeaderValue = HeaderValue::from_static("close");
 type Connection = http1::Connection<Stream, Empty<Bytes>>;
 
 /// One attempt.
-pub(super) async fn run(probe: &HttpProbe, attempt: &Attempt<'_>) -> Result<String, Trouble> {
+pub(super) async fn run(probe: &HttpProbe, attempt: &Attempt<'_>) -> Result<String, ProbeError> {
     let mut target = Target { uri: probe.url.clone(), method: probe.method.clone(), same_origin: true };
     let mut trail: Vec<Target> = Vec::new();
     loop {
@@ -56,21 +56,21 @@ pub(super) async fn run(probe: &HttpProbe, attempt: &Attempt<'_>) -> Result<Stri
                 trail.push(target);
                 if trail.iter().any(|hop| hop.uri == next.uri && hop.method == next.method) {
                     let circle: Vec<String> = trail.iter().map(|hop| shown(&hop.uri)).collect();
-                    let circle = inert(&circle.join(" to "), 2 * EXCERPT);
-                    return Err(Trouble::target(format!(
+                    let circle = sanitize(&circle.join(" to "), 2 * EXCERPT);
+                    return Err(ProbeError::target(format!(
                         "redirects in a circle: {circle} to {}",
                         shown(&next.uri)
                     )));
                 }
                 if trail.len() > REDIRECTS {
                     let last = shown(&next.uri);
-                    return Err(Trouble::target(format!(
+                    return Err(ProbeError::target(format!(
                         "more than {REDIRECTS} redirects, the last to {last}"
                     )));
                 }
                 target = next;
             }
-            Err(trouble) => return Err(via.map_or(trouble.clone(), |via| trouble.after(&via))),
+            Err(failure) => return Err(via.map_or(failure.clone(), |via| failure.after(&via))),
         }
     }
 }
@@ -90,9 +90,9 @@ enum Answer {
 }
 
 /// One request and its answer.
-async fn ask(probe: &HttpProbe, target: &Target, attempt: &Attempt<'_>) -> Result<Answer, Trouble> {
+async fn ask(probe: &HttpProbe, target: &Target, attempt: &Attempt<'_>) -> Result<Answer, ProbeError> {
     let Some(host) = target.uri.host().map(|host| host.trim_start_matches('[').trim_end_matches(']')) else {
-        return Err(Trouble::ours(format!("{} names no host", shown(&target.uri))));
+        return Err(ProbeError::local(format!("{} names no host", shown(&target.uri))));
     };
     let tcp = connect(host, port(&target.uri), attempt).await?;
     let stream = if is_https(&target.uri) {
@@ -113,11 +113,11 @@ async fn ask(probe: &HttpProbe, target: &Target, attempt: &Attempt<'_>) -> Resul
         }
         if !probe.status.contains(status.as_u16()) {
             let to = inert_bytes(location.as_bytes(), EXCERPT);
-            return Err(Trouble::target(format!("{} to {to}, expected {}", words(status), probe.status)));
+            return Err(ProbeError::target(format!("{} to {to}, expected {}", words(status), probe.status)));
         }
     }
     if !probe.status.contains(status.as_u16()) {
-        return Err(Trouble::target(format!("{}, expected {}", words(status), probe.status)));
+        return Err(ProbeError::target(format!("{}, expected {}", words(status), probe.status)));
     }
     if let Some(inspection) = Inspection::of(probe) {
         attempt.enter(Phase::Body);
@@ -126,12 +126,13 @@ async fn ask(probe: &HttpProbe, target: &Target, attempt: &Attempt<'_>) -> Resul
     Ok(Answer::Passed(words(status)))
 }
 
-fn request(probe: &HttpProbe, target: &Target) -> Result<Request<Empty<Bytes>>, Trouble> {
+fn request(probe: &HttpProbe, target: &Target) -> Result<Request<Empty<Bytes>>, ProbeError> {
     let mut headers = HeaderMap::with_capacity(4 + probe.headers.len());
     let authority = target.uri.authority().map_or("", http::uri::Authority::as_str);
     // What stands before an @ is a password, and nothing for a Host header.
     let host = authority.rsplit('@').next().unwrap_or(authority);
-    let host = HeaderValue::from_str(host).map_err(|_| Trouble::ours("the host cannot stand in a header"))?;
+    let host =
+        HeaderValue::from_str(host).map_err(|_| ProbeError::local("the host cannot stand in a header"))?;
     headers.insert(header::HOST, host);
     headers.insert(header::USER_AGENT, USER_AGENT);
     headers.insert(header::ACCEPT, ANYTHING);
@@ -168,7 +169,7 @@ fn is_entrusted(name: &header::HeaderName) -> bool {
 async fn exchange(
     stream: Stream,
     request: Request<Empty<Bytes>>,
-) -> Result<(Option<Connection>, Response<Incoming>), Trouble> {
+) -> Result<(Option<Connection>, Response<Incoming>), ProbeError> {
     let (mut sender, connection) = http1::Builder::new()
         .max_buf_size(HEAD)
         .writev(false)
@@ -186,7 +187,7 @@ async fn inspect(
     mut body: Incoming,
     connection: &mut Option<Connection>,
     answer: &str,
-) -> Result<(), Trouble> {
+) -> Result<(), ProbeError> {
     loop {
         match beside(connection, poll_fn(|cx| Pin::new(&mut body).poll_frame(cx))).await {
             None => break,
@@ -216,20 +217,20 @@ async fn beside<F: Future>(connection: &mut Option<Connection>, main: F) -> F::O
 }
 
 /// What hyper's error says to a person.
-fn broken(error: &hyper::Error) -> Trouble {
+fn broken(error: &hyper::Error) -> ProbeError {
     if let Some(error) = find::<rustls::Error>(error) {
         return explain(error);
     }
     if error.is_parse() {
-        return Trouble::target(format!("no proper HTTP: {}", inert(&error.to_string(), EXCERPT)));
+        return ProbeError::target(format!("no proper HTTP: {}", sanitize(&error.to_string(), EXCERPT)));
     }
     if error.is_incomplete_message() {
-        return Trouble::target("connection closed before the answer was complete");
+        return ProbeError::target("connection closed before the answer was complete");
     }
     if let Some(error) = find::<std::io::Error>(error) {
-        return Trouble::from_io(error);
+        return ProbeError::from_io(error);
     }
-    Trouble::target(inert(&error.to_string(), EXCERPT))
+    ProbeError::target(sanitize(&error.to_string(), EXCERPT))
 }
 
 /// The statuses whose `Location` is to be followed; 300 and 304 mean something else by it.
@@ -238,10 +239,10 @@ fn is_followed(status: StatusCode) -> bool {
 }
 
 /// What a redirect asks for next, by RFC 9110, section 15.4.
-fn next(target: &Target, status: StatusCode, location: &HeaderValue) -> Result<Target, Trouble> {
+fn next(target: &Target, status: StatusCode, location: &HeaderValue) -> Result<Target, ProbeError> {
     let uri = resolve(&target.uri, location.as_bytes()).map_err(|why| {
         let to = inert_bytes(location.as_bytes(), EXCERPT);
-        Trouble::target(format!("{} to {to}, {}", words(status), inert(&why, EXCERPT)))
+        ProbeError::target(format!("{} to {to}, {}", words(status), sanitize(&why, EXCERPT)))
     })?;
     let method = match (status.as_u16(), &target.method) {
         (_, method @ (&Method::GET | &Method::HEAD)) => method.clone(),
@@ -270,5 +271,5 @@ fn shown(uri: &Uri) -> String {
         },
         _ => text,
     };
-    inert(&text, EXCERPT)
+    sanitize(&text, EXCERPT)
 }

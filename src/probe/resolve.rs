@@ -20,8 +20,8 @@ use std::time::{Duration, Instant};
 
 use tokio::sync::watch;
 
-use super::trouble::{EXCERPT, Trouble};
-use crate::text::inert;
+use super::error::{EXCERPT, ProbeError};
+use crate::text::sanitize;
 
 /// The most look-ups at a time. At 20 ms each that is 1,600 a second.
 const THREADS: usize = 32;
@@ -33,7 +33,7 @@ const FRESH: Duration = Duration::from_secs(1);
 const TIDY_FROM: usize = 64;
 
 /// What a look-up gave: addresses with port 0, or the trouble.
-type Answer = Result<Arc<[SocketAddr]>, Trouble>;
+type Answer = Result<Arc<[SocketAddr]>, ProbeError>;
 
 /// Where somebody waits for it.
 type Waiting = watch::Receiver<Option<(Instant, Answer)>>;
@@ -94,12 +94,12 @@ impl Resolver {
         let mut answer = self.ask(host)?;
         match answer.wait_for(Option::is_some).await.as_deref() {
             Ok(Some((_, answer))) => answer.clone(),
-            _ => Err(Trouble::ours("the look-up was lost")),
+            _ => Err(ProbeError::local("the look-up was lost")),
         }
     }
 
     /// Waits for the look-up of `host` that is under way or fresh, or for a new one.
-    fn ask(&self, host: &str) -> Result<Waiting, Trouble> {
+    fn ask(&self, host: &str) -> Result<Waiting, ProbeError> {
         let mut state = self.shared.lock();
         if let Some(asked) = state.asked.get(host)
             && !asked.is_stale()
@@ -111,7 +111,7 @@ impl Resolver {
             match thread::Builder::new().name("look-up".to_owned()).spawn(move || shared.work()) {
                 Ok(_detached) => state.threads += 1,
                 Err(error) if state.threads == 0 => {
-                    return Err(Trouble::ours(format!("no thread for a look-up: {error}")));
+                    return Err(ProbeError::local(format!("no thread for a look-up: {error}")));
                 }
                 // Those that there are will come to it.
                 Err(_) => {}
@@ -190,22 +190,22 @@ fn judge(host: &str, result: io::Result<Vec<SocketAddr>>) -> Answer {
         "Name does not resolve",
         "Name has no usable address",
     ];
-    let name = inert(host, EXCERPT);
+    let name = sanitize(host, EXCERPT);
     match result {
-        Ok(addresses) if addresses.is_empty() => Err(Trouble::target(format!("{name} has no address"))),
+        Ok(addresses) if addresses.is_empty() => Err(ProbeError::target(format!("{name} has no address"))),
         Ok(addresses) => Ok(addresses.into()),
         // Only an error that never came out of a system call is the resolver's word.
         Err(error) if error.raw_os_error().is_some() => {
-            let why = Trouble::from_io(&error);
-            Err(Trouble::ours(format!("{name} could not be looked up: {}", why.reason())))
+            let why = ProbeError::from_io(&error);
+            Err(ProbeError::local(format!("{name} could not be looked up: {}", why.reason())))
         }
         Err(error) => {
             let text = error.to_string();
             if NO_SUCH.iter().any(|said| text.contains(said)) {
-                return Err(Trouble::target(format!("name {name} does not exist")));
+                return Err(ProbeError::target(format!("name {name} does not exist")));
             }
             let said = text.rsplit(": ").next().unwrap_or(&text);
-            Err(Trouble::ours(format!("{name} could not be looked up: {}", inert(said, EXCERPT))))
+            Err(ProbeError::local(format!("{name} could not be looked up: {}", sanitize(said, EXCERPT))))
         }
     }
 }
@@ -247,13 +247,13 @@ mod tests {
     fn a_name_that_does_not_exist_is_the_targets_and_a_resolver_that_fails_is_ours() {
         let judged =
             |text: &str| judge("gru", Err(io::Error::other(format!("failed to lookup address: {text}"))));
-        assert_eq!(judged("Name or service not known"), Err(Trouble::target("name gru does not exist")));
+        assert_eq!(judged("Name or service not known"), Err(ProbeError::target("name gru does not exist")));
         assert_eq!(
             judged("Temporary failure in name resolution"),
-            Err(Trouble::ours("gru could not be looked up: Temporary failure in name resolution"))
+            Err(ProbeError::local("gru could not be looked up: Temporary failure in name resolution"))
         );
-        assert!(matches!(judged("something new"), Err(Trouble::Ours(_))));
-        assert_eq!(judge("gru", Ok(vec![])), Err(Trouble::target("gru has no address")));
+        assert!(matches!(judged("something new"), Err(ProbeError::Local(_))));
+        assert_eq!(judge("gru", Ok(vec![])), Err(ProbeError::target("gru has no address")));
     }
 
     #[tokio::test]

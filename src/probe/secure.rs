@@ -21,9 +21,9 @@ use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
 
 use super::certificate::{Certificate, moment};
-use super::trouble::{EXCERPT, Trouble, find};
+use super::error::{EXCERPT, ProbeError, find};
 use super::{Attempt, Phase};
-use crate::text::inert;
+use crate::text::sanitize;
 
 /// The most names of a certificate that a reason lists.
 const NAMES: usize = 5;
@@ -43,7 +43,7 @@ impl Trust {
         Self { besides, ..Self::default() }
     }
 
-    async fn config(&self, verify: bool) -> Result<Arc<ClientConfig>, Trouble> {
+    async fn config(&self, verify: bool) -> Result<Arc<ClientConfig>, ProbeError> {
         let config = if verify {
             self.verifying
                 .get_or_try_init(async || {
@@ -61,12 +61,12 @@ impl Trust {
     }
 
     /// What verifies certificates by the machine's authorities.
-    pub(super) async fn verifier(&self) -> Result<Arc<WebPkiServerVerifier>, Trouble> {
+    pub(super) async fn verifier(&self) -> Result<Arc<WebPkiServerVerifier>, ProbeError> {
         self.verifier.get_or_try_init(|| self.load()).await.map(Arc::clone)
     }
 
     /// Reads the machine's authorities, off the loop: some hundred files of PEM take milliseconds.
-    async fn load(&self) -> Result<Arc<WebPkiServerVerifier>, Trouble> {
+    async fn load(&self) -> Result<Arc<WebPkiServerVerifier>, ProbeError> {
         let besides = self.besides.clone();
         let load = move || {
             let native = rustls_native_certs::load_native_certs();
@@ -76,27 +76,27 @@ impl Trust {
             roots.add_parsable_certificates(besides);
             if roots.is_empty() {
                 let why =
-                    native.errors.first().map(|error| format!(": {}", inert(&error.to_string(), EXCERPT)));
-                return Err(Trouble::ours(format!(
+                    native.errors.first().map(|error| format!(": {}", sanitize(&error.to_string(), EXCERPT)));
+                return Err(ProbeError::local(format!(
                     "this machine has no certificate authorities to trust{}",
                     why.unwrap_or_default()
                 )));
             }
             verifier(roots)
         };
-        tokio::task::spawn_blocking(load)
-            .await
-            .unwrap_or_else(|_| Err(Trouble::ours("the machine's certificate authorities could not be read")))
+        tokio::task::spawn_blocking(load).await.unwrap_or_else(|_| {
+            Err(ProbeError::local("the machine's certificate authorities could not be read"))
+        })
     }
 }
 
-/// Of one name, this many certificates of a chain are looked at. There are two where a new authority is also signed by an
-/// old one.
+/// Of one name, this many certificates of a chain are looked at. There are two where a new authority is also signed by
+/// an old one.
 const OF_ONE_NAME: usize = 4;
 
-/// The certificates between a server's own and its authority's, without the hostile ones: where many bear the same name,
-/// each may be the issuer of each, and to try all ways through them takes as long as whoever made them likes.
-pub(super) fn few<'a>(intermediates: &'a [CertificateDer<'_>]) -> Vec<CertificateDer<'a>> {
+/// The certificates between a server's own and its authority's, without the hostile ones: where many bear the same
+/// name, each may be the issuer of each, and to try all ways through them takes as long as whoever made them likes.
+pub(super) fn at_most<'a>(intermediates: &'a [CertificateDer<'_>]) -> Vec<CertificateDer<'a>> {
     let mut of_name: HashMap<&[u8], usize> = HashMap::new();
     let mut looked_at = |der: &&'a CertificateDer<'_>| {
         let name = Certificate::read(der).map(|claims| claims.subject()).unwrap_or_default();
@@ -109,10 +109,10 @@ pub(super) fn few<'a>(intermediates: &'a [CertificateDer<'_>]) -> Vec<Certificat
 }
 
 /// What verifies certificates by these authorities.
-pub(super) fn verifier(roots: RootCertStore) -> Result<Arc<WebPkiServerVerifier>, Trouble> {
+pub(super) fn verifier(roots: RootCertStore) -> Result<Arc<WebPkiServerVerifier>, ProbeError> {
     WebPkiServerVerifier::builder_with_provider(roots.into(), provider())
         .build()
-        .map_err(|error| Trouble::ours(format!("no certificate can be verified: {error}")))
+        .map_err(|error| ProbeError::local(format!("no certificate can be verified: {error}")))
 }
 
 fn provider() -> Arc<CryptoProvider> {
@@ -120,10 +120,10 @@ fn provider() -> Arc<CryptoProvider> {
 }
 
 /// A configuration that leaves the judgement of certificates to `verifier`.
-pub(super) fn client_config(verifier: Arc<dyn ServerCertVerifier>) -> Result<Arc<ClientConfig>, Trouble> {
+pub(super) fn client_config(verifier: Arc<dyn ServerCertVerifier>) -> Result<Arc<ClientConfig>, ProbeError> {
     let mut config = ClientConfig::builder_with_provider(provider())
         .with_safe_default_protocol_versions()
-        .map_err(|error| Trouble::ours(format!("TLS cannot be set up: {error}")))?
+        .map_err(|error| ProbeError::local(format!("TLS cannot be set up: {error}")))?
         .dangerous()
         .with_custom_certificate_verifier(verifier)
         .with_no_client_auth();
@@ -138,7 +138,7 @@ pub(super) async fn handshake(
     verify: bool,
     alpn: &[&[u8]],
     attempt: &Attempt<'_>,
-) -> Result<TlsStream<TcpStream>, Trouble> {
+) -> Result<TlsStream<TcpStream>, ProbeError> {
     attempt.enter(Phase::Handshake);
     let connector = TlsConnector::from(attempt.tools.trust.config(verify).await?);
     let alpn = alpn.iter().map(|protocol| protocol.to_vec()).collect();
@@ -147,21 +147,21 @@ pub(super) async fn handshake(
 }
 
 /// The name that a server must prove, as TLS wants it.
-pub(super) fn server_name(host: &str) -> Result<ServerName<'static>, Trouble> {
+pub(super) fn server_name(host: &str) -> Result<ServerName<'static>, ProbeError> {
     ServerName::try_from(host.to_owned())
-        .map_err(|_| Trouble::ours(format!("no certificate can be for `{}`", inert(host, EXCERPT))))
+        .map_err(|_| ProbeError::local(format!("no certificate can be for `{}`", sanitize(host, EXCERPT))))
 }
 
 /// Why there was no handshake.
-pub(super) fn failed(error: &std::io::Error) -> Trouble {
+pub(super) fn failed(error: &std::io::Error) -> ProbeError {
     match find::<rustls::Error>(error) {
         Some(error) => explain(error),
-        None => Trouble::from_io(error).after("TLS handshake failed"),
+        None => ProbeError::from_io(error).after("TLS handshake failed"),
     }
 }
 
 /// What a TLS error says to a person.
-pub(super) fn explain(error: &rustls::Error) -> Trouble {
+pub(super) fn explain(error: &rustls::Error) -> ProbeError {
     use rustls::Error as E;
     let text = match error {
         E::InvalidCertificate(error) => certificate(error),
@@ -175,11 +175,11 @@ pub(super) fn explain(error: &rustls::Error) -> Trouble {
         E::PeerIncompatible(why) => format!("no version or cipher of TLS in common with the server: {why:?}"),
         E::NoCertificatesPresented => "the server has no certificate".to_owned(),
         E::FailedToGetCurrentTime | E::FailedToGetRandomBytes | E::EncryptError => {
-            return Trouble::ours(format!("TLS failed on this machine: {error}"));
+            return ProbeError::local(format!("TLS failed on this machine: {error}"));
         }
         other => format!("TLS failed: {other}"),
     };
-    Trouble::target(inert(&text, 2 * EXCERPT))
+    ProbeError::target(sanitize(&text, 2 * EXCERPT))
 }
 
 /// What is wrong with a certificate, as a clause.
@@ -272,7 +272,7 @@ impl ServerCertVerifier for Explaining {
         ocsp_response: &[u8],
         now: UnixTime,
     ) -> Result<ServerCertVerified, rustls::Error> {
-        let intermediates = few(intermediates);
+        let intermediates = at_most(intermediates);
         self.inner.verify_server_cert(end_entity, &intermediates, server_name, ocsp_response, now).map_err(
             |error| match Self::issuer(&error, end_entity) {
                 Some(why) => CertificateError::Other(OtherError(Arc::new(why))).into(),

@@ -1,26 +1,26 @@
 //! The `tcp` probe: a connection, and where asked for, something sent and something expected.
 //!
-//! In flows a [`TcpProbe`]; out flows the detail of a pass, or what was wrong. It reads at most [`MOST`] bytes, and only
-//! where something is expected.
+//! In flows a [`TcpProbe`]; out flows the detail of a pass, or what was wrong. It reads at most [`MOST`] bytes, and
+//! only where something is expected.
 
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 
 use super::connect::connect;
-use super::trouble::{EXCERPT, Trouble};
+use super::error::{EXCERPT, ProbeError};
 use super::{Attempt, Phase};
 use crate::check::TcpProbe;
-use crate::text::{inert, inert_bytes};
+use crate::text::{inert_bytes, sanitize};
 
 /// The most that is read in search of the expected text.
 const MOST: usize = 64 * 1024;
 
 /// One attempt.
-pub(super) async fn run(probe: &TcpProbe, attempt: &Attempt<'_>) -> Result<String, Trouble> {
+pub(super) async fn run(probe: &TcpProbe, attempt: &Attempt<'_>) -> Result<String, ProbeError> {
     let mut stream = connect(&probe.address.host, probe.address.port, attempt).await?;
     attempt.enter(Phase::Waiting);
     if let Some(send) = &probe.send {
-        stream.write_all(send.as_bytes()).await.map_err(|error| Trouble::from_io(&error))?;
+        stream.write_all(send.as_bytes()).await.map_err(|error| ProbeError::from_io(&error))?;
     }
     match &probe.expect {
         Some(expected) => expect(&mut stream, expected).await,
@@ -28,7 +28,7 @@ pub(super) async fn run(probe: &TcpProbe, attempt: &Attempt<'_>) -> Result<Strin
     }
 }
 
-async fn expect(stream: &mut TcpStream, expected: &str) -> Result<String, Trouble> {
+async fn expect(stream: &mut TcpStream, expected: &str) -> Result<String, ProbeError> {
     let mut seen = Vec::new();
     loop {
         // What was searched before need not be searched again, but for a beginning of the text at its end.
@@ -44,21 +44,21 @@ async fn expect(stream: &mut TcpStream, expected: &str) -> Result<String, Troubl
                     seen.extend_from_slice(&chunk[..n]);
                     Ok(())
                 }
-                Err(error) => match Trouble::from_io(&error) {
-                    Trouble::Target(reason) => Err(format!("before: {reason}")),
+                Err(error) => match ProbeError::from_io(&error) {
+                    ProbeError::Target(reason) => Err(format!("before: {reason}")),
                     ours => return Err(ours),
                 },
             }
         };
         if contains(&seen[from..], expected.as_bytes()) {
-            return Ok(format!("connected, answered \"{}\"", inert(expected, EXCERPT)));
+            return Ok(format!("connected, answered \"{}\"", sanitize(expected, EXCERPT)));
         }
         if let Err(end) = end {
             let came = match seen.as_slice() {
                 [] => "nothing came".to_owned(),
                 seen => format!("what came begins \"{}\"", inert_bytes(seen, EXCERPT)),
             };
-            return Err(Trouble::target(format!("no \"{}\" {end}; {came}", inert(expected, EXCERPT))));
+            return Err(ProbeError::target(format!("no \"{}\" {end}; {came}", sanitize(expected, EXCERPT))));
         }
     }
 }

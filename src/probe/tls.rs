@@ -1,8 +1,8 @@
 //! The `tls` probe: a handshake, and a judgement of the certificate that the server shows in it.
 //!
-//! In flows a [`TlsProbe`]; out flows for how long the certificate is valid, by whom and for whom, or what is wrong with
-//! it. The clock of this machine is read for it. Nothing is asked of the server beyond the handshake, and it is told
-//! goodbye, so that it has nothing to complain of in its log.
+//! In flows a [`TlsProbe`]; out flows for how long the certificate is valid, by whom and for whom, or what is wrong
+//! with it. The clock of this machine is read for it. Nothing is asked of the server beyond the handshake, and it is
+//! told goodbye, so that it has nothing to complain of in its log.
 //!
 //! A certificate that is refused is of interest as much as one that is not, so the handshake goes on with any, and what
 //! rustls says of it is judged afterwards. Nothing but a goodbye is sent to a server that was not believed.
@@ -14,11 +14,11 @@ use rustls::{CertificateError, Error};
 
 use super::Attempt;
 use super::certificate::{Certificate, day, moment};
+use super::error::{EXCERPT, ProbeError};
 use super::file::shown;
 use super::secure::{certificate, explain, listed};
-use super::trouble::{EXCERPT, Trouble};
 use crate::check::TlsProbe;
-use crate::text::inert;
+use crate::text::sanitize;
 use crate::time::human;
 
 mod authorities;
@@ -35,7 +35,7 @@ use served::Served;
 const NAME: usize = EXCERPT / 2;
 
 /// One attempt.
-pub(super) async fn run(probe: &TlsProbe, attempt: &Attempt<'_>) -> Result<String, Trouble> {
+pub(super) async fn run(probe: &TlsProbe, attempt: &Attempt<'_>) -> Result<String, ProbeError> {
     let stream = served::reach(probe, attempt).await?;
     let authorities = Authorities::of(probe.ca_file.as_deref(), attempt).await?;
     let served = served::ask(stream, probe, &authorities, None, attempt).await?;
@@ -57,14 +57,14 @@ enum Wrong {
     /// Clients refuse it, or would if they were as strict as they should be.
     Refused(String),
     /// It could not be told.
-    Untold(Trouble),
+    Untold(ProbeError),
 }
 
 impl Wrong {
-    fn into_trouble(self) -> Trouble {
+    fn into_trouble(self) -> ProbeError {
         match self {
-            Self::EndsSoon(reason) | Self::Refused(reason) => Trouble::Target(reason),
-            Self::Untold(trouble) => trouble,
+            Self::EndsSoon(reason) | Self::Refused(reason) => ProbeError::Target(reason),
+            Self::Untold(failure) => failure,
         }
     }
 }
@@ -119,7 +119,7 @@ fn refusal(probe: &TlsProbe, why: &CertificateError, served: &Served, claims: &C
         C::UnknownIssuer => (untrusted(probe, served, claims), vec![names, until]),
         _ => (certificate(why), vec![issuer, names, until]),
     };
-    inert(&format!("{clause}; {}", more.join(", ")), 4 * EXCERPT)
+    sanitize(&format!("{clause}; {}", more.join(", ")), 4 * EXCERPT)
 }
 
 /// What the server sends besides its own certificate, and what comes of it can be as wrong.
@@ -158,28 +158,34 @@ fn counted(duration: Duration) -> String {
     }
 }
 
-/// The verdict in the light of what is on disk. A restart helps where a renewed certificate is there to be served; where
-/// none is, or it cannot be seen, that is a matter for whoever renews it.
+/// The verdict in the light of what is on disk. A restart helps where a renewed certificate is there to be served;
+/// where none is, or it cannot be seen, that is a matter for whoever renews it.
 fn conclude(
     judged: Result<String, Wrong>,
-    on_disk: Result<OnDisk, Trouble>,
+    on_disk: Result<OnDisk, ProbeError>,
     claims: &Certificate<'_>,
-) -> Result<String, Trouble> {
+) -> Result<String, ProbeError> {
     match (judged, on_disk) {
-        (Err(Wrong::Untold(trouble)), _) => Err(trouble),
+        (Err(Wrong::Untold(failure)), _) => Err(failure),
         (Err(Wrong::Refused(wrong)), Ok(OnDisk::Renewed { until })) => {
             let renewed = format!("a renewed one is on disk (valid until {})", day(until));
-            Err(Trouble::target(format!("{wrong}; {renewed}, but the server does not serve it: restart it")))
+            Err(ProbeError::target(format!(
+                "{wrong}; {renewed}, but the server does not serve it: restart it"
+            )))
         }
         (Ok(_) | Err(Wrong::EndsSoon(_)), Ok(OnDisk::Renewed { until })) => {
             let renewed = format!("a renewed certificate is on disk (valid until {})", day(until));
             let old = valid_until(claims);
-            Err(Trouble::target(format!("{renewed}, but the server still serves the one {old}: restart it")))
+            Err(ProbeError::target(format!(
+                "{renewed}, but the server still serves the one {old}: restart it"
+            )))
         }
-        (Err(Wrong::Refused(wrong) | Wrong::EndsSoon(wrong)), Ok(_)) => Err(Trouble::NotRestartable(wrong)),
+        (Err(Wrong::Refused(wrong) | Wrong::EndsSoon(wrong)), Ok(_)) => {
+            Err(ProbeError::NotRestartable(wrong))
+        }
         (Err(Wrong::Refused(wrong) | Wrong::EndsSoon(wrong)), Err(unseen)) => {
             let unseen = unseen.reason();
-            Err(Trouble::NotRestartable(format!(
+            Err(ProbeError::NotRestartable(format!(
                 "{wrong}; whether it has been renewed is not known: {unseen}"
             )))
         }

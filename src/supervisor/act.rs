@@ -1,12 +1,12 @@
-//! What the engine wants is done here: probes are started, jobs asked for, notifications handed to the mailer, transitions
-//! logged and signalled. Each answer comes back as an event.
+//! What the engine wants is done here: probes are started, jobs asked for, notifications handed to the mailer,
+//! transitions logged and signalled. Each answer comes back as an event.
 
 use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::sync::{mpsc, oneshot};
 
-use super::publish::{Signal, Waiting};
+use super::dbus_server::{Signal, Waiting};
 use super::{Supervisor, clock, loaded, sample};
 use crate::bus::Refusal;
 use crate::check::{CheckName, Probe};
@@ -122,8 +122,8 @@ impl Supervisor {
                     // The supervisor outlives its probes; when it ends nobody wants the answer.
                     let _ = internal.send(Internal::Observed { check, run, observation }).await;
                 });
-                // Where the run before is still under way the engine has given it up (its unit began anew): it ends, so that
-                // no check overlaps itself.
+                // Where the run before is still under way the engine has given it up (its unit began anew): it ends, so
+                // that no check overlaps itself.
                 if let Some((_, before)) = self.probes.insert(name, (run, task.abort_handle())) {
                     before.abort();
                 }

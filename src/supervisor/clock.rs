@@ -1,7 +1,8 @@
 //! The clocks of the engine.
 //!
-//! Monotonic times are saved as they are. So that they keep their meaning, the clock continues where the saved state was
-//! taken: within one boot by the kernel's boot clock, after a reboot by the wall clock's account of the time between.
+//! Monotonic times are saved as they are. So that they keep their meaning, the clock continues where the saved state
+//! was taken: within one boot by the kernel's boot clock, after a reboot by the wall clock's account of the time
+//! between.
 
 use std::sync::OnceLock;
 use std::time::Duration;
@@ -25,8 +26,8 @@ fn duration((seconds, nanos): (i64, i64)) -> Duration {
     Duration::new(u64::try_from(seconds).unwrap_or(0), u32::try_from(nanos).unwrap_or(0))
 }
 
-/// Both clocks. `CLOCK_BOOTTIME` counts on while the machine sleeps, so that a pause or a backoff does not grow by that;
-/// it does not change when the time is set.
+/// Both clocks. `CLOCK_BOOTTIME` counts on while the machine sleeps, so that a pause or a backoff does not grow by
+/// that; it does not change when the time is set.
 pub(super) fn now() -> Now {
     let wall = clock_gettime(ClockId::Realtime);
     Now {

@@ -1,8 +1,8 @@
 //! Holds, between the bus, the core, the leases and the service manager's store.
 //!
-//! In: who asks for a hold or ends one, and leases that close. Out: events for the core, and for a hold that it grants the
-//! lease: stored with the service manager, watched by a task, handed to whoever asked. What a hold means for a unit is
-//! decided in the core.
+//! In: who asks for a hold or ends one, and leases that close. Out: events for the core, and for a hold that it grants
+//! the lease: stored with the service manager, watched by a task, handed to whoever asked. What a hold means for a unit
+//! is decided in the core.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::os::fd::{AsFd as _, OwnedFd};
@@ -11,7 +11,7 @@ use std::time::Duration;
 use tokio::task::AbortHandle;
 
 use super::act::Internal;
-use super::publish::Waiting;
+use super::dbus_server::Waiting;
 use super::{Supervisor, clock};
 use crate::bus::{Grant, Refusal, resolve};
 use crate::check::CheckName;
@@ -85,8 +85,8 @@ impl Supervisor {
         })
     }
 
-    /// The second of now, or the one after the latest id: what is still on its way about an earlier hold must not be taken
-    /// for a word about this one.
+    /// The second of now, or the one after the latest id: what is still on its way about an earlier hold must not be
+    /// taken for a word about this one.
     fn next_hold_id(&mut self) -> HoldId {
         loop {
             let latest = &mut self.holds.latest;

@@ -1,5 +1,5 @@
-//! The beginning: the state file is read, the core goes on where it was, and the channels between the loop and its tasks
-//! are made.
+//! The beginning: the state file is read, the core goes on where it was, and the channels between the loop and its
+//! tasks are made.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -7,8 +7,8 @@ use std::sync::Arc;
 use tokio::sync::{mpsc, watch};
 
 use super::act::Internal;
+use super::dbus_server::{Place, Signal};
 use super::holds::Holds;
-use super::publish::{Place, Signal};
 use super::state_file::{self, Found, StateFile};
 use super::{Alerts, Options, Supervisor, clock, loaded};
 use crate::config::Config;

@@ -1,8 +1,8 @@
 //! `state.json`: the core's memory on disk, replaced atomically.
 //!
-//! In: what is to be saved. Out: whether it was. A crash of the daemon finds the last state; a power failure too, or where
-//! it falls within some 20 ms of the write, the one before, but always a whole one. A file that cannot be read is set
-//! aside, never overwritten unseen and never a reason not to start.
+//! In: what is to be saved. Out: whether it was. A crash of the daemon finds the last state; a power failure too, or
+//! where it falls within some 20 ms of the write, the one before, but always a whole one. A file that cannot be read is
+//! set aside, never overwritten unseen and never a reason not to start.
 
 use std::fs::{self, File};
 use std::io::{self, Read as _, Write as _};
@@ -179,8 +179,9 @@ fn replace(path: &Path, state: &[u8]) -> io::Result<()> {
     written
 }
 
-/// Brings a new name onto the disk itself, for a power failure. Beside the writer and its caller: it takes a commit of the
-/// file system's own journal (on ext4 some 18 ms, where the data takes one or two), and a crash of the daemon needs none.
+/// Brings a new name onto the disk itself, for a power failure. Beside the writer and its caller: it takes a commit of
+/// the file system's own journal (on ext4 some 18 ms, where the data takes one or two), and a crash of the daemon needs
+/// none.
 async fn sync_dir(dir: PathBuf, mut renamed: watch::Receiver<()>) {
     while renamed.changed().await.is_ok() {
         let dir = dir.clone();

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use super::calls::Failure;
 use super::refusals::refusal;
-use crate::text::{from_status, inert};
+use crate::text::{from_status, sanitize};
 use crate::unit::{ActiveState, JobResult, UnitName, UnitState};
 use crate::verdict::Observation;
 
@@ -107,7 +107,7 @@ pub(super) fn ended(
 /// The main process has ended.
 fn exited(unit: &UnitName, reading: &Reading, latency: Duration, manager: Manager) -> Observation {
     let UnitState { exit_code, exit_status: status, .. } = reading.state;
-    let line = inert(from_status(&reading.status_text).trim(), LINE);
+    let line = sanitize(from_status(&reading.status_text).trim(), LINE);
     if exit_code != EXITED {
         let how = reading.state.describe_exit().unwrap_or_else(|| "nothing was run".to_owned());
         return unknown(format!("there is no verdict: {how} ({unit})"));

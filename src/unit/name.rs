@@ -89,8 +89,8 @@ impl UnitName {
         self.0.rsplit_once('.').map_or("", |(_, kind)| kind)
     }
 
-    /// Whether systemd has start jobs for this kind of unit: a device comes by itself, and a scope's processes are started
-    /// by others.
+    /// Whether systemd has start jobs for this kind of unit: a device comes by itself, and a scope's processes are
+    /// started by others.
     #[must_use]
     pub fn can_be_started(&self) -> bool {
         !self.0.ends_with(".device") && !self.0.ends_with(".scope")

@@ -1,4 +1,5 @@
-//! A made-up daemon that gives holds to whoever asks. (The real interface asks the bus who that is, and here is no bus.)
+//! A made-up daemon that gives holds to whoever asks. (The real interface asks the bus who that is, and here is no
+//! bus.)
 
 use std::sync::{Arc, Mutex};
 

@@ -1,5 +1,5 @@
-//! `stealthctl hold` with a made-up daemon and a real command: whose exit status it has, what the command is told, and when
-//! the lease closes.
+//! `stealthctl hold` with a made-up daemon and a real command: whose exit status it has, what the command is told, and
+//! when the lease closes.
 
 use std::io::{BufRead as _, BufReader, Read as _, Write as _};
 use std::process::{Child, Command, Stdio};

@@ -1,5 +1,5 @@
-//! Bytes that differ a little from what is known, the same ones in every run: what `cargo test` tries besides the seeds, so
-//! that no change waits for the next fuzzing. It looks at no coverage; that is libFuzzer's part.
+//! Bytes that differ a little from what is known, the same ones in every run: what `cargo test` tries besides the
+//! seeds, so that no change waits for the next fuzzing. It looks at no coverage; that is libFuzzer's part.
 
 /// What such inputs go wrong with, in any of the formats.
 const TOKENS: &[&[u8]] = &[

@@ -42,8 +42,8 @@ pub const MINUTE: Duration = Duration::from_secs(60);
 /// No command in the guest takes longer, lest one that hangs hang the whole run.
 const COMMAND_LIMIT: &str = "180";
 
-/// How many machines run at once where `STEALTHCHECK_MACHINES` says nothing else (and `--test-threads`, for a test has at most
-/// one): more would only wait for each other's CPU, and miss deadlines.
+/// How many machines run at once where `STEALTHCHECK_MACHINES` says nothing else (and `--test-threads`, for a test has
+/// at most one): more would only wait for each other's CPU, and miss deadlines.
 const MACHINES_AT_ONCE: usize = 6;
 
 /// The names of the machines that run, for this process.

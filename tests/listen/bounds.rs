@@ -142,8 +142,8 @@ async fn who_does_not_read_is_left_behind() {
     assert!(taken.len() < 64 << 20, "{}", taken.len());
 }
 
-/// More slow clients than there is room for, many times over, with the bounds that the daemon has: as many as ever come,
-/// so many are open, and whoever asks properly is answered.
+/// More slow clients than there is room for, many times over, with the bounds that the daemon has: as many as ever
+/// come, so many are open, and whoever asks properly is answered.
 #[tokio::test(flavor = "current_thread")]
 async fn five_hundred_that_never_finish_their_request_starve_nobody() {
     let (_rig, address) = Rig::on_loopback(Limits { request: MINUTE * 10, ..Limits::default() }).await;

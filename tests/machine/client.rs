@@ -1,7 +1,7 @@
 //! The daemon's client of systemd: what it learns of each unit from signals and readings, each with its delay.
 //!
-//! A signal, the answer to a question and a reading each take [`Client::latency`]; a reading shows the unit as it is when
-//! systemd answers. Which job took a unit down is derived from the signals, as the properties do not say it:
+//! A signal, the answer to a question and a reading each take [`Client::latency`]; a reading shows the unit as it is
+//! when systemd answers. Which job took a unit down is derived from the signals, as the properties do not say it:
 //!
 //! - The last job on the unit counts, whoever requested it. The kind of a job is asked for when the job is first seen;
 //!   by then systemd may have turned a restart into a start, or the job is gone.

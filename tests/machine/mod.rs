@@ -1,5 +1,5 @@
-//! A simulated machine for the engine: systemd with its units and jobs, the services in them, the daemon with its client,
-//! and the people at the machine. Deterministic: the same test plays the same way each time.
+//! A simulated machine for the engine: systemd with its units and jobs, the services in them, the daemon with its
+//! client, and the people at the machine. Deterministic: the same test plays the same way each time.
 //!
 //! ```text
 //!   people ──► systemd ──signals, readings──► client ──► engine (through driver)

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use stealthcheck::check::CheckName;
 use stealthcheck::mail::MailEvent;
-use stealthcheck::mail::pace::Limit;
+use stealthcheck::mail::rate_limit::Limit;
 use stealthcheck::notification::{
     HostNotification, HostNotificationKind, IncidentId, Notification, NotificationId, StormCheck,
 };

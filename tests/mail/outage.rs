@@ -5,7 +5,7 @@ use std::path::Path;
 use std::time::{Duration, Instant};
 
 use stealthcheck::check::Backoff;
-use stealthcheck::mail::pace::Limit;
+use stealthcheck::mail::rate_limit::Limit;
 use stealthcheck::mail::spool::{Record, Spool};
 use stealthcheck::mail::{MailEvent, compose};
 use stealthcheck::time::Wall;
@@ -100,7 +100,7 @@ async fn down_for_a_day_then_all_come_oldest_first_in_a_few_mails() {
     assert_eq!(spooled(dir.path()), 0);
 }
 
-/// When the first letter in the spool was written.
+/// When the first email in the spool was written.
 fn oldest(dir: &Path) -> Option<Wall> {
     Spool::new(dir).load().records.iter().map(|(_, record)| record.spooled).min()
 }
@@ -117,8 +117,8 @@ async fn thousands_of_mails_from_an_earlier_life_are_read_quickly_and_sent_as_a_
     for n in 0..MANY {
         let mut each = notification(&format!("c{n}-1"), 1, &["x@example.org"]);
         each.unit = stealthcheck::unit::UnitName::new("fibridge.service").ok();
-        let letter = compose::letter(&each, Some(&journal), &place);
-        spool.write(n as u64, &Record::new(letter, Wall(n as i64))).unwrap();
+        let email = compose::email(&each, Some(&journal), &place);
+        spool.write(n as u64, &Record::new(email, Wall(n as i64))).unwrap();
     }
     let server = Server::start(Options::default()).await;
     let mut soon = surroundings();

@@ -7,7 +7,7 @@ use jiff::tz::TimeZone;
 use stealthcheck::check::{Backoff, CheckName};
 use stealthcheck::config::{MailSettings, Smtp, SmtpTls};
 use stealthcheck::mail::deliver::Patience;
-use stealthcheck::mail::pace::Limit;
+use stealthcheck::mail::rate_limit::Limit;
 use stealthcheck::mail::{MailEvent, Mailer, Surroundings};
 use stealthcheck::notification::{IncidentId, Notification, NotificationId, NotificationKind};
 use stealthcheck::time::Wall;
@@ -28,7 +28,7 @@ pub fn surroundings() -> Surroundings {
         credentials: None,
         journals: Vec::new(),
         user: false,
-        evidence: short,
+        journal_excerpt: short,
         patience: Patience { connect: short, answer: short, accept: short },
         backoff: Backoff { initial: Duration::from_millis(20), max: Duration::from_millis(200) },
         // More than any test sends, but for those that are about digests.

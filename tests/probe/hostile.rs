@@ -1,5 +1,5 @@
-//! Servers that mean harm, or are broken past telling: whatever they send, there is one observation by the deadline, in a
-//! sentence that a terminal and a mail can bear, and no more is read than it takes.
+//! Servers that mean harm, or are broken past telling: whatever they send, there is one observation by the deadline, in
+//! a sentence that a terminal and a mail can bear, and no more is read than it takes.
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -73,8 +73,8 @@ async fn of_ten_gigabytes_in_whatever_shape_only_the_beginning_is_read() {
         ("HTTP/1.1 200 OK\r\n", b"x"),
         ("HTTP/1.1 200 ", b"x"),
     ] {
-        // Those that are read to the deadline are answers that never begin. (The server is in this thread: on a busy machine
-        // it may hold up the probe.)
+        // Those that are read to the deadline are answers that never begin. (The server is in this thread: on a busy
+        // machine it may hold up the probe.)
         let (mut seen, mut sent);
         let mut tries = 0;
         loop {

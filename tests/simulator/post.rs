@@ -8,11 +8,11 @@ use std::time::Duration;
 
 use jiff::tz::TimeZone;
 use stealthcheck::check::Backoff;
-use stealthcheck::mail::compose::{self, Letter, Place};
+use stealthcheck::mail::compose::{self, Email, Place};
 use stealthcheck::mail::deliver::Refusal;
 use stealthcheck::mail::digest;
-use stealthcheck::mail::pace::Limit;
 use stealthcheck::mail::queue::{DiskJob, Pick, Queue};
+use stealthcheck::mail::rate_limit::Limit;
 use stealthcheck::mail::spool::Record;
 use stealthcheck::notification::{HostNotification, Notification, NotificationId};
 use stealthcheck::time::Mono;
@@ -171,7 +171,7 @@ impl Sim {
         match self.post.intake.pop_front() {
             None => return,
             Some(Submission::ReleaseAllExcept(held)) => {
-                let found = self.post.disk.values().map(|record| record.letter.id.clone());
+                let found = self.post.disk.values().map(|record| record.email.id.clone());
                 let free: Vec<NotificationId> = found.filter(|id| !held.contains(id)).collect();
                 self.rules_released(free);
                 self.post.queue.release_inherited(|id| !held.contains(id));
@@ -179,8 +179,8 @@ impl Sim {
             }
             Some(Submission::Notification(notification)) => match self.post.queue.find(&notification.id) {
                 None => {
-                    let letter = compose::letter(&notification, None, &place());
-                    if self.insert(letter) {
+                    let email = compose::email(&notification, None, &place());
+                    if self.insert(email) {
                         return;
                     }
                 }
@@ -190,7 +190,7 @@ impl Sim {
             Some(Submission::HostNotification(notification)) => {
                 match self.post.queue.find(&notification.id) {
                     None => {
-                        if self.insert(host_letter(&notification)) {
+                        if self.insert(host_email(&notification)) {
                             return;
                         }
                     }
@@ -208,8 +208,8 @@ impl Sim {
     }
 
     /// `true`: the daemon was killed over it.
-    fn insert(&mut self, letter: Letter) -> bool {
-        let record = Record::new(letter, self.wall);
+    fn insert(&mut self, email: Email) -> bool {
+        let record = Record::new(email, self.wall);
         let number = self.post.queue.insert(record);
         let dead = self.sync(number);
         if !dead {
@@ -242,7 +242,7 @@ impl Sim {
         if changes.is_some() && self.dies_at(|at| at == Moment::Spooled) {
             return true;
         }
-        let id = self.post.queue.record(number).map(|record| record.letter.id.clone());
+        let id = self.post.queue.record(number).map(|record| record.email.id.clone());
         let first = self.post.queue.saved(number, changes);
         if let Some(id) = id.filter(|_| first) {
             self.say_spooled(id);
@@ -300,12 +300,12 @@ impl Sim {
                 let message_id = self.message_id(numbers, to);
                 self.rules_accepted(numbers, to, &message_id, true);
                 self.post.queue.mail_error = None;
-                self.post.queue.pace.accepted(to, self.mono, numbers.len());
+                self.post.queue.rate_limit.accepted(to, self.mono, numbers.len());
                 for (n, number) in numbers.iter().enumerate() {
                     if self.dies_at(|at| matches!(at, Moment::Accepted(most) if most <= n)) {
                         return;
                     }
-                    if self.letter_is_settled(*number, to) {
+                    if self.email_is_settled(*number, to) {
                         return;
                     }
                 }
@@ -314,7 +314,7 @@ impl Sim {
                 (self.post.failures, self.post.lost) = (0, 0);
                 self.rules_dropped(numbers, to);
                 for number in numbers {
-                    if self.letter_is_settled(*number, to) {
+                    if self.email_is_settled(*number, to) {
                         return;
                     }
                 }
@@ -325,7 +325,7 @@ impl Sim {
             }
             Err(Refusal::Message(_) | Refusal::Content(_)) => {
                 (self.post.failures, self.post.lost) = (0, 0);
-                self.post.queue.pace.too_long(to, numbers.len());
+                self.post.queue.rate_limit.too_long(to, numbers.len());
                 self.put_off(numbers, to, 1);
             }
             Err(Refusal::Lost(_)) => {
@@ -335,7 +335,7 @@ impl Sim {
                     self.rules_accepted(numbers, to, &message_id, false);
                 }
                 self.post.lost += 1;
-                self.post.queue.pace.too_long(to, numbers.len());
+                self.post.queue.rate_limit.too_long(to, numbers.len());
                 self.put_off(numbers, to, 2);
                 if self.post.lost >= LOST_MAX {
                     self.server_is_away();
@@ -352,21 +352,21 @@ impl Sim {
     }
 
     fn message_id(&self, numbers: &[u64], to: &str) -> String {
-        let letters: Vec<Letter> = numbers
+        let emails: Vec<Email> = numbers
             .iter()
             .filter_map(|number| self.post.queue.record(*number))
-            .map(|record| record.letter.clone())
+            .map(|record| record.email.clone())
             .collect();
-        match letters.as_slice() {
+        match emails.as_slice() {
             [one] => one.message_id.clone(),
-            many => digest::letter(many, to, &place()).message_id,
+            many => digest::email(many, to, &place()).message_id,
         }
     }
 
     fn put_off(&mut self, numbers: &[u64], to: &str, steps: u32) {
         let mut incidents = vec![];
         for number in numbers {
-            let incident = self.post.queue.record(*number).map(|record| record.letter.id.incident.clone());
+            let incident = self.post.queue.record(*number).map(|record| record.email.id.incident.clone());
             if let Some(incident) = incident.filter(|incident| !incidents.contains(incident)) {
                 self.post.queue.put_off(*number, to, self.mono, &BACKOFF, steps);
                 self.post.put_off.insert((incident.to_string(), to.to_owned()));
@@ -376,8 +376,8 @@ impl Sim {
     }
 
     /// A recipient needs no more of a letter: onto the disk with it. `true`: the daemon was killed over it.
-    fn letter_is_settled(&mut self, number: u64, to: &str) -> bool {
-        let Some(id) = self.post.queue.record(number).map(|record| record.letter.id.clone()) else {
+    fn email_is_settled(&mut self, number: u64, to: &str) -> bool {
+        let Some(id) = self.post.queue.record(number).map(|record| record.email.id.clone()) else {
             return false;
         };
         let saved = self.post.queue.is_saved(number);
@@ -398,11 +398,11 @@ impl Sim {
 }
 
 /// The words do not matter here, and the global recipients come first, as in the mailer.
-fn host_letter(notification: &HostNotification) -> Letter {
+fn host_email(notification: &HostNotification) -> Email {
     let mut to = vec![GLOBAL.to_owned()];
     to.extend(notification.to.iter().map(ToString::to_string).filter(|address| address != GLOBAL));
     let (incident, number) = (&notification.id.incident, notification.id.number);
-    Letter {
+    Email {
         id: notification.id.clone(),
         to,
         subject: format!("[{:?}] machine", notification.kind),

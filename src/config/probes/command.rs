@@ -1,8 +1,8 @@
 //! `command:`.
 //!
 //! In: its field, a list of words or one text. Out: a probe whose program can be looked up and whose words the kernel
-//! takes. Whether there is such a program is found out when it runs: it may be installed later. Arguments may be secrets,
-//! and are never quoted in a problem.
+//! takes. Whether there is such a program is found out when it runs: it may be installed later. Arguments may be
+//! secrets, and are never quoted in a problem.
 
 use std::time::Duration;
 

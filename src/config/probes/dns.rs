@@ -6,9 +6,9 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use crate::check::{DnsProbe, HostPort, RecordKind};
 use crate::config::field::Field;
-use crate::config::mail::lift;
-use crate::config::near;
+use crate::config::mail::transpose;
 use crate::config::report::Report;
+use crate::config::suggestions;
 
 const KEYS: &[&str] = &["name", "type", "server", "expect", "only"];
 const NAME: &str = "a name such as `gru.example.org`";
@@ -29,7 +29,7 @@ pub(super) fn probe(field: &Field<'_>, report: &mut Report) -> Option<DnsProbe> 
     let kind = table.get("type").map(|field| field.parsed("a type such as `A`", report, kind));
     let server = table.get("server").map(|field| field.parsed(SERVER, report, server));
     let only = table.get("only").map(|field| field.truth(report));
-    let kind = lift(kind)?.unwrap_or(RecordKind::A);
+    let kind = transpose(kind)?.unwrap_or(RecordKind::A);
     let expect = table.get("expect").map(|field| values(kind, field, report));
     if let Some(only) = table.get("only")
         && table.get("expect").is_none()
@@ -40,9 +40,9 @@ pub(super) fn probe(field: &Field<'_>, report: &mut Report) -> Option<DnsProbe> 
     Some(DnsProbe {
         name: asked?,
         kind,
-        server: lift(server)?,
-        expect: lift(expect)?.unwrap_or_default(),
-        only: lift(only)?.unwrap_or_default(),
+        server: transpose(server)?,
+        expect: transpose(expect)?.unwrap_or_default(),
+        only: transpose(only)?.unwrap_or_default(),
     })
 }
 
@@ -74,7 +74,7 @@ fn kind(text: &str) -> Result<RecordKind, String> {
         "MX" => Ok(RecordKind::Mx),
         "TXT" => Ok(RecordKind::Txt),
         "NS" => Ok(RecordKind::Ns),
-        _ => Err(near::unknown_word(text, TYPES)),
+        _ => Err(suggestions::unknown_word(text, TYPES)),
     }
 }
 

@@ -1,7 +1,7 @@
 //! `http:`.
 //!
-//! In: its field. Out: a probe whose every part the `http` crate and the regular expression engine have accepted. Values
-//! that can hold a secret (headers, a URL with a password) are never quoted in a problem.
+//! In: its field. Out: a probe whose every part the `http` crate and the regular expression engine have accepted.
+//! Values that can hold a secret (headers, a URL with a password) are never quoted in a problem.
 
 use std::collections::HashMap;
 use std::ops::RangeInclusive;
@@ -10,7 +10,7 @@ use http::{HeaderName, HeaderValue, Method, Uri};
 
 use crate::check::{HttpProbe, Pattern, StatusSet};
 use crate::config::field::Field;
-use crate::config::mail::lift;
+use crate::config::mail::transpose;
 use crate::config::report::Report;
 
 const KEYS: &[&str] = &[
@@ -53,13 +53,13 @@ pub(super) fn probe(field: &Field<'_>, report: &mut Report) -> Option<HttpProbe>
     });
     let default = with_url(uri?);
     Some(HttpProbe {
-        method: lift(method)?.unwrap_or(default.method),
-        headers: lift(headers)?.unwrap_or(default.headers),
-        status: lift(status)?.unwrap_or(default.status),
-        body_contains: lift(contains)?,
-        body_matches: lift(matches)?,
-        follow_redirects: lift(follow)?.unwrap_or(default.follow_redirects),
-        verify_tls: lift(verify)?.unwrap_or(default.verify_tls),
+        method: transpose(method)?.unwrap_or(default.method),
+        headers: transpose(headers)?.unwrap_or(default.headers),
+        status: transpose(status)?.unwrap_or(default.status),
+        body_contains: transpose(contains)?,
+        body_matches: transpose(matches)?,
+        follow_redirects: transpose(follow)?.unwrap_or(default.follow_redirects),
+        verify_tls: transpose(verify)?.unwrap_or(default.verify_tls),
         url: default.url,
     })
 }

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use crate::check::{JobProbe, Schedule};
 use crate::config::field::{AtLeast, Field, Table};
-use crate::config::mail::lift;
+use crate::config::mail::transpose;
 use crate::config::report::Report;
 
 const KEYS: &[&str] = &["succeeded_within", "max_runtime"];
@@ -18,7 +18,7 @@ pub(super) fn probe(field: &Field<'_>, report: &mut Report) -> Option<JobProbe> 
     let within =
         table.need("succeeded_within", report).and_then(|field| field.duration(AtLeast(SHORTEST), report));
     let longest = table.get("max_runtime").map(|field| field.duration(AtLeast(SHORTEST), report));
-    let (succeeded_within, longest) = (within?, lift(longest)?);
+    let (succeeded_within, longest) = (within?, transpose(longest)?);
     Some(JobProbe { succeeded_within, max_runtime: longest.unwrap_or(succeeded_within) })
 }
 
@@ -29,8 +29,8 @@ pub(super) fn requires_unit(field: &Field<'_>, check: &Table<'_>, report: &mut R
     }
 }
 
-/// The schedule of such a check: one look is enough, as no look can be unlucky. `counted`: `defaults` say after how many
-/// failures a check is down.
+/// The schedule of such a check: one look is enough, as no look can be unlucky. `counted`: `defaults` say after how
+/// many failures a check is down.
 pub(super) fn inherited(from: &Schedule, counted: bool) -> Schedule {
     let failure_threshold = if counted { from.failure_threshold } else { 1 };
     Schedule { failure_threshold, ..from.clone() }

@@ -4,7 +4,7 @@
 
 use crate::check::{HostPort, TcpProbe};
 use crate::config::field::Field;
-use crate::config::mail::lift;
+use crate::config::mail::transpose;
 use crate::config::report::Report;
 
 const KEYS: &[&str] = &["address", "send", "expect"];
@@ -27,5 +27,5 @@ pub(super) fn probe(field: &Field<'_>, report: &mut Report) -> Option<TcpProbe> 
     let expect = table
         .get("expect")
         .map(|field| field.text("text to wait for (a number in quotes)", report).map(str::to_owned));
-    Some(TcpProbe { address: address?, send: lift(send)?, expect: lift(expect)? })
+    Some(TcpProbe { address: address?, send: transpose(send)?, expect: transpose(expect)? })
 }

@@ -10,7 +10,7 @@ use rustls::pki_types::ServerName;
 use crate::check::{Check, HostPort, Probe, Starttls, Step, TlsProbe};
 use crate::config::defaults;
 use crate::config::field::Field;
-use crate::config::mail::lift;
+use crate::config::mail::transpose;
 use crate::config::report::{At, Report};
 
 const KEYS: &[&str] = &["address", "server_name", "valid_for", "ca_file", "starttls", "file"];
@@ -36,21 +36,21 @@ pub(super) fn probe(field: &Field<'_>, report: &mut Report) -> Option<TlsProbe> 
         .map(|field| field.word("a protocol, `smtp`", PROTOCOLS, report).map(|_| Starttls::Smtp));
     let file = table.get("file").map(|field| field.parsed(FILE, report, path));
     let (at, address) = address?;
-    let default = match lift(name)? {
+    let default = match transpose(name)? {
         Some(server_name) => TlsProbe { server_name, ..plain(address) },
         None => with_address(at, address, report)?,
     };
     Some(TlsProbe {
-        valid_for: lift(valid_for)?.unwrap_or(default.valid_for),
-        ca_file: lift(ca_file)?,
-        starttls: lift(starttls)?,
-        file: lift(file)?,
+        valid_for: transpose(valid_for)?.unwrap_or(default.valid_for),
+        ca_file: transpose(ca_file)?,
+        starttls: transpose(starttls)?,
+        file: transpose(file)?,
         ..default
     })
 }
 
-/// A restart renews no certificate, and where the check says nothing of it is meant for other failures: `file` tells them
-/// apart.
+/// A restart renews no certificate, and where the check says nothing of it is meant for other failures: `file` tells
+/// them apart.
 pub(in crate::config) fn warn_of_restarts_in_vain(check: &Check, at: &At, report: &mut Report) {
     let Probe::Tls(probe) = &check.probe else { return };
     let restarts =

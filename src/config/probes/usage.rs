@@ -1,7 +1,7 @@
 //! `cpu:` and `memory:`.
 //!
-//! In: their fields, and whether the check has a unit. Out: a probe. Whether the machine counts what a unit uses is seen
-//! when the daemon runs.
+//! In: their fields, and whether the check has a unit. Out: a probe. Whether the machine counts what a unit uses is
+//! seen when the daemon runs.
 
 use std::time::Duration;
 

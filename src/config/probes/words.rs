@@ -1,9 +1,9 @@
 //! A command line as one text, split into words by the shell's rules of quoting (POSIX.1-2017, Shell Command Language,
 //! 2.2), and without a shell.
 //!
-//! In: the text. Out: the words, or a sentence. What only a shell could do is an error and not a literal character: whoever
-//! writes `a | b` would otherwise get a command that is not the one that was meant. The text is never quoted in a sentence,
-//! for it may hold a secret.
+//! In: the text. Out: the words, or a sentence. What only a shell could do is an error and not a literal character:
+//! whoever writes `a | b` would otherwise get a command that is not the one that was meant. The text is never quoted in
+//! a sentence, for it may hold a secret.
 
 /// What a shell acts on where it is not quoted.
 const OPERATORS: &str = "|&;<>()$`*";

@@ -1,8 +1,8 @@
 //! The command of a hold, as a child process.
 //!
-//! In: a command line. Out: its exit status. It has the terminal, and none of our descriptors. It is started by way of this
-//! program ([`exec`]), so that it gets SIGTERM if we are killed: what was to run while a unit is held must not go on, with
-//! the unit's port, when nobody holds it any more.
+//! In: a command line. Out: its exit status. It has the terminal, and none of our descriptors. It is started by way of
+//! this program ([`exec`]), so that it gets SIGTERM if we are killed: what was to run while a unit is held must not go
+//! on, with the unit's port, when nobody holds it any more.
 
 use std::ffi::OsString;
 use std::io;
@@ -15,7 +15,7 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 
 use super::say;
 use crate::ctl::exit::{Exit, Failure};
-use crate::ctl::text::inert;
+use crate::ctl::text::sanitize;
 use crate::lease::Held;
 
 /// The shells' exit statuses for what is not there and for what cannot be run.
@@ -84,8 +84,8 @@ pub(super) async fn run(command: &[OsString], lease: &Held, revoked: impl Fn()) 
 async fn drive(command: &[OsString], lease: &Held, revoked: impl Fn()) -> io::Result<Ended> {
     // Before there is a child, so that none of its signals is missed.
     let mut signals = Signals::new()?;
-    // This very program, though its file may be replaced by an upgrade. The death signal comes when the thread ends that
-    // made the child: this is the main thread, on which the runtime runs.
+    // This very program, though its file may be replaced by an upgrade. The death signal comes when the thread ends
+    // that made the child: this is the main thread, on which the runtime runs.
     let mut child = Command::new("/proc/self/exe")
         .arg0("stealthctl")
         .args(["hold-exec", "--parent", &std::process::id().to_string(), "--"])
@@ -136,7 +136,7 @@ pub(in crate::ctl) fn exec(parent: u32, command: &[OsString]) -> ExitCode {
         return ExitCode::from(NOT_EXECUTABLE);
     }
     let error = Command::new(program).args(arguments).exec();
-    say(&format!("{}: {error}", inert(&program.to_string_lossy())));
+    say(&format!("{}: {error}", sanitize(&program.to_string_lossy())));
     ExitCode::from(if error.kind() == io::ErrorKind::NotFound { NOT_FOUND } else { NOT_EXECUTABLE })
 }
 

@@ -5,7 +5,7 @@ use zbus::Connection;
 use crate::bus::client::CallError;
 use crate::ctl::exit::{Exit, Failure};
 use crate::ctl::jobs::{Verb, job};
-use crate::ctl::text::inert;
+use crate::ctl::text::sanitize;
 
 /// Stops a unit. It takes as long as it takes; whoever does not want to wait interrupts it.
 ///
@@ -27,21 +27,21 @@ pub(super) async fn start(connection: &Connection, unit: &str) -> Result<(), Fai
 }
 
 async fn order(connection: &Connection, unit: &str, verb: Verb) -> Result<(), Failure> {
-    let (name, ended) = (inert(unit), job(connection, unit, verb).await);
+    let (name, ended) = (sanitize(unit), job(connection, unit, verb).await);
     let verb = verb.word();
     match ended {
         Ok(result) if result == "done" => Ok(()),
         Ok(result) => {
-            let result = inert(&result);
+            let result = sanitize(&result);
             Err(Failure::new(Exit::Failed, format!("the {verb} job of {name} ended as `{result}`")))
         }
         Err(error) => Err(match CallError::from(error) {
             CallError::Denied(why) => {
-                let why = inert(&why);
+                let why = sanitize(&why);
                 Failure::new(Exit::Denied, format!("systemd does not let you {verb} {name}: {why}"))
             }
             other => {
-                let why = inert(&other.to_string());
+                let why = sanitize(&other.to_string());
                 Failure::new(Exit::Failed, format!("systemd does not {verb} {name}: {why}"))
             }
         }),

@@ -1,7 +1,8 @@
 //! curl's command line as an `http` probe.
 //!
-//! In: curl's arguments. Out: the request that it makes and what lets it end with 0, or the reason why a probe cannot do the
-//! same. Options that change nothing about that are passed over; one that is not known here is a reason. After curl(1).
+//! In: curl's arguments. Out: the request that it makes and what lets it end with 0, or the reason why a probe cannot
+//! do the same. Options that change nothing about that are passed over; one that is not known here is a reason. After
+//! curl(1).
 
 use std::time::Duration;
 

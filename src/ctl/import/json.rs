@@ -1,8 +1,8 @@
 //! The old tool's JSON, with the place of everything in it.
 //!
-//! In: a file's text. Out: values that know their line and column, read member by member, and every problem with them. It
-//! accepts what Go's `encoding/json` accepted (keys in any case of letters, `null` for "not there"), but for a key that
-//! stands twice. Nesting costs nothing: what nobody asks for is skipped, not built.
+//! In: a file's text. Out: values that know their line and column, read member by member, and every problem with them.
+//! It accepts what Go's `encoding/json` accepted (keys in any case of letters, `null` for "not there"), but for a key
+//! that stands twice. Nesting costs nothing: what nobody asks for is skipped, not built.
 
 use std::fmt;
 

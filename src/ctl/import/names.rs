@@ -1,7 +1,8 @@
 //! Names: the old tool's checks had none.
 //!
-//! In: hints, such as the name of a program or the host of a URL. Out: names that are valid for a check and a unit, each
-//! given once. A unit never gets the name of one that the machine already has: its file would take that one's place.
+//! In: hints, such as the name of a program or the host of a URL. Out: names that are valid for a check and a unit,
+//! each given once. A unit never gets the name of one that the machine already has: its file would take that one's
+//! place.
 
 use std::collections::{BTreeMap, BTreeSet};
 

@@ -1,8 +1,8 @@
 //! The old tool's two files.
 //!
-//! In: the texts of config.json and checks.json. Out: what they say, with the old tool's own defaults, or every problem in
-//! both. Where the old tool refused a file, so does this. What its files could not mean (an address with a line end in it) is
-//! a problem here rather than in the configuration that would come of it.
+//! In: the texts of config.json and checks.json. Out: what they say, with the old tool's own defaults, or every problem
+//! in both. Where the old tool refused a file, so does this. What its files could not mean (an address with a line end
+//! in it) is a problem here rather than in the configuration that would come of it.
 
 use std::time::Duration;
 

@@ -1,7 +1,7 @@
 //! What is to be written: joins what the old files say with what becomes of each line. Pure.
 //!
-//! In: the files' texts and what is known of the machine. Out: the files to write. It judges nothing by guessing: where the
-//! old line leaves something open, the report says so.
+//! In: the files' texts and what is known of the machine. Out: the files to write. It judges nothing by guessing: where
+//! the old line leaves something open, the report says so.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;

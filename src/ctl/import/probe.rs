@@ -1,7 +1,7 @@
 //! What becomes of a check command.
 //!
-//! In: the line. Out: a probe that passes and fails when the command did, as far as one can; any other line is a command
-//! still. It decides nothing about units: what `pgrep` looked for is matched with the fail command by `plan`.
+//! In: the line. Out: a probe that passes and fails when the command did, as far as one can; any other line is a
+//! command still. It decides nothing about units: what `pgrep` looked for is matched with the fail command by `plan`.
 
 use std::time::Duration;
 

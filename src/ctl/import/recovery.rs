@@ -1,15 +1,15 @@
 //! What becomes of a fail command.
 //!
 //! In: the line, and what is known of the machine. Out: a job on a unit that exists, or a service that runs the line. A
-//! program that the line itself leaves running (`&`, `nohup`) becomes a service like any other. Of everything else nobody
-//! can say whether it ends, so it is launched and not waited for, as the old tool did; to guess would be to restart at the
-//! wrong time. It never leaves out a line, and never makes one do more than it did.
+//! program that the line itself leaves running (`&`, `nohup`) becomes a service like any other. Of everything else
+//! nobody can say whether it ends, so it is launched and not waited for, as the old tool did; to guess would be to
+//! restart at the wrong time. It never leaves out a line, and never makes one do more than it did.
 
 use super::Surroundings;
 use super::names;
-use super::peel::{Peeled, peel};
 use super::service::{Kind, Output, Service, absolute, base_name};
 use super::shell::{self, Command, Joint, Sink, Source, Step};
+use super::strip_wrappers::{Peeled, strip_wrappers};
 use super::unit_file::{fits_path, fits_program};
 use crate::unit::UnitName;
 
@@ -82,7 +82,7 @@ fn simple(steps: &[Step], mut service: Service, around: &Surroundings<'_>) -> Op
     if matches!(command.words[0].as_str(), "cd" | "exit") || !fits_path(&service.directory) {
         return None;
     }
-    let peeled = peel(command, then == Some(Joint::Background), around);
+    let peeled = strip_wrappers(command, then == Some(Joint::Background), around);
     if command.environment.is_empty()
         && let Some((unit, step)) = job(&peeled.words)
     {
@@ -145,7 +145,7 @@ fn run(
     service.called = names::called(&peeled.words, &service.directory);
     service.argv.clone_from(&peeled.words);
     let what = peeled.words.join(" ");
-    service.description = crate::text::inert(&what, 80);
+    service.description = crate::text::sanitize(&what, 80);
     if let Some(user) = &peeled.user {
         service.said.push(format!("`sudo` becomes User={user}"));
         if user == "root" {
@@ -170,8 +170,8 @@ fn run(
     Some(service)
 }
 
-/// Whether the line itself says that its program keeps running. To take one that ends for a service would be to start it
-/// again and again, so where there is a doubt it is not.
+/// Whether the line itself says that its program keeps running. To take one that ends for a service would be to start
+/// it again and again, so where there is a doubt it is not.
 fn keeps_running(peeled: &Peeled) -> bool {
     let program = peeled.words.first().map_or("", |program| base_name(program));
     let script = match peeled.words.get(1) {

@@ -1,5 +1,5 @@
-//! REPORT.txt: what was made of each line of the old files, what a person must look at, and how to install it. And the few
-//! lines of it that go to the terminal.
+//! REPORT.txt: what was made of each line of the old files, what a person must look at, and how to install it. And the
+//! few lines of it that go to the terminal.
 //!
 //! In: what is planned. Out: text. The old lines stand in it as they were; the mail password never does.
 

@@ -55,8 +55,8 @@ pub(super) enum Output {
     Truncate(String),
 }
 
-/// `path` as seen from `directory`, without `.`, `..` and doubled slashes. `directory` has no links in it, so that `..` is
-/// what it looks like.
+/// `path` as seen from `directory`, without `.`, `..` and doubled slashes. `directory` has no links in it, so that `..`
+/// is what it looks like.
 pub(super) fn absolute(directory: &str, path: &str) -> String {
     let mut out = PathBuf::from("/");
     for part in Path::new(directory).join(path).components() {

@@ -1,8 +1,8 @@
 //! A line of the old tool's, which bash ran, taken apart as far as it is simple.
 //!
-//! In: the line. Out: its commands with their words unquoted and their redirections settled, or the reason why only bash
-//! can say what the line means (expansions, loops, substitutions). It expands nothing, guesses nothing and runs nothing: a
-//! line is either understood whole or not at all. The grammar is that of bash(1), QUOTING and SHELL GRAMMAR.
+//! In: the line. Out: its commands with their words unquoted and their redirections settled, or the reason why only
+//! bash can say what the line means (expansions, loops, substitutions). It expands nothing, guesses nothing and runs
+//! nothing: a line is either understood whole or not at all. The grammar is that of bash(1), QUOTING and SHELL GRAMMAR.
 
 mod tokens;
 

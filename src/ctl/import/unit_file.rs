@@ -1,10 +1,10 @@
 //! Unit files as text, with every value quoted as systemd reads it back.
 //!
-//! In: what a service runs, where and as whom. Out: the file. Whoever calls it sees to it that what goes into a path setting
-//! [`fits_path`]; command lines take any text.
+//! In: what a service runs, where and as whom. Out: the file. Whoever calls it sees to it that what goes into a path
+//! setting [`fits_path`]; command lines take any text.
 //!
-//! The rules are those of systemd.service(5), COMMAND LINES, and systemd.syntax(7): a word in double quotes has C escapes,
-//! `%` begins a specifier in it and `$` a variable, each doubled stands for itself.
+//! The rules are those of systemd.service(5), COMMAND LINES, and systemd.syntax(7): a word in double quotes has C
+//! escapes, `%` begins a specifier in it and `$` a variable, each doubled stands for itself.
 
 use std::fmt::Write as _;
 
@@ -55,8 +55,8 @@ pub(super) fn text(service: &Service, wanted_by: &str) -> String {
     file
 }
 
-/// What loosens the unit of a `command` probe, so that the old line finds what it found before: its user, its directory and
-/// the whole machine. stealthcheck-probe@.service has a sandbox that only a command made for it is sure to bear.
+/// What loosens the unit of a `command` probe, so that the old line finds what it found before: its user, its directory
+/// and the whole machine. stealthcheck-probe@.service has a sandbox that only a command made for it is sure to bear.
 pub(super) fn probe_drop_in(origin: &str, around: &Surroundings<'_>) -> String {
     let mut file = format!("# {origin}\n[Service]\n");
     if let Some(user) = around.run_as {
@@ -168,8 +168,8 @@ fn percent(text: &str) -> String {
     text.replace('%', "%%")
 }
 
-/// Whether a setting that takes a path as it stands can have this one: absolute, without `..`, and nothing in it that ends
-/// a line, continues it, or is trimmed.
+/// Whether a setting that takes a path as it stands can have this one: absolute, without `..`, and nothing in it that
+/// ends a line, continues it, or is trimmed.
 pub(super) fn fits_path(path: &str) -> bool {
     path.starts_with('/')
         && !path.contains(acts)
@@ -178,8 +178,8 @@ pub(super) fn fits_path(path: &str) -> bool {
         && !path.split('/').any(|part| part == "..")
 }
 
-/// Whether this can be the program of a command line: it is not subject to variables as the arguments are, and a name has
-/// no prefix that means something.
+/// Whether this can be the program of a command line: it is not subject to variables as the arguments are, and a name
+/// has no prefix that means something.
 pub(super) fn fits_program(program: &str) -> bool {
     let plain = |c: char| !acts(c) && c != '$' && c != '\\';
     let absolute = program.starts_with('/') && !program.ends_with('/');
@@ -193,8 +193,8 @@ mod tests {
 
     use super::*;
 
-    /// What systemd makes of a command line: words by the rules of extract_first_word() with unquoting and C escapes, then
-    /// specifiers, then variables of an empty environment.
+    /// What systemd makes of a command line: words by the rules of extract_first_word() with unquoting and C escapes,
+    /// then specifiers, then variables of an empty environment.
     fn read_back(line: &str) -> Vec<String> {
         let mut words = Vec::new();
         let mut chars = line.chars().peekable();

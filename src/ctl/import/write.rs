@@ -1,18 +1,18 @@
 //! Writes a directory, whole or not at all.
 //!
-//! In: the files. Out: the directory, which appears under its name in one rename, and only after it was found to be good.
-//! It takes the place of nothing but an empty directory.
+//! In: the files. Out: the directory, which appears under its name in one rename, and only after it was found to be
+//! good. It takes the place of nothing but an empty directory.
 
 use std::fs::{self, DirBuilder, OpenOptions, Permissions};
 use std::io::{self, Write as _};
 use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _, PermissionsExt as _};
 use std::path::{Path, PathBuf};
 
-use super::{Exit, Failure, PlannedFile, exit_of, inert};
+use super::{Exit, Failure, PlannedFile, exit_of, sanitize};
 
 /// The absolute path of a directory that can be written: it is not there yet, or is empty.
 pub(super) fn free(out: &Path) -> Result<PathBuf, Failure> {
-    let shown = inert(&out.to_string_lossy());
+    let shown = sanitize(&out.to_string_lossy());
     let failed =
         |error: &io::Error| Failure::new(exit_of(error), format!("{shown} cannot be written: {error}"));
     let taken = |why: &str| {
@@ -46,7 +46,7 @@ pub(super) fn all(
     judge: impl FnOnce(&Path) -> Result<(), Failure>,
 ) -> Result<(), Failure> {
     let failed = |error: &io::Error| {
-        let shown = inert(&out.to_string_lossy());
+        let shown = sanitize(&out.to_string_lossy());
         Failure::new(exit_of(error), format!("{shown} cannot be written: {error}"))
     };
     let name = out.file_name().unwrap_or_default().to_string_lossy();

@@ -1,8 +1,8 @@
 //! The output of a command: copied so far as it is bounded, and its last line remembered.
 //!
 //! In: chunks of bytes. Out: the same bytes on standard output, which is the unit's journal, but never more than
-//! [`MOST_COPIED`]; and at the end the last line that is not blank, as inert text. A journal that does not take them holds
-//! up nothing: the verdict does not depend on it.
+//! [`MOST_COPIED`]; and at the end the last line that is not blank, as sanitized text. A journal that does not take
+//! them holds up nothing: the verdict does not depend on it.
 
 use std::io::Write as _;
 use std::sync::mpsc::{Receiver, Sender, channel};

@@ -13,7 +13,7 @@ use tokio::net::{TcpStream, UdpSocket};
 use tokio::time::{Instant, timeout};
 
 use super::super::Attempt;
-use super::super::trouble::Trouble;
+use super::super::error::ProbeError;
 use super::message::{Message, question};
 use crate::check::{DnsProbe, RecordKind};
 
@@ -36,13 +36,13 @@ pub(super) struct Question<'a> {
 
 impl<'a> Question<'a> {
     /// The question of `probe`, with a number that nobody can guess.
-    pub(super) fn of(probe: &'a DnsProbe) -> Result<Self, Trouble> {
+    pub(super) fn of(probe: &'a DnsProbe) -> Result<Self, ProbeError> {
         let mut random = [0; 2];
         let provider = ring::default_provider();
         provider
             .secure_random
             .fill(&mut random)
-            .map_err(|_| Trouble::ours("this machine has no random numbers"))?;
+            .map_err(|_| ProbeError::local("this machine has no random numbers"))?;
         let id = u16::from_be_bytes(random);
         Ok(Self { name: &probe.name, kind: probe.kind, id, bytes: question(id, &probe.name, probe.kind) })
     }
@@ -58,7 +58,7 @@ pub(super) async fn first(
     servers: &[SocketAddr],
     question: &Question<'_>,
     attempt: &Attempt<'_>,
-) -> Result<(SocketAddr, Vec<u8>), Trouble> {
+) -> Result<(SocketAddr, Vec<u8>), ProbeError> {
     let mut failures = Vec::new();
     for (i, server) in servers.iter().enumerate() {
         let left = u32::try_from(servers.len() - i).unwrap_or(u32::MAX);
@@ -67,35 +67,35 @@ pub(super) async fn first(
             one(*server, question).await
         } else {
             let share = attempt.deadline.saturating_duration_since(Instant::now()) / left;
-            let silent = || Err(Trouble::target(format!("no answer from {}", shown(*server))));
+            let silent = || Err(ProbeError::target(format!("no answer from {}", shown(*server))));
             timeout(share, one(*server, question)).await.unwrap_or_else(|_| silent())
         };
         match result {
             Ok(answer) => return Ok((*server, answer)),
-            Err(trouble) => failures.push(trouble),
+            Err(failure) => failures.push(failure),
         }
     }
-    let reasons: Vec<&str> = failures.iter().map(Trouble::reason).collect();
+    let reasons: Vec<&str> = failures.iter().map(ProbeError::reason).collect();
     let reasons = reasons.join(", ");
-    let ours = failures.iter().any(|trouble| matches!(trouble, Trouble::Ours(_)));
-    Err(if ours { Trouble::Ours(reasons) } else { Trouble::Target(reasons) })
+    let ours = failures.iter().any(|failure| matches!(failure, ProbeError::Local(_)));
+    Err(if ours { ProbeError::Local(reasons) } else { ProbeError::Target(reasons) })
 }
 
 /// One server's answer. That it could not find out is none.
-async fn one(server: SocketAddr, question: &Question<'_>) -> Result<Vec<u8>, Trouble> {
-    let by = |error: std::io::Error| Trouble::from_io(&error).after(&shown(server));
+async fn one(server: SocketAddr, question: &Question<'_>) -> Result<Vec<u8>, ProbeError> {
+    let by = |error: std::io::Error| ProbeError::from_io(&error).after(&shown(server));
     let mut answer = over_udp(server, question).await.map_err(by)?;
     if Message::read(&answer).is_some_and(|message| message.truncated()) {
         answer = over_tcp(server, question).await.map_err(by)?;
         if !question.answered_by(&answer) {
             let server = shown(server);
-            return Err(Trouble::target(format!(
+            return Err(ProbeError::target(format!(
                 "what {server} sends over TCP is no answer to the question"
             )));
         }
     }
     let Some(message) = Message::read(&answer) else {
-        return Err(Trouble::target(format!("the answer of {} cannot be read", shown(server))));
+        return Err(ProbeError::target(format!("the answer of {} cannot be read", shown(server))));
     };
     let failed = match message.code() {
         0 if message.refers_elsewhere() => {
@@ -108,7 +108,7 @@ async fn one(server: SocketAddr, question: &Question<'_>) -> Result<Vec<u8>, Tro
         5 => format!("{} refuses to answer (REFUSED)", shown(server)),
         code => format!("{} answers with the error {code}", shown(server)),
     };
-    Err(Trouble::target(failed))
+    Err(ProbeError::target(failed))
 }
 
 /// Asks until an answer comes. The time is bounded by who calls.

@@ -1,8 +1,8 @@
 //! DNS messages, as far as a question with a few types of record needs them (RFC 1035, section 4).
 //!
-//! In flow bytes from the network; out flow a question's bytes, and of an answer the parts that it is asked for. It reads
-//! no further than it is asked to, follows compressed names only backwards, and whatever bytes come it neither panics nor
-//! takes memory beyond what it returns. What cannot be read is `None`.
+//! In flow bytes from the network; out flow a question's bytes, and of an answer the parts that it is asked for. It
+//! reads no further than it is asked to, follows compressed names only backwards, and whatever bytes come it neither
+//! panics nor takes memory beyond what it returns. What cannot be read is `None`.
 //!
 //! A reader of our own: a library would read every record of every section into memory, of types that nobody asked for
 //! and that it may not know, before the answer could be told from a forged one.
@@ -259,5 +259,5 @@ fn u16_at(bytes: &[u8], at: usize) -> Option<u16> {
 
 /// A value for a sentence.
 pub(super) fn shown(value: &str) -> String {
-    crate::text::inert(value, VALUE)
+    crate::text::sanitize(value, VALUE)
 }

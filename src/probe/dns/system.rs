@@ -7,8 +7,8 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, SocketAddrV6};
 use std::path::Path;
 
 use super::super::Attempt;
+use super::super::error::ProbeError;
 use super::super::file::read;
-use super::super::trouble::Trouble;
 use crate::check::DnsProbe;
 
 const FILE: &str = "/etc/resolv.conf";
@@ -17,7 +17,7 @@ const FILE: &str = "/etc/resolv.conf";
 const MOST: usize = 3;
 
 /// The resolvers, in the order in which they are to be asked; never none.
-pub(super) async fn servers(attempt: &Attempt<'_>) -> Result<Vec<SocketAddr>, Trouble> {
+pub(super) async fn servers(attempt: &Attempt<'_>) -> Result<Vec<SocketAddr>, ProbeError> {
     let text = read(Path::new(FILE), attempt).await?;
     Ok(listed(&String::from_utf8_lossy(&text)))
 }

@@ -46,9 +46,9 @@ async fn the_first_resolver_that_knows_is_believed() {
     let silent = all[0];
     let reasons =
         format!("no answer from {silent}, {dead}: connection refused, {failing} cannot find out (SERVFAIL)");
-    assert_eq!(none, Trouble::target(&reasons));
+    assert_eq!(none, ProbeError::target(&reasons));
     let told = format!("no resolver of this machine gives an answer: {reasons}");
-    assert_eq!(of_the_means(none), Trouble::ours(told), "which says nothing of the name");
+    assert_eq!(of_the_means(none), ProbeError::local(told), "which says nothing of the name");
 }
 
 #[test]

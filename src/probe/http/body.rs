@@ -1,14 +1,14 @@
 //! What a probe demands of a body, told with as little reading as it takes.
 //!
-//! In flow the body's pieces; out flows whether enough is known, and in the end what was missing. At most [`MOST`] bytes
-//! are kept, whatever the server sends.
+//! In flow the body's pieces; out flows whether enough is known, and in the end what was missing. At most [`MOST`]
+//! bytes are kept, whatever the server sends.
 
 use regex_lite::Regex;
 
+use super::super::error::{EXCERPT, ProbeError};
 use super::super::tcp::contains;
-use super::super::trouble::{EXCERPT, Trouble};
 use crate::check::HttpProbe;
-use crate::text::{inert, inert_bytes};
+use crate::text::{inert_bytes, sanitize};
 
 /// The most of a body that is looked at.
 pub(super) const MOST: usize = 1024 * 1024;
@@ -47,13 +47,13 @@ impl<'a> Inspection<'a> {
     }
 
     /// The verdict on what came; the error is a clause about `answer`, such as `200 OK`.
-    pub(super) async fn judge(self, answer: &str) -> Result<(), Trouble> {
+    pub(super) async fn judge(self, answer: &str) -> Result<(), ProbeError> {
         let missing = if !self.found {
-            format!("does not contain \"{}\"", inert(self.contains.unwrap_or_default(), EXCERPT))
+            format!("does not contain \"{}\"", sanitize(self.contains.unwrap_or_default(), EXCERPT))
         } else if let Some(regex) = self.matches
             && !is_match(regex, &self.seen).await?
         {
-            format!("does not match /{}/", inert(regex.as_str(), EXCERPT))
+            format!("does not match /{}/", sanitize(regex.as_str(), EXCERPT))
         } else {
             return Ok(());
         };
@@ -63,16 +63,16 @@ impl<'a> Inspection<'a> {
             seen => format!("it begins \"{}\"", inert_bytes(seen, EXCERPT)),
         };
         let part = if self.seen.len() < MOST { "body" } else { "body's first MiB" };
-        Err(Trouble::target(format!("{answer} but the {part} {missing}; {body}")))
+        Err(ProbeError::target(format!("{answer} but the {part} {missing}; {body}")))
     }
 }
 
-async fn is_match(regex: &Regex, body: &[u8]) -> Result<bool, Trouble> {
+async fn is_match(regex: &Regex, body: &[u8]) -> Result<bool, ProbeError> {
     if body.len() <= ON_THE_SPOT {
         return Ok(regex.is_match(&String::from_utf8_lossy(body)));
     }
     let (regex, body) = (regex.clone(), body.to_vec());
     tokio::task::spawn_blocking(move || regex.is_match(&String::from_utf8_lossy(&body)))
         .await
-        .map_err(|_| Trouble::ours("the body could not be matched"))
+        .map_err(|_| ProbeError::local("the body could not be matched"))
 }

@@ -3,8 +3,8 @@
 use http::Uri;
 use http::uri::Scheme;
 
-/// The address that `location`, as it came from the server, means seen from `base` (RFC 3986, section 5.2; fragments are
-/// nobody's business but a browser's). The error is a clause.
+/// The address that `location`, as it came from the server, means seen from `base` (RFC 3986, section 5.2; fragments
+/// are nobody's business but a browser's). The error is a clause.
 pub(super) fn resolve(base: &Uri, location: &[u8]) -> Result<Uri, String> {
     let location = escape(location);
     let reference = location.split('#').next().unwrap_or_default();

@@ -1,9 +1,9 @@
 //! The certificate on disk against the one that is served: has it been renewed, and does the server know?
 //!
 //! In flow a file and what the server showed; out flows how the file's certificate stands to it. A certificate is a
-//! renewal of another when it has been issued later, is valid now and is for the server's name; how long it is valid says
-//! nothing, since what is renewed may be renewed for a shorter time; but one that would be reported as soon as it is
-//! served is no gain.
+//! renewal of another when it has been issued later, is valid now and is for the server's name; how long it is valid
+//! says nothing, since what is renewed may be renewed for a shorter time; but one that would be reported as soon as it
+//! is served is no gain.
 
 use std::path::Path;
 
@@ -13,9 +13,9 @@ use rustls::server::ParsedCertificate;
 
 use super::super::Attempt;
 use super::super::certificate::Certificate;
+use super::super::error::ProbeError;
 use super::super::file::shown;
 use super::super::secure::{listed, server_name};
-use super::super::trouble::Trouble;
 use super::NAME;
 use super::authorities::Authorities;
 use super::pem::certificates;
@@ -53,13 +53,13 @@ pub(super) async fn compare(
     served: &Served,
     authorities: &Authorities,
     attempt: &Attempt<'_>,
-) -> Result<OnDisk, Trouble> {
+) -> Result<OnDisk, ProbeError> {
     let all = certificates(file, attempt).await?;
     let Some(leaf) = all.first() else { return Ok(OnDisk::Older) };
     if leaf.as_ref() == served.leaf() {
         return Ok(OnDisk::Served);
     }
-    let unread = || Trouble::ours(format!("the certificate in {} cannot be read", shown(file)));
+    let unread = || ProbeError::local(format!("the certificate in {} cannot be read", shown(file)));
     let claims = Certificate::read(leaf).ok_or_else(unread)?;
     must_be_for(probe, leaf, &claims, file)?;
     let (from, until) = claims.validity().ok_or_else(unread)?;
@@ -90,12 +90,12 @@ fn must_be_for(
     leaf: &CertificateDer<'_>,
     claims: &Certificate<'_>,
     file: &Path,
-) -> Result<(), Trouble> {
+) -> Result<(), ProbeError> {
     let name = server_name(&probe.server_name)?;
     let fits = ParsedCertificate::try_from(leaf).and_then(|leaf| verify_server_name(&leaf, &name));
     fits.map_err(|_| {
         let (file, names) = (shown(file), listed(&claims.names(NAME)));
-        Trouble::ours(format!(
+        ProbeError::local(format!(
             "the certificate in {file} is not for {}, but for {names}: it is none that this server is to serve",
             probe.server_name
         ))

@@ -6,21 +6,21 @@ use rustls::pki_types::CertificateDer;
 use rustls::pki_types::pem::PemObject;
 
 use super::super::Attempt;
+use super::super::error::ProbeError;
 use super::super::file::{read, shown};
-use super::super::trouble::Trouble;
 
 /// All certificates in the file, in their order; never none.
 pub(super) async fn certificates(
     path: &Path,
     attempt: &Attempt<'_>,
-) -> Result<Vec<CertificateDer<'static>>, Trouble> {
+) -> Result<Vec<CertificateDer<'static>>, ProbeError> {
     let content = read(path, attempt).await?;
     let found: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(&content).collect();
     match found {
         Ok(certificates) if certificates.is_empty() => {
-            Err(Trouble::ours(format!("{} has no certificate in it (PEM)", shown(path))))
+            Err(ProbeError::local(format!("{} has no certificate in it (PEM)", shown(path))))
         }
         Ok(certificates) => Ok(certificates),
-        Err(error) => Err(Trouble::ours(format!("{} is no proper PEM: {error}", shown(path)))),
+        Err(error) => Err(ProbeError::local(format!("{} is no proper PEM: {error}", shown(path)))),
     }
 }

@@ -19,15 +19,15 @@ use tokio_rustls::TlsConnector;
 
 use super::super::certificate::Certificate;
 use super::super::connect::connect;
-use super::super::secure::{client_config, failed, few, server_name};
-use super::super::trouble::Trouble;
+use super::super::error::ProbeError;
+use super::super::secure::{at_most, client_config, failed, server_name};
 use super::super::{Attempt, Phase};
 use super::authorities::Authorities;
 use super::starttls;
 use crate::check::{Starttls, TlsProbe};
 
-/// How long a server may take to close after the goodbye, at most half of the time that is left. Closing before what it still sends has arrived would be a
-/// reset, which some servers log and others do not survive (see `connect`).
+/// How long a server may take to close after the goodbye, at most half of the time that is left. Closing before what it
+/// still sends has arrived would be a reset, which some servers log and others do not survive (see `connect`).
 const GOODBYE: Duration = Duration::from_millis(500);
 
 /// What a server showed.
@@ -45,8 +45,8 @@ impl Served {
     }
 
     /// What the server's own certificate says.
-    pub(super) fn claims(&self) -> Result<Certificate<'_>, Trouble> {
-        Certificate::read(self.leaf()).ok_or_else(|| Trouble::target("the certificate cannot be read"))
+    pub(super) fn claims(&self) -> Result<Certificate<'_>, ProbeError> {
+        Certificate::read(self.leaf()).ok_or_else(|| ProbeError::target("the certificate cannot be read"))
     }
 
     /// Whether it came without any other.
@@ -56,7 +56,7 @@ impl Served {
 }
 
 /// A connection on which the server waits for a handshake.
-pub(super) async fn reach(probe: &TlsProbe, attempt: &Attempt<'_>) -> Result<TcpStream, Trouble> {
+pub(super) async fn reach(probe: &TlsProbe, attempt: &Attempt<'_>) -> Result<TcpStream, ProbeError> {
     let stream = connect(&probe.address.host, probe.address.port, attempt).await?;
     match probe.starttls {
         None => Ok(stream),
@@ -75,7 +75,7 @@ pub(super) async fn ask(
     authorities: &Authorities,
     key: Option<&[u8]>,
     attempt: &Attempt<'_>,
-) -> Result<Served, Trouble> {
+) -> Result<Served, ProbeError> {
     attempt.enter(Phase::Handshake);
     let recorder = Arc::new(Recorder {
         authorities: authorities.clone(),
@@ -91,7 +91,7 @@ pub(super) async fn ask(
     };
     attempt.answered();
     part(&mut stream, quit, attempt).await;
-    recorder.take().ok_or_else(|| Trouble::target("the server has no certificate"))
+    recorder.take().ok_or_else(|| ProbeError::target("the server has no certificate"))
 }
 
 /// Says goodbye, and waits a moment for the other side to close as well. Nothing that goes wrong here is of interest.
@@ -139,7 +139,9 @@ impl ServerCertVerifier for Recorder {
             name_and_dates(end_entity, name, now)
         } else {
             let verifier = &self.authorities.verifier;
-            verifier.verify_server_cert(end_entity, &few(intermediates), name, ocsp_response, now).map(|_| ())
+            verifier
+                .verify_server_cert(end_entity, &at_most(intermediates), name, ocsp_response, now)
+                .map(|_| ())
         };
         let all = std::iter::once(end_entity).chain(intermediates);
         let chain = all.map(|certificate| certificate.clone().into_owned()).collect();

@@ -9,7 +9,7 @@ use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader};
 use tokio::net::TcpStream;
 
 use super::super::Attempt;
-use super::super::trouble::{EXCERPT, Trouble};
+use super::super::error::{EXCERPT, ProbeError};
 use super::served::part;
 use crate::text::inert_bytes;
 
@@ -21,39 +21,40 @@ const READY: u16 = 220;
 const OK: u16 = 250;
 
 /// Leads an SMTP session up to the handshake.
-pub(super) async fn smtp(stream: TcpStream, attempt: &Attempt<'_>) -> Result<TcpStream, Trouble> {
+pub(super) async fn smtp(stream: TcpStream, attempt: &Attempt<'_>) -> Result<TcpStream, ProbeError> {
     // By RFC 5321, section 4.1.3, who has no name that others know gives its address.
     let own = match stream.local_addr().map(|address| address.ip().to_canonical()) {
         Ok(IpAddr::V6(ip)) => format!("[IPv6:{ip}]"),
         Ok(IpAddr::V4(ip)) => format!("[{ip}]"),
-        Err(error) => return Err(Trouble::from_io(&error)),
+        Err(error) => return Err(ProbeError::from_io(&error)),
     };
     let mut session = BufReader::new(stream);
     match dialogue(&mut session, &own).await {
         Ok(()) if session.buffer().is_empty() => Ok(session.into_inner()),
         // What came before the handshake could be anybody's, and would count as said after it.
         Ok(()) => {
-            Err(Trouble::target("the server sent more than its answer to STARTTLS before the handshake"))
+            Err(ProbeError::target("the server sent more than its answer to STARTTLS before the handshake"))
         }
-        Err(Failed::Said(trouble)) => {
+        Err(Failed::Said(failure)) => {
             part(&mut session, b"QUIT\r\n", attempt).await;
-            Err(trouble)
+            Err(failure)
         }
-        Err(Failed::Broken(trouble)) => Err(trouble),
+        Err(Failed::Broken(failure)) => Err(failure),
     }
 }
 
 /// Why there will be no handshake.
 enum Failed {
     /// The server said so.
-    Said(Trouble),
+    Said(ProbeError),
     /// There is no conversation.
-    Broken(Trouble),
+    Broken(ProbeError),
 }
 
 async fn dialogue(session: &mut BufReader<TcpStream>, own: &str) -> Result<(), Failed> {
-    let said =
-        |what: &str, reply: &Reply| Err(Failed::Said(Trouble::target(format!("{what}: {}", reply.shown()))));
+    let said = |what: &str, reply: &Reply| {
+        Err(Failed::Said(ProbeError::target(format!("{what}: {}", reply.shown()))))
+    };
     let greeting = reply(session).await?;
     if greeting.code != READY {
         return said("the mail server turns the connection away", &greeting);
@@ -63,7 +64,7 @@ async fn dialogue(session: &mut BufReader<TcpStream>, own: &str) -> Result<(), F
         return said("the mail server refuses EHLO", &offers);
     }
     if !offers.has("STARTTLS") {
-        return Err(Failed::Said(Trouble::target("the mail server does not offer STARTTLS")));
+        return Err(Failed::Said(ProbeError::target("the mail server does not offer STARTTLS")));
     }
     let answer = ask(session, "STARTTLS").await?;
     if answer.code != READY {
@@ -74,7 +75,7 @@ async fn dialogue(session: &mut BufReader<TcpStream>, own: &str) -> Result<(), F
 
 async fn ask(session: &mut BufReader<TcpStream>, command: &str) -> Result<Reply, Failed> {
     let line = format!("{command}\r\n");
-    session.write_all(line.as_bytes()).await.map_err(|error| Failed::Broken(Trouble::from_io(&error)))?;
+    session.write_all(line.as_bytes()).await.map_err(|error| Failed::Broken(ProbeError::from_io(&error)))?;
     reply(session).await
 }
 
@@ -103,22 +104,22 @@ impl Reply {
 
 /// Reads a reply (RFC 5321, section 4.2): lines of `250-...`, and `250 ...` at its end.
 async fn reply(session: &mut BufReader<TcpStream>) -> Result<Reply, Failed> {
-    let broken = |trouble: Trouble| Err(Failed::Broken(trouble));
+    let broken = |failure: ProbeError| Err(Failed::Broken(failure));
     let mut lines = Vec::new();
     let mut left = MOST;
     loop {
         let line = match line(session, &mut left).await {
             Ok(Some(line)) => line,
             Ok(None) => {
-                return broken(Trouble::target("the mail server closed the connection without an answer"));
+                return broken(ProbeError::target("the mail server closed the connection without an answer"));
             }
-            Err(error) => return broken(Trouble::from_io(&error)),
+            Err(error) => return broken(ProbeError::from_io(&error)),
         };
         let code =
             line.get(..3).and_then(|code| std::str::from_utf8(code).ok()).and_then(|code| code.parse().ok());
         let (Some(code), separator) = (code, line.get(3)) else {
             let came = inert_bytes(&line, EXCERPT);
-            return broken(Trouble::target(format!(
+            return broken(ProbeError::target(format!(
                 "the server does not speak SMTP; what came begins \"{came}\""
             )));
         };
@@ -127,7 +128,7 @@ async fn reply(session: &mut BufReader<TcpStream>) -> Result<Reply, Failed> {
             return Ok(Reply { code, lines });
         }
         if left == 0 {
-            return broken(Trouble::target(format!(
+            return broken(ProbeError::target(format!(
                 "the mail server's answer has more than {} KiB",
                 MOST / 1024
             )));

@@ -1,8 +1,9 @@
 //! Calls of any names and arguments on our own D-Bus interface: the real interface reads them and the real core obeys
 //! them; between the two stands what the supervisor does. What is refused changes nothing, and says so in one line.
 //!
-//! An input is lines of `METHOD<tab>ARGUMENT<tab>…`. A whole number is one (`t`), `[a,b]` a list of texts, the rest is text;
-//! `!` before the method sends the first argument alone. Callers are root: whether somebody may is not what is tried here.
+//! An input is lines of `METHOD<tab>ARGUMENT<tab>…`. A whole number is one (`t`), `[a,b]` a list of texts, the rest is
+//! text; `!` before the method sends the first argument alone. Callers are root: whether somebody may is not what is
+//! tried here.
 
 use std::os::unix::net::UnixStream;
 use std::time::Duration;

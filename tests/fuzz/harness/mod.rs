@@ -1,6 +1,7 @@
 //! What each fuzz target does with some bytes: whatever they are, nothing panics, hangs or is half-applied.
 //!
-//! Used by the targets (`tests/fuzz/targets/`), which libFuzzer feeds, and by `tests/found.rs`, which feeds what they found.
+//! Used by the targets (`tests/fuzz/targets/`), which libFuzzer feeds, and by `tests/found.rs`, which feeds what they
+//! found.
 
 use std::fs;
 use std::path::Path;

@@ -41,8 +41,8 @@ async fn run(probe: &Probe, timeout: Duration) -> Observation {
     seen
 }
 
-/// A DNS server answers with the bytes: the first says which type of record is asked for, the next two whether they come as
-/// an answer to the very question (its id before them), or as they are.
+/// A DNS server answers with the bytes: the first says which type of record is asked for, the next two whether they
+/// come as an answer to the very question (its id before them), or as they are.
 pub fn dns(bytes: &[u8]) {
     let [kind, fits, rest @ ..] = bytes else { return };
     let kinds =

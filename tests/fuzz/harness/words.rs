@@ -1,4 +1,5 @@
-//! Names and texts of any bytes: what is taken for a name is one, what is shown is inert, and a mail has no header but ours.
+//! Names and texts of any bytes: what is taken for a name is one, what is shown is inert, and a mail has no header but
+//! ours.
 
 use std::sync::Arc;
 
@@ -46,13 +47,13 @@ pub fn name(bytes: &[u8]) {
 pub fn shown(bytes: &[u8]) {
     let text = String::from_utf8_lossy(bytes);
     for max in [0, 1, 2, 7, 200, 1000] {
-        for shown in [text::inert(&text, max), text::inert_bytes(bytes, max), mail::line(&text, max)] {
+        for shown in [text::sanitize(&text, max), text::inert_bytes(bytes, max), mail::line(&text, max)] {
             assert!(is_one_line(&shown) && shown.chars().count() <= max, "{max}: {shown:?}");
         }
-        let fitted = ctl::text::fit(&ctl::text::inert(&text), max, true);
+        let fitted = ctl::text::fit(&ctl::text::sanitize(&text), max, true);
         assert!(is_one_line(&fitted), "{fitted:?}");
     }
-    for line in ctl::text::wrap(&ctl::text::inert(&text), 40).iter().chain(&mail::block(&text, 20)) {
+    for line in ctl::text::wrap(&ctl::text::sanitize(&text), 40).iter().chain(&mail::block(&text, 20)) {
         assert!(is_one_line(line), "{line:?}");
     }
     let visible = text::visible(&text).into_owned();
@@ -60,9 +61,9 @@ pub fn shown(bytes: &[u8]) {
         assert_eq!(text::from_status(&text::to_status(&visible)), visible);
     }
     let json = serde_json::to_string(&*text).expect("a text can be written");
-    let inert = ctl::text::inert_json(&json);
-    assert!(is_one_line(&inert), "{inert:?}");
-    assert_eq!(serde_json::from_str::<String>(&inert).ok().as_deref(), Some(&*text), "{inert}");
+    let sanitize = ctl::text::sanitize_json(&json);
+    assert!(is_one_line(&sanitize), "{sanitize:?}");
+    assert_eq!(serde_json::from_str::<String>(&sanitize).ok().as_deref(), Some(&*text), "{sanitize}");
     let atom = mail::atom(&text);
     let plain = |c: char| c.is_ascii_alphanumeric() || "-_.%".contains(c);
     assert!(atom.chars().all(plain) && atom.len() <= 200 && !atom.contains(".."), "{atom}");
@@ -134,12 +135,12 @@ pub fn notification(bytes: &[u8]) {
     } else {
         Ok(part(9).lines().map(str::to_owned).collect())
     };
-    let letter = compose::letter(&notification, Some(&journal), &place);
+    let email = compose::email(&notification, Some(&journal), &place);
     let from = "stealthcheck <alerts@example.org>".parse().expect("a mailbox");
-    let message = compose::message(&letter, &from).expect("a mail can be built");
+    let message = compose::message(&email, &from).expect("a mail can be built");
     is_harmless(&message);
-    let host = compose::host_letter(
-        letter.id.clone(),
+    let host = compose::host_email(
+        email.id.clone(),
         vec!["ops@example.org".to_owned()],
         &part(3),
         &part(6),
@@ -148,8 +149,8 @@ pub fn notification(bytes: &[u8]) {
     );
     is_harmless(&compose::message(&host, &from).expect("a mail can be built"));
     // What is spooled is read as it was.
-    let spooled = serde_json::to_vec(&letter).expect("a letter can be written");
-    assert_eq!(serde_json::from_slice::<compose::Letter>(&spooled).ok(), Some(letter));
+    let spooled = serde_json::to_vec(&email).expect("a letter can be written");
+    assert_eq!(serde_json::from_slice::<compose::Email>(&spooled).ok(), Some(email));
 }
 
 /// ASCII, in lines of mail, with no header but those, and with one body.

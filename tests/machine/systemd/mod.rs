@@ -1,9 +1,9 @@
-//! A model of systemd as far as a client on the bus can see it: units, jobs, signals, timestamps. Pure and deterministic:
-//! time is handed in, and nothing here knows of the daemon under test.
+//! A model of systemd as far as a client on the bus can see it: units, jobs, signals, timestamps. Pure and
+//! deterministic: time is handed in, and nothing here knows of the daemon under test.
 //!
-//! It follows systemd 252's src/core (job.c, transaction.c, unit.c, service.c); where 257 differs, [`Version`] says which.
-//! In: requests ([`Systemd::request`] and the like) and the passing of time ([`Systemd::advance_to`]). Out: [`Signal`]s in
-//! the order in which systemd sends them, and readings ([`Systemd::read`]).
+//! It follows systemd 252's src/core (job.c, transaction.c, unit.c, service.c); where 257 differs, [`Version`] says
+//! which. In: requests ([`Systemd::request`] and the like) and the passing of time ([`Systemd::advance_to`]). Out:
+//! [`Signal`]s in the order in which systemd sends them, and readings ([`Systemd::read`]).
 
 mod boot;
 mod dispatch;

@@ -1,5 +1,5 @@
-//! A unit's state changes: timestamps, what that means for its job, for its dependents and for the machine (unit_notify in
-//! src/core/unit.c), and which units stay loaded.
+//! A unit's state changes: timestamps, what that means for its job, for its dependents and for the machine (unit_notify
+//! in src/core/unit.c), and which units stay loaded.
 
 use std::collections::BTreeSet;
 

@@ -96,7 +96,7 @@ impl Sim {
             self.broken("in the end nothing waits for the spool", &id.to_string());
         }
         if let Some(record) = self.post.disk.values().next() {
-            let what = format!("{} for {:?}", record.letter.id, record.pending);
+            let what = format!("{} for {:?}", record.email.id, record.pending);
             self.broken("in the end the spool is empty", &what);
         }
         if self.post.queue.backlog().0 > 0 {

@@ -16,7 +16,7 @@ const WITHIN: Duration = Duration::from_secs(60);
 impl Sim {
     fn ids(&self, numbers: &[u64]) -> Vec<NotificationId> {
         let records = numbers.iter().filter_map(|number| self.post.queue.record(*number));
-        records.map(|record| record.letter.id.clone()).collect()
+        records.map(|record| record.email.id.clone()).collect()
     }
 
     /// An attempt begins: nothing is sent before it is released, and what is older goes first.
@@ -29,7 +29,7 @@ impl Sim {
         let first = numbers.first().copied().unwrap_or_default();
         let mut begun = vec![];
         for (number, record) in self.post.disk.range(..first) {
-            let id = &record.letter.id;
+            let id = &record.email.id;
             if !record.pending.iter().any(|pending| pending == to) || begun.contains(&&id.incident) {
                 continue;
             }
@@ -51,7 +51,7 @@ impl Sim {
         self.rules.stats.mails += 1;
         self.rules.stats.digests += u64::from(ids.len() > 1);
         for id in &ids {
-            self.a_letter_arrives(id, to);
+            self.a_email_arrives(id, to);
             let key = (id.clone(), to.to_owned());
             if heard {
                 self.rules.unsettled.insert(key, self.mono);
@@ -69,7 +69,7 @@ impl Sim {
         }
     }
 
-    fn a_letter_arrives(&mut self, id: &NotificationId, to: &str) {
+    fn a_email_arrives(&mut self, id: &NotificationId, to: &str) {
         let key = (id.clone(), to.to_owned());
         let Some(asked) = self.rules.asked.get(id) else {
             self.broken("only what was asked for is sent", &id.to_string())
@@ -125,7 +125,7 @@ impl Sim {
     }
 
     fn is_pending_on_disk(&self, id: &NotificationId, to: &String) -> bool {
-        let pending = |record: &Record| record.letter.id == *id && record.pending.contains(to);
+        let pending = |record: &Record| record.email.id == *id && record.pending.contains(to);
         self.post.disk.values().any(pending)
     }
 

@@ -1,7 +1,7 @@
 //! A line as words, operators and redirections.
 //!
-//! In: the line. Out: its tokens, the words unquoted as bash(1) does it under QUOTING; anything that bash would expand is an
-//! error. What the tokens say together is the business of the module above.
+//! In: the line. Out: its tokens, the words unquoted as bash(1) does it under QUOTING; anything that bash would expand
+//! is an error. What the tokens say together is the business of the module above.
 
 use std::iter::Peekable;
 use std::str::CharIndices;

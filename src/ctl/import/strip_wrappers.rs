@@ -1,5 +1,5 @@
-//! What stands in front of a command because it was meant for a terminal, or for another user: `nohup`, `setsid`, `exec`,
-//! `sudo`.
+//! What stands in front of a command because it was meant for a terminal, or for another user: `nohup`, `setsid`,
+//! `exec`, `sudo`.
 //!
 //! In: a command. Out: what is left of it, and what was said by the rest. What it does not know for sure stays.
 
@@ -19,7 +19,7 @@ pub(super) struct Peeled {
 }
 
 /// Takes off what is in front of a command. `background`: an `&` is behind it.
-pub(super) fn peel(command: &Command, background: bool, around: &Surroundings<'_>) -> Peeled {
+pub(super) fn strip_wrappers(command: &Command, background: bool, around: &Surroundings<'_>) -> Peeled {
     let mut words = command.words.as_slice();
     let mut peeled = Peeled { words: Vec::new(), background, nohup: false, user: None };
     let to_files = |sink: &Sink| matches!(sink, Sink::File { .. });

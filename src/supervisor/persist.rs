@@ -1,4 +1,5 @@
-//! What was decided is kept: the state is saved before anything is done, and again when a disk that refused does no more.
+//! What was decided is kept: the state is saved before anything is done, and again when a disk that refused does no
+//! more.
 
 use std::time::Duration;
 

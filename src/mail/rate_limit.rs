@@ -1,7 +1,7 @@
 //! How fast mails go to one recipient: more than ten in a minute become one digest.
 //!
-//! In: which mails a recipient got, and when. Out: whether the next goes alone, waits, or goes with all that wait. Pure: no
-//! files, no network, no clock but the `now` it is given. It knows neither letters nor their order.
+//! In: which mails a recipient got, and when. Out: whether the next goes alone, waits, or goes with all that wait.
+//! Pure: no files, no network, no clock but the `now` it is given. It knows neither emails nor their order.
 
 use std::collections::{HashMap, VecDeque};
 use std::time::Duration;
@@ -39,7 +39,7 @@ pub enum Turn {
 
 /// The pace of all recipients.
 #[derive(Debug, Default)]
-pub struct Pace {
+pub struct RateLimit {
     limit: Limit,
     /// By recipient: when the latest were accepted, at most as many as the limit has.
     accepted: HashMap<String, VecDeque<Mono>>,
@@ -54,7 +54,7 @@ struct Collecting {
     most: usize,
 }
 
-impl Pace {
+impl RateLimit {
     /// Nobody has got anything yet.
     #[must_use]
     pub fn new(limit: Limit) -> Self {
@@ -71,8 +71,8 @@ impl Pace {
         }
     }
 
-    /// The server has accepted so many notifications for `to`, in one mail or as one. All of them count: who has just had a
-    /// hundred in a digest is not sent ten more one by one.
+    /// The server has accepted so many notifications for `to`, in one mail or as one. All of them count: who has just
+    /// had a hundred in a digest is not sent ten more one by one.
     pub fn accepted(&mut self, to: &str, now: Mono, notifications: usize) {
         let Limit { mails, within } = self.limit;
         let latest = self.accepted.entry(to.to_owned()).or_default();
@@ -116,55 +116,55 @@ mod tests {
 
     #[test]
     fn ten_go_at_once_and_the_rest_when_the_minute_is_over() {
-        let mut pace = Pace::default();
+        let mut rate_limit = RateLimit::default();
         for n in 0..10 {
-            assert_eq!(pace.turn("x", at(100 + n)), Turn::Single);
-            pace.accepted("x", at(100 + n), 1);
+            assert_eq!(rate_limit.turn("x", at(100 + n)), Turn::Single);
+            rate_limit.accepted("x", at(100 + n), 1);
         }
-        assert_eq!(pace.turn("x", at(110)), Turn::Wait(at(160)));
-        assert_eq!(pace.turn("y", at(110)), Turn::Single, "another recipient is not concerned");
-        assert_eq!(pace.turn("x", at(160)), Turn::Together(DIGEST_MOST));
+        assert_eq!(rate_limit.turn("x", at(110)), Turn::Wait(at(160)));
+        assert_eq!(rate_limit.turn("y", at(110)), Turn::Single, "another recipient is not concerned");
+        assert_eq!(rate_limit.turn("x", at(160)), Turn::Together(DIGEST_MOST));
     }
 
     #[test]
     fn who_has_had_a_long_digest_gets_the_next_a_minute_later_and_who_had_a_short_one_mails_again() {
-        let mut pace = Pace::default();
-        pace.accepted("x", at(0), 10);
-        pace.accepted("x", at(60), 190);
-        assert_eq!(pace.turn("x", at(61)), Turn::Wait(at(120)));
-        pace.accepted("x", at(120), 2);
-        assert_eq!(pace.turn("x", at(121)), Turn::Single);
+        let mut rate_limit = RateLimit::default();
+        rate_limit.accepted("x", at(0), 10);
+        rate_limit.accepted("x", at(60), 190);
+        assert_eq!(rate_limit.turn("x", at(61)), Turn::Wait(at(120)));
+        rate_limit.accepted("x", at(120), 2);
+        assert_eq!(rate_limit.turn("x", at(121)), Turn::Single);
     }
 
     #[test]
     fn ten_in_more_than_a_minute_are_ten_mails() {
-        let mut pace = Pace::default();
+        let mut rate_limit = RateLimit::default();
         for n in 0..100 {
-            assert_eq!(pace.turn("x", at(n * 7)), Turn::Single, "{n}");
-            pace.accepted("x", at(n * 7), 1);
+            assert_eq!(rate_limit.turn("x", at(n * 7)), Turn::Single, "{n}");
+            rate_limit.accepted("x", at(n * 7), 1);
         }
     }
 
     #[test]
     fn one_after_a_long_silence_is_a_mail() {
-        let mut pace = Pace::default();
-        pace.accepted("x", at(0), 10);
-        assert_eq!(pace.turn("x", at(9000)), Turn::Together(DIGEST_MOST), "whatever waits by then");
-        pace.accepted("x", at(9000), 1);
-        assert_eq!(pace.turn("x", at(9000)), Turn::Single);
+        let mut rate_limit = RateLimit::default();
+        rate_limit.accepted("x", at(0), 10);
+        assert_eq!(rate_limit.turn("x", at(9000)), Turn::Together(DIGEST_MOST), "whatever waits by then");
+        rate_limit.accepted("x", at(9000), 1);
+        assert_eq!(rate_limit.turn("x", at(9000)), Turn::Single);
     }
 
     #[test]
     fn a_digest_that_is_refused_gets_shorter() {
-        let mut pace = Pace::default();
-        pace.accepted("x", at(0), 10);
-        pace.too_long("x", 190);
-        assert_eq!(pace.turn("x", at(60)), Turn::Together(95));
+        let mut rate_limit = RateLimit::default();
+        rate_limit.accepted("x", at(0), 10);
+        rate_limit.too_long("x", 190);
+        assert_eq!(rate_limit.turn("x", at(60)), Turn::Together(95));
         for _ in 0..9 {
-            let Turn::Together(most) = pace.turn("x", at(60)) else { panic!() };
-            pace.too_long("x", most);
+            let Turn::Together(most) = rate_limit.turn("x", at(60)) else { panic!() };
+            rate_limit.too_long("x", most);
         }
         // A mail of one notification that is refused is a mail like any other.
-        assert_eq!(pace.turn("x", at(60)), Turn::Together(1));
+        assert_eq!(rate_limit.turn("x", at(60)), Turn::Together(1));
     }
 }

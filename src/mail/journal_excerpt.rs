@@ -1,9 +1,9 @@
 //! What the journal says about the run of a unit that failed.
 //!
-//! In: a unit, the InvocationID of the run, the journal's directories. Out: its newest lines in the order of time, worded
-//! like `journalctl -o short`, or one clause that says why there are none. It reads the journal's files with a reader
-//! in Rust: it starts no process, needs no library, and writes nothing. It never fails a mail: a journal that cannot be
-//! read, a reader that takes too long and even one that panics are each a clause in the mail.
+//! In: a unit, the InvocationID of the run, the journal's directories. Out: its newest lines in the order of time,
+//! worded like `journalctl -o short`, or one clause that says why there are none. It reads the journal's files with a
+//! reader in Rust: it starts no process, needs no library, and writes nothing. It never fails a mail: a journal that
+//! cannot be read, a reader that takes too long and even one that panics are each a clause in the mail.
 
 use std::fs::File;
 use std::io::ErrorKind;
@@ -49,8 +49,8 @@ pub struct Reader {
 }
 
 impl Reader {
-    /// Reads the journals under `roots` (`/run/log/journal`, `/var/log/journal`), for at most `max_attempts` at a time; `user`
-    /// for units of the user manager.
+    /// Reads the journals under `roots` (`/run/log/journal`, `/var/log/journal`), for at most `max_attempts` at a time;
+    /// `user` for units of the user manager.
     #[must_use]
     pub fn new(roots: Vec<PathBuf>, user: bool, limit: Duration) -> Self {
         Self { roots: roots.into(), user, limit, busy: Arc::default() }

@@ -1,9 +1,9 @@
 //! The stream to the mail server, with a bound on what the server may say.
 //!
-//! What lettre reads of an answer it keeps until the line ends, however long that is: a server that sends without end would
-//! take the machine's memory, and the machine's other services with it. So bytes are counted here, beneath it. In flow an
-//! address and how the connection is to be protected; out flows a stream that fails where the server says too much. It
-//! knows nothing of SMTP.
+//! What lettre reads of an answer it keeps until the line ends, however long that is: a server that sends without end
+//! would take the machine's memory, and the machine's other services with it. So bytes are counted here, beneath it. In
+//! flow an address and how the connection is to be protected; out flows a stream that fails where the server says too
+//! much. It knows nothing of SMTP.
 
 use std::io;
 use std::net::SocketAddr;
@@ -20,24 +20,24 @@ use tokio::net::TcpStream;
 use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
 
-/// The most that a server may say before it is spoken to again. Answers are a few lines; a TLS handshake has at most some
-/// certificates of a few KiB.
+/// The most that a server may say before it is spoken to again. Answers are a few lines; a TLS handshake has at most
+/// some certificates of a few KiB.
 const AT_ONCE: usize = 64 << 10;
 
-/// The most that it may say in one connection: within TLS it could have itself be spoken to by asking for new keys. Tens of
-/// thousands of mails fit in; then another connection is made.
+/// The most that it may say in one connection: within TLS it could have itself be spoken to by asking for new keys.
+/// Tens of thousands of mails fit in; then another connection is made.
 const IN_ALL: usize = 32 << 20;
 
 /// A stream that counts.
 #[derive(Debug)]
-pub struct Wire<S> {
+pub struct LimitedStream<S> {
     stream: S,
     peer: SocketAddr,
     at_once: usize,
     in_all: usize,
 }
 
-impl Wire<TcpStream> {
+impl LimitedStream<TcpStream> {
     /// Connects to the first of the host's addresses that takes it, each within `max_attempts`.
     ///
     /// # Errors
@@ -58,17 +58,17 @@ impl Wire<TcpStream> {
     ///
     /// # Errors
     /// Why the handshake failed, or the machine's authorities cannot be had.
-    pub async fn secure(self, host: &str) -> io::Result<Wire<TlsStream<Self>>> {
+    pub async fn secure(self, host: &str) -> io::Result<LimitedStream<TlsStream<Self>>> {
         let name = ServerName::try_from(host.to_owned()).map_err(io::Error::other)?;
         // Read when they are needed: neither at start-up nor on the event loop.
         let config = tokio::task::spawn_blocking(config).await.map_err(io::Error::other)??;
         let peer = self.peer;
         let stream = TlsConnector::from(Arc::new(config)).connect(name, self).await?;
-        Ok(Wire::over(stream, peer))
+        Ok(LimitedStream::over(stream, peer))
     }
 }
 
-impl<S> Wire<S> {
+impl<S> LimitedStream<S> {
     fn over(stream: S, peer: SocketAddr) -> Self {
         Self { stream, peer, at_once: 0, in_all: 0 }
     }
@@ -86,7 +86,7 @@ fn config() -> io::Result<ClientConfig> {
     Ok(config.with_root_certificates(roots).with_no_client_auth())
 }
 
-impl<S: AsyncRead + Unpin> AsyncRead for Wire<S> {
+impl<S: AsyncRead + Unpin> AsyncRead for LimitedStream<S> {
     fn poll_read(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
         let this = self.get_mut();
         let before = buf.filled().len();
@@ -102,7 +102,7 @@ impl<S: AsyncRead + Unpin> AsyncRead for Wire<S> {
     }
 }
 
-impl<S: AsyncWrite + Unpin> AsyncWrite for Wire<S> {
+impl<S: AsyncWrite + Unpin> AsyncWrite for LimitedStream<S> {
     fn poll_write(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
         let this = self.get_mut();
         this.at_once = 0;
@@ -118,7 +118,9 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for Wire<S> {
     }
 }
 
-impl<S: AsyncRead + AsyncWrite + Send + Sync + Unpin + std::fmt::Debug> AsyncTokioStream for Wire<S> {
+impl<S: AsyncRead + AsyncWrite + Send + Sync + Unpin + std::fmt::Debug> AsyncTokioStream
+    for LimitedStream<S>
+{
     fn peer_addr(&self) -> io::Result<SocketAddr> {
         Ok(self.peer)
     }

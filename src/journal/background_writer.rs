@@ -1,8 +1,8 @@
 //! A thread that writes to journald, so that nobody else ever waits for it.
 //!
-//! In: `tracing` events of all threads. Out: the same events, given to tracing-journald on a thread of its own. A send to a
-//! journald that hangs, on a disk that hangs perhaps, waits until it goes on. So what is not taken waits in memory, in
-//! order; what is beyond that is lost, and the next entry that gets through says how many were.
+//! In: `tracing` events of all threads. Out: the same events, given to tracing-journald on a thread of its own. A send
+//! to a journald that hangs, on a disk that hangs perhaps, waits until it goes on. So what is not taken waits in
+//! memory, in order; what is beyond that is lost, and the next entry that gets through says how many were.
 //!
 //! While all is well, whoever logs waits until the entry is written: one that is killed in the next moment has said it.
 
@@ -124,7 +124,7 @@ fn listens() -> bool {
 }
 
 /// The layer that hands the entries over.
-pub(super) struct Beside {
+pub(super) struct BackgroundWriter {
     given: Mutex<Given>,
     written: Arc<Written>,
 }
@@ -143,7 +143,7 @@ struct Written {
     one_more: Condvar,
 }
 
-impl Beside {
+impl BackgroundWriter {
     /// Starts the thread. Where there can be none, the error says why.
     pub(super) fn start(mut journald: Journald) -> std::io::Result<Self> {
         Self::start_with(KEPT, move |entry| journald.write(entry))
@@ -173,7 +173,7 @@ impl Beside {
     }
 }
 
-impl<S: Subscriber> Layer<S> for Beside {
+impl<S: Subscriber> Layer<S> for BackgroundWriter {
     fn on_event(&self, event: &Event<'_>, _: Context<'_, S>) {
         self.give(Entry::of(event));
     }
@@ -214,7 +214,7 @@ mod tests {
     fn stage(kept: usize) -> (Dispatch, Sender<()>, Receiver<(String, u64)>) {
         let (go, may) = channel::<()>();
         let (wrote, read) = channel();
-        let beside = Beside::start_with(kept, move |entry| {
+        let beside = BackgroundWriter::start_with(kept, move |entry| {
             let _ = may.recv();
             let text: Vec<String> =
                 entry.values.iter().map(|(name, text)| format!("{name}={text}")).collect();
@@ -282,7 +282,7 @@ mod tests {
         }
         let (caught, read) = channel();
         let other = Dispatch::new(tracing_subscriber::registry().with(Catch(caught)));
-        let beside = Beside::start_with(10, move |entry| entry.replay(&other)).unwrap();
+        let beside = BackgroundWriter::start_with(10, move |entry| entry.replay(&other)).unwrap();
         let log = Dispatch::new(tracing_subscriber::registry().with(beside));
         tracing::dispatcher::with_default(&log, || {
             tracing::warn!(UNIT = "web.service", NONE = None::<&str>, N = 7_u64, "it {}", "fails");

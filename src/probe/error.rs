@@ -7,7 +7,7 @@ use std::io;
 
 use rustix::io::Errno;
 
-use crate::text::inert;
+use crate::text::sanitize;
 use crate::verdict::Observation;
 
 /// The most of a foreign text that goes into a reason, in characters.
@@ -15,27 +15,27 @@ pub(super) const EXCERPT: usize = 200;
 
 /// Why a probe did not pass.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) enum Trouble {
+pub(super) enum ProbeError {
     /// The target is not well.
     Target(String),
     /// The target is not well, and no job on its unit would change that.
     NotRestartable(String),
     /// We could not measure; this says nothing about the target.
-    Ours(String),
+    Local(String),
 }
 
-impl Trouble {
+impl ProbeError {
     pub(super) fn target(reason: impl Into<String>) -> Self {
         Self::Target(reason.into())
     }
 
-    pub(super) fn ours(reason: impl Into<String>) -> Self {
-        Self::Ours(reason.into())
+    pub(super) fn local(reason: impl Into<String>) -> Self {
+        Self::Local(reason.into())
     }
 
     pub(super) fn reason(&self) -> &str {
         match self {
-            Self::Target(reason) | Self::NotRestartable(reason) | Self::Ours(reason) => reason,
+            Self::Target(reason) | Self::NotRestartable(reason) | Self::Local(reason) => reason,
         }
     }
 
@@ -44,7 +44,7 @@ impl Trouble {
         match self {
             Self::Target(reason) => Self::Target(format!("{clause}: {reason}")),
             Self::NotRestartable(reason) => Self::NotRestartable(format!("{clause}: {reason}")),
-            Self::Ours(reason) => Self::Ours(format!("{clause}: {reason}")),
+            Self::Local(reason) => Self::Local(format!("{clause}: {reason}")),
         }
     }
 
@@ -54,7 +54,7 @@ impl Trouble {
         let Some(errno) = Errno::from_io_error(error) else {
             return match error.kind() {
                 io::ErrorKind::UnexpectedEof | io::ErrorKind::WriteZero => Self::target("connection closed"),
-                _ => Self::target(inert(&error.to_string(), EXCERPT)),
+                _ => Self::target(sanitize(&error.to_string(), EXCERPT)),
             };
         };
         match errno {
@@ -63,30 +63,30 @@ impl Trouble {
             Errno::PIPE | Errno::CONNABORTED | Errno::NOTCONN => Self::target("connection closed"),
             Errno::TIMEDOUT => Self::target("connection timed out"),
             Errno::HOSTUNREACH | Errno::HOSTDOWN => Self::target("host unreachable"),
-            Errno::MFILE => Self::ours("this process has no file descriptor left"),
-            Errno::NFILE => Self::ours("this machine has no file descriptor left"),
-            Errno::NOMEM | Errno::NOBUFS => Self::ours("this machine has no memory left for a connection"),
-            Errno::ADDRNOTAVAIL => Self::ours("this machine has no address or port left to connect from"),
+            Errno::MFILE => Self::local("this process has no file descriptor left"),
+            Errno::NFILE => Self::local("this machine has no file descriptor left"),
+            Errno::NOMEM | Errno::NOBUFS => Self::local("this machine has no memory left for a connection"),
+            Errno::ADDRNOTAVAIL => Self::local("this machine has no address or port left to connect from"),
             Errno::ACCESS | Errno::PERM => {
-                Self::ours("this machine does not permit the connection (sandbox or firewall)")
+                Self::local("this machine does not permit the connection (sandbox or firewall)")
             }
             Errno::AFNOSUPPORT | Errno::PROTONOSUPPORT => {
-                Self::ours("this machine does not permit this family of addresses")
+                Self::local("this machine does not permit this family of addresses")
             }
-            Errno::NETDOWN => Self::ours("this machine's network is down"),
+            Errno::NETDOWN => Self::local("this machine's network is down"),
             // Nobody got as far as the target: the kernel has no route, or a router on the way has none.
-            Errno::NETUNREACH => Self::ours("network unreachable"),
-            _ => Self::target(inert(&error.to_string(), EXCERPT)),
+            Errno::NETUNREACH => Self::local("network unreachable"),
+            _ => Self::target(sanitize(&error.to_string(), EXCERPT)),
         }
     }
 }
 
-impl From<Trouble> for Observation {
-    fn from(trouble: Trouble) -> Self {
-        match trouble {
-            Trouble::Target(reason) => Self::Failing { reason },
-            Trouble::NotRestartable(reason) => Self::NotRestartable { reason },
-            Trouble::Ours(reason) => Self::Unknown { reason },
+impl From<ProbeError> for Observation {
+    fn from(failure: ProbeError) -> Self {
+        match failure {
+            ProbeError::Target(reason) => Self::Failing { reason },
+            ProbeError::NotRestartable(reason) => Self::NotRestartable { reason },
+            ProbeError::Local(reason) => Self::Unknown { reason },
         }
     }
 }
@@ -112,8 +112,8 @@ pub(super) fn find<'a, E: Error + 'static>(error: &'a (dyn Error + 'static)) -> 
 mod tests {
     use super::*;
 
-    fn from_errno(errno: Errno) -> Trouble {
-        Trouble::from_io(&io::Error::from(errno))
+    fn from_errno(errno: Errno) -> ProbeError {
+        ProbeError::from_io(&io::Error::from(errno))
     }
 
     #[test]
@@ -130,7 +130,7 @@ mod tests {
             Errno::NETDOWN,
             Errno::NETUNREACH,
         ] {
-            assert!(matches!(from_errno(errno), Trouble::Ours(_)), "{errno}");
+            assert!(matches!(from_errno(errno), ProbeError::Local(_)), "{errno}");
         }
     }
 
@@ -144,7 +144,7 @@ mod tests {
             Errno::HOSTUNREACH,
             Errno::INVAL,
         ] {
-            assert!(matches!(from_errno(errno), Trouble::Target(_)), "{errno}");
+            assert!(matches!(from_errno(errno), ProbeError::Target(_)), "{errno}");
         }
     }
 
