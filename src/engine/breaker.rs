@@ -215,8 +215,9 @@ impl Breaker {
         let many = self.failing_targets(now.mono, TOGETHER).len() >= threshold(self.watched());
         match &mut self.memory.storm {
             Some(storm) => {
-                if !storm.takes(now.mono, name, RELATED) && many {
-                    // Those that came too late to belong to it are a storm of their own by now: the same for people.
+                let taken = storm.takes(now.mono, name, RELATED);
+                // Those that came too late to belong to it are a storm of their own by now: the same for people.
+                if !taken && many {
                     self.join_all(now.mono);
                 }
             }

@@ -275,22 +275,26 @@ impl Check {
         }
     }
 
-    /// Opens an incident. The id carries the wall-clock second, counted up where that is taken.
-    pub fn open_incident(&mut self, now: Now, cause: String, failed_invocation: String) -> &mut Incident {
+    /// Opens an incident. The id carries the wall-clock second, counted up where that is taken. Returns it, and how many
+    /// incidents there were within the hour where that is flapping.
+    pub fn open_incident(
+        &mut self,
+        now: Now,
+        cause: String,
+        failed_invocation: String,
+    ) -> (IncidentId, Option<usize>) {
         let second = self.next_second(now);
         let id = IncidentId(Arc::from(format!("{}-{second}", self.settings.name)));
-        let mut incident = Incident::open(id, now, cause, failed_invocation);
+        let mut incident = Incident::open(id.clone(), now, cause, failed_invocation);
         self.prune_openings(now.mono);
         self.memory.openings.push_back(now.mono);
         if self.memory.openings.len() > FLAPPING_INCIDENTS {
             incident.set_flapping(self.memory.openings.len());
         }
         self.next_probe = self.next_probe.min(now.mono.after(self.settings.schedule.retry_interval));
+        let flapping = incident.flapping();
         self.memory.phase = Phase::Down(Box::new(incident));
-        match &mut self.memory.phase {
-            Phase::Down(incident) => incident,
-            _ => unreachable!("the phase was set above"),
-        }
+        (id, flapping)
     }
 
     /// Closes the incident; the check passes.
@@ -321,7 +325,9 @@ impl Check {
         if self.incident().is_some_and(|incident| incident.flapping().is_some()) {
             return FLAPPING_STABLE;
         }
-        let recent = self.memory.openings.iter().filter(|at| now.since(**at) <= FLAPPING_WINDOW).count();
+        // (It does not become shorter while an incident lasts.)
+        let opened = self.incident().map_or(now, Incident::opened);
+        let recent = self.memory.openings.iter().filter(|at| opened.since(**at) <= FLAPPING_WINDOW).count();
         let doublings = u32::try_from(recent.saturating_sub(1)).unwrap_or(u32::MAX).min(8);
         PROVING.saturating_mul(1 << doublings).min(self.settings.recovery.backoff.max.max(PROVING))
     }

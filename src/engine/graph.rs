@@ -256,7 +256,7 @@ impl Graph {
             let Some(node) = self.nodes.get(name) else { return false };
             let Some(fall) = node.fall else { return false };
             let near = fall.at.since(fell).max(fell.since(fall.at));
-            let held = node.summary.held_since.is_some_and(|since| since <= fall.at);
+            let held = node.summary.held_since.is_some_and(|since| since <= fall.at && since <= fell);
             (!fall.by_job && near <= BOUND_WITHIN) || (held && near <= TOGETHER)
         };
         let part_of = self.relations(unit).map(|relations| relations.part_of.clone()).unwrap_or_default();

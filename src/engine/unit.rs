@@ -72,6 +72,8 @@ pub(in crate::engine) struct Unit {
     unknown_reported: bool,
     /// A first reading that waits for those of the units around, and since when.
     deferred: Option<(Arc<UnitState>, Mono)>,
+    /// A part of it (`ConsistsOf=`) that has failed.
+    failed_part: Option<UnitName>,
     /// It is monitored as a job: how long a run may take.
     job: Option<Duration>,
 }
@@ -91,6 +93,7 @@ impl Unit {
             unwatched: false,
             unknown_reported: false,
             deferred: None,
+            failed_part: None,
             job: None,
         }
     }
@@ -334,6 +337,13 @@ impl Unit {
         self.memory.fell_with_dependency |= fell_together && !self.condition.is_rising();
         Dependency::update(&mut self.memory.dependency, now, root);
         before.0 != self.memory.conflict || before.1 != self.memory.dependency
+    }
+
+    /// Takes what the graph says of its parts. Returns whether another one has failed, or none any more.
+    pub fn update_failed_part(&mut self, part: Option<UnitName>) -> bool {
+        let changed = self.failed_part != part;
+        self.failed_part = part;
+        changed
     }
 
     fn may_be_displaced(&self) -> bool {

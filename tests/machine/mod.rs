@@ -68,8 +68,6 @@ pub struct Machine {
     pub systemd: Systemd,
     /// Since the test began, across reboots.
     time: Duration,
-    /// When the machine booted, on that clock.
-    booted: Duration,
     boot: u64,
     /// So much the wall clock has been set forward (or back) since the test began, in milliseconds.
     wall_shift: i64,
@@ -103,7 +101,6 @@ impl Machine {
         Self {
             systemd,
             time: Duration::ZERO,
-            booted: Duration::ZERO,
             boot: 1,
             wall_shift: 0,
             checks: vec![],
@@ -177,14 +174,14 @@ impl Machine {
 
     /// The clocks as the daemon reads them.
     pub fn now(&self) -> Now {
-        let since = self.time.saturating_sub(self.booted);
+        // (The shell continues the clock of the saved state, also after a reboot.)
         let millis = i64::try_from(self.time.as_millis()).unwrap() + self.wall_shift;
-        Now { mono: Mono(HEADROOM + since), wall: Wall(WALL + millis) }
+        Now { mono: Mono(HEADROOM + self.time), wall: Wall(WALL + millis) }
     }
 
     /// A point of this boot on the test's own clock.
     fn of_boot(&self, at: Mono) -> Duration {
-        self.booted + at.since(Mono(HEADROOM))
+        at.since(Mono(HEADROOM))
     }
 
     fn later(&mut self, after: Duration, what: Coming) {

@@ -25,6 +25,10 @@ const READINGS_WITHIN: Duration = Duration::from_millis(200);
 /// A start job that waits this long for other units is reported as a failure.
 const START_WAITS_AT_MOST: Duration = Duration::from_secs(600);
 
+/// systemd's own restart is awaited in silence when it comes within this time (or the check's `grace`, if that is longer):
+/// as long as systemd lets a start take by default (`DefaultTimeoutStartSec=`). What takes longer is reported, with when.
+const RESTART_AWAITED: Duration = Duration::from_secs(90);
+
 /// systemd's own restart has this long more than `RestartSec=` until failures count.
 const RESTART_SLACK: Duration = Duration::from_secs(5);
 
@@ -309,7 +313,7 @@ impl Group {
             return until(why, since.after(START_WAITS_AT_MOST.max(recovery.grace)));
         }
         if let Some((since, delay)) = unit.auto_restart()
-            && delay <= recovery.grace
+            && delay <= recovery.grace.max(RESTART_AWAITED)
         {
             let why = "systemd restarts the unit itself (RestartSec=)".to_owned();
             return until(why, since.after(delay).after(RESTART_SLACK));
@@ -359,8 +363,7 @@ impl Group {
         let invocation = self.subject(cx.graph).map_or_else(String::new, |state| state.invocation_id.clone());
         self.begin_trouble(cx, index);
         let unit = self.unit_id();
-        let incident = self.checks[index].open_incident(cx.now, reason.clone(), invocation);
-        let (id, flapping) = (incident.id().clone(), incident.flapping());
+        let (id, flapping) = self.checks[index].open_incident(cx.now, reason.clone(), invocation);
         let name = self.checks[index].name().clone();
         cx.change(Some(&name), unit.as_ref(), Some(&id), ChangeKind::IncidentOpened { cause: reason });
         if let Some(incidents) = flapping {

@@ -299,6 +299,7 @@ impl Unit {
         let service = self.is_service();
         let triggers = match &self.file.kind {
             Kind::Timer { triggers, .. } => Some(triggers.clone()),
+            Kind::Socket { service } => Some(service.clone()),
             _ => None,
         };
         UnitState {
