@@ -212,10 +212,8 @@ impl Sim {
                     book.job_ended = now;
                 }
             }
-            Event::ManagerChanged(manager) => {
-                if self.rules.manager.0 != *manager {
-                    self.rules.manager = (*manager, now);
-                }
+            Event::ManagerChanged(manager) if self.rules.manager.0 != *manager => {
+                self.rules.manager = (*manager, now);
             }
             Event::Observed { check, run, observation } => {
                 let asked = self.probe_ended(check, run.0);

@@ -96,7 +96,7 @@ impl Sim {
         let open = self.rules.units.get(&unit).is_some_and(|book| book.open.is_some());
         let mends = check.recovery.steps.first() == Some(&Step::Restart)
             && check.recovery.max_attempts.is_none()
-            && !check.probe.usage().is_some()
+            && check.probe.usage().is_none()
             && check.probe.job().is_none();
         let down = status.health == Health::Down && book.down_since.is_some_and(long_ago);
         if down
