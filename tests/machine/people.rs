@@ -108,11 +108,8 @@ impl Machine {
     /// The unit's condition, assertion or `ExecCondition=` is met from now on, or is not.
     pub fn set_condition(&mut self, unit: &str, met: bool) {
         self.edit(unit, |file| {
-            for line in [&mut file.condition, &mut file.assertion, &mut file.exec_condition] {
-                if let Some(line) = line {
-                    line.met = met;
-                }
-            }
+            let lines = [&mut file.condition, &mut file.assertion, &mut file.exec_condition];
+            lines.into_iter().flatten().for_each(|line| line.met = met);
         });
     }
 

@@ -345,6 +345,6 @@ impl Systemd {
 }
 
 fn usec(now: Now) -> u64 {
-    let below = now.mono.0.subsec_nanos() / 1000 % 1000;
+    let below = now.mono.0.subsec_micros() % 1000;
     u64::try_from(now.wall.0).unwrap_or(0) * 1000 + u64::from(below)
 }

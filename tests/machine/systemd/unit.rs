@@ -258,7 +258,6 @@ impl Unit {
             part_of: file.part_of.clone(),
             consists_of,
             conflicts,
-            ..Relations::default()
         };
         self.relations = (!relations.is_empty()).then(|| Arc::new(relations));
         let limit = file.start_limit.filter(|_| self.is_service());
