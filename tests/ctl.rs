@@ -291,7 +291,7 @@ fn why_explains_a_check_and_json_is_a_list() {
     assert_eq!((out.replace("2026-11-23 ", "").as_str(), err.as_str()), (expected, ""));
     let (out, err) = ends(&stealthctl(bus.address(), &["why", "gru", "grru", "--json"]), 1);
     let json: serde_json::Value = serde_json::from_str(&out).unwrap();
-    assert_eq!(json[0]["trail"][0]["topic"], "recovery");
+    assert_eq!(json[0]["log"][0]["topic"], "recovery");
     assert!(err.contains("no check is named `grru`: did you mean `gru`?"), "{err}");
     ends(&stealthctl(bus.address(), &["why"]), 64);
 }

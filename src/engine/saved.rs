@@ -59,11 +59,13 @@ impl Engine {
         }
     }
 
-    /// A core that continues where `saved` was taken, with these checks; `now` is on the clock of `saved`. The effects
-    /// request again the notifications that may not be stored. What `saved` knows of checks that are gone is dropped; a
-    /// notification never is.
+    /// A core that continues where `saved` was taken, with these checks; `now` continues the clock of `saved`. `clock` names
+    /// it: by another name than [`Saved::clock`], the machine was rebooted meanwhile. The effects request again the
+    /// notifications that may not be stored. What `saved` knows of checks that are gone is dropped; a notification never
+    /// is.
     #[must_use]
-    pub fn restore(now: Now, saved: Saved, checks: Vec<Settings>) -> (Self, Vec<Effect>) {
+    pub fn restore(now: Now, clock: &str, saved: Saved, checks: Vec<Settings>) -> (Self, Vec<Effect>) {
+        let rebooted = saved.clock != clock;
         let mut engine = Self { outbox: saved.outbox, aliases: saved.aliases, ..Self::default() };
         engine.ids.resume(saved.attempts);
         let mut out = engine.outbox.requests();
@@ -76,6 +78,9 @@ impl Engine {
                 && let Some(memory) = units.remove(unit.id())
             {
                 unit.restore(memory, now, grace, longest.unwrap_or(Duration::ZERO));
+                if rebooted {
+                    unit.record_reboot();
+                }
             }
             group.restore_checks(now, &mut checks);
             group.resume_shown(now);

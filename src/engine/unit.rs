@@ -114,6 +114,11 @@ impl Unit {
         }
     }
 
+    /// The machine was rebooted since the memory was saved.
+    pub fn record_reboot(&mut self) {
+        self.memory.stops.record_reboot();
+    }
+
     /// systemd cannot be reached: what becomes of the unit meanwhile is not seen.
     pub fn lose_sight(&mut self) {
         self.unwatched = true;
@@ -172,7 +177,7 @@ impl Unit {
             self.seen_up |= condition == Condition::Up;
             self.memory.not_returned = None;
             if !state.is_down() {
-                self.memory.stops.clear();
+                self.memory.stops.read_up();
                 self.memory.fell_with_dependency = false;
             }
             if entered && self.memory.dependency.as_ref().is_some_and(Dependency::is_over) {

@@ -66,7 +66,8 @@ mod tests {
         );
         assert!(taken.message.ends_with(": certbot renew"), "{taken:?}");
         let gone = over("web.service", &holder, HowEnded::Gone);
-        let says = "the hold of root (pid 7) on web.service has ended: its holder is gone without a word";
+        let says =
+            "the hold of root (pid 7) on web.service has ended: the holder exited without releasing it";
         assert_eq!((gone.message.as_str(), gone.priority), (says, Priority::Notice));
         assert_eq!(over("web.service", &holder, HowEnded::Expired).priority, Priority::Warning);
         let asked = start_asked("web.service", &holder).message;

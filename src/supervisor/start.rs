@@ -74,7 +74,7 @@ impl Supervisor {
         let now = clock::now();
         let mut in_the_way = None;
         let (engine, effects) = match found {
-            Found::State(saved) => Engine::restore(now, *saved, config.checks.clone()),
+            Found::State(saved) => Engine::restore(now, &clock::name(&boot), *saved, config.checks.clone()),
             other => {
                 if let Found::Unusable { why, aside } = other {
                     journal::log_trouble(&why);

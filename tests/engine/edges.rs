@@ -308,7 +308,7 @@ fn notification_is_requested_again_until_stored() {
     bench.job_ends(JobResult::Failed, down(ActiveState::Failed, None));
     assert_eq!(bench.notifications, [NotificationKind::Down]);
     let saved = bench.engine.save(bench.now, "boot");
-    let (mut engine, effects) = Engine::restore(bench.now, saved, vec![bench.check.clone()]);
+    let (mut engine, effects) = Engine::restore(bench.now, "boot", saved, vec![bench.check.clone()]);
     let again: Vec<_> = effects
         .iter()
         .filter_map(|effect| match effect {
@@ -319,7 +319,7 @@ fn notification_is_requested_again_until_stored() {
     assert_eq!(again.len(), 1);
     engine.handle(bench.now, Event::NotificationStored(again[0].clone()));
     let saved = engine.save(bench.now, "boot");
-    let (_, effects) = Engine::restore(bench.now, saved, vec![bench.check.clone()]);
+    let (_, effects) = Engine::restore(bench.now, "boot", saved, vec![bench.check.clone()]);
     assert!(!effects.iter().any(|effect| matches!(effect, Effect::Notify(_))));
 }
 
@@ -331,7 +331,7 @@ fn reboot_bounds_the_backoff_and_keeps_the_pause() {
     let saved = bench.engine.save(bench.now, "boot");
     // Another boot: the shell continues the clock, and the wall clock was set back by a day.
     let now = Now { mono: bench.now.mono, wall: bench.now.wall.before(Duration::from_secs(86_400)) };
-    let (mut engine, _) = Engine::restore(now, saved, vec![bench.check.clone()]);
+    let (mut engine, _) = Engine::restore(now, "later", saved, vec![bench.check.clone()]);
     let unit = bench.unit_name();
     engine.handle(now, Event::UnitRead { unit, state: down(ActiveState::Failed, None) });
     let mut later = now;

@@ -159,6 +159,33 @@ fn stop_while_daemon_is_away_is_respected_in_incident() {
     assert_eq!(m.state("web"), "stopped");
 }
 
+/// E4: systemd has forgotten the unit, with its timestamps, when the daemon comes back.
+#[test]
+fn stop_while_daemon_is_away_is_respected_though_systemd_forgets_the_unit() {
+    for broken in [false, true] {
+        let mut m = Machine::new()
+            .unit(service("web").not_enabled())
+            .check(http("web").respect_stop(None))
+            .before_daemon();
+        m.start("web");
+        m.start_daemon();
+        m.run_for(60);
+        if broken {
+            m.break_service("web");
+            assert!(m.run_until_it_holds(120, |m| m.has_incident("web") && m.is_up("web")));
+            m.run_for(20);
+        }
+        m.stop_daemon();
+        m.stop("web");
+        m.run_for(1);
+        let runs = m.runs("web");
+        m.start_daemon();
+        m.run_for(600);
+        assert_eq!(m.runs("web"), runs, "web was started");
+        assert_eq!(m.state("web"), "stopped");
+    }
+}
+
 /// E29: systemd keeps a unit loaded that another one names, and its timestamps are those of the present boot.
 #[test]
 fn stop_is_respected_across_reboot() {

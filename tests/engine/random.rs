@@ -184,7 +184,7 @@ proptest! {
             engine.handle(now, event);
             let _ = engine.status(now, &[], true);
             let saved = engine.save(now, "");
-            let _ = Engine::restore(now, saved, vec![sensible(0)]);
+            let _ = Engine::restore(now, "", saved, vec![sensible(0)]);
         }
     }
 }

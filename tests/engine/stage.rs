@@ -226,7 +226,7 @@ impl Stage {
         self.now.wall = self.now.wall.after(away);
         self.runs.clear();
         self.open.clear();
-        let (engine, effects) = Engine::restore(self.now, saved, self.checks.clone());
+        let (engine, effects) = Engine::restore(self.now, "boot", saved, self.checks.clone());
         self.engine = engine;
         self.take(effects);
         self.tell(Event::ManagerChanged(ManagerState::Running));

@@ -118,9 +118,9 @@ impl Driver {
     }
 
     /// A daemon that finds the state of an earlier one.
-    pub fn restore(now: Now, _boot: &str, saved: &str, checks: Vec<Check>) -> (Self, Vec<Output>) {
+    pub fn restore(now: Now, boot: &str, saved: &str, checks: Vec<Check>) -> (Self, Vec<Output>) {
         let saved: Saved = serde_json::from_str(saved).unwrap();
-        let (engine, actions) = Engine::restore(now, saved, checks);
+        let (engine, actions) = Engine::restore(now, boot, saved, checks);
         let mut driver = Self { engine, requests: BTreeMap::new() };
         let outputs = actions.into_iter().filter_map(|action| driver.output(action)).collect();
         (driver, outputs)

@@ -250,9 +250,9 @@ impl Sim {
         if let Some(saved) = saved.as_ref().filter(|saved| saved.clock != self.boot.to_string()) {
             self.continue_clock((saved.mono, saved.at));
         }
-        let now = self.now();
+        let (now, boot) = (self.now(), self.boot.to_string());
         let (engine, effects) = match saved {
-            Some(saved) => Engine::restore(now, saved, checks),
+            Some(saved) => Engine::restore(now, &boot, saved, checks),
             None => {
                 let mut engine = Engine::new();
                 let effects = engine.handle(now, Event::Configured(checks));

@@ -15,7 +15,7 @@
 //! | no job, it was up at the reading before | ended by itself |
 //! | first reading of this run of the daemon, the stop remembered, not active since | the same operator's stop, also after a reboot |
 //! | first reading, it was down at the end of the run before and has not changed | what it was then |
-//! | first reading, inactive, and it has been up since the boot: nothing tells who took it down | operator: to fight a person is worse than to come five minutes late |
+//! | first reading, inactive, and it has been up since the boot (by systemd's timestamp, or by an earlier reading: systemd forgets a unit that nothing keeps loaded): nothing tells who took it down | operator: to fight a person is worse than to come five minutes late |
 //! | frozen (`systemctl freeze`) | operator, see [`super::Unit::is_frozen`] |
 
 use serde::{Deserialize, Serialize};
@@ -54,6 +54,8 @@ pub(in crate::engine) struct StopRecord {
     by_step: bool,
     /// `InactiveEnterTimestamp` at the last reading that found the unit down.
     down_since_usec: Option<u64>,
+    /// The latest reading found the unit up, in this boot.
+    up: bool,
     /// Our own job on the unit was canceled: whoever did that wants the unit as it is.
     #[serde(skip)]
     canceled: bool,
@@ -79,8 +81,13 @@ impl StopRecord {
     }
 
     /// The unit is up or on its way: no stop is in force.
-    pub fn clear(&mut self) {
-        *self = Self::default();
+    pub fn read_up(&mut self) {
+        *self = Self { up: true, ..Self::default() };
+    }
+
+    /// The machine was rebooted: what was up is down by that.
+    pub fn record_reboot(&mut self) {
+        self.up = false;
     }
 
     /// Takes a reading of a unit that is down. `first`: of this run of the daemon. Returns whether an operator has stopped
@@ -88,7 +95,8 @@ impl StopRecord {
     pub fn read_down(&mut self, now: Now, state: &UnitState, first: bool) -> bool {
         let known_down = self.down_since_usec == Some(state.inactive_enter_usec);
         self.down_since_usec = Some(state.inactive_enter_usec);
-        if self.is_operators(state, first, known_down) {
+        let was_up = std::mem::take(&mut self.up);
+        if self.is_operators(state, first.then_some(was_up), known_down) {
             let begin = || Stop::found(now, state, first);
             let stop = self.stop.get_or_insert_with(begin);
             stop.inactive_enter_usec = state.inactive_enter_usec;
@@ -99,7 +107,8 @@ impl StopRecord {
         }
     }
 
-    fn is_operators(&self, state: &UnitState, first: bool, known_down: bool) -> bool {
+    /// `first`: whether the unit was up at the reading before, where this is the first of this run of the daemon.
+    fn is_operators(&self, state: &UnitState, first: Option<bool>, known_down: bool) -> bool {
         if let Some(job) = state.stopped_by
             && !job.ours
             && matches!(job.kind, JobKind::Stop | JobKind::Other)
@@ -115,11 +124,10 @@ impl StopRecord {
         if self.canceled && state.job.is_none() {
             return true;
         }
-        first
+        first.is_some_and(|was_up| was_up || state.inactive_enter_usec != 0)
             && !known_down
             && state.active == ActiveState::Inactive
             && !state.oneshot
-            && state.inactive_enter_usec != 0
     }
 }
 

@@ -130,7 +130,7 @@ fn a_state_file_of_any_rubbish_is_kept_and_told_of_and_guarding_goes_on() {
         ("empty", format!(": >{file}")),
         ("truncated", format!("truncate -s 40 {file}")),
         ("binary", format!("head -c 5000 /dev/urandom >{file}")),
-        ("of a future version", format!("sed -i 's/\"version\":1,/\"version\":7,/' {file}")),
+        ("of a future version", format!("sed -i 's/\"version\":2,/\"version\":99,/' {file}")),
         ("somebody else's", format!("chown root:root {file}; chmod 600 {file}")),
         ("a directory", format!("rm {file}; mkdir {file}; touch {file}/x")),
         ("a pipe", format!("rm {file}; mkfifo {file}")),

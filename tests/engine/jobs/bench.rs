@@ -172,7 +172,7 @@ impl Bench {
         let saved = serde_json::to_string(&self.engine.save(self.now, boot.0)).unwrap();
         let saved: Saved = serde_json::from_str(&saved).unwrap();
         self.to(self.now.mono.after(secs(away)));
-        let (engine, effects) = Engine::restore(self.now, saved, vec![self.check.clone()]);
+        let (engine, effects) = Engine::restore(self.now, boot.1, saved, vec![self.check.clone()]);
         self.engine = engine;
         self.take(effects);
         if self.check.unit == Some(unit("backup.timer")) {

@@ -100,7 +100,7 @@ impl World {
             unit.state.job = None;
             unit.state = up(&unit.state, unit.state.invocation_id.clone() + "x");
         }
-        let (engine, effects) = Engine::restore(self.now, saved, self.checks.clone());
+        let (engine, effects) = Engine::restore(self.now, BOOT, saved, self.checks.clone());
         self.engine = engine;
         self.perform(effects);
         self.leases_come_back();
