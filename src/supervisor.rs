@@ -250,7 +250,8 @@ impl Supervisor {
             Event::Tick | Event::Observed { .. } | Event::Sampled { .. } | Event::UnitRead { .. }
         );
         let effects = self.engine.handle(clock::now(), event);
-        self.dirty |= effects.iter().any(|effect| !matches!(effect, Effect::Probe { .. }));
+        self.dirty |=
+            effects.iter().any(|effect| !matches!(effect, Effect::Probe { .. } | Effect::ReadUnit(_)));
         self.effects.extend(effects);
     }
 

@@ -178,6 +178,9 @@ pub struct UnitState {
     /// When it last left `inactive` or `failed`, likewise: the beginning of its latest run.
     #[serde(default)]
     pub inactive_exit_usec: u64,
+    /// When it last left `active`, likewise: the beginning of the stop that followed.
+    #[serde(default)]
+    pub active_exit_usec: u64,
     /// Its latest run that was seen to end otherwise than in `failed`, likewise. Taken from the signals, since systemd
     /// forgets a unit that nothing refers to in the moment in which it ends; 0 where no end was seen.
     #[serde(default)]
@@ -225,6 +228,7 @@ impl Default for UnitState {
             active_enter_usec: 0,
             state_change_usec: 0,
             inactive_exit_usec: 0,
+            active_exit_usec: 0,
             seen_ended_usec: 0,
             triggers: None,
             last_trigger_usec: 0,

@@ -111,6 +111,9 @@ pub enum Effect {
         /// The deadline.
         timeout: Duration,
     },
+    /// Read the unit now, and answer with [`Event::UnitRead`] if it has changed: systemd sends no signal for everything
+    /// (freezing), and a signal may be on its way.
+    ReadUnit(UnitName),
     /// Request a job from systemd; answer with [`Event::JobEnded`].
     StartJob(JobRequest),
     /// Notify people; answer with [`Event::NotificationStored`], later with [`Event::NotificationDelivered`].

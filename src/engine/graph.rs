@@ -289,7 +289,8 @@ impl Graph {
 
     /// What must be recovered before this unit can be, and is not suppressed by another unit itself.
     pub fn root_for(&self, unit: &UnitName) -> Option<Root> {
-        let required = self.required(unit);
+        let mut required = self.required(unit);
+        required.extend(self.held_whole(unit));
         let unit_up = self.is_up(unit);
         let trouble = |name: &UnitName| self.trouble(name, unit_up);
         let mut roots: Vec<Root> = required.iter().filter_map(trouble).collect();
@@ -309,6 +310,14 @@ impl Graph {
         };
         let order = |root: &&Root| (root.opened.is_none(), root.opened, root.by.clone());
         roots.iter().filter(is_root).min_by_key(order).or_else(|| roots.iter().min_by_key(order)).cloned()
+    }
+
+    /// The held units that this one is a part of (`PartOf=`): the holder's stop stops it as well.
+    fn held_whole(&self, unit: &UnitName) -> impl Iterator<Item = UnitName> {
+        let whole = self.relations(unit).into_iter().flat_map(|relations| &relations.part_of);
+        let held =
+            |name: &&UnitName| self.nodes.get(*name).is_some_and(|node| node.summary.held_since.is_some());
+        whole.filter(held).cloned()
     }
 
     /// What is wrong with a monitored unit itself, whatever it requires. A unit that is up is a reason only for those that

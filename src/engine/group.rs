@@ -327,6 +327,7 @@ impl Group {
             add(later(unit.deferred_until()));
             add(later(unit.stop_shown_from()));
             add(later(unit.hold().and_then(UnitHold::next_look)));
+            add(later(unit.hold().and_then(UnitHold::stop_read_by)));
             add(later(unit.starts().crash_loop_ends(now.mono)));
             if let Some(attempt) = unit.attempt() {
                 add(later(attempt.grace_until()));

@@ -279,6 +279,13 @@ impl Unit {
         Some(stop.since())
     }
 
+    /// When it began to go down, by systemd's timestamp.
+    pub fn went_down(&self, now: Now) -> Option<Mono> {
+        let state = self.reading.as_ref().filter(|state| state.is_down() && state.active_exit_usec != 0)?;
+        let millis = i64::try_from(state.active_exit_usec / 1000).unwrap_or(i64::MAX);
+        Some(now.mono_of(Wall(millis).min(now.wall)))
+    }
+
     /// An operator has frozen the unit (`systemctl freeze`).
     pub fn is_frozen(&self) -> bool {
         self.reading.as_ref().is_some_and(|state| state.frozen)

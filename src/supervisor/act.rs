@@ -75,6 +75,12 @@ impl Supervisor {
             Effect::Probe { check, run, probe, unit, timeout } => {
                 self.probe(check, run, probe, unit, timeout)
             }
+            Effect::ReadUnit(unit) => {
+                // The client reports what is new; the answer itself is nobody's.
+                let (reply, _) = oneshot::channel();
+                // A client that is too busy is reading anyway.
+                let _ = self.requests.try_send(Request::Read { unit, reply });
+            }
             Effect::StartJob(request) => {
                 let (unit, attempt) = (request.unit.clone(), request.attempt);
                 if let Err(refused) = self.requests.try_send(Request::Job(request)) {

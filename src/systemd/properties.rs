@@ -35,6 +35,7 @@ pub(super) struct Properties {
     pub inactive_enter: Option<u64>,
     inactive_exit: Option<u64>,
     active_enter: Option<u64>,
+    active_exit: Option<u64>,
     state_change: Option<u64>,
     /// `Unit`: what a timer or path triggers.
     unit: Option<String>,
@@ -136,6 +137,7 @@ impl Properties {
             "InactiveEnterTimestamp" => self.inactive_enter = value(map)?,
             "InactiveExitTimestamp" => self.inactive_exit = value(map)?,
             "ActiveEnterTimestamp" => self.active_enter = value(map)?,
+            "ActiveExitTimestamp" => self.active_exit = value(map)?,
             "StateChangeTimestamp" => self.state_change = value(map)?,
             "ConditionTimestamp" => self.start.conditions.at = value(map)?,
             "AssertTimestamp" => self.start.asserts.at = value(map)?,
@@ -237,6 +239,7 @@ impl Properties {
             active_enter_usec: self.active_enter.unwrap_or(0),
             state_change_usec: self.state_change.unwrap_or(0),
             inactive_exit_usec: self.inactive_exit.unwrap_or(0),
+            active_exit_usec: self.active_exit.unwrap_or(0),
             seen_ended_usec: 0,
             triggers: self.unit.iter().chain(&self.triggers).find_map(|name| UnitName::new(name).ok()),
             last_trigger_usec: self.last_trigger.unwrap_or(0),

@@ -89,11 +89,17 @@ fn a_renewed_certificate_is_served_after_a_restart_and_one_that_is_not_renewed_r
         seen(&machine).contains("the one on disk ends sooner").then_some(())
     });
     machine.sh_ok("systemctl restart nginx");
-    machine.wait_told(ids::RECOVERY_WITHHELD, "web", 1);
+    machine.wait_withheld("web", "no job on the unit would change what the probe found");
+    // Only a person can change that: the first notification says so.
     let mails = machine.wait_mails("web", 3);
     assert_has(
         &mails[2].body,
-        &["valid for no more than 4 days", "less than 14d", "No recovery: no job on the unit would change"],
+        &[
+            "valid for no more than 4 days",
+            "less than 14d",
+            "None yet.",
+            "Action required: no job on the unit would change what the probe found.",
+        ],
     );
     let probed = machine.check("web")["last"]["count"].as_u64().unwrap_or(0);
     machine.wait_for("five more looks at it", MINUTE, || {
@@ -106,7 +112,7 @@ fn a_renewed_certificate_is_served_after_a_restart_and_one_that_is_not_renewed_r
     machine.wait_told(ids::INCIDENT_CLOSED, "web", closed.len() + 1);
     assert_eq!(served(&machine), last);
     let mails = machine.wait_mails("web", 4);
-    assert_eq!(kinds(&mails), ["DOWN", "RECOVERED", "DOWN", "RECOVERED"]);
+    assert_eq!(kinds(&mails), ["DOWN", "RECOVERED", "ACTION REQUIRED", "RECOVERED"]);
     assert_has(&mails[3].body, &["restart: done, recovered"]);
 }
 

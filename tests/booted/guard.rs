@@ -65,7 +65,7 @@ fn a_killed_hung_failing_or_closed_service_is_restarted_and_told_twice() {
         assert_has(down, &[&format!("{name} on guard-faults is down."), fault.cause, &look, &journal]);
         assert_has(
             down,
-            &["restart: done", &format!("Ask the owner of {name}."), &format!("THE UNIT\n{unit}\n")],
+            &["restart: done", &format!("Ask the owner of {name}."), &format!("\nUNIT\n{unit}\n")],
         );
         let (_, quoted) = down.split_once(&format!("JOURNAL OF {unit}\n")).unwrap_or_default();
         assert!(quoted.contains("\"GET / HTTP/1.1\" 200"), "not what the service wrote:\n{down}");
@@ -106,7 +106,7 @@ fn a_service_that_fails_at_its_start_is_tried_at_growing_distances_until_it_is_m
     let mails = machine.wait_mails("web", 2);
     assert_thread(&mails, &["DOWN", "ACTION REQUIRED"]);
     assert_has(&mails[0].body, &["restart: failed"]);
-    assert_has(&mails[1].body, &["3 recovery attempts did not help", "told to fail at its start"]);
+    assert_has(&mails[1].body, &["3 recovery attempts were ineffective", "told to fail at its start"]);
     let status = machine.run(&["stealthctl", "status"]);
     assert_eq!(status.code, 3, "{status}");
     assert_has(&status.stdout, &["web requires action", "attempt"]);

@@ -128,11 +128,11 @@ fn the_daemon_starts_no_process_and_tells_its_story_in_the_journal() {
     let explained = machine.sh_ok(&format!("journalctl -x --no-pager STEALTHCHECK_INCIDENT={incident}"));
     assert_has(
         &explained,
-        &["Subject: Check web is down", "Subject: systemd has been asked to restart web.service"],
+        &["Subject: Check web is down", "Subject: Recovery requested: restart web.service"],
     );
     assert_has(
         &explained,
-        &["Subject: Check web passes again", &format!("Incident {incident} has been opened.")],
+        &["Subject: Check web is passing again", &format!("Incident {incident} has been opened.")],
     );
     let of_unit = machine.sh_ok("journalctl --no-pager UNIT=web.service");
     assert_has(&of_unit, &["web: requested restart of web.service"]);

@@ -56,15 +56,21 @@ fn what_a_renewal_displaces_is_left_alone_and_comes_back() {
     assert_eq!(shown.code, 0, "{shown}");
     assert_has(
         &shown.stdout,
-        &["conflict for ", "with renew.service", "left alone while renew.service is up"],
+        &["conflict for ", "with renew.service", "suppressed while renew.service is up"],
     );
-    assert_has(&why(&machine, "web"), &["web is displaced", "a restart would stop it (respect_conflict)"]);
+    assert_has(
+        &why(&machine, "web"),
+        &["renew.service, which the unit conflicts with, is up; a restart would stop it (respect_conflict"],
+    );
     machine.wait_for("web to be back", MINUTE, || {
         (machine.unit(&web.unit(), "InvocationID") != run && web.status() == 200).then_some(())
     });
     untouched("a renewal that ends well");
     assert_eq!(machine.unit("renew.service", "Result"), "success");
-    assert_has(&why(&machine, "web"), &["web.service made room for renew.service: left alone for 1h"]);
+    assert_has(
+        &why(&machine, "web"),
+        &["web.service conflicts with renew.service, which is up: suppressed for 1h"],
+    );
 
     // It is killed in the middle; and the daemon before it.
     machine.sh_ok("systemctl start --no-block long");
@@ -89,7 +95,7 @@ fn what_a_renewal_displaces_is_left_alone_and_comes_back() {
     assert_thread(&mails, &["DOWN", "RECOVERED"]);
     assert_has(
         &mails[0].body,
-        &["unit was displaced by rude.service, which ended 5s ago, and has not come back"],
+        &["unit conflicts with rude.service, which ended 5s ago, and has not come back"],
     );
     assert_eq!(machine.unit("rude.service", "Result"), "success", "it was not disturbed");
 }
@@ -111,7 +117,7 @@ fn what_displaces_a_unit_for_too_long_gives_way() {
     assert_thread(&mails, &["DOWN", "RECOVERED"]);
     assert_has(
         &mails[0].body,
-        &["unit has been displaced by long.service for 6s (respect_conflict is over)"],
+        &["unit has been down for 6s as it conflicts with long.service (respect_conflict is over)"],
     );
 }
 
@@ -153,14 +159,8 @@ fn what_needs_a_broken_database_waits_for_it_in_silence() {
         assert_eq!(blocked["health"]["by"], "db.service", "{blocked}");
     }
     assert_has(&machine.run(&["stealthctl", "status"]).stdout, &["4 checks: 1 down, 3 dependency"]);
-    assert_has(
-        &machine.run(&["stealthctl", "status", "db"]).stdout,
-        &["Takes down: app (app.service), bound"],
-    );
-    assert_has(
-        &why(&machine, "far"),
-        &["db.service, which the unit requires, is not well; that is mended first"],
-    );
+    assert_has(&machine.run(&["stealthctl", "status", "db"]).stdout, &["Affected: app (app.service), bound"]);
+    assert_has(&why(&machine, "far"), &["db.service, which the unit requires, must be recovered first"]);
     let mails = machine.wait_mails("db", 1);
     assert_has(&mails[0].body, &["AFFECTED UNITS", "app (app.service): ", "far (far.service): "]);
 
@@ -231,5 +231,5 @@ fn the_reinstallation_of_a_guarded_package_is_not_disturbed() {
     assert_eq!(machine.asked("tiny"), 0, "{}", why(&machine, "tiny"));
     assert!(machine.told(ids::INCIDENT_OPENED, "tiny").is_empty());
     assert!(machine.mailbox().is_empty());
-    assert_has(&why(&machine, "tiny"), &["somebody stopped tiny.service: respected for 5m"]);
+    assert_has(&why(&machine, "tiny"), &["tiny.service was stopped by an operator: respected for 5m"]);
 }

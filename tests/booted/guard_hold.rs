@@ -185,7 +185,7 @@ fn the_unit_is_back_however_the_command_ends() {
     in_silence(&machine);
 
     let done = "the command has ended";
-    assert_eq!(ends(&machine), [done, "its holder is gone without a word", done, done, done, done]);
+    assert_eq!(ends(&machine), [done, "the holder exited without releasing it", done, done, done, done]);
     // Each hold stopped it once and started it once; nothing else did.
     let starts = machine.sh_ok("journalctl -u web.service | grep -c ' Started web.service'");
     assert_eq!(starts, "7");
@@ -265,7 +265,7 @@ fn a_hold_outlives_the_daemon_and_ends_in_its_absence() {
     let holder = Holder::borrows(&machine, "alone");
     machine.sh_ok("systemctl stop stealthcheck; touch /run/borrower.end");
     assert_eq!(holder.status(), 7);
-    assert_has(&holder.said(), &["stealthcheck does not answer, so web.service was started from here"]);
+    assert_has(&holder.said(), &["stealthcheck does not answer, so stealthctl started web.service"]);
     assert_eq!(machine.unit("web.service", "ActiveState"), "active");
     machine.sh_ok("systemctl start stealthcheck");
     machine.becomes("web", "passing");
@@ -325,7 +325,7 @@ fn who_may_not_hold_stops_nothing_and_runs_nothing() {
     // What makes no sense.
     for (arguments, code, says) in [
         ("wep", 1, "no check is named `wep`: did you mean `web`?"),
-        ("remote", 64, "remote speaks for no unit, so there is nothing to hold; `stealthctl pause remote`"),
+        ("remote", 64, "remote has no `unit`, so there is nothing to hold; use `stealthctl pause remote`"),
         ("web --for 2d", 64, "a hold lasts a day at most"),
     ] {
         let refused = hold("root", arguments);
@@ -353,7 +353,7 @@ fn who_may_not_hold_stops_nothing_and_runs_nothing() {
     assert_has(&machine.sh_ok("stealthctl release web"), &["The hold on web.service is released"]);
     is_back(&machine, ended);
     machine.wait_for("the holder to be told", MINUTE, || {
-        first.said().contains("the command goes on without it").then_some(())
+        first.said().contains("the command continues without it").then_some(())
     });
     assert_eq!(machine.run(&["stealthctl", "release", "web"]).code, 1);
     machine.sh_ok("systemctl stop stale");

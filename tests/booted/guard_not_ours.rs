@@ -2,11 +2,14 @@
 
 use stealthcheck::journal::ids;
 
-use crate::guarding::{assert_has, assert_thread, quick};
+use crate::guarding::{SECOND, assert_has, assert_thread, at, quick};
 use crate::lab::{MINUTE, Machine};
 
 /// Fails again and again, far more often than a test lasts, until systemd gives it up or somebody mends it.
 const RESTARTS: &str = "Restart=always\nRestartSec=200ms\n[Unit]\nStartLimitIntervalSec=0";
+
+/// `backoff: initial:` of the check whose first restart fails, in seconds.
+const BACKOFF: u64 = 15;
 
 #[test]
 fn systemds_own_restarts_are_left_to_systemd_and_a_crash_loop_is_told_once() {
@@ -31,9 +34,9 @@ fn systemds_own_restarts_are_left_to_systemd_and_a_crash_loop_is_told_once() {
     looping.signal("KILL");
     let told = machine.wait_told(ids::CRASH_LOOP, "looping", 1);
     assert_eq!(told[0]["STEALTHCHECK_UNIT"], "looping.service");
-    machine.wait_for("the reason to be told", MINUTE, || {
+    machine.wait_for("the reason to be shown", MINUTE, || {
         let held = machine.check("looping")["incident"]["withheld"].clone();
-        (held == "systemd itself restarts the unit each time; once more would not help").then_some(())
+        (held == "the unit is crash-looping under Restart=; another restart would not help").then_some(())
     });
 
     // A single crash: nobody's business.
@@ -73,7 +76,8 @@ fn systemds_own_restarts_are_left_to_systemd_and_a_crash_loop_is_told_once() {
         std::thread::sleep(std::time::Duration::from_secs(1));
     }
     let mails = machine.wait_mails("looping", 2);
-    assert_thread(&mails, &["DOWN", "RECOVERED"]);
+    // Only a person can help: the first notification says so.
+    assert_thread(&mails, &["ACTION REQUIRED", "RECOVERED"]);
     assert_has(&mails[1].body, &["None: it recovered without one."]);
     assert_eq!(machine.asked("looping"), 0, "it was systemd's to restart");
 
@@ -86,10 +90,11 @@ fn systemds_own_restarts_are_left_to_systemd_and_a_crash_loop_is_told_once() {
 fn a_masked_unit_and_one_with_a_job_are_left_alone_until_that_ends() {
     let machine = Machine::ready("guard-held-back");
     let waits = machine.victim("waits", 9001);
+    let fails = machine.victim("fails", 9002);
     machine.sh_ok("mkfifo /run/gate");
     machine.service(
         "gate.service",
-        "[Unit]\nBefore=waits.service\n[Service]\nType=oneshot\nExecStart=/bin/sh -c 'read x <>/run/gate'\n",
+        "[Unit]\nBefore=waits.service fails.service\n[Service]\nType=oneshot\nExecStart=/bin/sh -c 'read x <>/run/gate'\n",
     );
     // Where packages put units: one in /etc cannot be masked.
     let unit = "[Service]\nExecStart=/usr/bin/sleep infinity\n[Install]\nWantedBy=multi-user.target\n";
@@ -97,28 +102,47 @@ fn a_masked_unit_and_one_with_a_job_are_left_alone_until_that_ends() {
     machine.sh_ok("systemctl daemon-reload; systemctl enable -q --now masked");
     machine.guard(&format!(
         "  waits: {{ unit: waits.service, {}, respect_stop: 1s }}\n\
+         \x20 fails: {{ unit: fails.service, {}, backoff: {{ initial: {BACKOFF}s }} }}\n\
          \x20 masked: {{ unit: masked.service, interval: 1s, retry_interval: 500ms }}\n",
-        quick(9001)
+        quick(9001),
+        quick(9002)
     ));
-    machine.becomes("waits", "passing");
-    machine.becomes("masked", "passing");
+    for name in ["waits", "fails", "masked"] {
+        machine.becomes(name, "passing");
+    }
 
-    machine.sh_ok("systemctl stop waits; systemctl --no-block start gate; systemctl --no-block start waits");
+    // An operator mends what a restart did not help, and starts it: that start waits, as does one after a stop.
+    fails.fault("fail-start-once");
+    fails.signal("KILL");
+    let failed = machine.wait_told(ids::RECOVERY_ENDED, "fails", 1);
+    machine.sh_ok("systemctl stop waits; systemctl --no-block start gate");
+    machine.sh_ok("systemctl --no-block start waits fails");
     machine.sh_ok("systemctl mask -q masked; systemctl kill -s KILL masked");
-    let held = machine.wait_told(ids::RECOVERY_WITHHELD, "waits", 1);
-    assert_has(held[0]["STEALTHCHECK_REASON"].as_str().unwrap(), &["a job is queued on the unit: start"]);
-    let held = machine.wait_told(ids::RECOVERY_WITHHELD, "masked", 1);
-    assert_has(held[0]["STEALTHCHECK_REASON"].as_str().unwrap(), &["masked"]);
-    let shown = machine.run(&["stealthctl", "status", "waits", "masked"]).stdout;
-    assert_has(&shown, &["Held back: a job is queued on the unit: start", "masked"]);
+    machine.wait_withheld("fails", "systemd is starting the unit");
+    machine.wait_withheld("masked", "masked");
+    let shown = machine.run(&["stealthctl", "status", "fails", "masked"]).stdout;
+    assert_has(
+        &shown,
+        &["Withheld: systemd is starting the unit", "Withheld: there is no unit to act on: it is masked"],
+    );
     let mails = machine.wait_mails("masked", 1);
     assert_has(&mails[0].body, &["masked", "None yet."]);
+    // Longer than a stop is respected, than failures suffice, and than attempts are apart.
+    machine.wait_until(at(&failed[0]) + (BACKOFF + 3) * SECOND, "the backoff to be over");
+    assert_eq!((waits.status(), fails.status()), (0, 0), "the gate is open");
+    assert_has(
+        &machine.run(&["stealthctl", "why", "waits"]).stdout,
+        &["the unit's start job waits for other units"],
+    );
 
     machine.sh_ok("echo >/run/gate");
-    machine.wait_told(ids::INCIDENT_CLOSED, "waits", 1);
-    assert_eq!(waits.status(), 200);
-    assert_eq!(machine.asked("waits"), 0, "beside somebody's job");
-    assert_thread(&machine.wait_mails("waits", 2), &["DOWN", "RECOVERED"]);
+    machine.wait_told(ids::INCIDENT_CLOSED, "fails", 1);
+    machine.becomes("waits", "passing");
+    assert_eq!((waits.status(), fails.status()), (200, 200));
+    assert_eq!((machine.asked("waits"), machine.asked("fails")), (0, 1), "beside somebody's job");
+    assert_thread(&machine.wait_mails("fails", 2), &["DOWN", "RECOVERED"]);
+    assert!(machine.told(ids::INCIDENT_OPENED, "waits").is_empty(), "its start was on its way");
+    assert!(machine.mails_about("waits").is_empty(), "its start was on its way");
 
     assert_eq!(machine.asked("masked"), 0, "a masked unit");
     machine.sh_ok("systemctl unmask -q masked");

@@ -43,7 +43,13 @@ fn a_stop_is_respected_for_after_stop_and_no_longer() {
     assert_eq!(status.code, 0, "{status}");
     assert_has(&status.stdout, &["4 checks, all stopped"]);
     let detail = machine.run(&["stealthctl", "status", "web", "kept"]).stdout;
-    assert_has(&detail, &["stopped by somebody; counts as down in ", "left alone until it is started"]);
+    assert_has(
+        &detail,
+        &[
+            "stopped by an operator; counts as down in ",
+            "stopped by an operator; suppressed until it is started",
+        ],
+    );
 
     // Started again in time: nothing was ever amiss.
     machine.sh_ok("systemctl start brief");
@@ -58,7 +64,10 @@ fn a_stop_is_respected_for_after_stop_and_no_longer() {
         machine.becomes(name, "passing");
         let mails = machine.wait_mails(name, 2);
         assert_thread(&mails, &["DOWN", "RECOVERED"]);
-        assert_has(&mails[0].body, &["unit was stopped 8s ago and has not been started again"]);
+        assert_has(
+            &mails[0].body,
+            &["unit was stopped", " 8s ago and has not been started again (respect_stop is over)"],
+        );
         assert_eq!(machine.asked(name), 1);
     }
     assert_eq!(web.status(), 200);

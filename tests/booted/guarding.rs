@@ -65,6 +65,15 @@ impl Machine {
         })
     }
 
+    /// Waits until a recovery of this check is withheld for a reason that contains `words`.
+    pub fn wait_withheld(&self, check: &str, words: &str) -> Value {
+        self.wait_for(&format!("a recovery of {check} to be withheld: {words}"), MINUTE, || {
+            let entries = self.told(ids::RECOVERY_WITHHELD, check);
+            let reason = |entry: &Value| entry["STEALTHCHECK_REASON"].as_str().unwrap_or_default().to_owned();
+            entries.into_iter().find(|entry| reason(entry).contains(words))
+        })
+    }
+
     /// The mails about this check, in order of arrival.
     pub fn mails_about(&self, check: &str) -> Vec<Mail> {
         self.mailbox().into_iter().filter(|mail| mail.header("X-Stealthcheck-Check") == check).collect()

@@ -59,7 +59,7 @@ impl Bench {
                         self.judged.push(outcome);
                     }
                 }
-                Effect::Remember => {}
+                Effect::ReadUnit(_) | Effect::Remember => {}
             }
         }
     }

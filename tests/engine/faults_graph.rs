@@ -1,5 +1,6 @@
 //! Units that need each other, units with two names, and units that a hold or an operator's stop takes down together.
 
+use stealthcheck::engine::hold::HowEnded;
 use stealthcheck::notification::HostNotificationKind;
 use stealthcheck::notification::NotificationKind::{Down, Recovered};
 
@@ -7,7 +8,13 @@ use crate::machine::*;
 
 /// db, and app that requires it; `content` is a check of db that only notifies.
 fn db_and_app() -> Machine {
+    db_and_app_within(6)
+}
+
+/// The same, where an event takes so many milliseconds until it is read.
+fn db_and_app_within(latency: u64) -> Machine {
     Machine::new()
+        .latency(latency)
         .unit(service("db"))
         .unit(service("app").requires(&["db"]).after(&["db"]))
         .check(http("db"))
@@ -119,6 +126,60 @@ fn hold_brings_back_what_was_stopped_with_its_unit() {
     m.run_for(60);
     assert_eq!((m.state("db"), m.state("app")), ("passing", "passing"));
     assert!(m.record.sent.is_empty(), "{:?}", m.record.sent);
+}
+
+/// E15: the same for what is only a part of it.
+#[test]
+fn hold_brings_back_the_parts_of_its_unit() {
+    let mut m = Machine::new()
+        .unit(service("db"))
+        .unit(service("cluster").part_of(&["db"]))
+        .check(http("db"))
+        .check(http("cluster"))
+        .up();
+    m.hold_and_stop("db", 3);
+    m.run_for(2);
+    assert!(!m.is_up("cluster"), "it is a part of db");
+    m.run_for(60);
+    assert!(m.is_up("db") && m.is_up("cluster"), "not all of it is back");
+    assert!(m.record.sent.is_empty(), "{:?}", m.record.sent);
+}
+
+/// E15: the command ends before the daemon has read that the unit was stopped.
+#[test]
+fn hold_that_ends_at_once_brings_its_unit_back() {
+    for latency in [6, 300, 1500] {
+        let mut m = db_and_app_within(latency);
+        m.hold_and_stop("db", 0);
+        m.run_for(60);
+        assert!(m.is_up("db"), "db is not back (readings take {latency} ms)");
+    }
+}
+
+/// E15: the holder was killed before its stop had ended.
+#[test]
+fn unit_stopped_by_killed_holder_comes_back() {
+    for latency in [6, 300, 1500] {
+        let mut m = db_and_app_within(latency);
+        let id = m.hold("db", 60);
+        m.stop("db");
+        m.release(&id, HowEnded::Gone);
+        m.run_for(60);
+        assert!(m.is_up("db"), "db is not back (readings take {latency} ms)");
+    }
+}
+
+/// E15: a script that stops the unit after the hold means it.
+#[test]
+fn stop_right_after_hold_is_respected() {
+    let mut m = db_and_app();
+    let id = m.hold("db", 60);
+    m.run_for(1);
+    m.release(&id, HowEnded::Done);
+    m.run_for_millis(100);
+    m.stop("db");
+    m.run_for(60);
+    assert!(!m.is_up("db"), "db was started against the operator");
 }
 
 /// E15: an operator who stops one of them meanwhile is respected.

@@ -92,7 +92,8 @@ fn failures_under_hold_do_not_count() {
     assert_eq!(world.health(&name).word(), "held");
     world.units.get_mut(&unit).unwrap().service = Service::Healthy;
     world.end_hold(&id, HowEnded::Done);
-    world.play(secs(1));
+    // (Two seconds for a reading that might show that it was stopped.)
+    world.play(secs(3));
     quietly_back(&world, &name, &unit);
     assert_eq!(world.holds.starts, [], "it was never down");
     // Not even those that came right before the end.

@@ -114,7 +114,11 @@ impl Stage {
                     }
                     self.engine.handle(self.now, Event::NotificationStored(id));
                 }
-                Effect::Changed(_) | Effect::NotifyHost(_) | Effect::Hold(_) | Effect::Remember => {}
+                Effect::Changed(_)
+                | Effect::NotifyHost(_)
+                | Effect::Hold(_)
+                | Effect::ReadUnit(_)
+                | Effect::Remember => {}
             }
         }
     }

@@ -212,7 +212,7 @@ impl World {
                 Effect::Notify(notification) => self.notify(*notification),
                 Effect::Hold(answer) => self.hold_answer(answer),
                 Effect::NotifyHost(notification) => self.notify_host(*notification),
-                Effect::Changed(_) | Effect::Remember => {}
+                Effect::Changed(_) | Effect::ReadUnit(_) | Effect::Remember => {}
             }
         }
     }

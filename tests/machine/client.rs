@@ -98,6 +98,11 @@ impl Client {
         }
     }
 
+    /// The daemon wants the unit read again.
+    pub fn read_again(&mut self, now: Mono, name: &UnitName) {
+        self.will_read(now, name);
+    }
+
     fn will_read(&mut self, now: Mono, name: &UnitName) {
         let at = now.after(self.step());
         let Some(unit) = self.units.get_mut(name) else { return };

@@ -153,6 +153,12 @@ impl Machine {
         for output in outputs {
             match output {
                 Output::Probe { check, run, probe, timeout } => self.probe(check, run, probe, timeout),
+                Output::ReadUnit(unit) => {
+                    let now = self.now().mono;
+                    if let Some(daemon) = &mut self.daemon {
+                        daemon.client.read_again(now, &unit);
+                    }
+                }
                 Output::Job(request) => self.job_is_requested(request),
                 Output::Notify(notification) => {
                     let id = notification.id.clone();

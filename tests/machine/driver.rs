@@ -85,6 +85,7 @@ pub enum Output {
         probe: Probe,
         timeout: Duration,
     },
+    ReadUnit(UnitName),
     Job(JobRequest),
     Notify(Box<Notification>),
     NotifyHost(Box<HostNotification>),
@@ -193,6 +194,7 @@ impl Driver {
             Effect::Probe { check, run, probe, timeout, .. } => {
                 Output::Probe { check, run: run.0, probe, timeout }
             }
+            Effect::ReadUnit(unit) => Output::ReadUnit(unit),
             Effect::StartJob(engine::JobRequest { unit, attempt, step, reset_failed }) => {
                 self.requests.insert(attempt.0, unit.clone());
                 let (target, kind) = match step {

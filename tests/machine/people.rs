@@ -182,10 +182,14 @@ impl Machine {
         self.leases.remove(id);
     }
 
-    /// `stealthctl hold UNIT --stop -- sleep SECS`: the unit is stopped, and the hold ends so much later.
+    /// `stealthctl hold UNIT --stop -- sleep SECS`: the unit is stopped, and when it is, the hold ends so much later.
     pub fn hold_and_stop(&mut self, unit: &str, secs: u64) -> String {
         let id = self.hold(unit, 3600);
         self.stop(unit);
+        let name = unit_name(unit);
+        while !self.systemd.is_down(&name) {
+            self.run_for_millis(1);
+        }
         let ends = id.clone();
         self.at(secs, move |machine| machine.release(&ends, HowEnded::Done));
         id

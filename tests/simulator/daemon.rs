@@ -106,7 +106,8 @@ impl Sim {
         );
         let effects = daemon.engine.handle(now, event);
         let wakeup = daemon.engine.next_wakeup();
-        daemon.dirty |= effects.iter().any(|effect| !matches!(effect, Effect::Probe { .. }));
+        daemon.dirty |=
+            effects.iter().any(|effect| !matches!(effect, Effect::Probe { .. } | Effect::ReadUnit(_)));
         if wakeup.is_some_and(|at| at <= now.mono) {
             self.broken("the engine wants to be woken in the past", "");
         }
@@ -421,7 +422,7 @@ impl Sim {
     }
 
     fn act(&mut self, effect: Effect) {
-        if !matches!(effect, Effect::Probe { .. } | Effect::Remember) {
+        if !matches!(effect, Effect::Probe { .. } | Effect::ReadUnit(_) | Effect::Remember) {
             self.note(|| format!("action: {}", short(&effect)));
         }
         match effect {
@@ -433,7 +434,8 @@ impl Sim {
             Effect::Hold(HoldAction::Refused { id, .. } | HoldAction::Over(id)) => {
                 self.leases.remove(&id);
             }
-            Effect::Changed(_) | Effect::Remember => {}
+            // (Its systemd sends a signal for everything.)
+            Effect::Changed(_) | Effect::ReadUnit(_) | Effect::Remember => {}
         }
     }
 

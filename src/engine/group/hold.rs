@@ -68,9 +68,10 @@ impl Group {
         let Some(unit) = &mut self.unit else { return };
         let name = unit.id().clone();
         let Some(hold) = unit.hold_mut().as_mut().filter(|hold| hold.is_open()) else { return };
-        hold.end(cx.now.mono);
+        hold.end(cx.now.mono, how);
         let (id, holder) = (hold.id().clone(), hold.holder().clone());
         cx.change(None, Some(&name), None, ChangeKind::HoldOver { holder, how });
+        cx.emit(Effect::ReadUnit(name));
         cx.emit(Effect::Hold(HoldAction::Over(id)));
     }
 
@@ -112,7 +113,12 @@ impl Group {
             return;
         }
         let Some(unit) = &mut self.unit else { return };
-        if !hold.starts_after() || unit.is_up_or_coming() {
+        let up = unit.is_up_or_coming();
+        if up && hold.starts_after() && hold.stop_read_by().is_some_and(|at| now.mono < at) {
+            return;
+        }
+        // What was stopped when the hold had ended is no matter of the hold.
+        if up || !hold.starts_after() || unit.went_down(now).is_some_and(|at| hold.ended_before(at)) {
             self.finish_hold(cx);
             return;
         }

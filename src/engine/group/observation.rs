@@ -9,7 +9,7 @@ use super::Group;
 use crate::check::{CheckName, Respect};
 use crate::engine::check::{Check, UsageSample, WindowVerdict};
 use crate::engine::context::Context;
-use crate::engine::event::{ChangeKind, RunId};
+use crate::engine::event::{ChangeKind, Effect, RunId};
 use crate::engine::suppression::Suppression;
 use crate::engine::unit::Condition;
 use crate::notification::NotificationKind;
@@ -187,6 +187,10 @@ impl Group {
             return;
         }
         if self.suppression_at(index, now).is_some_and(|why| why.answered_by_others()) {
+            if let Some(unit) = self.unit.as_ref().filter(|unit| unit.is_frozen()) {
+                // What is frozen answers nothing.
+                cx.emit(Effect::ReadUnit(unit.id().clone()));
+            }
             return;
         }
         let check = &mut self.checks[index];
@@ -221,6 +225,10 @@ impl Group {
             return;
         }
         let first = self.checks[index].failures() == 0 && !self.checks[index].is_down();
+        if let Some(unit) = self.unit.as_ref().filter(|_| first && !self.checks[index].looks_at_unit()) {
+            // It may be frozen.
+            cx.emit(Effect::ReadUnit(unit.id().clone()));
+        }
         if !self.checks[index].looks_at_unit() {
             // The unit's own state says nothing about the machine.
             self.checks[index].set_failing(now.mono);

@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::engine::attempt::JOB_OVERDUE;
 use crate::engine::event::AttemptId;
-use crate::engine::hold::{HoldId, Holder};
+use crate::engine::hold::{HoldId, Holder, HowEnded};
 use crate::engine::withheld::human_until;
 use crate::time::{Mono, Now, Wall};
 
@@ -20,6 +20,10 @@ pub const MOST_HOLDS: usize = 32;
 /// How long the start after a hold may be deferred by other jobs on the unit until the unit counts as down: longer than
 /// systemd lets a stop take by default (`DefaultTimeoutStopSec=`, 90 s), as the holder may have been killed in one.
 pub(in crate::engine) const DEFERRED_AT_MOST: Duration = Duration::from_secs(120);
+
+/// A unit that is up when its hold ends may have been stopped in it all the same: the reading that shows it comes within
+/// this time.
+const STOP_READ_WITHIN: Duration = Duration::from_secs(2);
 
 /// The hold on a unit.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -40,8 +44,8 @@ pub(in crate::engine) struct UnitHold {
 enum Stage {
     /// The lease is open.
     Open,
-    /// It is over; the unit is to be started.
-    Over { since: Mono },
+    /// It is over; the unit is to be started. `done`: the holder's command had ended, and with it a stop of the holder's.
+    Over { since: Mono, done: bool },
     /// Its start was requested.
     Starting { attempt: AttemptId, requested: Mono },
     /// The start takes so long that the checks count again.
@@ -92,16 +96,26 @@ impl UnitHold {
     }
 
     /// The lease is closed.
-    pub fn end(&mut self, now: Mono) {
-        self.stage = Stage::Over { since: now };
+    pub fn end(&mut self, now: Mono, how: HowEnded) {
+        self.stage = Stage::Over { since: now, done: how == HowEnded::Done };
+    }
+
+    /// A stop that began at `at` is no matter of the hold, which was over and had stopped nothing.
+    pub fn ended_before(&self, at: Mono) -> bool {
+        matches!(self.stage, Stage::Over { since, done: true } if since < at)
     }
 
     /// Since when the start has been possible, while it is not requested yet.
     pub fn over_since(&self) -> Option<Mono> {
         match self.stage {
-            Stage::Over { since } => Some(since),
+            Stage::Over { since, .. } => Some(since),
             _ => None,
         }
+    }
+
+    /// Until when a unit that is up may have been stopped in the hold.
+    pub fn stop_read_by(&self) -> Option<Mono> {
+        self.over_since().map(|since| since.after(STOP_READ_WITHIN))
     }
 
     /// The start that was requested, and when; `None` once it is overdue.
@@ -114,7 +128,7 @@ impl UnitHold {
 
     /// The start is not possible, and nothing says that it will not be: the time does not count.
     pub fn postpone(&mut self, now: Mono) {
-        if let Stage::Over { since } = &mut self.stage {
+        if let Stage::Over { since, .. } = &mut self.stage {
             *since = now;
         }
     }
@@ -145,7 +159,7 @@ impl UnitHold {
     pub fn next_look(&self) -> Option<Mono> {
         match self.stage {
             Stage::Open => Some(self.ends),
-            Stage::Over { since } => Some(since.after(DEFERRED_AT_MOST)),
+            Stage::Over { since, .. } => Some(since.after(DEFERRED_AT_MOST)),
             Stage::Starting { requested, .. } => Some(requested.after(JOB_OVERDUE)),
             Stage::Overdue { .. } => None,
         }
@@ -157,7 +171,7 @@ impl UnitHold {
         if self.is_open() {
             self.until = now.wall.after(self.ends.since(now.mono));
         } else {
-            self.stage = Stage::Over { since: now.mono };
+            self.stage = Stage::Over { since: now.mono, done: false };
         }
     }
 

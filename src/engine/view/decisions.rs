@@ -23,6 +23,7 @@ impl Engine {
                 }
                 // A storm is reported in the journal; what it means for a check is logged where its job is withheld.
                 Effect::Probe { .. }
+                | Effect::ReadUnit(_)
                 | Effect::StartJob(_)
                 | Effect::Hold(_)
                 | Effect::Remember

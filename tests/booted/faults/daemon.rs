@@ -54,7 +54,7 @@ fn killed_three_hundred_times_it_forgets_no_incident_loses_no_mail_and_keeps_bac
         "systemd-run -q --unit=killer -p Type=exec python3 /usr/local/lib/killer.py {seed} {KILLS} {}",
         names.join(" ")
     ));
-    machine.wait_for("the killer to end", Duration::from_secs(600), || {
+    machine.wait_for("the killer to end", Duration::from_secs(900), || {
         std::thread::sleep(Duration::from_secs(1));
         (machine.unit("killer.service", "ActiveState") != "active").then_some(())
     });

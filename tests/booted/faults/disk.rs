@@ -198,7 +198,7 @@ fn spool_files_of_any_rubbish_are_kept_apart_and_the_mails_between_them_delivere
     journal_has(&machine, "the spooled mail 999999999999-roots.json cannot be read: Permission denied");
     assert!(machine.sh(&format!("test -f {spool}/999999999999-roots.json")).success());
     let status = machine.run(&["stealthctl", "status"]).stdout;
-    assert_has(&status, &["cannot be used", "more mails that cannot be used: the journal names them"]);
+    assert_has(&status, &["cannot be used", "more unusable mails in the spool: see the journal"]);
     guards(&machine, 2);
 
     // Gone altogether, while it runs and while it does not.

@@ -6,26 +6,25 @@ use super::story::{assert_all_told, drop_in, incidents_told, wait_until_all_is_t
 use crate::guarding::SECOND;
 use crate::lab::{MINUTE, Machine};
 
-/// Opens and closes a port, again and again, for whom many checks look at it.
-const FLAP: &str = "import socket, time
-while True:
-    port = socket.socket()
-    port.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-    port.bind(('127.0.0.1', 9100))
-    port.listen(200)
-    time.sleep(0.7)
-    port.close()
-    time.sleep(0.7)
+/// Adds and removes an address, again and again. Without it the machine does not permit a connection there, so that the
+/// checks of it are unknown; incidents would become flapping, and change no more.
+const FLAP: &str = "ip route add prohibit 198.51.100.1
+while :; do
+    ip addr add 198.51.100.1/32 dev lo; sleep 0.7
+    ip addr del 198.51.100.1/32 dev lo; sleep 0.7
+done
 ";
 
-/// A service, and a crowd whose checks fail and pass all the time: some dozens of transitions a second, each an entry.
-fn crowd(machine: &Machine) {
+/// A service, and a crowd whose checks are unknown and pass all the time: each change is an entry, and changes the status
+/// line.
+fn crowd(machine: &Machine, many: usize) {
     drop_in(machine, "watchdog", "WatchdogSec=4s");
-    machine.write("/usr/local/lib/flap.py", FLAP);
-    machine.service("flap.service", "[Service]\nExecStart=/usr/bin/python3 /usr/local/lib/flap.py\n");
-    machine.sh_ok("systemctl start flap");
-    let many: String = (0..25)
-        .map(|n| format!("  c{n}: {{ tcp: {{ address: \"127.0.0.1:9100\" }}, interval: 500ms, timeout: 400ms, retry_interval: 200ms, failure_threshold: 1, alert: {{ off: true }} }}\n"))
+    machine.write("/usr/local/lib/flap.sh", FLAP);
+    machine.service("flap.service", "[Service]\nExecStart=/bin/sh /usr/local/lib/flap.sh\n");
+    machine.service("mute.service", &format!("[Service]\nExecStart=/usr/bin/python3 -c \"{LISTENS}\"\n"));
+    machine.sh_ok("systemctl start mute flap");
+    let many: String = (0..many)
+        .map(|n| format!("  c{n}: {{ tcp: {{ address: \"198.51.100.1:9100\" }}, interval: 500ms, timeout: 400ms, retry_interval: 200ms, alert: {{ off: true }} }}\n"))
         .collect();
     machine.guard(&format!(
         "  web: {{ unit: web.service, interval: 1s, backoff: {{ initial: 1s, max: 2s }} }}\n{many}"
@@ -45,6 +44,10 @@ fn restarts_web(machine: &Machine) {
     });
 }
 
+/// Has a port open on every address.
+const LISTENS: &str =
+    "import socket, time; port = socket.create_server(('', 9100), backlog=4096); time.sleep(1e6)";
+
 const SLEEPER: &str = "[Service]\nExecStart=/usr/bin/sleep infinity\n";
 
 /// Promise: a journald that hangs holds up nothing, and when it goes on it gets all that it may be owed, or their number.
@@ -53,7 +56,8 @@ fn a_journald_that_hangs_holds_up_neither_probes_nor_restarts_nor_mail() {
     let machine = Machine::ready("faults-journald");
     machine.service("web.service", SLEEPER);
     machine.sh_ok("systemctl start web");
-    crowd(&machine);
+    // Not so many that the daemon cannot keep what they have to say while journald hangs: 1024 entries.
+    crowd(&machine, 10);
     let daemon = machine.daemon();
     let journald = machine.unit("systemd-journald.service", "MainPID");
     machine.sh_ok(&format!("kill -STOP {journald}"));
@@ -130,7 +134,7 @@ fn a_pid_1_that_hangs_holds_up_neither_probes_nor_answers() {
     let machine = Machine::ready("faults-init");
     machine.service("web.service", SLEEPER);
     machine.sh_ok("systemctl start web");
-    crowd(&machine);
+    crowd(&machine, 25);
     machine.signal_init("STOP");
     let began = machine.monotonic();
     // Past what its socket holds: each change of the status line is a word to it, some dozens a second.

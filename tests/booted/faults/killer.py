@@ -3,7 +3,8 @@
 
     killer.py SEED KILLS VICTIM...
 
-Prints what it does, with moments. At its end all faults are taken away, but for that of the victim named `stubborn`, which
+Prints what it does, with moments. Now and then nothing fails and nobody kills for so long that most incidents close: a
+daemon that has just begun sees first whether a check still passes. Not so often that a check counts as flapping. At its end all faults are taken away, but for that of the victim named `stubborn`, which
 is broken all the while and for which a restart does not help: it heals last.
 """
 
@@ -19,6 +20,8 @@ import time
 SEED, KILLS, VICTIMS = int(sys.argv[1]), int(sys.argv[2]), sys.argv[3:]
 PROCESSES = pathlib.Path("/sys/fs/cgroup/system.slice/stealthcheck.service/cgroup.procs")
 OVER = threading.Event()
+LULL = threading.Event()
+LULLS = 5
 
 
 def say(text):
@@ -40,6 +43,8 @@ def torment(name, chance):
     """One victim: fails in some way, heals or is healed, is well for a while."""
     place = pathlib.Path("/run/victim") / name
     while not OVER.wait(chance.uniform(4, 9)):
+        if LULL.is_set():
+            continue
         fault = chance.choice(["500-once", "hang-once", "kill", "500"])
         say("%s: %s" % (name, fault))
         if fault == "kill":
@@ -72,6 +77,11 @@ def main():
         except ProcessLookupError:
             say("%d was gone" % pid)
         last, killed = pid, killed + 1
+        if killed % (KILLS // (LULLS + 1)) == 0 and killed < KILLS:
+            say("%d kills: a lull" % killed)
+            LULL.set()
+            time.sleep(chance.uniform(14, 24))
+            LULL.clear()
     OVER.set()
     say("%d kills" % killed)
 

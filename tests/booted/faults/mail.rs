@@ -96,10 +96,10 @@ fn mail_outlives_a_server_that_refuses_swallows_puts_off_or_rejects() {
     });
     assert_has(refused["refused"][0][1].as_str().unwrap_or_default(), &["550 5.1.1", "no such user"]);
     let status = machine.run(&["stealthctl", "status"]);
-    assert_has(&status.stdout, &["No mail reaches owner@example.org"]);
-    assert_has(&machine.journal(), &["is refused for owner@example.org, and not sent there again"]);
+    assert_has(&status.stdout, &["The mail server rejects mail for owner@example.org"]);
+    assert_has(&machine.journal(), &["was rejected for owner@example.org and is not sent there again"]);
     machine.wait_for("the mail about the address", MINUTE, || {
-        let subject = "[stealthcheck] faults-mail: no mail reaches owner@example.org";
+        let subject = "[stealthcheck] faults-mail: mail to owner@example.org is rejected";
         machine.mailbox().iter().any(|mail| mail.subject() == subject).then_some(())
     });
 

@@ -127,7 +127,7 @@ fn without_polkit_it_tells_and_goes_on(machine: &Machine, web: &crate::lab::Vict
         let entries = machine.journal_entries(&[ended, "STEALTHCHECK_CHECK=web"]);
         entries.into_iter().find_map(|entry| {
             let message = entry["MESSAGE"].as_str().unwrap_or_default();
-            message.contains("refused").then(|| message.to_owned())
+            message.contains("does not let").then(|| message.to_owned())
         })
     });
     assert!(told.contains("systemd does not let stealthcheck restart web.service"), "{told}");

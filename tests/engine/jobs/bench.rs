@@ -105,7 +105,11 @@ impl Bench {
                 }
                 Effect::StartJob(JobRequest { attempt, step, .. }) => self.started.push((attempt, step)),
                 Effect::Probe { .. } => panic!("nothing is asked for a job: its unit is looked at"),
-                Effect::Changed(_) | Effect::NotifyHost(_) | Effect::Hold(_) | Effect::Remember => {}
+                Effect::Changed(_)
+                | Effect::NotifyHost(_)
+                | Effect::Hold(_)
+                | Effect::ReadUnit(_)
+                | Effect::Remember => {}
             }
         }
     }

@@ -74,7 +74,7 @@ pub fn state(bytes: &[u8]) {
         return;
     }
     let mut now = Now { mono: Mono(Duration::from_secs(1_000_000)), wall: Wall(1_795_000_000_000) };
-    let (mut engine, mut effects) = Engine::restore(now, saved, checks());
+    let (mut engine, mut effects) = Engine::restore(now, "", saved, checks());
     for step in 0_u32..600 {
         let mut answers = Vec::new();
         for effect in std::mem::take(&mut effects) {

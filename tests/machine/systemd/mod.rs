@@ -313,6 +313,10 @@ impl Systemd {
         self.at(name).is_up()
     }
 
+    pub fn is_down(&self, name: &UnitName) -> bool {
+        self.at(name).is_down()
+    }
+
     /// How many runs of the unit's processes there have been since the first boot.
     pub fn runs(&self, name: &UnitName) -> u64 {
         self.at(name).runs
@@ -333,12 +337,9 @@ impl Systemd {
         self.dispatch();
     }
 
-    /// `systemctl freeze`, `systemctl thaw`.
+    /// `systemctl freeze`, `systemctl thaw`. No signal tells of it.
     pub fn freeze(&mut self, name: &UnitName, frozen: bool) {
         self.at_mut(name).frozen = frozen;
-        if let Some(unit) = self.index(name) {
-            self.mark_changed(unit);
-        }
         self.note(|| format!("{name} is {}", if frozen { "frozen" } else { "thawed" }));
         self.dispatch();
     }

@@ -26,6 +26,8 @@ impl Systemd {
         }
         if !is_up(old) && is_up(new) {
             this.times.active_enter = usec;
+        } else if is_up(old) && !is_up(new) {
+            this.times.active_exit = usec;
         }
         if new == ActiveState::Failed || new == ActiveState::Inactive {
             this.frozen = false;

@@ -101,6 +101,7 @@ pub struct Timestamps {
     pub inactive_exit: u64,
     pub inactive_enter: u64,
     pub active_enter: u64,
+    pub active_exit: u64,
     /// When it was last started, as far as to its conditions.
     pub condition: u64,
 }
@@ -322,6 +323,7 @@ impl Unit {
             active_enter_usec: self.times.active_enter,
             state_change_usec: self.times.state_change,
             inactive_exit_usec: self.times.inactive_exit,
+            active_exit_usec: self.times.active_exit,
             seen_ended_usec: 0,
             last_trigger_usec: if triggers.is_some() { self.last_trigger } else { 0 },
             triggers,
