@@ -18,6 +18,10 @@ const NOT_RUN: std::ops::RangeInclusive<i32> = 200..=243;
 /// `EXIT_EXEC` and `EXIT_STDIN` of these; `stealthctl run-probe` uses them too, with a sentence.
 const EXEC: i32 = 203;
 const STDIN: i32 = 208;
+/// By which a monitoring plugin says that it could not measure (Monitoring Plugins Development Guidelines, "Plugin Return
+/// Codes"). Of other programs the same status is a failure (`systemctl is-active`: not running), so the plugin's word must
+/// be there as well.
+const PLUGIN_UNKNOWN: (i32, &str) = (3, "UNKNOWN");
 /// Shells and `stealthctl run-probe` make a signal a status by adding this.
 const SIGNALLED: i32 = 128;
 /// The most of the command's last line that goes into a verdict, in characters: what `stealthctl run-probe` passes on.
@@ -124,7 +128,9 @@ fn exited(unit: &UnitName, reading: &Reading, latency: Duration, manager: Manage
         return failing(line);
     }
     let colon = if line.is_empty() { "" } else { ": " };
-    failing(format!("exited with status {status}{colon}{line}"))
+    let reason = format!("exited with status {status}{colon}{line}");
+    let (unknown_status, word) = PLUGIN_UNKNOWN;
+    if status == unknown_status && line.contains(word) { unknown(reason) } else { failing(reason) }
 }
 
 /// The command was not run.
@@ -219,6 +225,8 @@ mod tests {
         assert_eq!(done(EXITED, 2, "DISK\u{1b}[2J"), failing("exited with status 2: DISK\\u{1b}[2J"));
         assert_eq!(done(EXITED, 1, " "), failing("exited with status 1"));
         assert_eq!(done(EXITED, 255, "x"), failing("exited with status 255: x"));
+        is_unknown(&done(EXITED, 3, "DNS UNKNOWN - no resolver"), "exited with status 3: DNS UNKNOWN");
+        assert_eq!(done(EXITED, 3, "inactive"), failing("exited with status 3: inactive"));
         assert_eq!(done(EXITED, 137, "killed by signal 9 (KILL)"), failing("killed by signal 9 (KILL)"));
         assert_eq!(done(EXITED, 137, "gone"), failing("exited with status 137: gone"));
     }

@@ -302,8 +302,11 @@ fn holds(machine: &Machine, findings: &mut Findings<'_>) {
         if back {
             findings.reaches(name, "it passes", || machine.passes(name));
         }
-        findings.calm(name);
+        // (What does not come back with the unit within 10 s is started as in any other incident.)
+        let mails = machine.mails_about(name).len();
+        findings.expect(name, &format!("nobody is notified, not {mails} times"), mails == 0);
     }
+    findings.calm("store");
     findings.expect(
         "apart",
         "what was stopped before the hold stays stopped",

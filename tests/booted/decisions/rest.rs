@@ -77,6 +77,9 @@ fn start_that_systemd_skips_is_not_repeated_and_notified_once() {
             "  {name}: {{ unit: {name}.service, interval: 1s, grace: 2s, backoff: {{ initial: 1s, max: 2s }} }}\n"
         );
     }
+    // systemd forgets a unit that nothing names, with the conditions of its last start.
+    machine.service("stick.target", "[Unit]\nWants=modem.service asserted.service executed.service\n");
+    machine.sh_ok("systemctl start stick.target");
     // One that was up when its device went.
     machine.write("/run/port", "");
     machine.service("unplugged.service", &format!("[Unit]\nConditionPathExists=/run/port\n{SLEEPS}"));
