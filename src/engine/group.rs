@@ -224,16 +224,10 @@ impl Group {
         let dependency = (graph.root_for(&id), graph.fell_with_required(&id));
         unit.update_marks(cx.now, known, conflict, graph.fell(&id), dependency);
         let part_changed = unit.update_failed_part(graph.failed_part(&id).map(|(part, _)| part));
-        if unit.dependency().is_some_and(|dependency| dependency.ends_now(cx.now)) {
-            self.probe_all_afresh(cx.now.mono);
-        }
-        if part_changed {
-            // Of such a unit its parts tell.
-            self.checks
-                .iter_mut()
-                .filter(|check| check.looks_at_unit())
-                .for_each(|check| check.probe_by(cx.now.mono));
-        }
+        let root_back = unit.dependency().is_some_and(|dependency| dependency.ends_now(cx.now));
+        // Of a unit with parts these tell.
+        let matters = |check: &&mut Check| root_back || (part_changed && check.looks_at_unit());
+        self.checks.iter_mut().filter(matters).for_each(|check| check.probe_by(cx.now.mono));
     }
 
     /// Lost probes, due probes.

@@ -347,7 +347,10 @@ impl Unit {
             Conflict::update(&mut self.memory.conflict, now, in_the_way.filter(|_| !oneshot), displaced);
         }
         self.memory.fell_with_dependency |= fell_together && !self.condition.is_rising();
-        Dependency::update(&mut self.memory.dependency, now, root);
+        // Likewise: a root that is not read yet is not back.
+        if root.is_some() || (surroundings_known && self.condition != Condition::Unread) {
+            Dependency::update(&mut self.memory.dependency, now, root);
+        }
         before.0 != self.memory.conflict || before.1 != self.memory.dependency
     }
 

@@ -135,8 +135,12 @@ impl Sim {
             same(name, OF_INCIDENT, &check["phase"]["down"], &is["phase"]["down"]);
         }
         for (name, unit) in before["units"].as_object().into_iter().flatten() {
-            let is = &after["units"][name];
-            same(name, OF_UNIT, unit, is);
+            let (mut unit, is) = (unit.clone(), &after["units"][name]);
+            if before["clock"] != after["clock"] {
+                // What was up before a reboot is down by that, and by nobody.
+                unit["stops"]["up"] = Value::Bool(false);
+            }
+            same(name, OF_UNIT, &unit, is);
             // One whose time has run out meanwhile is over.
             if !is_over(&unit["hold"]["ends"], &now) {
                 same(name, OF_HOLD, &unit["hold"], &is["hold"]);
