@@ -62,7 +62,10 @@ fn a_renegade_is_killed_by_a_restart_and_one_that_comes_back_climbs_the_steps() 
 
     machine.write("/run/renegade", "");
     let asked = machine.wait_told(ids::RECOVERY_REQUESTED, "gru-cpu", 2);
-    assert_has(asked[1]["MESSAGE"].as_str().unwrap_or_default(), &["requested start of gru-terminate.service"]);
+    assert_has(
+        asked[1]["MESSAGE"].as_str().unwrap_or_default(),
+        &["requested start of gru-terminate.service"],
+    );
     machine.wait_for("the last resort", MINUTE, || {
         machine.sh("test -e /run/terminated").success().then_some(())
     });

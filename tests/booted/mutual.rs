@@ -127,7 +127,7 @@ fn the_listener_is_there_while_its_address_can_be_had() {
     // Another address, for the network this time: a warning, and no more than that.
     machine.configure(&yaml("['0.0.0.0:8484', 8485]"));
     let reload = machine.sh_ok("stealthctl validate 2>&1 && stealthctl reload");
-    assert_has(&reload, &["warning:", "whoever reaches this address can read the status"]);
+    assert_has(&reload, &["warning:", "everyone who can connect to this address can read the status"]);
     machine.wait_for("the page, outside", MINUTE, || {
         machine.outside("curl -sf -m 5 http://192.0.2.1:8484/healthz").success().then_some(())
     });

@@ -71,7 +71,7 @@ fn a_fresh_installation_says_what_to_write() {
     assert!(loud.is_empty(), "{loud:#?}");
     let status = machine.sh_ok("stealthctl status");
     assert!(status.starts_with("No check is configured"), "{status}");
-    assert!(status.contains("Write checks into /etc/stealthcheck/stealthcheck.yaml"), "{status}");
+    assert!(status.contains("Add checks to /etc/stealthcheck/stealthcheck.yaml"), "{status}");
     assert!(machine.sh_ok("stealthctl validate").starts_with("OK: 0 checks"));
     assert_eq!(machine.unit("stealthcheck.service", "StatusText"), "no checks configured");
     assert_eq!(machine.sh_ok("cat /run/stealthcheck.authorized"), "");
@@ -189,7 +189,7 @@ fn a_reload_is_all_or_nothing() {
     );
     machine.sh_ok("stealthctl check web other");
     let mail = machine.mails(1).remove(0);
-    assert!(mail.subject().contains("configuration is refused"), "{}", mail.subject());
+    assert!(mail.subject().contains("the new configuration was rejected"), "{}", mail.subject());
     assert!(problems.iter().all(|problem| mail.body.contains(problem)), "{}", mail.body);
 
     // A good one again: forgotten.
@@ -197,7 +197,7 @@ fn a_reload_is_all_or_nothing() {
     machine.sh_ok("systemctl reload stealthcheck");
     let status = machine.status_json();
     assert_eq!(status["configuration"]["refused"], Value::Null);
-    assert!(!machine.sh_ok("stealthctl status").contains("refused"));
+    assert!(!machine.sh_ok("stealthctl status").contains("rejected"));
     assert_eq!(status["mail"]["queued"], 0);
     machine.sh_ok("stealthctl test-mail");
     let subjects: Vec<String> = machine.mails(2).iter().map(|mail| mail.subject().to_owned()).collect();

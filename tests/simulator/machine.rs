@@ -222,6 +222,10 @@ impl Sim {
         if nothing_to_do {
             (unit.job, unit.state.job) = (None, None);
             unit.serial += 1;
+            if kind == JobKind::Stop {
+                // What keeps it down, as the client reports it: a start that was waiting is gone.
+                unit.state.stopped_by = watched.then_some(job);
+            }
             self.is_changed(name);
             self.job_is_over(name, unit_job, JobResult::Done);
             return Ok(());

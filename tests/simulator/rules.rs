@@ -148,6 +148,8 @@ pub struct Rules {
     booted: bool,
     /// When something happened for which a probe that is under way is given up.
     upset: BTreeMap<CheckName, Mono>,
+    /// The incidents that were open before the reload that is handled.
+    open_before_reload: BTreeMap<CheckName, IncidentId>,
 }
 
 impl Rules {
@@ -183,6 +185,7 @@ impl Rules {
             probing: BTreeMap::new(),
             booted: false,
             upset: BTreeMap::new(),
+            open_before_reload: BTreeMap::new(),
         }
     }
 }
@@ -524,6 +527,9 @@ impl Sim {
                 books.entry(name.clone()).or_default();
             }
         }
+        let open =
+            self.rules.checks.iter().filter_map(|(name, book)| Some((name.clone(), book.incident.clone()?)));
+        self.rules.open_before_reload = open.collect();
         self.all_upset();
     }
 
@@ -543,14 +549,18 @@ impl Sim {
                 continue;
             }
             let open = self.rules.checks.get(&old.name).and_then(|book| book.incident.clone());
-            if let Some(open) = open {
+            // (One that is pointed to a unit that is down has a new one.)
+            if let Some(open) = open.filter(|open| self.rules.open_before_reload.get(&old.name) == Some(open))
+            {
                 let what = format!("{open} of {}, which is gone", old.name);
                 self.broken("the incident of a check that is gone is closed", &what);
             }
             for books in [&mut self.rules.checks, &mut self.rules.committed] {
-                books.remove(&old.name);
+                let known = books.remove(&old.name).unwrap_or_default();
                 if new.is_some() {
-                    books.insert(old.name.clone(), CheckBook::default());
+                    let CheckBook { incident, down_since, .. } = known;
+                    books
+                        .insert(old.name.clone(), CheckBook { incident, down_since, ..CheckBook::default() });
                 }
             }
         }

@@ -64,7 +64,10 @@ fn what_the_world_sees_of_gru_is_watched_and_mailed() {
     certificate(&machine, 10);
     machine.sh_ok("systemctl reload nginx");
     let mails = machine.wait_mails("gru-certificate", 1);
-    assert_has(&mails[0].body, &["valid for", "days", "Nothing is done about it"]);
+    assert_has(
+        &mails[0].body,
+        &["valid for", "days", "No action is taken: no recovery is configured for this check."],
+    );
     certificate(&machine, 90);
     machine.sh_ok("systemctl reload nginx");
     machine.becomes("gru-certificate", "passing");

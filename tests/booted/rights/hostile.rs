@@ -277,11 +277,11 @@ fn files_and_their_names(machine: &Machine) {
         assert_inert(look, &shown.stdout);
         assert!(!shown.stdout.is_empty() && shown.stdout.len() < 64 << 10, "{look}: {shown}");
     }
-    assert_has(&machine.sh("stealthctl status").stdout, &["The configuration was refused"]);
+    assert_has(&machine.sh("stealthctl status").stdout, &["The configuration was rejected"]);
     // By itself, or where many mails are due in the digest of that minute.
     let mails = machine.wait_for("a mail about it", Duration::from_secs(120), || {
         let mails = machine.mailbox();
-        mails.iter().any(|mail| mail.raw.contains("configuration is refused")).then_some(mails)
+        mails.iter().any(|mail| mail.raw.contains("configuration was rejected")).then_some(mails)
     });
     every_mail_is_text(&mails);
     the_journal_is_inert(machine);
