@@ -222,7 +222,7 @@ impl Sim {
         if nothing_to_do {
             (unit.job, unit.state.job) = (None, None);
             unit.serial += 1;
-            if kind == JobKind::Stop {
+            if kind == JobKind::Stop && before.is_some() {
                 // What keeps it down, as the client reports it: a start that was waiting is gone.
                 unit.state.stopped_by = watched.then_some(job);
             }

@@ -166,6 +166,10 @@ fn enemy() -> Machine {
     machine.wait_for("the unit to fail", MINUTE, || {
         (machine.unit("unit.service", "ActiveState") == "failed").then_some(())
     });
+    // What it said to the end, before the daemon quotes it.
+    machine.wait_for("journald to have it all", MINUTE, || {
+        machine.sh("journalctl -u unit.service -o cat | grep -q zzzzzzzz").success().then_some(())
+    });
     let soon = "interval: 1h, retry_interval: 200ms, timeout: 3s, failure_threshold: 1";
     machine.configure(&format!(
         "listen: 8484\n{MAIL_YAML}checks:\n\
