@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use stealthcheck::check::{Check, CheckName, Probe, Respect, Step};
 use stealthcheck::engine::AttemptId;
+use stealthcheck::time::Mono;
 use stealthcheck::unit::{ActiveState, LoadState, ManagerState, UnitName, UnitState};
 use stealthcheck::verdict::Health;
 
@@ -192,6 +193,7 @@ impl Sim {
     /// Rule 9: a job on `unit` has systemd start `required` as well.
     pub fn rules_pulled_in(&self, unit: &UnitName, required: &UnitName, by: By) {
         let stop = self.rules.units.get(required).and_then(|book| book.operators_stop);
+        let stop = stop.filter(|since| self.is_still_respected(required, *since));
         if let (Some(_), By::Us { .. }) = (stop, by) {
             let what = format!("our job on {unit} starts {required}, which an operator has stopped");
             self.broken("no job starts what somebody has stopped", &what);
@@ -258,14 +260,26 @@ impl Sim {
         }
     }
 
-    /// Rule 9: whether or not its time of respect is over, and whether or not it has checks.
+    /// By one of the unit's checks; without any, for ever. (A oneshot is not stopped, but at rest.)
+    fn is_still_respected(&self, unit: &UnitName, since: Mono) -> bool {
+        let mut checks = self.plan.checks.iter().filter(|check| is_of(check, unit)).peekable();
+        let respects = |check: &Check| match check.recovery.respect_stop {
+            Respect::For(lasting) => self.mono.since(since) < lasting,
+            Respect::Forever => true,
+        };
+        let oneshot = self.rules.told.get(unit).is_some_and(|told| told.oneshot);
+        !oneshot && (checks.peek().is_none() || checks.any(respects))
+    }
+
+    /// Rule 9: as long as the stop is respected, and whether or not the unit has checks.
     fn nothing_starts_what_somebody_stopped(&self, unit: &UnitName, step: &Step) {
         if !matches!(step, Step::Restart | Step::Start) {
             return;
         }
         for other in self.pulled_in(unit) {
             let told = self.rules.told.get(&other);
-            let stopped = self.rules.units.get(&other).is_some_and(|book| book.stop.is_some());
+            let stop = self.rules.units.get(&other).and_then(|book| book.stop);
+            let stopped = stop.is_some_and(|(since, _)| self.is_still_respected(&other, since));
             // (What is not there is not started.)
             let there = |told: &&UnitState| told.load == LoadState::Loaded;
             if stopped && told.filter(there).is_some_and(|told| told.is_down() && told.job.is_none()) {
