@@ -352,11 +352,15 @@ impl Breaker {
     fn end_survey(&mut self, now: Now) {
         let over = |survey: &mut Survey| survey.awaited.is_empty() || survey.until <= now.mono;
         let Some(survey) = self.survey.take_if(over) else { return };
-        let fails =
-            |name: &&CheckName| self.vitals.get(*name).is_some_and(|vital| vital.failing_since.is_some());
-        let failing = survey.sample.iter().filter(fails).count();
-        let many = failing.saturating_mul(3) >= survey.sample.len();
-        if !many || self.failing_targets(now.mono, RELATED).len() < LEAST {
+        let sample = || survey.sample.iter().filter_map(|name| self.vitals.get(name));
+        let targets = |fails: bool| {
+            let counted = sample().filter(|vital| !fails || vital.failing_since.is_some());
+            counted.map(|vital| &vital.target).collect::<BTreeSet<_>>().len()
+        };
+        let many = targets(true).saturating_mul(3) >= targets(false);
+        // In a storm there are enough that fail already.
+        let enough = self.memory.storm.is_some() || self.failing_targets(now.mono, RELATED).len() >= LEAST;
+        if !(many && enough) {
             self.surveyed = Some(now.mono);
         } else if self.memory.storm.is_some() {
             self.join_all(now.mono);

@@ -125,7 +125,7 @@ impl Group {
         let withheld = match cx.manager.state() {
             ManagerState::Stopping => Some(Withheld::ShuttingDown),
             _ if unit.has_job_of_ours() => Some(Withheld::Starting),
-            _ => unit.withholds(now),
+            _ => unit.withholds(now).or_else(|| cx.graph.would_start(unit.id()).map(Withheld::WouldStart)),
         };
         match withheld {
             None => self.request_start(cx, &hold),

@@ -210,7 +210,8 @@ impl Group {
         }
         // A oneshot (a renewal) answers no probe itself: it says nothing that it has failed.
         let serves = unit.reading().is_some_and(|state| !state.oneshot) || self.checks[index].looks_at_unit();
-        let down = unit.condition().down().filter(|_| serves)?;
+        let stopped = (*unit.condition() == Condition::Stopped).then_some("unit was stopped");
+        let down = unit.condition().down().or(stopped).filter(|_| serves)?;
         Some(format!("systemd says that the {down}; another process answered"))
     }
 
