@@ -41,7 +41,8 @@ fn a_job_that_fails_is_late_or_runs_too_long_is_told_and_well_again_when_it_has_
     machine.service("backup.timer", TIMER);
     machine.sh_ok("systemctl enable --now backup.timer");
     machine.guard(
-        "  backup: { unit: backup.timer, job: { succeeded_within: 20s, max_runtime: 8s }, interval: 1s, respect_stop: 3s }\n",
+        "  backup: { unit: backup.timer, job: { succeeded_within: 20s, max_runtime: 8s }, interval: 1s, respect_stop: 3s, \
+         backoff: { max: 10s } }\n",
     );
     machine.wait_for("a run", MINUTE, || seen(&machine, "backup").starts_with("succeeded ").then_some(()));
     machine.becomes("backup", "passing");

@@ -212,7 +212,10 @@ impl Sim {
                     && book.open.is_some_and(|(open, _)| open == *attempt)
                 {
                     book.open = None;
-                    book.job_ended = now;
+                    // (What was not requested was no job.)
+                    if !matches!(result, JobResult::Unasked(_) | JobResult::Refused(_)) {
+                        book.job_ended = now;
+                    }
                 }
             }
             Event::ManagerChanged(manager) if self.rules.manager.0 != *manager => {
@@ -293,7 +296,7 @@ impl Sim {
         if let Some(unit) = self.rules.leases.remove(id) {
             self.all_upset();
             if let Some(book) = self.rules.units.get_mut(&unit) {
-                book.stop = None;
+                (book.stop, book.operators_stop) = (None, None);
             }
         }
     }

@@ -310,6 +310,10 @@ impl Group {
                 Some(_) => {}
             }
         }
+        if let Some(at) = unit.deferred_until() {
+            let why = "systemd's account of the unit is not complete yet".to_owned();
+            return until(why, at);
+        }
         if let Some(since) = unit.stopping_since() {
             let why = "a stop job is taking the unit down".to_owned();
             return match recovery.respect_stop {

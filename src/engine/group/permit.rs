@@ -5,6 +5,7 @@
 
 use super::Group;
 use crate::check::Step;
+use crate::engine::attempt::Attempt;
 use crate::engine::check::Check;
 use crate::engine::context::Context;
 use crate::engine::unit::{Condition, Unit};
@@ -157,8 +158,12 @@ impl Group {
     /// The unit came up otherwise than by an attempt, by an operator's restart for instance: until when it may still
     /// become ready.
     pub(super) fn grace_ends(&self, check: &Check, unit: &Unit) -> Option<Mono> {
-        let started =
-            unit.started().filter(|_| *unit.condition() == Condition::Up && unit.attempt().is_none())?;
+        let up = *unit.condition() == Condition::Up;
+        let started = unit.started().filter(|_| up)?;
+        let by_attempt = |attempt: &Attempt| attempt.ended().is_none_or(|ended| ended >= started);
+        if unit.attempt().is_some_and(by_attempt) {
+            return None;
+        }
         let passed = check.last_pass().is_some_and(|pass| pass > started);
         (!passed).then(|| started.after(check.settings().recovery.grace))
     }

@@ -30,12 +30,19 @@ pub(in crate::engine) struct Stop {
     since_wall: Wall,
     /// The unit's `InactiveEnterTimestamp`, by which the stop is recognized; 0 where systemd has forgotten it.
     inactive_enter_usec: u64,
+    /// The job that stopped it, where it was seen.
+    job: Option<u32>,
 }
 
 impl Stop {
     /// When it was seen, or had happened by systemd's timestamp.
     pub fn since(&self) -> (Mono, Wall) {
         (self.since, self.since_wall)
+    }
+
+    /// The job that is reported now is another than the one of this stop.
+    fn is_before(&self, state: &UnitState) -> bool {
+        state.stopped_by.is_some_and(|job| Some(job.id) != self.job)
     }
 
     /// The unit has not been active since this stop.
@@ -97,6 +104,8 @@ impl StopRecord {
         self.down_since_usec = Some(state.inactive_enter_usec);
         let was_up = std::mem::take(&mut self.up);
         if self.is_operators(state, first.then_some(was_up), known_down) {
+            // Another stop than the one known is respected from now on.
+            self.stop.take_if(|stop| stop.is_before(state));
             let begin = || Stop::found(now, state, first);
             let stop = self.stop.get_or_insert_with(begin);
             stop.inactive_enter_usec = state.inactive_enter_usec;
@@ -137,6 +146,6 @@ impl Stop {
         let at = i64::try_from(inactive_enter_usec / 1000).ok().filter(|millis| first && *millis > 0);
         let since_wall = at.map_or(now.wall, |millis| Wall(millis).min(now.wall));
         let since = if at.is_some() { now.mono_of(since_wall) } else { now.mono };
-        Self { since, since_wall, inactive_enter_usec }
+        Self { since, since_wall, inactive_enter_usec, job: state.stopped_by.map(|job| job.id) }
     }
 }

@@ -97,7 +97,8 @@ impl Sim {
             self.broken("nothing is closed unseen", check.as_str())
         };
         let down = matches!(told.active, ActiveState::Failed | ActiveState::Inactive);
-        if down && !told.oneshot {
+        let at_rest = told.active == ActiveState::Inactive && !told.settings.triggered_by.is_empty();
+        if down && !told.oneshot && !at_rest {
             self.broken("what is closed is up", &format!("{check}: {}", told.describe()));
         }
     }
