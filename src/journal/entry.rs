@@ -136,7 +136,12 @@ pub(super) fn of_change(change: &Change) -> Option<Entry> {
                 AttemptOutcome::Ineffective(why)
                 | AttemptOutcome::JobFailed(why)
                 | AttemptOutcome::NotRequested(why) => {
-                    (Priority::Warning, format!("{name}: attempt {number} was {outcome}"), Some(why.clone()))
+                    let message = match outcome {
+                        // (Its clause says how the job ended.)
+                        AttemptOutcome::JobFailed(why) => format!("{name}: attempt {number} failed: {why}"),
+                        _ => format!("{name}: attempt {number} was {outcome}"),
+                    };
+                    (Priority::Warning, message, Some(why.clone()))
                 }
             };
             Entry { id: Some(ids::ATTEMPT_CONCLUDED), reason: why, ..Entry::new(priority, message) }

@@ -7,6 +7,7 @@
 use std::sync::OnceLock;
 use std::time::Duration;
 
+use rustix::fs::{AtFlags, CWD, StatxFlags, statx};
 use rustix::time::{ClockId, clock_gettime};
 
 use crate::engine::saved::Saved;
@@ -62,10 +63,17 @@ pub(super) fn name(boot: &str) -> String {
     format!("{boot}+{}", origin().as_nanos())
 }
 
-/// The kernel's id of this boot. Empty where it cannot be read.
+/// The id of this boot. Empty where it cannot be read.
 pub(super) fn boot() -> String {
     std::fs::read_to_string("/proc/sys/kernel/random/boot_id")
-        .map_or_else(|_| String::new(), |id| id.trim().to_owned())
+        .map_or_else(|_| String::new(), |id| format!("{}{}", id.trim(), run_made()))
+}
+
+/// When `/run` was made: a container has its own boots under the kernel's one id. Empty where the file system does not say.
+fn run_made() -> String {
+    let asked = statx(CWD, "/run", AtFlags::empty(), StatxFlags::BTIME).ok();
+    let made = asked.filter(|run| StatxFlags::from_bits_retain(run.stx_mask).contains(StatxFlags::BTIME));
+    made.map_or_else(String::new, |run| format!("/{}.{}", run.stx_btime.tv_sec, run.stx_btime.tv_nsec))
 }
 
 #[cfg(test)]

@@ -148,6 +148,8 @@ pub struct Rules {
     booted: bool,
     /// When something happened for which a probe that is under way is given up.
     upset: BTreeMap<CheckName, Mono>,
+    /// Units whose hold was over then: what was begun in it is given up when its checks count again.
+    leases_over: BTreeMap<UnitName, Mono>,
     /// The incidents that were open before the reload that is handled.
     open_before_reload: BTreeMap<CheckName, IncidentId>,
 }
@@ -185,6 +187,7 @@ impl Rules {
             probing: BTreeMap::new(),
             booted: false,
             upset: BTreeMap::new(),
+            leases_over: BTreeMap::new(),
             open_before_reload: BTreeMap::new(),
         }
     }
@@ -199,7 +202,7 @@ impl Sim {
                 self.rules_told(unit, state);
                 self.an_operators_stop_is_known(unit);
             }
-            Event::JobEnded { unit, attempt, state, .. } => {
+            Event::JobEnded { unit, attempt, result, state } => {
                 if let Some(state) = state {
                     self.rules_told(unit, state);
                 }
@@ -294,6 +297,7 @@ impl Sim {
     /// What was stopped within a hold was the holder's to stop.
     fn lease_is_over(&mut self, id: &HoldId) {
         if let Some(unit) = self.rules.leases.remove(id) {
+            self.rules.leases_over.insert(unit.clone(), self.mono);
             self.all_upset();
             if let Some(book) = self.rules.units.get_mut(&unit) {
                 (book.stop, book.operators_stop) = (None, None);

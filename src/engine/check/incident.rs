@@ -235,7 +235,8 @@ impl Incident {
         if news {
             self.withheld = Some(why.clone());
         }
-        news && !why.is_routine()
+        // (That it passes again is the beginning of every recovery.)
+        news && !why.is_routine() && *why != Withheld::PassesAgain
     }
 
     pub fn action_required(&self) -> Option<&str> {

@@ -91,7 +91,12 @@ impl Runs {
         }
         let catches_up = timer_since.is_some_and(|since| now < since.after(CATCH_UP));
         match self.succeeded {
-            Some((ended, _)) if catches_up && now.since(ended) >= job.succeeded_within => {
+            // (A run since the timer's start was what it had missed.)
+            Some((ended, _))
+                if catches_up
+                    && timer_since.is_some_and(|since| ended < since)
+                    && now.since(ended) >= job.succeeded_within =>
+            {
                 JobVerdict::Running(format!(
                     "last succeeded {} ago; its timer has just started",
                     rough(now.since(ended))

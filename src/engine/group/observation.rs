@@ -176,10 +176,6 @@ impl Group {
 
     fn count_pass(&mut self, cx: &mut Context<'_>, index: usize) {
         let now = cx.now;
-        if self.is_in_crash_loop(now.mono, index) {
-            // That a service which systemd restarts repeatedly answers in between is no recovery.
-            return;
-        }
         if let Some(why) = self.answers_for_unit(index) {
             if self.checks[index].is_down() {
                 self.log(index, now, Topic::Seen, format!("a pass did not count: {why}"));
@@ -441,7 +437,9 @@ impl Group {
         if self.suppression_at(index, cx.now).is_some_and(|why| why.answered_by_others()) {
             return;
         }
-        if self.proven_at(&self.checks[index]).is_none_or(|at| at > cx.now.mono) {
+        // That a service which systemd restarts repeatedly answers in between is no recovery.
+        let looping = self.is_in_crash_loop(cx.now.mono, index);
+        if looping || self.proven_at(&self.checks[index]).is_none_or(|at| at > cx.now.mono) {
             return;
         }
         self.conclude_by_recovery(cx, index);
