@@ -364,7 +364,7 @@ impl Sim {
         if !state.is_down() || !(somebodys || goes_on) {
             book.stop = None;
         } else if somebodys && book.stop.is_none() && book.open.is_none() && counts {
-            let ago = if first { Duration::from_micros(since_systemd_says) } else { Duration::ZERO };
+            let ago = Duration::from_micros(since_systemd_says);
             book.stop = Some((Mono(now.0.saturating_sub(ago)), state.inactive_enter_usec));
         }
         if other_run {

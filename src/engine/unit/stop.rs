@@ -136,6 +136,7 @@ impl StopRecord {
         first.is_some_and(|was_up| was_up || state.inactive_enter_usec != 0)
             && !known_down
             && state.active == ActiveState::Inactive
+            && state.start_skipped.is_none()
             && !state.oneshot
     }
 }

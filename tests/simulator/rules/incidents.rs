@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use stealthcheck::check::CheckName;
-use stealthcheck::unit::{ActiveState, UnitName};
+use stealthcheck::unit::{ActiveState, LoadState, UnitName};
 
 use super::SLACK;
 use crate::sim::Sim;
@@ -28,6 +28,9 @@ impl Sim {
         if let Some(since) = book.waits
             && self.mono.since(since) < WAITS_AT_MOST
             && book.open.is_none()
+            // (What is not there is not on its way; a crash loop is told of all the same.)
+            && self.rules.told.get(&unit).is_some_and(|told| told.load == LoadState::Loaded)
+            && !cause.starts_with("crash-looping")
         {
             let what = format!("{check}: {cause}, and a start job waits on {unit}");
             self.broken("what is on its way is not down", &what);

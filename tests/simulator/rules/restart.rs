@@ -64,6 +64,9 @@ impl Sim {
     pub fn rules_restored(&mut self) {
         let now = self.mono;
         let leases = self.leases.clone();
+        for unit in self.rules.leases.iter().filter(|(id, _)| !leases.contains(*id)).map(|(_, unit)| unit) {
+            self.rules.leases_over.insert(unit.clone(), now);
+        }
         self.rules.leases.retain(|id, _| leases.contains(id));
         self.no_incident_is_forgotten();
         let Some(daemon) = &self.daemon else { return };
