@@ -27,7 +27,7 @@ use crate::engine::Change;
 use crate::notification::NotificationId;
 use entry::{Entry, Priority};
 
-/// `tracing` has no level for the journal's `notification`: events of this target have that priority.
+/// `tracing` has no level for the journal's `notice`: events of this target have that priority.
 const NOTICE: &str = "stealthcheck::notice";
 
 /// Set once, by [`init`]: the units are those of a user manager.

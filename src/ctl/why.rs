@@ -64,7 +64,9 @@ pub fn text(explanation: &Explanation, style: &Style) -> String {
     for (span, decision) in rows {
         let times = if decision.count > 1 { format!(" ({} times)", decision.count) } else { String::new() };
         let pad = " ".repeat(room.saturating_sub(width(&span)));
-        let head = format!("  {span}{pad}  {:<TOPIC$}", decision.topic);
+        // (Two of them are longer than the others.)
+        let topic = format!("{} ", decision.topic);
+        let head = format!("  {span}{pad}  {topic:<TOPIC$}");
         lines(&mut out, &head, &format!("{}{times}", sanitize(&decision.text)), style);
     }
     out

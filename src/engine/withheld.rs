@@ -151,6 +151,7 @@ impl fmt::Display for Withheld {
             Self::Backoff => f.write_str("waiting for the backoff to end"),
             Self::PassesAgain => f.write_str("the check passes again; it must stay so to count as recovered"),
             Self::Grace => f.write_str("the unit has started not long ago (grace)"),
+            Self::MaxAttempts(1) => f.write_str("1 attempt was made in this incident (max_attempts)"),
             Self::MaxAttempts(max) => write!(f, "{max} attempts were made in this incident (max_attempts)"),
             Self::NoSteps => f.write_str("no recovery is configured"),
             Self::NotRestartable => f.write_str("no job on the unit would change what the probe found"),

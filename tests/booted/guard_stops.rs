@@ -33,9 +33,9 @@ fn a_stop_is_respected_for_after_stop_and_no_longer() {
         machine.becomes(name, "passing");
     }
 
+    let stopped = machine.monotonic();
     machine.sh_ok("systemctl stop web sloppy kept brief");
     assert_eq!(machine.unit("sloppy.service", "ActiveState"), "failed");
-    let stopped = machine.monotonic();
     for name in all {
         machine.becomes(name, "stopped");
     }
@@ -59,7 +59,8 @@ fn a_stop_is_respected_for_after_stop_and_no_longer() {
     for name in ["web", "sloppy"] {
         let asked = machine.wait_told(ids::RECOVERY_REQUESTED, name, 1);
         let after = at(&asked[0]) - stopped;
-        let expected = (RESPECT_STOP - 1) * SECOND..(RESPECT_STOP + 5) * SECOND;
+        // (The stop itself takes its time as well.)
+        let expected = RESPECT_STOP * SECOND..(RESPECT_STOP + 15) * SECOND;
         assert!(expected.contains(&after), "{name} was brought back after {after} µs, not {RESPECT_STOP} s");
         machine.becomes(name, "passing");
         let mails = machine.wait_mails(name, 2);

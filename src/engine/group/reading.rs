@@ -113,9 +113,9 @@ impl Group {
             Condition::Stopped => other.unwrap_or_else(|| {
                 let lasting = human(now.since(unit.stopped_since().map_or(now, |(since, _)| since)));
                 let disabled = unit.reading().is_some_and(|state| state.settings.unit_file_state == "disabled");
-                let disabled = if disabled { " and disabled" } else { "" };
+                let disabled = if disabled { ", and is disabled" } else { "" };
                 format!(
-                    "unit was stopped{disabled} {lasting} ago and has not been started again (respect_stop is over)"
+                    "unit was stopped {lasting} ago and has not been started again{disabled} (respect_stop is over)"
                 )
             }),
             condition => match condition.down() {
