@@ -67,7 +67,7 @@ fn a_stop_is_respected_for_after_stop_and_no_longer() {
         assert_thread(&mails, &["DOWN", "RECOVERED"]);
         assert_has(
             &mails[0].body,
-            &["unit was stopped", " 8s ago and has not been started again (respect_stop is over)"],
+            &["unit was stopped 8s ago and has not been started again", "(respect_stop is over)"],
         );
         assert_eq!(machine.asked(name), 1);
     }
