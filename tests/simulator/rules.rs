@@ -544,7 +544,9 @@ impl Sim {
     pub fn rules_reconfigured(&mut self, before: &[Check]) {
         for old in before {
             let new = self.plan.checks.iter().find(|check| check.name == old.name);
-            if new.is_some_and(|new| new.unit == old.unit) {
+            // (An alias is the same unit.)
+            let unit = |check: &Check| check.unit.as_ref().map(real);
+            if new.is_some_and(|new| unit(new) == unit(old)) {
                 if new != Some(old) {
                     // Its attempts so far are those of other settings.
                     for books in [&mut self.rules.checks, &mut self.rules.committed] {
