@@ -80,7 +80,7 @@ fn a_job_that_fails_is_late_or_runs_too_long_is_told_and_well_again_when_it_has_
         4,
         &[
             "unit was stopped",
-            " 3s ago and has not been started again (respect_stop is over)",
+            " 3s ago and has not been started again",
             "\nUNIT\nbackup.timer",
         ],
     );
