@@ -78,11 +78,7 @@ fn a_job_that_fails_is_late_or_runs_too_long_is_told_and_well_again_when_it_has_
     told(
         &machine,
         4,
-        &[
-            "unit was stopped",
-            " 3s ago and has not been started again",
-            "\nUNIT\nbackup.timer",
-        ],
+        &["unit was stopped", " 3s ago and has not been started again", "\nUNIT\nbackup.timer"],
     );
     machine.sh_ok("systemctl enable --now backup.timer");
     well_again(&machine, 4);
