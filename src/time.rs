@@ -71,6 +71,13 @@ impl Now {
         }
     }
 
+    /// The monotonic point of a timestamp of systemd: microseconds since 1970. What lies ahead, by a clock that was set
+    /// back since, is now.
+    #[must_use]
+    pub fn mono_of_usec(self, usec: u64) -> Mono {
+        self.mono_of(Wall(i64::try_from(usec / 1000).unwrap_or(i64::MAX)).min(self.wall))
+    }
+
     /// The wall-clock point `known` of the monotonic point `at`, or where somebody has set the clock since, what it
     /// would be by the clock as it is now. (Computed anew each time it would waver by the odd millisecond.)
     #[must_use]

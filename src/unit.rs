@@ -288,6 +288,12 @@ impl UnitState {
         }
     }
 
+    /// Its unit file is disabled (`systemctl disable`, or never enabled): the next boot does not start it.
+    #[must_use]
+    pub fn is_disabled(&self) -> bool {
+        self.settings.unit_file_state == "disabled"
+    }
+
     /// How the last main process ended, as a clause: `main process exited with status 3`, `killed by signal 9 (KILL)`.
     #[must_use]
     pub fn describe_exit(&self) -> Option<String> {

@@ -19,7 +19,7 @@ use super::attempt::{Attempt, Pace};
 use super::graph::Root;
 use super::suppression::{Conflict, Dependency, Displaced, Moment, UnitHold};
 use super::withheld::Withheld;
-use crate::time::{Mono, Now, Wall};
+use crate::time::{Mono, Now};
 use crate::unit::{ActiveState, JobKind, LoadState, UnitName, UnitState};
 use stop::StopRecord;
 
@@ -282,8 +282,7 @@ impl Unit {
     /// When it began to go down, by systemd's timestamp.
     pub fn went_down(&self, now: Now) -> Option<Mono> {
         let state = self.reading.as_ref().filter(|state| state.is_down() && state.active_exit_usec != 0)?;
-        let millis = i64::try_from(state.active_exit_usec / 1000).unwrap_or(i64::MAX);
-        Some(now.mono_of(Wall(millis).min(now.wall)))
+        Some(now.mono_of_usec(state.active_exit_usec))
     }
 
     /// An operator has frozen the unit (`systemctl freeze`).
@@ -548,8 +547,8 @@ fn begin_of_start(now: Now, state: &UnitState) -> Mono {
         _ if state.is_down() => 0,
         _ => state.active_enter_usec,
     };
-    match i64::try_from(usec / 1000) {
-        Ok(millis) if millis > 0 => now.mono_of(Wall(millis).min(now.wall)),
+    match usec / 1000 {
+        1.. => now.mono_of_usec(usec),
         // A start job that waits; or a unit that was never started and is up: a mount, a device.
         _ if state.is_down() => now.mono,
         _ => Mono::default(),

@@ -8,7 +8,7 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 
 use crate::check::JobProbe;
-use crate::time::{Mono, Now, Wall, human};
+use crate::time::{Mono, Now, human};
 use crate::unit::{ActiveState, JobKind, UnitState};
 
 /// A timer with `Persistent=` runs what it missed within this time after it starts (`RandomizedDelaySec=` aside).
@@ -44,16 +44,12 @@ impl Runs {
 
     /// Takes a reading of the job's unit. Returns whether it tells of a good run that was not known.
     pub fn record(&mut self, now: Now, state: &UnitState) -> bool {
-        let on_our_clock = |usec: u64| {
-            let wall = Wall(i64::try_from(usec / 1000).unwrap_or(i64::MAX));
-            now.mono_of(wall).min(now.mono)
-        };
         self.running = if is_running(state) {
             let began = state.inactive_exit_usec;
             match self.running {
                 Some(known) if known.0 == began => Some(known),
                 _ if began == 0 => Some((began, now.mono)),
-                _ => Some((began, on_our_clock(began))),
+                _ => Some((began, now.mono_of_usec(began))),
             }
         } else {
             None
@@ -62,7 +58,7 @@ impl Runs {
         if self.succeeded.is_some_and(|(_, known)| known == ended) {
             return false;
         }
-        self.succeeded = Some((on_our_clock(ended), ended));
+        self.succeeded = Some((now.mono_of_usec(ended), ended));
         true
     }
 
@@ -89,12 +85,11 @@ impl Runs {
                 JobVerdict::Running(format!("running for {}", rough(lasting)))
             };
         }
-        let catches_up = timer_since.is_some_and(|since| now < since.after(CATCH_UP));
+        let just_started = timer_since.filter(|since| now < since.after(CATCH_UP));
         match self.succeeded {
             // (A run since the timer's start was what it had missed.)
             Some((ended, _))
-                if catches_up
-                    && timer_since.is_some_and(|since| ended < since)
+                if just_started.is_some_and(|since| ended < since)
                     && now.since(ended) >= job.succeeded_within =>
             {
                 JobVerdict::Running(format!(

@@ -13,7 +13,7 @@ use crate::engine::context::Context;
 use crate::engine::event::{ChangeKind, Effect};
 use crate::engine::graph::Graph;
 use crate::engine::unit::Condition;
-use crate::time::{Now, Wall, human};
+use crate::time::human;
 use crate::unit::{LoadState, UnitState};
 use crate::verdict::Observation;
 
@@ -112,7 +112,7 @@ impl Group {
         let reason = match unit.condition() {
             Condition::Stopped => other.unwrap_or_else(|| {
                 let lasting = human(now.since(unit.stopped_since().map_or(now, |(since, _)| since)));
-                let disabled = unit.reading().is_some_and(|state| state.settings.unit_file_state == "disabled");
+                let disabled = unit.reading().is_some_and(|state| state.is_disabled());
                 let disabled = if disabled { ", and is disabled" } else { "" };
                 format!(
                     "unit was stopped {lasting} ago and has not been started again{disabled} (respect_stop is over)"
@@ -261,7 +261,7 @@ impl Group {
             return failing(format!("{of}unit is {}", state.describe()));
         }
         let timer_since =
-            unit.reading().filter(|_| timer).map(|timer| wall_to_mono(cx.now, timer.active_enter_usec));
+            unit.reading().filter(|_| timer).map(|timer| cx.now.mono_of_usec(timer.active_enter_usec));
         match runs.verdict(cx.now.mono, job, &state, timer_since) {
             JobVerdict::OnTime(detail) => Some((passing(detail), true)),
             JobVerdict::Failing(reason) => failing(format!("{of}{reason}")),
@@ -306,9 +306,4 @@ impl Group {
             cx.change(Some(&name), unit.as_ref(), Some(&id), ChangeKind::CrashLoop { restarts });
         }
     }
-}
-
-/// A timestamp of systemd on our clock.
-fn wall_to_mono(now: Now, usec: u64) -> crate::time::Mono {
-    now.mono_of(Wall(i64::try_from(usec / 1000).unwrap_or(i64::MAX)).min(now.wall))
 }

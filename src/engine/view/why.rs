@@ -124,7 +124,7 @@ fn suppressed(now: Now, group: &Group, why: &Suppression) -> String {
         },
         Suppression::Stopped { until: Some(_) } => {
             let reading = group.unit().and_then(|unit| unit.reading());
-            let disabled = reading.is_some_and(|state| state.settings.unit_file_state == "disabled");
+            let disabled = reading.is_some_and(|state| state.is_disabled());
             let disabled = if disabled { ", which is disabled," } else { "" };
             format!("the unit{disabled} was stopped by an operator (respect_stop, rule 12)")
         }

@@ -1,6 +1,7 @@
 //! What a reading of a job's unit says of its runs.
 
 use super::*;
+use crate::time::Wall;
 use crate::unit::{Job, LoadState};
 
 const HOUR: Duration = Duration::from_hours(1);
