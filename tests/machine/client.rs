@@ -1,7 +1,8 @@
 //! The daemon's client of systemd: what it learns of each unit from signals and readings, each with its delay.
 //!
-//! A signal, the answer to a question and a reading each take [`Client::latency`]; a reading shows the unit as it is
-//! when systemd answers. Which job took a unit down is derived from the signals, as the properties do not say it:
+//! A signal, the answer to a question and a reading each take half of [`Client::delay`]; a reading shows the unit as it
+//! is when systemd answers. Which job took a unit down is derived from the signals (`tracked`), as the properties do not
+//! say it:
 //!
 //! - The last job on the unit counts, whoever requested it. The kind of a job is asked for when the job is first seen;
 //!   by then systemd may have turned a restart into a start, or the job is gone.
@@ -13,10 +14,12 @@ use std::collections::{BTreeMap, BTreeSet, BinaryHeap};
 use std::time::Duration;
 
 use stealthcheck::time::Mono;
-use stealthcheck::unit::{ActiveState, Job, JobKind, JobResult, ManagerState, UnitName, UnitState};
+use stealthcheck::unit::{ActiveState, JobKind, JobResult, ManagerState, UnitName, UnitState};
 
+use super::delay::Delay;
 use super::driver;
-use super::systemd::{Changed, Signal, Systemd};
+use super::systemd::{Signal, Systemd};
+use super::tracked::Tracked;
 
 /// What the client reports to the daemon.
 #[derive(Clone, Debug)]
@@ -40,11 +43,31 @@ enum Work {
     Kind { unit: UnitName, id: u32 },
     Read { unit: UnitName },
     Ended { request: u64, result: JobResult },
+    /// All is read, and systemd says how the machine is.
+    Reachable,
+    /// A report reaches the daemon.
+    Arrives(Report),
+}
+
+/// A request of the daemon that is not answered.
+struct Request {
+    /// The unit that the attempt is for.
+    unit: UnitName,
+    /// The unit that the job is on, and its run before.
+    target: UnitName,
+    invocation: String,
+    kind: JobKind,
 }
 
 pub struct Client {
     /// From an event to its report: half of it for the signal, half for the answer to the question that follows.
-    pub latency: Duration,
+    pub delay: Delay,
+    /// So late the daemon takes a report, in order.
+    pub late: Delay,
+    /// Signals are sent in order, and so are reports: none comes before these.
+    signals_until: Mono,
+    reports_until: Mono,
+    is_connected: bool,
     units: BTreeMap<UnitName, Tracked>,
     queue: BinaryHeap<Reverse<(Mono, u64)>>,
     work: BTreeMap<u64, Work>,
@@ -53,13 +76,19 @@ pub struct Client {
     own: BTreeMap<u32, (u64, UnitName)>,
     /// Every job that a request of the daemon has queued.
     ours: BTreeSet<u32>,
-    requests: BTreeMap<u64, UnitName>,
+    requests: BTreeMap<u64, Request>,
+    /// systemd as it was when everything was last read.
+    reconciled: Option<u64>,
 }
 
 impl Client {
-    pub fn new(latency: Duration) -> Self {
+    pub fn new(delay: Delay, late: Delay) -> Self {
         Self {
-            latency,
+            delay,
+            late,
+            signals_until: Mono::default(),
+            reports_until: Mono::default(),
+            is_connected: true,
             units: BTreeMap::new(),
             queue: BinaryHeap::new(),
             work: BTreeMap::new(),
@@ -67,6 +96,7 @@ impl Client {
             own: BTreeMap::new(),
             ours: BTreeSet::new(),
             requests: BTreeMap::new(),
+            reconciled: None,
         }
     }
 
@@ -76,8 +106,8 @@ impl Client {
         self.work.insert(self.sequence, work);
     }
 
-    fn step(&self) -> Duration {
-        self.latency / 2
+    fn step(&mut self) -> Duration {
+        self.delay.next() / 2
     }
 
     /// The units whose readings are wanted, by their primary names. New ones are read.
@@ -91,7 +121,15 @@ impl Client {
         }
     }
 
-    /// Reads every unit again: the slow reconcile, and what a new connection begins with.
+    /// The slow reconcile. Nothing is read where nothing has happened since (`changes`: systemd's own count).
+    pub fn reconcile(&mut self, now: Mono, changes: u64) {
+        if self.reconciled != Some(changes) {
+            self.reconciled = Some(changes);
+            self.read_all(now);
+        }
+    }
+
+    /// Reads every unit again.
     pub fn read_all(&mut self, now: Mono) {
         for name in self.units.keys().cloned().collect::<Vec<_>>() {
             self.will_read(now, &name);
@@ -104,17 +142,22 @@ impl Client {
     }
 
     fn will_read(&mut self, now: Mono, name: &UnitName) {
-        let at = now.after(self.step());
+        if !self.is_connected {
+            return;
+        }
         let Some(unit) = self.units.get_mut(name) else { return };
         if !std::mem::replace(&mut unit.to_be_read, true) {
+            let at = now.after(self.step());
             self.later(at, Work::Read { unit: name.clone() });
         }
     }
 
     /// systemd has sent this.
     pub fn signal(&mut self, now: Mono, signal: Signal) {
-        let at = now.after(self.step());
-        self.later(at, Work::Signal(signal));
+        if self.is_connected {
+            self.signals_until = self.signals_until.max(now.after(self.step()));
+            self.later(self.signals_until, Work::Signal(signal));
+        }
     }
 
     /// The daemon's request for a job on `target` has come to this. `unit`: the one that the attempt is for.
@@ -124,10 +167,11 @@ impl Client {
         request: u64,
         unit: UnitName,
         target: &UnitName,
-        kind: JobKind,
+        (kind, invocation): (JobKind, String),
         answer: Result<(u32, bool), JobResult>,
     ) {
-        self.requests.insert(request, unit.clone());
+        let asked = Request { unit: unit.clone(), target: target.clone(), invocation, kind };
+        self.requests.insert(request, asked);
         match answer {
             Ok((id, fresh)) => {
                 self.own.insert(id, (request, unit));
@@ -140,10 +184,55 @@ impl Client {
                 }
             }
             Err(result) => {
-                let at = now.after(self.latency);
+                let at = now.after(self.delay.next());
                 self.later(at, Work::Ended { request, result });
             }
         }
+    }
+
+    /// The connection to systemd is lost: no signal and no answer comes any more. Returns the requests that have their
+    /// result, whose units are not read.
+    pub fn lose_connection(&mut self) -> Vec<Report> {
+        self.is_connected = false;
+        let lost = std::mem::take(&mut self.work);
+        let mut reports = Vec::new();
+        for (number, work) in lost {
+            match work {
+                Work::Ended { request, result } => {
+                    self.requests.remove(&request);
+                    reports.push(Report::Job { request, result, state: None });
+                }
+                Work::Arrives(_) => drop(self.work.insert(number, work)),
+                _ => {}
+            }
+        }
+        self.units.values_mut().for_each(Tracked::lose_signals);
+        reports
+    }
+
+    /// There is a connection again: everything is read, and of the requested jobs that are gone it is found out how they
+    /// ended.
+    pub fn connect(&mut self, now: Mono, systemd: &Systemd) {
+        self.is_connected = true;
+        self.read_all(now);
+        let gone: Vec<u32> = self.own.keys().copied().filter(|id| systemd.job_kind(*id).is_none()).collect();
+        for id in gone {
+            let Some((request, _)) = self.own.remove(&id) else { continue };
+            let Some(asked) = self.requests.get(&request) else { continue };
+            let state = systemd.read(&asked.target);
+            let another_run = state.invocation_id != asked.invocation;
+            let done = match asked.kind {
+                JobKind::Stop => state.active == ActiveState::Inactive,
+                JobKind::Reload => false,
+                _ => another_run && state.active != ActiveState::Failed,
+            };
+            let unknown = || JobResult::Unknown("the job ended while signals were missed".to_owned());
+            let result = if done { JobResult::Done } else { unknown() };
+            let at = now.after(self.delay.next());
+            self.later(at, Work::Ended { request, result });
+        }
+        let at = now.after(self.delay.longest());
+        self.later(at, Work::Reachable);
     }
 
     pub fn next_due(&self) -> Option<Mono> {
@@ -156,9 +245,12 @@ impl Client {
             return None;
         }
         let Reverse((_, number)) = self.queue.pop()?;
-        let work = self.work.remove(&number)?;
+        // What was dropped with a connection is not there any more.
+        let Some(work) = self.work.remove(&number) else { return Some(vec![]) };
         let mut reports = Vec::new();
         match work {
+            Work::Arrives(report) => return Some(vec![report]),
+            Work::Reachable => reports.push(Report::Manager(systemd.manager())),
             Work::Signal(signal) => self.signal_arrives(now, signal, &mut reports),
             Work::Kind { unit, id } => {
                 if let Some(tracked) = self.units.get_mut(&unit) {
@@ -175,8 +267,8 @@ impl Client {
                 self.report(&unit, &mut reports);
             }
             Work::Ended { request, result } => {
-                let unit = self.requests.remove(&request);
-                let state = unit.as_ref().map(|unit| {
+                let asked = self.requests.remove(&request);
+                let state = asked.as_ref().map(|asked| &asked.unit).map(|unit| {
                     let state = self.read(systemd, unit);
                     match self.units.get_mut(unit) {
                         Some(tracked) => {
@@ -189,7 +281,22 @@ impl Client {
                 reports.push(Report::Job { request, result, state: state.map(Box::new) });
             }
         }
-        Some(reports)
+        Some(self.in_order(now, reports))
+    }
+
+    /// The reports that the daemon takes at once; the others are late.
+    fn in_order(&mut self, now: Mono, reports: Vec<Report>) -> Vec<Report> {
+        let mut at_once = Vec::new();
+        for report in reports {
+            let at = self.reports_until.max(now.after(self.late.next()));
+            if at <= now && self.reports_until < now {
+                at_once.push(report);
+            } else {
+                self.reports_until = at;
+                self.later(at, Work::Arrives(report));
+            }
+        }
+        at_once
     }
 
     /// A reading as systemd answers it, with the job that is on the unit at this moment.
@@ -225,8 +332,8 @@ impl Client {
     }
 
     fn job_is_seen(&mut self, now: Mono, unit: &UnitName, id: u32) {
-        let at = now.after(self.step());
         if self.units.get_mut(unit).is_some_and(|tracked| tracked.seen(id)) {
+            let at = now.after(self.step());
             self.later(at, Work::Kind { unit: unit.clone(), id });
         }
     }
@@ -241,156 +348,6 @@ impl Client {
         if tracked.reported.as_ref() != Some(&state) {
             tracked.reported = Some(state.clone());
             reports.push(Report::Unit { unit: unit.clone(), state: Box::new(state) });
-        }
-    }
-}
-
-#[derive(Clone, Copy, Debug)]
-struct SeenJob {
-    id: u32,
-    /// `None` while it is being asked for; `Other` where the job was gone before it could be answered.
-    kind: Option<JobKind>,
-    /// The unit was started with it.
-    started_unit: bool,
-    took_down: bool,
-    /// How it ended: whether it was done.
-    ended: Option<bool>,
-}
-
-/// What is known of one unit.
-#[derive(Debug, Default)]
-struct Tracked {
-    active: Option<ActiveState>,
-    /// `ConditionTimestamp`.
-    started: u64,
-    last: Option<SeenJob>,
-    /// The stop job that took the unit down, or keeps it down, and whether it was done.
-    stop: Option<(u32, bool)>,
-    /// The end of its latest run that did not fail, microseconds since 1970.
-    ended: u64,
-    oneshot: bool,
-    reading: Option<UnitState>,
-    reported: Option<UnitState>,
-    to_be_read: bool,
-}
-
-fn is_down(active: ActiveState) -> bool {
-    matches!(active, ActiveState::Inactive | ActiveState::Failed)
-}
-
-fn is_up(active: ActiveState) -> bool {
-    !is_down(active) && active != ActiveState::Deactivating
-}
-
-impl Tracked {
-    /// Returns whether the job's kind is to be asked for.
-    fn seen(&mut self, id: u32) -> bool {
-        if self.last.is_some_and(|last| last.id == id) {
-            return false;
-        }
-        let job = SeenJob { id, kind: None, started_unit: false, took_down: false, ended: None };
-        self.last = Some(job);
-        true
-    }
-
-    fn learn(&mut self, id: u32, kind: JobKind) {
-        if let Some(last) = self.last.as_mut().filter(|last| last.id == id && last.kind.is_none()) {
-            last.kind = Some(kind);
-        }
-        self.attribute();
-    }
-
-    fn changed(&mut self, change: &Changed) {
-        let known = self.reading.as_ref().map_or(u64::MAX, |read| read.inactive_enter_usec.max(self.ended));
-        let ran = self.active.is_some_and(|before| !is_down(before)) || change.inactive_enter > known;
-        if change.active == ActiveState::Inactive && ran {
-            self.ended = self.ended.max(change.inactive_enter);
-        }
-        self.observe(change.active, change.job, change.started);
-    }
-
-    fn observe(&mut self, active: ActiveState, job: u32, started: u64) {
-        if job != 0 {
-            self.seen(job);
-        }
-        let before = self.active.replace(active);
-        let started_now = started > self.started;
-        self.started = self.started.max(started);
-        let falls = before.is_some_and(is_up) && !is_up(active);
-        if let Some(last) = self.last.as_mut().filter(|last| last.ended.is_none()) {
-            last.started_unit |= started_now || (job != 0 && before.is_some_and(is_down) && is_up(active));
-            last.took_down |= falls && job == last.id;
-        }
-        if is_up(active) {
-            self.stop = None;
-        }
-        self.attribute();
-    }
-
-    fn job_removed(&mut self, id: u32, done: bool) {
-        if let Some(last) = self.last.as_mut().filter(|last| last.id == id) {
-            last.ended = Some(done);
-        }
-        self.attribute();
-    }
-
-    /// Takes what is known of the latest job into `stop`.
-    fn attribute(&mut self) {
-        let Some(last) = self.last else { return };
-        let down = self.active.is_some_and(is_down);
-        let stops = match last.kind {
-            Some(JobKind::Stop) => true,
-            // Gone before it could be asked for: done, and the unit is down.
-            Some(JobKind::Other) => {
-                last.ended == Some(true) && down && !last.started_unit && (last.took_down || !self.oneshot)
-            }
-            Some(JobKind::Start | JobKind::Restart) => {
-                // It replaced a stop that was not done.
-                self.stop = self.stop.filter(|(_, done)| *done);
-                false
-            }
-            Some(JobKind::Reload) | None => false,
-        };
-        let canceled = last.ended == Some(false);
-        if stops && !canceled && !self.active.is_some_and(|active| is_up(active) && last.ended.is_some()) {
-            self.stop = Some((last.id, last.ended == Some(true)));
-        } else if stops && canceled && self.active == Some(ActiveState::Deactivating) {
-            self.stop = Some((last.id, false));
-        }
-    }
-
-    /// The unit's properties were read.
-    fn read(&mut self, state: UnitState) {
-        self.oneshot = state.oneshot;
-        self.observe(state.active, state.job.map_or(0, |job| job.id), 0);
-        if let Some(job) = state.job {
-            self.learn(job.id, job.kind);
-        }
-        self.reading = Some(state);
-    }
-
-    /// The latest reading with what the signals add to it; nothing while the kind of a job is being asked for.
-    fn current(&self) -> Option<UnitState> {
-        let mut state = self.reading.clone()?;
-        if self.last.is_some_and(|last| last.kind.is_none()) {
-            return None;
-        }
-        state.seen_ended_usec = self.ended;
-        state.stopped_by = if is_up(state.active) { None } else { self.stopped_by(state.active) };
-        Some(state)
-    }
-
-    fn stopped_by(&self, active: ActiveState) -> Option<Job> {
-        let stop = self.stop.map(|(id, _)| driver::job(id, JobKind::Stop, false));
-        let Some(last) = self.last.filter(|last| last.ended.is_none()) else { return stop };
-        match last.kind? {
-            JobKind::Restart if active == ActiveState::Deactivating => {
-                Some(driver::job(last.id, JobKind::Restart, false))
-            }
-            JobKind::Other if last.took_down || active == ActiveState::Deactivating => {
-                stop.or(Some(driver::job(last.id, JobKind::Other, false)))
-            }
-            _ => stop,
         }
     }
 }

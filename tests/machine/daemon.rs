@@ -4,12 +4,15 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use stealthcheck::check::{Check, CheckName, Probe};
+use stealthcheck::engine::Effect;
+use stealthcheck::engine::saved::Saved;
 use stealthcheck::unit::{JobKind, JobResult, UnitName};
 use stealthcheck::verdict::Observation;
 
 use super::client::{Client, Report};
 use super::driver::{Driver, Input, JobRequest, Output};
 use super::facts::{Requested, Sent};
+use super::network::Network;
 use super::systemd::{Answer, By, JobType};
 use super::{Coming, Machine, RECONCILE};
 
@@ -26,30 +29,52 @@ impl Machine {
         if self.daemon.is_some() {
             return;
         }
+        let effects = self.begin_life();
+        for effect in effects {
+            self.perform_effect(effect);
+        }
+        self.greet();
+    }
+
+    /// The daemon has its state. Nothing of what it wants is done yet.
+    pub(super) fn begin_life(&mut self) -> Vec<Effect> {
         self.life += 1;
         self.note(format!("the daemon starts (life {})", self.life));
-        let (now, boot) = (self.now(), self.boot.to_string());
+        let boot = self.boot.to_string();
         let checks = self.checks.clone();
-        let (driver, outputs) = match &self.saved {
+        let saved: Option<Saved> = self.saved.as_ref().map(|saved| serde_json::from_str(saved).unwrap());
+        if let Some(saved) = saved.as_ref().filter(|saved| saved.clock != boot) {
+            self.clock = (self.time, saved.mono.after(self.now().wall.since(saved.at)));
+        }
+        let now = self.daemon_now();
+        let (driver, effects) = match saved {
             Some(saved) => Driver::restore(now, &boot, saved, checks),
             None => Driver::new(now, checks),
         };
         // What systemd sent before is of no concern to this life.
         self.systemd.take_signals();
-        let client = Client::new(self.latency);
+        let client = Client::new(self.latency, self.late);
         self.daemon = Some(Daemon { driver, client, probes: BTreeMap::new() });
-        self.perform(outputs);
+        effects
+    }
+
+    /// The daemon learns which leases are open and how the machine is, and asks for its units.
+    pub(super) fn greet(&mut self) {
         let leases = self.leases.keys().cloned().collect();
         self.tell(Input::Leases(leases));
         let manager = self.systemd.manager();
-        self.tell(Input::Manager(manager));
+        if self.has_bus {
+            self.tell(Input::Manager(manager));
+        } else {
+            self.lose_bus();
+        }
         self.watch_wanted();
         self.later(RECONCILE, Coming::Reconcile { life: self.life });
     }
 
     /// The daemon ends, with its state on the disk.
     pub fn stop_daemon(&mut self) {
-        let (now, boot) = (self.now(), self.boot.to_string());
+        let (now, boot) = (self.daemon_now(), self.boot.to_string());
         if let Some(daemon) = self.daemon.take() {
             self.saved = Some(daemon.driver.save(now, &boot));
             self.note("the daemon ends");
@@ -80,7 +105,11 @@ impl Machine {
 
     /// Hands an input to the engine and does what it wants.
     pub(super) fn tell(&mut self, input: Input) {
-        let now = self.now();
+        if let Some(inputs) = &mut self.inputs {
+            inputs.push_back(input);
+            return;
+        }
+        let now = self.daemon_now();
         self.note_input(&input);
         let Some(daemon) = &mut self.daemon else { return };
         let outputs = daemon.driver.handle(now, input);
@@ -91,8 +120,9 @@ impl Machine {
         self.watch_wanted();
     }
 
-    fn note_input(&mut self, input: &Input) {
+    pub(super) fn note_input(&mut self, input: &Input) {
         match input {
+            _ if !self.keeps_log => {}
             Input::Tick | Input::Sampled { .. } | Input::Stored(_) | Input::Delivered(_) => {}
             Input::Observed { check, observation, .. } => {
                 if !matches!(observation, Observation::Passing { .. }) {
@@ -114,7 +144,7 @@ impl Machine {
         }
     }
 
-    fn watch_wanted(&mut self) {
+    pub(super) fn watch_wanted(&mut self) {
         let now = self.now().mono;
         let Some(daemon) = &mut self.daemon else { return };
         if let Some(wanted) = daemon.driver.take_wanted() {
@@ -149,6 +179,14 @@ impl Machine {
         self.tell(Input::Unit { unit: unit.clone(), state });
     }
 
+    /// Does one thing that the engine wants.
+    pub(super) fn perform_effect(&mut self, effect: Effect) {
+        let Some(daemon) = &mut self.daemon else { return };
+        if let Some(output) = daemon.driver.output(effect) {
+            self.perform(vec![output]);
+        }
+    }
+
     pub(super) fn perform(&mut self, outputs: Vec<Output>) {
         for output in outputs {
             match output {
@@ -174,10 +212,15 @@ impl Machine {
                     self.store(notification.id.clone());
                     self.record.host_sent(*notification);
                 }
-                Output::HoldGranted(id) => self.note(format!("hold {id} is granted")),
+                Output::HoldGranted(id) => {
+                    self.note(format!("hold {id} is granted"));
+                    if let Some(unit) = self.wanted_leases.remove(&id) {
+                        self.leases.insert(id, unit);
+                    }
+                }
                 Output::HoldRefused { id, why } => {
                     self.note(format!("hold {id} is refused: {why}"));
-                    self.leases.remove(&id);
+                    self.wanted_leases.remove(&id);
                     self.record.refused_holds.push(why);
                 }
                 Output::HoldOver(id) => {
@@ -198,6 +241,10 @@ impl Machine {
     fn job_is_requested(&mut self, request: JobRequest) {
         let JobRequest { request, unit, target, kind, reset_failed } = request;
         self.note(format!("REQUEST {kind:?} of {target} (for {unit}, reset_failed {reset_failed})"));
+        if let Some(result) = self.rejection() {
+            let input = Input::JobEnded { request, result, state: None };
+            return self.later(Duration::from_millis(2), Coming::Input { life: self.life, input });
+        }
         let id = self.systemd.id(&target);
         self.record.requested(Requested { at: self.time, unit: id.clone(), kind, for_unit: unit.clone() });
         if reset_failed {
@@ -209,13 +256,14 @@ impl Machine {
             JobKind::Reload => JobType::Reload,
             JobKind::Restart | JobKind::Other => JobType::Restart,
         };
+        let invocation = self.systemd.read(&target).invocation_id;
         let before = self.systemd.job_on(&target).map(|(id, _)| id);
         let answer = self.systemd.request(&target, wanted, By::Daemon);
         let answer = answer.map(|id| (id, before != Some(id))).map_err(JobResult::Refused);
         let now = self.now().mono;
         let for_unit = self.systemd.id(&unit);
         if let Some(daemon) = &mut self.daemon {
-            daemon.client.requested(now, request, for_unit, &id, kind, answer);
+            daemon.client.requested(now, request, for_unit, &id, (kind, invocation), answer);
         }
         self.systemd.run();
     }
@@ -225,17 +273,20 @@ impl Machine {
     }
 
     /// The unit whose program answers the check's probes.
-    fn asked_unit(&self, name: &CheckName) -> Option<UnitName> {
+    pub(super) fn asked_unit(&self, name: &CheckName) -> Option<UnitName> {
         self.asks.get(name).cloned().or_else(|| self.check_of(name)?.unit.clone())
     }
 
     fn probe(&mut self, check: CheckName, run: u64, probe: Probe, timeout: Duration) {
-        self.record.probe(&check, self.time);
+        if self.inputs.is_none() {
+            self.record.probe(&check, self.time);
+        }
         let answer = self.asked_unit(&check).map(|unit| self.systemd.answer(&unit));
         let takes = match answer {
             _ if self.seen_instead.contains_key(&check) || probe.looks_at_unit() => Duration::from_millis(3),
+            _ if self.network != Network::Up => timeout.min(Duration::from_secs(3)),
             Some(Answer::Silent) => timeout,
-            _ => Duration::from_millis(5),
+            _ => self.probe_takes.next(),
         };
         let life = self.life;
         if let Some(daemon) = &mut self.daemon {
@@ -247,6 +298,10 @@ impl Machine {
     pub(super) fn probe_ends(&mut self, check: &CheckName, run: u64) {
         let Some(daemon) = &mut self.daemon else { return };
         let Some(probe) = daemon.probes.remove(&(check.clone(), run)) else { return };
+        if probe.usage().is_some() && !self.seen_instead.contains_key(check) {
+            let sample = self.sample(check);
+            return self.tell(Input::Sampled { check: check.clone(), run, sample });
+        }
         let observation = self.observe(check, &probe);
         self.tell(Input::Observed { check: check.clone(), run, observation });
     }
@@ -260,7 +315,14 @@ impl Machine {
         if let Some(seen) = self.seen_instead.get(check) {
             return seen.clone();
         }
+        let by_network = self.network.observation().filter(|_| !probe.looks_at_unit());
+        if let Some(seen) = by_network {
+            return seen;
+        }
         let Some(unit) = self.asked_unit(check) else { return passing("200 OK") };
+        if probe.looks_at_unit() && !self.has_bus {
+            return Observation::Unknown { reason: "systemd did not answer in time".to_owned() };
+        }
         if probe.looks_at_unit() {
             return passing(&self.systemd.read(&unit).describe());
         }

@@ -112,19 +112,16 @@ pub fn job(id: u32, kind: JobKind, ours: bool) -> Job {
 
 impl Driver {
     /// A daemon that has never run before.
-    pub fn new(now: Now, checks: Vec<Check>) -> (Self, Vec<Output>) {
-        let mut driver = Self { engine: Engine::new(), requests: BTreeMap::new() };
-        let outputs = driver.handle(now, Input::Configured(checks));
-        (driver, outputs)
+    pub fn new(now: Now, checks: Vec<Check>) -> (Self, Vec<Effect>) {
+        let mut engine = Engine::new();
+        let effects = engine.handle(now, Event::Configured(checks));
+        (Self { engine, requests: BTreeMap::new() }, effects)
     }
 
     /// A daemon that finds the state of an earlier one.
-    pub fn restore(now: Now, boot: &str, saved: &str, checks: Vec<Check>) -> (Self, Vec<Output>) {
-        let saved: Saved = serde_json::from_str(saved).unwrap();
-        let (engine, actions) = Engine::restore(now, boot, saved, checks);
-        let mut driver = Self { engine, requests: BTreeMap::new() };
-        let outputs = actions.into_iter().filter_map(|action| driver.output(action)).collect();
-        (driver, outputs)
+    pub fn restore(now: Now, boot: &str, saved: Saved, checks: Vec<Check>) -> (Self, Vec<Effect>) {
+        let (engine, effects) = Engine::restore(now, boot, saved, checks);
+        (Self { engine, requests: BTreeMap::new() }, effects)
     }
 
     pub fn save(&self, now: Now, boot: &str) -> String {
@@ -158,7 +155,14 @@ impl Driver {
     }
 
     pub fn handle(&mut self, now: Now, input: Input) -> Vec<Output> {
-        let event = match input {
+        let Some(event) = self.event(input) else { return vec![] };
+        let effects = self.engine.handle(now, event);
+        effects.into_iter().filter_map(|effect| self.output(effect)).collect()
+    }
+
+    /// The engine's event for an input; `None`: it is of an earlier life.
+    pub fn event(&mut self, input: Input) -> Option<Event> {
+        Some(match input {
             Input::Tick => Event::Tick,
             Input::Observed { check, run, observation } => {
                 Event::Observed { check, run: RunId(run), observation }
@@ -167,7 +171,7 @@ impl Driver {
             Input::Resolved { name, id } => Event::UnitResolved { name, id },
             Input::Unit { unit, state } => Event::UnitRead { unit, state: *state },
             Input::JobEnded { request, result, state } => {
-                let Some(unit) = self.requests.remove(&request) else { return vec![] };
+                let unit = self.requests.remove(&request)?;
                 let state = state.map(|state| *state);
                 Event::JobEnded { unit, attempt: AttemptId(request), result, state }
             }
@@ -184,13 +188,12 @@ impl Driver {
             Input::Configured(checks) => Event::Configured(checks),
             Input::Stored(id) => Event::NotificationStored(id),
             Input::Delivered(id) => Event::NotificationDelivered(id),
-        };
-        let actions = self.engine.handle(now, event);
-        actions.into_iter().filter_map(|action| self.output(action)).collect()
+        })
     }
 
-    fn output(&mut self, action: Effect) -> Option<Output> {
-        Some(match action {
+    /// What the shell has to do.
+    pub fn output(&mut self, effect: Effect) -> Option<Output> {
+        Some(match effect {
             Effect::Probe { check, run, probe, timeout, .. } => {
                 Output::Probe { check, run: run.0, probe, timeout }
             }

@@ -146,7 +146,7 @@ impl Machine {
 
     pub fn status(&self, check: &str) -> CheckStatus {
         let daemon = self.daemon.as_ref().expect("the daemon runs");
-        daemon.driver.status(self.now(), &CheckName::new(check).unwrap())
+        daemon.driver.status(self.daemon_now(), &CheckName::new(check).unwrap())
     }
 
     /// The check's state, as one word: `passing`, `down`.
@@ -166,7 +166,7 @@ impl Machine {
     /// What `stealthctl why` shows.
     pub fn why(&self, check: &str) -> String {
         let daemon = self.daemon.as_ref().expect("the daemon runs");
-        daemon.driver.why(self.now(), &CheckName::new(check).unwrap())
+        daemon.driver.why(self.daemon_now(), &CheckName::new(check).unwrap())
     }
 
     /// The unit as systemd has it.

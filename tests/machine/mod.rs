@@ -20,13 +20,19 @@
 
 mod checks;
 mod client;
+mod connection;
 mod daemon;
+mod delay;
 mod driver;
 mod facts;
+mod load;
+mod network;
 mod people;
+mod shell;
 mod systemd;
+mod tracked;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
 use std::time::Duration;
 
 use stealthcheck::check::{Check, CheckName};
@@ -38,15 +44,17 @@ use stealthcheck::verdict::Observation;
 pub use checks::{CheckBuilder, http, job_check, unit_check};
 pub use client::{Client, Report};
 use daemon::Daemon;
+pub use delay::Delay;
 pub use driver::{Driver, Input, JobRequest, Output};
 pub use facts::Record;
+use network::Network;
 pub use systemd::{
-    Answer, By, Exit, JobType, Program, Restart, Signal, Systemd, UnitFile, Version, oneshot, service,
-    socket, target, timer, unit_name, wrapper,
+    Answer, By, Exit, Happened, JobType, Limit, Program, Restart, Signal, Systemd, UnitFile, Version, oneshot,
+    service, socket, target, timer, unit_name, wrapper,
 };
 
 /// The monotonic clock of a boot begins here, as in the daemon: points before the boot have a place on it.
-const HEADROOM: Duration = Duration::from_secs(10 * 365 * 86_400);
+pub const HEADROOM: Duration = Duration::from_secs(10 * 365 * 86_400);
 
 /// When the test begins, by the wall clock.
 const WALL: i64 = 1_795_000_000_000;
@@ -54,12 +62,21 @@ const WALL: i64 = 1_795_000_000_000;
 /// systemd's units are read again so often, whatever signals said.
 const RECONCILE: Duration = Duration::from_secs(45);
 
+/// What has something that is due first.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Source {
+    Systemd,
+    Client,
+    Coming,
+}
+
 /// What is to come, apart from what systemd and the client have to come.
 enum Coming {
     ProbeEnds { life: u64, check: CheckName, run: u64 },
     Stored { life: u64, id: NotificationId },
     Delivered { life: u64, id: NotificationId },
     Reconcile { life: u64 },
+    Input { life: u64, input: Input },
     DaemonStarts,
     Script(Box<dyn FnOnce(&mut Machine)>),
 }
@@ -83,9 +100,30 @@ pub struct Machine {
     saved: Option<String>,
     /// The daemon starts so long after the machine's boot.
     daemon_starts_after: Duration,
-    latency: Duration,
+    /// The daemon's clock: it showed this when the machine's showed that. It continues across reboots by the wall
+    /// clock's account of the time between.
+    clock: (Duration, Mono),
+    latency: Delay,
+    /// So late the daemon takes what its client reports.
+    late: Delay,
+    /// So long a probe takes that is answered.
+    probe_takes: Delay,
+    network: Network,
+    /// The bus carries messages.
+    has_bus: bool,
+    /// Every job that the daemon requests is rejected with this sentence (polkit, `LimitsExceeded`).
+    rejects_jobs: Option<String>,
     /// Open leases, with the units that are held.
     leases: BTreeMap<String, UnitName>,
+    /// Leases that are asked for.
+    wanted_leases: BTreeMap<String, UnitName>,
+    /// The CPU time that units use.
+    load: load::Load,
+    /// What the daemon is told, where a simulation is its shell (`shell`).
+    inputs: Option<VecDeque<Input>>,
+    /// Takes the lines of the timeline in place of the machine.
+    log_to: Option<fn(Duration, &str)>,
+    keeps_log: bool,
     pub record: Record,
     coming: BTreeMap<(Duration, u64), Coming>,
     sequence: u64,
@@ -110,8 +148,19 @@ impl Machine {
             life: 0,
             saved: None,
             daemon_starts_after: Duration::from_millis(500),
-            latency: Duration::from_millis(6),
+            clock: (Duration::ZERO, Mono(HEADROOM)),
+            latency: Delay::Fixed(Duration::from_millis(6)),
+            late: Delay::NONE,
+            probe_takes: Delay::Fixed(Duration::from_millis(5)),
+            network: Network::Up,
+            has_bus: true,
+            rejects_jobs: None,
             leases: BTreeMap::new(),
+            wanted_leases: BTreeMap::new(),
+            load: load::Load::default(),
+            inputs: None,
+            log_to: None,
+            keeps_log: true,
             record: Record::default(),
             coming: BTreeMap::new(),
             sequence: 0,
@@ -135,7 +184,7 @@ impl Machine {
 
     /// From an event to its report by the daemon's client.
     pub fn latency(mut self, millis: u64) -> Self {
-        self.latency = Duration::from_millis(millis);
+        self.latency = Delay::Fixed(Duration::from_millis(millis));
         self
     }
 
@@ -172,15 +221,20 @@ impl Machine {
         self
     }
 
-    /// The clocks as the daemon reads them.
+    /// The machine's clocks.
     pub fn now(&self) -> Now {
-        // (The shell continues the clock of the saved state, also after a reboot.)
         let millis = i64::try_from(self.time.as_millis()).unwrap() + self.wall_shift;
         Now { mono: Mono(HEADROOM + self.time), wall: Wall(WALL + millis) }
     }
 
-    /// A point of this boot on the test's own clock.
-    fn of_boot(&self, at: Mono) -> Duration {
+    /// The clocks as the daemon reads them.
+    pub fn daemon_now(&self) -> Now {
+        let (at, mono) = self.clock;
+        Now { mono: mono.after(self.time.saturating_sub(at)), wall: self.now().wall }
+    }
+
+    /// A point of the machine's clock on the test's own.
+    fn of_machine(at: Mono) -> Duration {
         at.since(Mono(HEADROOM))
     }
 
@@ -195,8 +249,11 @@ impl Machine {
     }
 
     fn note(&mut self, what: impl Into<String>) {
-        let line = format!("{:>10.3} {}", self.time.as_secs_f64(), what.into());
-        self.log.push(line);
+        match self.log_to {
+            _ if !self.keeps_log => {}
+            Some(log_to) => log_to(self.time, &what.into()),
+            None => self.log.push(format!("{:>10.3} {}", self.time.as_secs_f64(), what.into())),
+        }
     }
 
     pub fn run_for(&mut self, secs: u64) {
@@ -227,28 +284,44 @@ impl Machine {
     fn run_until(&mut self, end: Duration) {
         loop {
             self.pass_on();
-            let systemd = self.systemd.next_due().map(|at| self.of_boot(at));
-            let client = self.daemon.as_ref().and_then(|daemon| daemon.client.next_due());
-            let client = client.map(|at| self.of_boot(at));
-            let wakeup = self.daemon.as_ref().and_then(|daemon| daemon.driver.next_wakeup());
-            let wakeup = wakeup.map(|at| self.of_boot(at));
-            let coming = self.coming.keys().next().map(|(at, _)| *at);
-            let next = [systemd, client, wakeup, coming].into_iter().flatten().min();
-            let Some(next) = next.filter(|at| *at <= end) else { break };
+            let due = self.next_source();
+            let wakeup = self.next_wakeup().filter(|wakeup| due.is_none_or(|(at, _)| *wakeup < at));
+            let Some(next) = wakeup.or(due.map(|(at, _)| at)).filter(|at| *at <= end) else { break };
             self.advance_to(next);
-            if systemd == Some(next) {
-                self.systemd.fire();
-            } else if client == Some(next) {
-                self.client_works();
-            } else if coming == Some(next) {
-                if let Some((_, what)) = self.coming.pop_first() {
-                    self.happens(what);
-                }
-            } else {
-                self.tell(Input::Tick);
+            match due {
+                Some((_, source)) if wakeup.is_none() => self.work(source),
+                _ => self.tell(Input::Tick),
             }
         }
         self.advance_to(end);
+    }
+
+    /// What is due first, apart from what the engine wants.
+    fn next_source(&self) -> Option<(Duration, Source)> {
+        let systemd = self.systemd.next_due().map(|at| (Self::of_machine(at), Source::Systemd));
+        let client = self.daemon.as_ref().and_then(|daemon| daemon.client.next_due());
+        let client = client.map(|at| (Self::of_machine(at), Source::Client));
+        let coming = self.coming.keys().next().map(|(at, _)| (*at, Source::Coming));
+        [systemd, client, coming].into_iter().flatten().min_by_key(|(at, _)| *at)
+    }
+
+    /// When the engine wants to be woken.
+    fn next_wakeup(&self) -> Option<Duration> {
+        let at = self.daemon.as_ref().and_then(|daemon| daemon.driver.next_wakeup())?;
+        let (here, mono) = self.clock;
+        Some(here + at.since(mono))
+    }
+
+    fn work(&mut self, source: Source) {
+        match source {
+            Source::Systemd => drop(self.systemd.fire()),
+            Source::Client => self.client_works(),
+            Source::Coming => {
+                if let Some((_, what)) = self.coming.pop_first() {
+                    self.happens(what);
+                }
+            }
+        }
     }
 
     fn advance_to(&mut self, time: Duration) {
@@ -261,7 +334,10 @@ impl Machine {
         for line in std::mem::take(&mut self.systemd.notes) {
             self.note(line);
         }
-        self.record.follow(self.time, &self.systemd);
+        let is_driven = self.inputs.is_some();
+        if !is_driven {
+            self.record.follow(self.time, &self.systemd);
+        }
         let now = self.now().mono;
         let signals = self.systemd.take_signals();
         if let Some(daemon) = &mut self.daemon {
@@ -269,7 +345,7 @@ impl Machine {
                 daemon.client.signal(now, signal);
             }
         }
-        if let Some(why) = self.systemd.reboot_wanted.take() {
+        if let Some(why) = self.systemd.reboot_wanted.take_if(|_| !is_driven) {
             self.note(format!("the machine reboots: {why}"));
             self.record.reboots.push(why);
             self.power_fails();
@@ -285,15 +361,17 @@ impl Machine {
             Coming::Reconcile { life } if lives(life) => {
                 let now = self.now().mono;
                 if let Some(daemon) = &mut self.daemon {
-                    daemon.client.read_all(now);
+                    daemon.client.reconcile(now, self.systemd.changes());
                 }
                 self.later(RECONCILE, Coming::Reconcile { life });
             }
+            Coming::Input { life, input } if lives(life) => self.tell(input),
             Coming::DaemonStarts => self.start_daemon(),
             Coming::Script(script) => script(self),
             Coming::ProbeEnds { .. }
             | Coming::Stored { .. }
             | Coming::Delivered { .. }
+            | Coming::Input { .. }
             | Coming::Reconcile { .. } => {}
         }
     }
@@ -305,7 +383,7 @@ impl Machine {
 
 impl Drop for Machine {
     fn drop(&mut self) {
-        if std::thread::panicking() {
+        if std::thread::panicking() && self.inputs.is_none() {
             eprintln!("{}", self.timeline());
         }
     }

@@ -159,7 +159,7 @@ impl Machine {
         let id = self.sequence.to_string();
         let unit = unit_name(unit);
         self.note(format!("# stealthctl hold {unit}"));
-        self.leases.insert(id.clone(), unit.clone());
+        self.wanted_leases.insert(id.clone(), unit.clone());
         self.tell(Input::Hold { id: id.clone(), unit, lasting: Duration::from_secs(secs) });
         id
     }
@@ -211,15 +211,22 @@ impl Machine {
         self.boots();
     }
 
-    fn boots(&mut self) {
-        self.systemd.power_off();
-        self.coming.retain(|_, coming| matches!(coming, Coming::Script(_)));
-        self.leases.clear();
+    pub(super) fn boots(&mut self) {
+        self.switch_off();
         self.time += Duration::from_secs(20);
         self.boot += 1;
         let now = self.now();
         self.systemd.boot(now);
-        self.later(self.daemon_starts_after, Coming::DaemonStarts);
+        if self.inputs.is_none() {
+            self.later(self.daemon_starts_after, Coming::DaemonStarts);
+        }
+    }
+
+    fn switch_off(&mut self) {
+        self.systemd.power_off();
+        self.coming.retain(|_, coming| matches!(coming, Coming::Script(_)));
+        self.leases.clear();
+        self.wanted_leases.clear();
     }
 
     /// The wall clock is set by so many seconds.

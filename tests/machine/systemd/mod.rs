@@ -5,6 +5,7 @@
 //! which. In: requests ([`Systemd::request`] and the like) and the passing of time ([`Systemd::advance_to`]). Out:
 //! [`Signal`]s in the order in which systemd sends them, and readings ([`Systemd::read`]).
 
+mod account;
 mod boot;
 mod dispatch;
 mod job;
@@ -22,10 +23,11 @@ use std::time::Duration;
 use stealthcheck::time::{Mono, Now};
 use stealthcheck::unit::{ActiveState, JobKind, JobResult, ManagerState, UnitName, UnitState};
 
+pub use account::Happened;
 pub use job::{By, JobType};
 use unit::Unit;
 pub use unit_file::{
-    Exit, Kind, Program, Restart, UnitFile, oneshot, service, socket, target, timer, unit_name, wrapper,
+    Exit, Kind, Limit, Program, Restart, UnitFile, oneshot, service, socket, target, timer, unit_name, wrapper,
 };
 
 /// Which systemd it is, where that matters.
@@ -139,6 +141,13 @@ pub struct Systemd {
     /// What happened, in lines; not kept unless wanted.
     pub notes: Vec<String>,
     pub keeps_notes: bool,
+    /// What happened, for whoever checks the daemon's decisions; not kept unless wanted.
+    pub account: Vec<Happened>,
+    pub keeps_account: bool,
+    /// Each start and each stop takes so much longer.
+    pub slowness: Duration,
+    /// Grows with whatever may change a reading.
+    changes: u64,
 }
 
 impl Systemd {
@@ -163,6 +172,10 @@ impl Systemd {
             reboot_wanted: None,
             notes: Vec::new(),
             keeps_notes: false,
+            account: Vec::new(),
+            keeps_account: false,
+            slowness: Duration::ZERO,
+            changes: 0,
         }
     }
 
@@ -204,6 +217,7 @@ impl Systemd {
             return false;
         }
         if let Some(Reverse((_, _, timer))) = self.timers.pop() {
+            self.changes += 1;
             self.timer_fires(timer);
             self.dispatch();
         }
@@ -225,6 +239,7 @@ impl Systemd {
 
     fn at_mut(&mut self, name: &UnitName) -> &mut Unit {
         let index = self.index(name).unwrap_or_else(|| panic!("there is no unit {name}"));
+        self.changes += 1;
         &mut self.units[index]
     }
 
@@ -239,6 +254,7 @@ impl Systemd {
         if self.stopping && kind != JobType::Stop {
             return Err("Transaction is destructive.".to_owned());
         }
+        self.changes += 1;
         let id = self.add_job(unit, kind, by)?;
         self.note(|| format!("systemd: {kind:?} of {name} requested by {by:?}, job {id}"));
         self.flush();
@@ -263,6 +279,7 @@ impl Systemd {
     /// `ResetFailedUnit`.
     pub fn reset_failed(&mut self, name: &UnitName) {
         let Some(unit) = self.index(name) else { return };
+        self.changes += 1;
         self.note(|| format!("systemd: the failures of {name} are reset"));
         if self.units[unit].sub == unit::Sub::Failed {
             self.set_state(unit, unit::Sub::Dead, false);
@@ -303,6 +320,11 @@ impl Systemd {
             (_, true) => ManagerState::Starting,
             _ => ManagerState::Running,
         }
+    }
+
+    /// The same number: every reading is as it was.
+    pub fn changes(&self) -> u64 {
+        self.changes
     }
 
     pub fn unit_names(&self) -> impl Iterator<Item = &UnitName> {

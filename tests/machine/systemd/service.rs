@@ -7,7 +7,7 @@ use stealthcheck::unit::UnitName;
 use super::job::{By, JobType};
 use super::unit::Sub;
 use super::unit_file::{Exit, Kind, Restart};
-use super::{Answer, Systemd, Timer};
+use super::{Answer, Happened, Systemd, Timer};
 
 /// How long a program takes to find that it cannot run.
 const FAILS_WITHIN: Duration = Duration::from_millis(10);
@@ -33,7 +33,7 @@ impl Systemd {
         self.next_invocation += 1;
         let this = &mut self.units[unit];
         this.main_pid = 1000 + u32::try_from(self.next_invocation % 30_000).unwrap_or(0);
-        let (serial, takes) = (this.run_serial, this.file.start_takes);
+        let (serial, takes) = (this.run_serial, this.file.start_takes.saturating_add(self.slowness));
         let (fails, kind) = (this.file.program.fails_to_start, this.file.kind.clone());
         match kind {
             Kind::Simple => {
@@ -162,7 +162,7 @@ impl Systemd {
                 if this.main_pid != 0 {
                     this.exit = Some(ends);
                 }
-                let takes = if sub == Sub::Exited { Duration::from_millis(5) } else { takes };
+                let takes = if sub == Sub::Exited { Duration::from_millis(5) } else { takes + self.slowness };
                 self.set_state(unit, Sub::StopSigterm, false);
                 self.state_timer(unit, takes);
             }
@@ -172,6 +172,7 @@ impl Systemd {
     /// The service has no processes any more (service_enter_dead).
     pub(super) fn enter_dead(&mut self, unit: usize, result: &'static str, allow_restart: bool) {
         let this = &mut self.units[unit];
+        let fails = result != "success" && result != "exec-condition";
         let stop_pending = this.job.is_some_and(|job| job.kind == JobType::Stop);
         if this.result == "success" {
             this.result = result;
@@ -189,6 +190,9 @@ impl Systemd {
         };
         let restarts = allow_restart && !stop_pending && !this.forbid_restart && shall;
         let delay = this.file.restart_sec;
+        if fails {
+            self.happened(|this| Happened::Failed { unit: this.units[unit].name().clone() });
+        }
         self.set_state(unit, sub, restarts);
         if restarts {
             self.set_state(unit, Sub::AutoRestart, false);
@@ -234,10 +238,11 @@ impl Systemd {
             return Answer::Well;
         }
         let listens = matches!(unit.sub, Sub::Running | Sub::Reload) && unit.listens_from <= self.now;
-        if !listens {
-            return Answer::Refused;
-        }
         let program = &unit.file.program;
+        if !listens {
+            let other = |other: &UnitName| self.index(other).is_some_and(|other| self.units[other].main_pid != 0);
+            return if program.shares_port_with.iter().any(other) { Answer::Well } else { Answer::Refused };
+        }
         let hangs = program.hangs_after.is_some_and(|after| self.now.since(unit.started) >= after);
         if unit.frozen || program.hung || program.broken || hangs {
             return Answer::Silent;

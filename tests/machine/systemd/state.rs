@@ -7,7 +7,7 @@ use stealthcheck::unit::{ActiveState, JobResult, UnitName};
 
 use super::job::{By, JobType};
 use super::unit::{Links, Sub, is_down, is_up};
-use super::{Kind, Review, Systemd};
+use super::{Happened, Kind, Review, Systemd};
 
 impl Systemd {
     /// The unit enters a state. `restarts`: systemd restarts the service itself right away.
@@ -34,6 +34,12 @@ impl Systemd {
         }
         self.mark_changed(unit);
         self.note_state(unit);
+        self.happened(|this| Happened::State {
+            unit: this.units[unit].name().clone(),
+            from: old,
+            to: new,
+            by_job: this.units[unit].job.is_some_and(|job| job.running && job.kind.stops()),
+        });
         let unexpected = self.tell_job(unit, new);
         if unexpected && is_down(old) && !self.units[unit].is_down_or_going() {
             self.start_dependencies(unit);
@@ -60,9 +66,11 @@ impl Systemd {
     }
 
     fn note_state(&mut self, unit: usize) {
-        let this = &self.units[unit];
-        let (name, state) = (this.name().clone(), this.read().describe());
-        self.note(|| format!("{name} is {state}"));
+        if self.keeps_notes {
+            let this = &self.units[unit];
+            let (name, state) = (this.name().clone(), this.read().describe());
+            self.note(|| format!("{name} is {state}"));
+        }
     }
 
     /// What a change of state means for the unit's job (unit_process_job in src/core/unit.c). Returns whether no job

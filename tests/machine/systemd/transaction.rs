@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use super::job::{By, JobType};
-use super::{Systemd, unit};
+use super::{Happened, Systemd, unit};
 
 /// Jobs that are to be installed together.
 #[derive(Default)]
@@ -36,6 +36,13 @@ impl Systemd {
         });
         let mut id = 0;
         for (u, kind) in merged {
+            self.happened(|this| Happened::Queued {
+                unit: this.units[u].name().clone(),
+                kind,
+                root: this.units[unit].name().clone(),
+                by,
+                was_up: !this.units[u].is_down() || this.units[u].job.is_some_and(|job| !job.kind.stops()),
+            });
             let by = if u == unit { by } else { By::Systemd };
             let installed = self.install(u, kind, by);
             if u == unit {
@@ -66,7 +73,7 @@ impl Systemd {
         let this = &self.units[unit];
         let name = this.name();
         if kind != JobType::Stop {
-            if !this.can_be_loaded() {
+            if !this.can_be_loaded() || this.file.removed {
                 return Err(format!("Unit {name} not found."));
             }
             if this.file.masked {

@@ -216,6 +216,8 @@ impl Unit {
     pub fn load_state(&self) -> LoadState {
         if self.gone {
             LoadState::NotFound
+        } else if self.file.removed {
+            LoadState::NotFound
         } else if self.file.masked {
             LoadState::Masked
         } else {

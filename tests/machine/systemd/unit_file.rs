@@ -84,6 +84,8 @@ pub struct Program {
     pub leaves_child: bool,
     /// It answers only while these answer.
     pub needs: Vec<UnitName>,
+    /// While it does not listen, these have its port where they run, and answer.
+    pub shares_port_with: Vec<UnitName>,
 }
 
 /// A unit file.
@@ -115,6 +117,8 @@ pub struct UnitFile {
     /// Enabled, and so wanted by multi-user.target.
     pub enabled: bool,
     pub masked: bool,
+    /// There is no such file any more.
+    pub removed: bool,
     /// Made by `systemd-run`.
     pub transient: bool,
     pub requires: Vec<UnitName>,
@@ -155,6 +159,7 @@ pub fn service(name: &str) -> UnitFile {
         stop_when_unneeded: false,
         enabled: true,
         masked: false,
+        removed: false,
         transient: false,
         requires: vec![],
         requisite: vec![],

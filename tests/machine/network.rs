@@ -1,0 +1,55 @@
+//! The machine's network: what probes see while it is away, and calls that are rejected.
+
+use stealthcheck::unit::JobResult;
+use stealthcheck::verdict::Observation;
+
+use super::Machine;
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Network {
+    Up,
+    /// No packet gets through.
+    Gone,
+    /// The resolver does not answer: probes cannot measure.
+    Unresolved,
+}
+
+impl Network {
+    /// What every probe over the network sees; `None`: it sees its service.
+    pub fn observation(self) -> Option<Observation> {
+        match self {
+            Self::Up => None,
+            Self::Gone => Some(Observation::Failing { reason: "no route to host".into() }),
+            Self::Unresolved => Some(Observation::Unknown { reason: "the resolver does not answer".into() }),
+        }
+    }
+}
+
+impl Machine {
+    /// The network is gone; probes fail, or cannot measure.
+    pub fn cut_network(&mut self, can_measure: bool) {
+        self.note("# the network is gone");
+        self.network = if can_measure { Network::Gone } else { Network::Unresolved };
+    }
+
+    pub fn restore_network(&mut self) {
+        self.note("# the network is back");
+        self.network = Network::Up;
+    }
+
+    pub fn has_network(&self) -> bool {
+        self.network == Network::Up
+    }
+
+    /// Every job that the daemon requests is rejected with this sentence, or (`None`) none any more.
+    pub fn reject_jobs(&mut self, why: Option<&str>) {
+        self.note(format!("# the daemon's jobs are rejected: {why:?}"));
+        self.rejects_jobs = why.map(str::to_owned);
+    }
+
+    /// The result of a request that does not become a job.
+    pub(super) fn rejection(&self) -> Option<JobResult> {
+        let bus = (!self.has_bus).then(|| "systemd cannot be reached".to_owned());
+        bus.or_else(|| self.rejects_jobs.clone()).map(JobResult::Unasked)
+    }
+}
