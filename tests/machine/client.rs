@@ -40,14 +40,35 @@ pub enum Report {
 #[derive(Clone, Debug)]
 enum Work {
     Signal(Signal),
-    Kind { unit: UnitName, id: u32 },
-    Read { unit: UnitName },
-    Ended { request: u64, result: JobResult },
+    Kind {
+        unit: UnitName,
+        id: u32,
+    },
+    Read {
+        unit: UnitName,
+    },
+    Ended {
+        request: u64,
+        result: JobResult,
+    },
+    /// systemd has answered this, and the answer is on its way behind signals.
+    Answered(Answer),
     /// All is read, and systemd says how the machine is.
     Reachable,
     /// A report reaches the daemon.
     Arrives(Report),
 }
+
+/// What systemd answers.
+#[derive(Clone, Debug)]
+enum Answer {
+    Kind { unit: UnitName, id: u32, kind: JobKind },
+    Read { unit: UnitName, state: Reading },
+    Ended { request: u64, result: JobResult, state: Option<Reading> },
+}
+
+/// A unit's properties, with its `ConditionTimestamp`.
+type Reading = (UnitState, u64);
 
 /// A request of the daemon that is not answered.
 struct Request {
@@ -72,8 +93,8 @@ pub struct Client {
     queue: BinaryHeap<Reverse<(Mono, u64)>>,
     work: BTreeMap<u64, Work>,
     sequence: u64,
-    /// The daemon's jobs: the number of the request, and the unit it is for.
-    own: BTreeMap<u32, (u64, UnitName)>,
+    /// The daemon's jobs, with the numbers of the requests that were merged into each.
+    own: BTreeMap<u32, Vec<u64>>,
     /// Every job that a request of the daemon has queued.
     ours: BTreeSet<u32>,
     requests: BTreeMap<u64, Request>,
@@ -170,11 +191,11 @@ impl Client {
         (kind, invocation): (JobKind, String),
         answer: Result<(u32, bool), JobResult>,
     ) {
-        let asked = Request { unit: unit.clone(), target: target.clone(), invocation, kind };
+        let asked = Request { unit, target: target.clone(), invocation, kind };
         self.requests.insert(request, asked);
         match answer {
             Ok((id, fresh)) => {
-                self.own.insert(id, (request, unit));
+                self.own.entry(id).or_default().push(request);
                 if fresh {
                     self.ours.insert(id);
                     if let Some(tracked) = self.units.get_mut(target) {
@@ -198,7 +219,7 @@ impl Client {
         let mut reports = Vec::new();
         for (number, work) in lost {
             match work {
-                Work::Ended { request, result } => {
+                Work::Ended { request, result } | Work::Answered(Answer::Ended { request, result, .. }) => {
                     self.requests.remove(&request);
                     reports.push(Report::Job { request, result, state: None });
                 }
@@ -216,8 +237,8 @@ impl Client {
         self.is_connected = true;
         self.read_all(now);
         let gone: Vec<u32> = self.own.keys().copied().filter(|id| systemd.job_kind(*id).is_none()).collect();
-        for id in gone {
-            let Some((request, _)) = self.own.remove(&id) else { continue };
+        let gone: Vec<u64> = gone.iter().flat_map(|id| self.own.remove(id).unwrap_or_default()).collect();
+        for request in gone {
             let Some(asked) = self.requests.get(&request) else { continue };
             let state = systemd.read(&asked.target);
             let another_run = state.invocation_id != asked.invocation;
@@ -253,35 +274,77 @@ impl Client {
             Work::Reachable => reports.push(Report::Manager(systemd.manager())),
             Work::Signal(signal) => self.signal_arrives(now, signal, &mut reports),
             Work::Kind { unit, id } => {
-                if let Some(tracked) = self.units.get_mut(&unit) {
-                    tracked.learn(id, systemd.job_kind(id).unwrap_or(JobKind::Other));
-                }
-                self.report(&unit, &mut reports);
+                let kind = systemd.job_kind(id).unwrap_or(JobKind::Other);
+                self.answers(now, Answer::Kind { unit, id, kind }, &mut reports);
             }
             Work::Read { unit } => {
                 let state = self.read(systemd, &unit);
                 if let Some(tracked) = self.units.get_mut(&unit) {
                     tracked.to_be_read = false;
-                    tracked.read(state);
                 }
-                self.report(&unit, &mut reports);
+                self.answers(now, Answer::Read { unit, state }, &mut reports);
             }
             Work::Ended { request, result } => {
+                let asked = self.requests.get(&request);
+                let state = asked.map(|asked| self.read(systemd, &asked.unit));
+                self.answers(now, Answer::Ended { request, result, state }, &mut reports);
+            }
+            Work::Answered(answer) => self.take(now, answer, &mut reports),
+        }
+        Some(self.in_order(now, reports))
+    }
+
+    /// An answer comes behind the signals that systemd sent before it.
+    fn answers(&mut self, now: Mono, answer: Answer, reports: &mut Vec<Report>) {
+        if self.signals_until > now {
+            self.later(self.signals_until, Work::Answered(answer));
+        } else {
+            self.take(now, answer, reports);
+        }
+    }
+
+    /// The kind of the job on the request's unit is still being asked for.
+    fn is_undecided(&self, request: u64) -> bool {
+        let unit = self.requests.get(&request).and_then(|asked| self.units.get(&asked.unit));
+        unit.is_some_and(Tracked::is_undecided)
+    }
+
+    fn take(&mut self, now: Mono, answer: Answer, reports: &mut Vec<Report>) {
+        match answer {
+            Answer::Kind { unit, id, kind } => {
+                if let Some(tracked) = self.units.get_mut(&unit) {
+                    tracked.learn(id, kind);
+                }
+                self.report(&unit, reports);
+            }
+            Answer::Read { unit, state } => {
+                if let Some(tracked) = self.units.get_mut(&unit) {
+                    tracked.read(state.0, state.1);
+                }
+                self.report(&unit, reports);
+            }
+            Answer::Ended { request, result, state: Some((state, started)) }
+                if self.is_undecided(request) =>
+            {
+                // It is read again, until the kind of the unit's job is known.
+                if let Some(asked) = self.requests.get(&request)
+                    && let Some(tracked) = self.units.get_mut(&asked.unit)
+                {
+                    tracked.read(state, started);
+                }
+                let at = now.after(self.step());
+                self.later(at, Work::Ended { request, result });
+            }
+            Answer::Ended { request, result, state } => {
                 let asked = self.requests.remove(&request);
-                let state = asked.as_ref().map(|asked| &asked.unit).map(|unit| {
-                    let state = self.read(systemd, unit);
-                    match self.units.get_mut(unit) {
-                        Some(tracked) => {
-                            tracked.read(state.clone());
-                            tracked.current().unwrap_or(state)
-                        }
-                        None => state,
-                    }
+                let state = state.zip(asked).map(|((state, started), asked)| {
+                    let Some(tracked) = self.units.get_mut(&asked.unit) else { return state };
+                    tracked.read(state.clone(), started);
+                    tracked.current().unwrap_or(state)
                 });
                 reports.push(Report::Job { request, result, state: state.map(Box::new) });
             }
         }
-        Some(self.in_order(now, reports))
     }
 
     /// The reports that the daemon takes at once; the others are late.
@@ -300,9 +363,9 @@ impl Client {
     }
 
     /// A reading as systemd answers it, with the job that is on the unit at this moment.
-    fn read(&self, systemd: &Systemd, unit: &UnitName) -> UnitState {
+    fn read(&self, systemd: &Systemd, unit: &UnitName) -> Reading {
         let job = systemd.job_on(unit).map(|(id, kind)| driver::job(id, kind, self.ours.contains(&id)));
-        UnitState { job, ..systemd.read(unit) }
+        (UnitState { job, ..systemd.read(unit) }, systemd.condition_usec(unit))
     }
 
     fn signal_arrives(&mut self, now: Mono, signal: Signal, reports: &mut Vec<Report>) {
@@ -322,9 +385,9 @@ impl Client {
                     tracked.job_removed(id, result == JobResult::Done);
                     self.will_read(now, &unit);
                 }
-                if let Some((request, _)) = self.own.remove(&id) {
+                for request in self.own.remove(&id).unwrap_or_default() {
                     let at = now.after(self.step());
-                    self.later(at, Work::Ended { request, result });
+                    self.later(at, Work::Ended { request, result: result.clone() });
                 }
             }
             Signal::Manager(state) => reports.push(Report::Manager(state)),

@@ -106,7 +106,9 @@ impl Machine {
     /// Hands an input to the engine and does what it wants.
     pub(super) fn tell(&mut self, input: Input) {
         if let Some(inputs) = &mut self.inputs {
-            inputs.push_back(input);
+            if self.daemon.is_some() {
+                inputs.push_back(input);
+            }
             return;
         }
         let now = self.daemon_now();
@@ -241,7 +243,7 @@ impl Machine {
     fn job_is_requested(&mut self, request: JobRequest) {
         let JobRequest { request, unit, target, kind, reset_failed } = request;
         self.note(format!("REQUEST {kind:?} of {target} (for {unit}, reset_failed {reset_failed})"));
-        if let Some(result) = self.rejection() {
+        if let Some(result) = self.rejection(&target, kind) {
             let input = Input::JobEnded { request, result, state: None };
             return self.later(Duration::from_millis(2), Coming::Input { life: self.life, input });
         }

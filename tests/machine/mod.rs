@@ -49,8 +49,8 @@ pub use driver::{Driver, Input, JobRequest, Output};
 pub use facts::Record;
 use network::Network;
 pub use systemd::{
-    Answer, By, Exit, Happened, JobType, Limit, Program, Restart, Signal, Systemd, UnitFile, Version, oneshot,
-    service, socket, target, timer, unit_name, wrapper,
+    Answer, By, Exit, Happened, JobType, Limit, Program, Restart, Signal, Systemd, UnitFile, Version,
+    oneshot, service, socket, target, timer, unit_name, wrapper,
 };
 
 /// The monotonic clock of a boot begins here, as in the daemon: points before the boot have a place on it.

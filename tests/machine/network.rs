@@ -1,6 +1,6 @@
 //! The machine's network: what probes see while it is away, and calls that are rejected.
 
-use stealthcheck::unit::JobResult;
+use stealthcheck::unit::{JobKind, JobResult, UnitName};
 use stealthcheck::verdict::Observation;
 
 use super::Machine;
@@ -47,9 +47,23 @@ impl Machine {
         self.rejects_jobs = why.map(str::to_owned);
     }
 
-    /// The result of a request that does not become a job.
-    pub(super) fn rejection(&self) -> Option<JobResult> {
-        let bus = (!self.has_bus).then(|| "systemd cannot be reached".to_owned());
-        bus.or_else(|| self.rejects_jobs.clone()).map(JobResult::Unasked)
+    /// The result of a request that does not become a job. The client looks at a unit that is not down before it asks for
+    /// a job: no signal tells that a unit is frozen, and an operator's stop may be a moment old.
+    pub(super) fn rejection(&self, target: &UnitName, kind: JobKind) -> Option<JobResult> {
+        if !self.has_bus {
+            return Some(JobResult::Unasked("systemd cannot be reached".to_owned()));
+        }
+        let state = self.systemd.read(target);
+        let is_stopping = self.systemd.job_on(target).is_some_and(|(_, kind)| kind == JobKind::Stop);
+        let why = if state.is_down() {
+            None
+        } else if state.frozen {
+            Some(format!("{target} is frozen: `systemctl thaw {target}`"))
+        } else if is_stopping && kind != JobKind::Stop {
+            Some(format!("a stop job is queued on {target}"))
+        } else {
+            None
+        };
+        why.or_else(|| self.rejects_jobs.clone()).map(JobResult::Unasked)
     }
 }

@@ -76,7 +76,7 @@ impl Tracked {
             self.seen(job);
         }
         let before = self.active.replace(active);
-        let started_now = started > self.started;
+        let started_now = started > self.started && before.is_some();
         self.started = self.started.max(started);
         let falls = before.is_some_and(is_up) && !is_up(active);
         if let Some(last) = self.last.as_mut().filter(|last| last.ended.is_none()) {
@@ -122,9 +122,10 @@ impl Tracked {
     }
 
     /// The unit's properties were read.
-    pub fn read(&mut self, state: UnitState) {
+    /// `started`: its `ConditionTimestamp`.
+    pub fn read(&mut self, state: UnitState, started: u64) {
         self.oneshot = state.oneshot;
-        self.observe(state.active, state.job.map_or(0, |job| job.id), 0);
+        self.observe(state.active, state.job.map_or(0, |job| job.id), started);
         if let Some(job) = state.job {
             self.learn(job.id, job.kind);
         }
@@ -156,10 +157,15 @@ impl Tracked {
         }
     }
 
+    /// The kind of the latest job is being asked for.
+    pub fn is_undecided(&self) -> bool {
+        self.last.is_some_and(|last| last.kind.is_none())
+    }
+
     /// The latest reading with what the signals add to it; nothing while the kind of a job is being asked for.
     pub fn current(&self) -> Option<UnitState> {
         let mut state = self.reading.clone()?;
-        if self.last.is_some_and(|last| last.kind.is_none()) {
+        if self.is_undecided() {
             return None;
         }
         state.seen_ended_usec = self.ended;

@@ -1,4 +1,6 @@
-//! A random configuration: what is guarded on the simulated machine, and how its units hang together.
+//! A random configuration: the checks, and (in `units`) the units of the simulated machine and their relations.
+
+pub mod units;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -7,39 +9,16 @@ use stealthcheck::check::{
     Alert, Backoff, Check, CheckName, HostPort, JobProbe, Percent, Probe, Recovery, Respect, Schedule, Step,
     TcpProbe, UsageLimit, UsageProbe, UsedBy,
 };
-use stealthcheck::unit::{StartLimit, UnitName};
+use stealthcheck::unit::UnitName;
 
+use crate::machine::Version;
 use crate::random::Random;
+pub use units::{UnitPlan, files};
 
 /// Nobody's mail gets through to this one: the server refuses it for ever.
 pub const DEAD: &str = "gone@example.org";
 
 const PEOPLE: [&str; 4] = ["ops@example.org", "chase@example.org", "night@example.org", DEAD];
-
-/// One unit.
-#[derive(Clone, Debug)]
-pub struct UnitPlan {
-    pub name: UnitName,
-    pub requires: Vec<UnitName>,
-    /// A start of it starts these as well.
-    pub wants: Vec<UnitName>,
-    /// So often it may be started; the last: or the machine reboots.
-    pub start_limit: Option<StartLimit>,
-    /// Made by `systemd-run`: `reset-failed` deletes it once it has failed.
-    pub transient: bool,
-    /// A socket starts it, and it ends when it is idle.
-    pub triggered: bool,
-    /// So long it is up until it answers.
-    pub answers_after: Duration,
-    /// Another unit conflicts with it.
-    pub rival: bool,
-    /// systemd restarts it by itself.
-    pub auto_restart: bool,
-    /// It is a job that a timer starts this often.
-    pub job: Option<Duration>,
-    /// It ends with 143 when it is stopped: `failed` after `systemctl stop`.
-    pub dies_of_stop: bool,
-}
 
 /// Everything.
 #[derive(Clone, Debug)]
@@ -49,6 +28,9 @@ pub struct Plan {
     /// Units need each other in a circle.
     pub circle: bool,
     pub lasting: Duration,
+    pub version: Version,
+    /// So long the unit runs that steps start.
+    pub helper_takes: Duration,
 }
 
 pub fn unit(n: usize) -> UnitName {
@@ -90,41 +72,16 @@ pub fn plan(random: &mut Random) -> Plan {
     let units = usize::try_from(units).unwrap();
     let crowd = units > 30;
     let circle = units > 1 && random.percent(10);
-    let mut plan = Plan { checks: vec![], units: vec![], circle, lasting: Duration::from_secs(30 * 86_400) };
+    let version = random.of(&[Version::V252, Version::V257]);
+    let helper_takes = if random.percent(30) { random.heavy(60, 14_400) } else { random.secs(1, 5) };
+    let lasting = Duration::from_secs(30 * 86_400);
+    let mut plan = Plan { checks: vec![], units: vec![], circle: false, lasting, version, helper_takes };
     let defaults = schedule(random, units);
     for n in 0..units {
-        let job = (!crowd && random.percent(12)).then(|| Duration::from_secs(random.between(1, 24) * 3600));
-        let needs = job.is_none() && !crowd && n + 1 < units && random.percent(30);
-        let mut requires: Vec<UnitName> = vec![];
-        if needs {
-            requires.push(unit(usize::try_from(random.between(n as u64 + 1, units as u64 - 1)).unwrap()));
-        }
-        let mut wants: Vec<UnitName> = vec![];
-        if job.is_none() && !crowd && n + 1 < units && random.percent(12) {
-            wants.push(unit(usize::try_from(random.between(n as u64 + 1, units as u64 - 1)).unwrap()));
-        }
-        let start_limit = (job.is_none() && !crowd && random.percent(25)).then(|| StartLimit {
-            interval: Duration::from_secs(random.of(&[10, 60, 600])),
-            burst: u32::try_from(random.between(3, 5)).unwrap(),
-            action: random.percent(40),
-        });
-        let triggered = job.is_none() && !crowd && requires.is_empty() && random.percent(6);
-        let slow = job.is_none() && !triggered && random.percent(15);
-        let answers_after = if slow { random.secs(2, 25) } else { Duration::ZERO };
-        let rival = job.is_none() && !crowd && random.percent(30);
-        plan.units.push(UnitPlan {
-            name: unit(n),
-            requires,
-            wants,
-            start_limit,
-            transient: job.is_none() && !crowd && random.percent(6),
-            triggered,
-            answers_after,
-            rival,
-            auto_restart: random.percent(30),
-            job,
-            dies_of_stop: random.percent(15),
-        });
+        let unit_plan = units::draw(random, n, units, crowd);
+        let (job, triggered) = (unit_plan.job, unit_plan.triggered);
+        let slow = unit_plan.starts_slowly;
+        plan.units.push(unit_plan);
         let speakers = if crowd || job.is_some() || triggered { 1 } else { random.of(&[1, 1, 1, 2, 3]) };
         for k in 0..speakers {
             let probe = match job {
@@ -144,10 +101,8 @@ pub fn plan(random: &mut Random) -> Plan {
             plan.checks.push(check);
         }
     }
-    if circle {
-        plan.units[0].requires = vec![unit(1)];
-        plan.units[1].requires = vec![unit(0)];
-    }
+    units::drop_idle_needs(&mut plan.units);
+    plan.circle = circle && units::close_circle(&mut plan.units);
     for n in 0..random.below(3) {
         // Mail only.
         let probe = Probe::Tcp(tcp());
@@ -160,19 +115,6 @@ pub fn plan(random: &mut Random) -> Plan {
 
 /// Two hundred units of one kind, each with a check and the defaults.
 pub fn crowd() -> Plan {
-    let units = (0..200).map(|n| UnitPlan {
-        name: unit(n),
-        requires: vec![],
-        wants: vec![],
-        start_limit: None,
-        transient: false,
-        triggered: false,
-        answers_after: Duration::ZERO,
-        rival: false,
-        auto_restart: false,
-        job: None,
-        dies_of_stop: false,
-    });
     let check = |n: usize| Check {
         name: CheckName::new(&format!("c{n}")).unwrap(),
         unit: Some(unit(n)),
@@ -182,8 +124,14 @@ pub fn crowd() -> Plan {
         alert: Alert { to: vec![PEOPLE[0].into()], ..Alert::default() },
         runbook: None,
     };
-    let checks = (0..200).map(check).collect();
-    Plan { checks, units: units.collect(), circle: false, lasting: Duration::from_secs(3600) }
+    Plan {
+        checks: (0..200).map(check).collect(),
+        units: (0..200).map(units::plain).collect(),
+        circle: false,
+        lasting: Duration::from_secs(3600),
+        version: Version::V257,
+        helper_takes: Duration::from_secs(1),
+    }
 }
 
 /// The machine is probed some tens of thousands of times in its month, whatever its size: a large one seldom.
@@ -265,6 +213,7 @@ pub fn recovery(random: &mut Random, job: bool) -> Recovery {
         4 => vec![Reload, Restart],
         5 => vec![Restart, StartUnit(helper())],
         6 => vec![Restart, Stop],
+        7 => vec![StartUnit(helper()), Restart],
         _ => vec![Restart],
     };
     let backoff = match random.below(4) {

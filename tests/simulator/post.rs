@@ -18,7 +18,7 @@ use stealthcheck::notification::{HostNotification, Notification, NotificationId}
 use stealthcheck::time::Mono;
 
 use crate::config::DEAD;
-use crate::daemon::Moment;
+use crate::shell::Moment;
 use crate::sim::{Coming, Sim};
 
 /// Who hears of the machine besides those that the checks concerned name.
@@ -209,7 +209,7 @@ impl Sim {
 
     /// `true`: the daemon was killed over it.
     fn insert(&mut self, email: Email) -> bool {
-        let record = Record::new(email, self.wall);
+        let record = Record::new(email, self.wall());
         let number = self.post.queue.insert(record);
         let dead = self.sync(number);
         if !dead {

@@ -1,31 +1,30 @@
 //! The whole simulation: one clock, one queue of what is to come, and the loop that plays it.
 //!
 //! In: a seed. Out: nothing, or a panic with the rule that was broken. It knows when things happen; what they mean stands
-//! in `machine` (systemd, services, people), `daemon` (what the supervisor does), `post` (the mailer, its disk and its
-//! server), `faults` (what goes wrong) and `rules` (what must hold all the same).
+//! in `machine` (systemd, services, the daemon's client), `shell` (what the daemon does around the engine), `post` (the
+//! mailer, its disk and its server), `faults` and `people` (what goes wrong, and who does something) and `rules` (what must
+//! hold all the same).
 
 use std::cell::RefCell;
 use std::cmp::Reverse;
-use std::collections::{BTreeMap, BTreeSet, BinaryHeap, VecDeque};
+use std::collections::{BTreeMap, BinaryHeap, VecDeque};
 use std::time::Duration;
 
 use stealthcheck::check::{Check, CheckName};
 use stealthcheck::engine::hold::{HoldId, HowEnded};
-use stealthcheck::engine::{AttemptId, Event};
 use stealthcheck::notification::NotificationId;
 use stealthcheck::time::{Mono, Now, Wall};
-use stealthcheck::unit::{JobKind, JobResult, ManagerState, UnitName};
+use stealthcheck::unit::UnitName;
 
 use crate::config::{self, Plan};
-use crate::daemon::{Arrival, Crash, Daemon, Disk};
 use crate::faults::{Fault, Troubles};
-use crate::machine::{By, Unit};
+use crate::machine::{Delay, HEADROOM, Input, Machine};
+use crate::people::Act;
 use crate::post::{Post, Step};
 use crate::random::Random;
 use crate::rules::Rules;
-
-/// The daemon's monotonic clock begins here: moments before the first boot have a place on it.
-const HEADROOM: Duration = Duration::from_secs(10 * 365 * 86_400);
+use crate::shell::{Crash, Disk, Shell};
+use crate::truth::Truths;
 
 /// What is due within one slot is done together at its end, as in the daemon.
 const SLOT: Duration = Duration::from_millis(20);
@@ -39,45 +38,12 @@ const SOME_DAYS: Duration = Duration::from_secs(3 * 86_400);
 /// Lines of the timeline that are kept, where `STEALTHCHECK_LINES` says nothing else.
 const LINES: usize = 400;
 
-/// What is to come. What belongs to one life of the daemon carries its number, and means nothing to the next.
+/// What is to come, apart from what the machine has to come. What belongs to one life of the daemon carries its number,
+/// and means nothing to the next.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Coming {
-    /// A unit goes on to its next state, if nothing came in between.
-    Transition {
-        unit: UnitName,
-        serial: u64,
-    },
-    /// The daemon reads a unit.
-    Told {
-        life: u64,
-        unit: UnitName,
-    },
-    /// It is told how its job ended.
-    JobTold {
-        life: u64,
-        unit: UnitName,
-        attempt: AttemptId,
-        result: Told<JobResult>,
-    },
-    /// What systemd has said reaches the engine.
-    Arrives {
-        life: u64,
-        arrival: Told<Arrival>,
-    },
-    /// An operator's command.
-    Operator {
-        unit: UnitName,
-        stop: bool,
-    },
-    ManagerTold {
-        life: u64,
-    },
-    /// A probe ends.
-    Probed {
-        life: u64,
-        check: CheckName,
-        run: u64,
-    },
+    /// Somebody at the machine does something.
+    Person(Act),
     /// The mailer does its next step.
     Post {
         life: u64,
@@ -91,8 +57,7 @@ pub enum Coming {
         life: u64,
         id: NotificationId,
     },
-    /// A timer starts its job.
-    Timer(UnitName),
+    /// The command that holds a unit stops it, or starts it.
     Holder {
         id: HoldId,
         stop: bool,
@@ -101,32 +66,15 @@ pub enum Coming {
         id: HoldId,
         done: bool,
     },
+    /// A client connects to the socket of this unit.
+    Connects(UnitName),
     Fault,
     Over(Fault),
     DaemonStarts,
+    /// The machine has shut down.
+    Reboots,
     /// The status is looked at.
     Look,
-}
-
-/// A value that is no part of the order of what is to come.
-#[derive(Clone, Debug)]
-pub struct Told<T>(pub T);
-
-impl<T> PartialEq for Told<T> {
-    fn eq(&self, _: &Self) -> bool {
-        true
-    }
-}
-impl<T> Eq for Told<T> {}
-impl<T> PartialOrd for Told<T> {
-    fn partial_cmp(&self, other: &Self) -> Option<std::cmp::Ordering> {
-        Some(self.cmp(other))
-    }
-}
-impl<T> Ord for Told<T> {
-    fn cmp(&self, _: &Self) -> std::cmp::Ordering {
-        std::cmp::Ordering::Equal
-    }
 }
 
 thread_local! {
@@ -149,31 +97,39 @@ pub fn timeline() -> String {
     })
 }
 
+/// A line of the machine's account goes into the timeline.
+fn log(at: Duration, line: &str) {
+    let (days, secs) = (at.as_secs() / 86_400, at.as_secs() % 86_400);
+    let clock =
+        format!("{:02}:{:02}:{:02}.{:03}", secs / 3600, secs / 60 % 60, secs % 60, at.subsec_millis());
+    TIMELINE.with_borrow_mut(|lines| {
+        if let Some((lines, most)) = lines {
+            lines.push_back(format!("day {days:>2} {clock} {line}"));
+            if lines.len() > *most {
+                lines.pop_front();
+            }
+        }
+    });
+}
+
 pub struct Sim {
     pub random: Random,
+    pub machine: Machine,
+    /// The machine's clock. The daemon's is another after a reboot.
     pub mono: Mono,
-    pub wall: Wall,
     /// Since the daemon last wrote its state and stopped.
     pub clock_was_set: bool,
-    /// A moment of the simulation, and the same on the daemon's clock, which every daemon continues (rule 11).
-    clock: (Mono, Mono),
-    /// Which boot this is.
-    pub boot: u64,
     pub plan: Plan,
     /// Checks that a reload has taken away.
     pub former: BTreeMap<CheckName, Check>,
-    pub units: BTreeMap<UnitName, Unit>,
-    pub manager: ManagerState,
+    pub truths: Truths,
     pub troubles: Troubles,
-    pub daemon: Option<Daemon>,
+    pub shell: Shell,
     pub life: u64,
     pub disk: Disk,
     pub crash: Option<Crash>,
     pub post: Post,
     pub rules: Rules,
-    /// Leases that are open.
-    pub leases: BTreeSet<HoldId>,
-    pub next_id: u64,
     /// All is mended: nothing goes wrong any more.
     pub quiet: bool,
     coming: BinaryHeap<Reverse<(Mono, u64, Coming)>>,
@@ -211,26 +167,33 @@ impl Sim {
         Self::with(plan, random, logs)
     }
 
-    fn with(plan: Plan, random: Random, logs: bool) -> Self {
-        let start = Mono(Duration::from_secs(1_000_000));
+    fn with(plan: Plan, mut random: Random, logs: bool) -> Self {
+        let mut machine = Machine::new().version(plan.version).driven();
+        for file in config::files(&plan) {
+            machine = machine.unit(file);
+        }
+        if logs {
+            machine.log_to(log);
+        }
+        machine.configure(plan.checks.clone());
+        machine.set_delays(Delay::random(random.next(), 1, 60), Delay::NONE);
+        machine.set_probe_delay(Delay::random(random.next(), 1, 40));
+        // Booted an hour ago.
+        machine = machine.before_daemon();
+        machine.systemd.account.clear();
         let mut sim = Self {
-            mono: start,
-            wall: Wall(1_795_000_000_000),
+            mono: machine.now().mono,
+            machine,
             clock_was_set: false,
-            clock: (start, Mono(HEADROOM)),
-            boot: 1,
-            units: crate::machine::units(&plan),
-            manager: ManagerState::Running,
             former: BTreeMap::new(),
+            truths: Truths::new(&plan),
             troubles: Troubles::default(),
-            daemon: None,
+            shell: Shell::default(),
             life: 0,
             disk: Disk::default(),
             crash: None,
             post: Post::default(),
             rules: Rules::new(&plan),
-            leases: BTreeSet::new(),
-            next_id: 1,
             quiet: false,
             coming: BinaryHeap::new(),
             sequence: 0,
@@ -239,8 +202,11 @@ impl Sim {
             plan,
         };
         for plan in sim.plan.units.clone() {
-            if let Some(interval) = plan.job {
-                sim.later(interval / 2, Coming::Timer(plan.name));
+            if plan.file.transient {
+                sim.machine.systemd.run_transient(&plan.name);
+            }
+            if plan.triggered {
+                sim.later(Duration::from_secs(60), Coming::Connects(plan.name));
             }
         }
         sim.later(Duration::ZERO, Coming::DaemonStarts);
@@ -251,23 +217,15 @@ impl Sim {
 
     /// The clocks as the daemon reads them.
     pub fn now(&self) -> Now {
-        let (at, mono) = self.clock;
-        Now { mono: mono.after(self.mono.since(at)), wall: self.wall }
+        self.machine.daemon_now()
     }
 
-    /// A point on the daemon's clock as one of the simulation.
-    fn of_boot(&self, at: Mono) -> Mono {
-        let (here, mono) = self.clock;
-        here.after(at.since(mono))
-    }
-
-    /// After a reboot the clock continues where the state was saved, by the wall clock's account of the time between.
-    pub fn continue_clock(&mut self, saved: (Mono, Wall)) {
-        self.clock = (self.mono, saved.0.after(self.wall.since(saved.1)));
+    pub fn wall(&self) -> Wall {
+        self.machine.now().wall
     }
 
     pub fn usec(&self) -> u64 {
-        u64::try_from(self.wall.0).unwrap_or(0) * 1000
+        u64::try_from(self.wall().0).unwrap_or(0) * 1000
     }
 
     pub fn later(&mut self, in_: Duration, what: Coming) {
@@ -277,21 +235,9 @@ impl Sim {
 
     /// A line of the timeline, worded only where one is kept.
     pub fn note(&self, what: impl FnOnce() -> String) {
-        if !self.logs {
-            return;
+        if self.logs {
+            log(self.mono.since(Mono(HEADROOM)), &what());
         }
-        let at = self.mono.since(Mono(Duration::from_secs(1_000_000)));
-        let (days, secs) = (at.as_secs() / 86_400, at.as_secs() % 86_400);
-        let clock =
-            format!("{:02}:{:02}:{:02}.{:03}", secs / 3600, secs / 60 % 60, secs % 60, at.subsec_millis());
-        TIMELINE.with_borrow_mut(|lines| {
-            if let Some((lines, most)) = lines {
-                lines.push_back(format!("day {days:>2} {clock} {}", what()));
-                if lines.len() > *most {
-                    lines.pop_front();
-                }
-            }
-        });
     }
 
     /// A promise is broken.
@@ -305,22 +251,27 @@ impl Sim {
 
     fn run_until(&mut self, end: Mono) {
         loop {
-            let wakeup = self.daemon.as_ref().and_then(|daemon| daemon.engine.next_wakeup());
-            let wakeup = wakeup.map(|at| self.slot(self.of_boot(at)));
+            self.attend();
+            let machine = self.machine.next_due();
             let coming = self.coming.peek().map(|Reverse((at, _, _))| *at);
-            let Some(next) = [wakeup, coming].into_iter().flatten().min().filter(|at| *at <= end) else {
-                break;
-            };
-            self.advance_to(next);
-            if coming.is_some_and(|at| wakeup.is_none_or(|wakeup| at <= wakeup)) {
+            let wakeup = self.machine.wakeup().map(|at| Self::slot(at));
+            let due = [machine, coming, wakeup].into_iter().flatten().min();
+            let Some(due) = due.filter(|at| *at <= end) else { break };
+            self.advance_to(due);
+            if machine == Some(due) {
+                self.machine.step();
+            } else if coming == Some(due) {
                 if let Some(Reverse((_, _, what))) = self.coming.pop() {
                     self.happen(what);
                 }
             } else {
-                self.tell(Event::Tick);
+                self.receive(Input::Tick);
             }
+            self.attend();
             // A burst is saved and done together.
-            let more_at_once = self.coming.peek().is_some_and(|Reverse((at, _, _))| *at <= self.mono);
+            let by_now = |at: Mono| at <= self.mono;
+            let more_at_once = self.machine.next_due().is_some_and(by_now)
+                || self.coming.peek().is_some_and(|Reverse((at, _, _))| *at <= self.mono);
             if !more_at_once || self.random.percent(50) {
                 self.settle();
             }
@@ -329,17 +280,15 @@ impl Sim {
         self.advance_to(end);
     }
 
-    fn slot(&self, at: Mono) -> Mono {
+    fn slot(at: Mono) -> Mono {
         let past = at.0.as_nanos() % SLOT.as_nanos();
         let rest = if past == 0 { 0 } else { SLOT.as_nanos() - past };
         at.after(Duration::from_nanos(u64::try_from(rest).unwrap_or(0)))
     }
 
     pub fn advance_to(&mut self, at: Mono) {
-        let at = self.mono.max(at);
-        let by = at.0.as_millis() - self.mono.0.as_millis();
-        self.mono = at;
-        self.wall = Wall(self.wall.0 + i64::try_from(by).unwrap_or(0));
+        self.mono = self.mono.max(at);
+        self.machine.advance(self.mono);
     }
 
     /// The machine sleeps: whatever was to come meanwhile comes late.
@@ -349,35 +298,40 @@ impl Sim {
         self.rules.slept = until;
     }
 
+    /// What the machine has brought about is known and told.
+    pub fn attend(&mut self) {
+        loop {
+            self.note_truth();
+            let Some(input) = self.machine.take_input() else { break };
+            self.receive(input);
+        }
+        if let Some(why) = self.machine.systemd.reboot_wanted.take() {
+            self.note(|| format!("the machine reboots: {why}"));
+            let away = self.random.secs(1, 20);
+            self.power_fails(away);
+        }
+    }
+
     fn happen(&mut self, what: Coming) {
-        let living = |life: u64, sim: &Self| sim.daemon.is_some() && life == sim.life;
+        let living = |life: u64, sim: &Self| sim.machine.is_daemon_up() && life == sim.life;
         match what {
-            Coming::Transition { unit, serial } => self.transition(&unit, serial),
-            Coming::Told { life, unit } if living(life, self) => self.unit_is_told(&unit),
-            Coming::JobTold { life, unit, attempt, result } if living(life, self) => {
-                self.job_is_told(&unit, attempt, result.0);
-            }
-            Coming::Arrives { life, arrival } if living(life, self) => self.has_arrived(arrival.0),
-            Coming::Operator { unit, stop } => {
-                let kind = if stop { JobKind::Stop } else { JobKind::Restart };
-                let _ = self.queue_job(&unit, kind, By::Somebody);
-            }
-            Coming::ManagerTold { life } if living(life, self) => self.manager_is_told(),
-            Coming::Probed { life, check, run } if living(life, self) => self.probe_ends(&check, run),
+            Coming::Person(act) if !self.quiet => self.somebody(act),
             Coming::Post { life, step } if living(life, self) => self.post_step(step),
             Coming::Spooled { life, id } if living(life, self) => self.notification_is_spooled(id),
-            Coming::Delivered { life, id } if living(life, self) => {
-                self.tell(Event::NotificationDelivered(id))
-            }
-            Coming::Timer(unit) => self.timer_elapses(&unit),
+            Coming::Delivered { life, id } if living(life, self) => self.receive(Input::Delivered(id)),
             Coming::Holder { id, stop } => self.holder_acts(&id, stop),
             Coming::LeaseCloses { id, done } => {
                 let how = if done { HowEnded::Done } else { HowEnded::Gone };
                 self.lease_closes(&id, how);
             }
+            Coming::Connects(unit) => self.somebody_connects(unit),
             Coming::Fault if !self.quiet => self.next_fault(),
             Coming::Over(fault) if !self.quiet => self.fault_is_over(&fault),
             Coming::DaemonStarts => self.daemon_starts(),
+            Coming::Reboots => {
+                let away = self.random.secs(1, 20);
+                self.power_fails(away);
+            }
             Coming::Look => self.look(),
             _ => {}
         }
@@ -396,4 +350,6 @@ pub struct Stats {
     pub duplicates: u64,
     pub crashes: u64,
     pub storms: u64,
+    /// Seeds that ended with a fault of the engine that is known.
+    pub known: u64,
 }

@@ -20,6 +20,8 @@ pub enum Happened {
     State { unit: UnitName, from: ActiveState, to: ActiveState, by_job: bool },
     /// A run of the unit failed.
     Failed { unit: UnitName },
+    /// `StartLimitAction=` reboots the machine over a start job that `by` requested.
+    LimitHit { unit: UnitName, by: By },
 }
 
 impl Systemd {

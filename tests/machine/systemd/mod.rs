@@ -27,7 +27,8 @@ pub use account::Happened;
 pub use job::{By, JobType};
 use unit::Unit;
 pub use unit_file::{
-    Exit, Kind, Limit, Program, Restart, UnitFile, oneshot, service, socket, target, timer, unit_name, wrapper,
+    Exit, Kind, Limit, Program, Restart, UnitFile, oneshot, service, socket, target, timer, unit_name,
+    wrapper,
 };
 
 /// Which systemd it is, where that matters.
@@ -295,6 +296,11 @@ impl Systemd {
     /// A reading of the unit's properties. The kind of its job is asked for besides.
     pub fn read(&self, name: &UnitName) -> UnitState {
         self.index(name).map_or_else(UnitState::default, |index| self.units[index].read())
+    }
+
+    /// The unit's `ConditionTimestamp`.
+    pub fn condition_usec(&self, name: &UnitName) -> u64 {
+        self.index(name).map_or(0, |index| self.units[index].times.condition)
     }
 
     /// The unit's job now: its id and kind.

@@ -240,7 +240,8 @@ impl Systemd {
         let listens = matches!(unit.sub, Sub::Running | Sub::Reload) && unit.listens_from <= self.now;
         let program = &unit.file.program;
         if !listens {
-            let other = |other: &UnitName| self.index(other).is_some_and(|other| self.units[other].main_pid != 0);
+            let other =
+                |other: &UnitName| self.index(other).is_some_and(|other| self.units[other].main_pid != 0);
             return if program.shares_port_with.iter().any(other) { Answer::Well } else { Answer::Refused };
         }
         let hangs = program.hangs_after.is_some_and(|after| self.now.since(unit.started) >= after);

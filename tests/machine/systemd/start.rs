@@ -7,7 +7,7 @@ use stealthcheck::unit::{ActiveState, JobResult};
 use super::job::{By, JobType};
 use super::unit::{Sub, Unit};
 use super::unit_file::Kind;
-use super::{Systemd, Timer};
+use super::{Happened, Systemd, Timer};
 
 /// What came of running a job.
 #[derive(Debug)]
@@ -107,6 +107,8 @@ impl Systemd {
         let name = this.name().clone();
         self.note(|| format!("systemd: {name}: start request repeated too quickly"));
         if limit.reboots {
+            let by = self.units[unit].job.map_or(By::Systemd, |job| job.by);
+            self.happened(|this| Happened::LimitHit { unit: this.units[unit].name().clone(), by });
             self.reboot_wanted = Some(format!("StartLimitAction= of {name}"));
         }
         false

@@ -1,14 +1,14 @@
 //! The end of a run: what was broken is mended, and some calm hours later all is well, and everybody has been told.
 
+use std::time::Duration;
+
 use stealthcheck::check::{Check, Respect, Step};
-use stealthcheck::engine::hold::HowEnded;
-use stealthcheck::engine::{Command, Event};
-use stealthcheck::unit::{JobKind, LoadState, ManagerState, UnitName};
+use stealthcheck::engine::hold::{HoldId, HowEnded};
+use stealthcheck::unit::{ManagerState, UnitName};
 use stealthcheck::verdict::Health;
 
-use crate::config::{is_of, rival_of};
+use crate::config::{UnitPlan, is_of, rival_of};
 use crate::faults::Troubles;
-use crate::machine::{By, Service};
 use crate::post::Server;
 use crate::sim::Sim;
 
@@ -23,37 +23,59 @@ impl Sim {
         self.rules.network_gone = None;
         self.post.server = Server::Up;
         self.post.disk_full = false;
-        self.daemon_starts();
-        if self.manager != ManagerState::Running {
-            self.set_manager(ManagerState::Running);
+        self.machine.restore_network();
+        self.machine.reject_jobs(None);
+        self.machine.bus_returns();
+        self.systemd_is_quick();
+        self.machine.systemd.slowness = Duration::ZERO;
+        if self.machine.systemd.manager() == ManagerState::Stopping {
+            self.power_fails(Duration::from_secs(1));
         }
-        for id in self.leases.clone() {
-            self.lease_closes(&id, HowEnded::Done);
+        self.boot_ends();
+        self.daemon_starts();
+        for id in self.machine.open_leases() {
+            self.lease_closes(&HoldId(id.as_str().into()), HowEnded::Done);
         }
         for check in self.plan.checks.clone() {
-            self.tell(Event::Command(Command::Resume(check.name)));
+            self.machine.sees_service(check.name.as_str());
+            self.machine.resume(check.name.as_str());
         }
+        self.attend();
         self.settle();
         for plan in self.plan.units.clone() {
-            self.count_cpu(&plan.name);
-            let Some(unit) = self.units.get_mut(&plan.name) else { continue };
-            unit.cpu = 5;
-            (unit.unmet, unit.state.frozen) = (false, false);
-            let skipped = unit.state.start_skipped.is_some() || unit.state.settings.transient;
-            if unit.service != Service::Hung {
-                unit.service = Service::Healthy;
-            }
-            if unit.state.load != LoadState::Loaded {
-                unit.state.load = LoadState::Loaded;
-                self.is_changed(&plan.name);
-            }
-            let rival = rival_of(&plan.name);
-            if self.units.get(&rival).is_some_and(|rival| !rival.state.is_down()) {
-                let _ = self.queue_job(&rival, JobKind::Stop, By::Somebody);
-            }
-            if plan.job.is_none() && (skipped || !self.is_the_daemons_to_mend(&plan.name)) {
-                let _ = self.queue_job(&plan.name, JobKind::Restart, By::Somebody);
-            }
+            self.mend_unit(&plan);
+        }
+        for plan in self.plan.units.clone() {
+            self.start_unit(&plan);
+        }
+    }
+
+    /// Nothing is wrong with the unit's file and program any more.
+    fn mend_unit(&mut self, plan: &UnitPlan) {
+        let name = plan.name.as_str();
+        self.machine.use_cpu(&plan.name, None);
+        self.mend(&plan.name);
+        self.kill_left_over(&plan.name);
+        self.machine.thaw(name);
+        self.machine.edit(name, |file| (file.masked, file.removed) = (false, false));
+        self.machine.set_condition(name, true);
+        let rival = rival_of(&plan.name);
+        if plan.rival && !self.machine.systemd.is_down(&rival) {
+            self.machine.stop(rival.as_str());
+        }
+    }
+
+    /// What no check has started again is started by somebody.
+    fn start_unit(&mut self, plan: &UnitPlan) {
+        let name = plan.name.as_str();
+        let state = self.machine.unit_state(name);
+        let skipped = state.start_skipped.is_some() || plan.file.transient;
+        if self.machine.systemd.is_gone(&plan.name) {
+            self.machine.systemd.run_transient(&plan.name);
+        } else if plan.job.is_some() {
+            self.machine.start(name);
+        } else if skipped || !self.is_the_daemons_to_mend(&plan.name) {
+            self.machine.restart(name);
         }
     }
 
@@ -77,22 +99,24 @@ impl Sim {
         let crash_loop = of_unit().any(|check| {
             let book = self.rules.checks.get(&check.name);
             book.is_some_and(|book| book.incident.is_some())
-        }) && self.units.get(unit).is_some_and(|unit| unit.auto_restart);
+        }) && self.restarts_itself(unit);
         of_unit().any(|check| mends(&check)) && !stops && !crash_loop
     }
 
     /// Everything passes, nothing is open, everybody was told.
     pub fn rules_at_the_end(&mut self) {
         let now = self.now();
-        let Some(daemon) = &self.daemon else { self.broken("in the end all is well", "the daemon is gone") };
-        for status in daemon.engine.status(now, &[], false) {
+        let Some(engine) = self.machine.engine() else {
+            self.broken("in the end all is well", "the daemon is gone")
+        };
+        for status in engine.status(now, &[], false) {
             if status.health != Health::Passing || status.incident.is_some() {
-                let why = daemon.engine.why(now, &status.name);
+                let why = engine.why(now, &status.name);
                 let what = format!("{} is {:?}: {why:#?}", status.name, status.health);
                 self.broken("in the end all is well", &what);
             }
         }
-        if let Some(id) = daemon.engine.pending_notifications().next() {
+        if let Some(id) = engine.pending_notifications().next() {
             self.broken("in the end nothing waits for the spool", &id.to_string());
         }
         if let Some(record) = self.post.disk.values().next() {

@@ -16,6 +16,9 @@ const AN_HOUR: Duration = Duration::from_secs(3600);
 const FLAPPING: usize = 6;
 const STEADY: Duration = Duration::from_secs(600);
 
+/// Units that go down within this time of each other may have gone together.
+const A_FALL: Duration = Duration::from_secs(60);
+
 /// A start job that waits longer than this for other units is a failure.
 const WAITS_AT_MOST: Duration = Duration::from_secs(600);
 
@@ -45,12 +48,21 @@ impl Sim {
                 &format!("{check}: {cause}"),
             );
         }
-        let by_job = self.units.get(&unit).is_some_and(|truth| {
+        let by_job = self.truths.get(&unit).is_some_and(|truth| {
             let told = self.rules.told.get(&unit);
-            truth.ended_by_job
-                && told.is_some_and(|told| told.inactive_enter_usec == truth.state.inactive_enter_usec)
+            let ended = self.machine.systemd.read(&unit).inactive_enter_usec;
+            truth.ended_by_job && told.is_some_and(|told| told.inactive_enter_usec == ended)
         });
         if by_job && cause.starts_with("unit ended without a stop job") {
+            let down_at = self.truths.get(&unit).map_or(self.mono, |truth| truth.down_at);
+            let with = |root: &UnitName| {
+                let root = self.truths.get(root);
+                root.is_some_and(|root| root.down_at.after(A_FALL) >= down_at)
+            };
+            if self.required(&unit).iter().any(with) {
+                let what = format!("{check}: {cause}");
+                self.broken("what went down with its root has not ended by itself", &what);
+            }
             self.broken("what a job has stopped has not ended by itself", &format!("{check}: {cause}"));
         }
     }
@@ -87,8 +99,11 @@ impl Sim {
     pub fn a_crash_loop_is_one(&self, unit: &UnitName) {
         const RESTARTS: usize = 5;
         const WITHIN: Duration = Duration::from_secs(1200);
-        let Some(truth) = self.units.get(unit) else { return };
-        let failures = truth.failures.iter().filter(|at| self.mono.since(**at) < WITHIN).count();
+        // (With a long `RestartSec=` five restarts take longer.)
+        let delay = self.plan.units.iter().find(|plan| plan.name == *unit).map(|plan| plan.file.restart_sec);
+        let within = WITHIN.max(delay.unwrap_or_default() * 8 + WITHIN / 2);
+        let Some(truth) = self.truths.get(unit) else { return };
+        let failures = truth.failures.iter().filter(|at| self.mono.since(**at) < within).count();
         if failures < RESTARTS {
             self.broken("a crash loop is one", &format!("{unit} failed {failures} times"));
         }

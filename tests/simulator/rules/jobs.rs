@@ -9,11 +9,15 @@ use stealthcheck::time::Mono;
 use stealthcheck::unit::{ActiveState, LoadState, ManagerState, UnitName, UnitState};
 use stealthcheck::verdict::Health;
 
-use super::{Pace, SLACK};
+use super::SLACK;
 use crate::config::{UnitPlan, is_of, real};
-use crate::daemon::describe;
-use crate::machine::{By, Service};
+use crate::machine::Answer;
 use crate::sim::Sim;
+
+/// What is told of a unit in a line.
+fn describe(state: &UnitState) -> String {
+    format!("{} job {:?} stopped by {:?}", state.describe(), state.job, state.stopped_by)
+}
 
 /// A boot that takes longer is not waited for.
 const BOOT_AT_MOST: Duration = Duration::from_secs(600);
@@ -34,7 +38,7 @@ impl Sim {
         asker: Option<&CheckName>,
     ) {
         self.one_job_at_a_time(unit, attempt, step, asker);
-        self.not_ours_to_fight(unit);
+        self.not_ours_to_fight(unit, step, asker.is_some());
         self.a_held_unit_is_left_alone(unit);
         let Some(name) = asker else { return };
         let Some(check) = self.check(name).cloned() else {
@@ -81,8 +85,10 @@ impl Sim {
         }
     }
 
-    /// Rule 7, by what the daemon was told.
-    fn not_ours_to_fight(&self, unit: &UnitName) {
+    /// Rule 7, by what the daemon was told. A step that starts another unit may do so whatever is on this one, and what was
+    /// held is started again also while the machine boots (rule 10).
+    fn not_ours_to_fight(&self, unit: &UnitName, step: &Step, is_recovery: bool) {
+        let is_own = !matches!(step, Step::StartUnit(_));
         let broken = |what: &str| self.broken("not ours to fight", &format!("{unit}: {what}"));
         let Some(told) = self.rules.told.get(unit) else { return broken("its state was not told yet") };
         let (manager, since) = self.rules.manager;
@@ -90,10 +96,10 @@ impl Sim {
             ManagerState::Running => {}
             // A boot that takes long ends nothing, and what was up already is not waited for.
             ManagerState::Starting
-                if told.active_enter_usec != 0 || self.mono.since(since) >= BOOT_AT_MOST => {}
+                if told.active_enter_usec != 0 || !is_recovery || self.mono.since(since) >= BOOT_AT_MOST => {}
             _ => broken(&format!("systemd is {manager:?}")),
         }
-        if told.job.is_some() {
+        if is_own && told.job.is_some() {
             broken(&format!("there is a job on it: {}", describe(told)));
         }
         if told.load == LoadState::Masked || (told.load != LoadState::Loaded && told.is_down()) {
@@ -105,7 +111,8 @@ impl Sim {
         if told.start_skipped.is_some() && told.is_down() {
             broken("systemd skips its start");
         }
-        if matches!(told.active, ActiveState::Activating | ActiveState::Deactivating) {
+        let on_its_way = matches!(told.active, ActiveState::Activating | ActiveState::Deactivating);
+        if is_own && on_its_way {
             broken(&format!("it is on its way without us: {}", describe(told)));
         }
     }
@@ -126,7 +133,7 @@ impl Sim {
     /// Rule 11.
     fn a_paused_check_asks_for_nothing(&self, name: &CheckName) {
         let paused = self.rules.checks.get(name).and_then(|book| book.paused);
-        if paused.is_some_and(|until| until > self.mono) {
+        if paused.is_some_and(|until| until > self.mono.after(SLACK)) {
             self.broken("a paused check is left alone", &format!("{name} asks for a job"));
         }
     }
@@ -134,10 +141,15 @@ impl Sim {
     /// Rule 2: however often it must pass to count as well. That a unit which systemd restarts again and again answers in
     /// between is another matter (rule 7).
     fn a_check_that_passes_asks_for_nothing(&self, unit: &UnitName, name: &CheckName) {
-        let crashes = self.units.get(unit).is_none_or(|unit| unit.auto_restart);
+        let crashes = self.restarts_itself(unit);
         if !crashes && self.rules.checks.get(name).is_some_and(|book| book.passes) {
             self.broken("a check that passes asks for nothing", &format!("{name} asks for a job"));
         }
+    }
+
+    /// systemd restarts the unit by itself.
+    pub fn restarts_itself(&self, unit: &UnitName) -> bool {
+        self.plan.units.iter().find(|plan| plan.name == *unit).is_none_or(|plan| plan.auto_restart)
     }
 
     /// Rule 12. What went down with something that it needs is another matter.
@@ -149,9 +161,10 @@ impl Sim {
         if !alone || rival || job {
             return;
         }
+        // (The time may be that of the fall before, where a stop came with it.)
         let rested = self.mono.since(since);
         let respected = match check.recovery.respect_stop {
-            Respect::For(lasting) => rested >= lasting,
+            Respect::For(lasting) => rested.saturating_add(Duration::from_secs(5)) >= lasting,
             Respect::Forever => false,
         };
         if !respected {
@@ -169,6 +182,14 @@ impl Sim {
             Respect::Forever => false,
         };
         if !respected && check.probe.job().is_none() {
+            let with_root = self.required(unit).iter().any(|root| {
+                let down_at = self.truths.get(root).map_or(Mono::default(), |truth| truth.down_at);
+                down_at.after(Duration::from_secs(5)) >= since
+            });
+            if with_root {
+                let what = format!("{} asks for a job on {unit}, stopped {rested:?} ago", check.name);
+                self.broken("an operator's stop is respected beside a stop of its root", &what);
+            }
             let what = format!("{} asks for a job on {unit}, stopped {rested:?} ago", check.name);
             self.broken("an operator's stop is respected", &what);
         }
@@ -176,14 +197,14 @@ impl Sim {
 
     /// Rule 6: from the unit's own start, whoever caused it; a pass ends it.
     fn what_has_just_started_has_its_grace(&self, unit: &UnitName, check: &Check, step: &Step) {
-        let (Some(truth), Some(told)) = (self.units.get(unit), self.rules.told.get(unit)) else { return };
+        let (Some(truth), Some(told)) = (self.truths.get(unit), self.rules.told.get(unit)) else { return };
         let Some(book) = self.rules.checks.get(&check.name) else { return };
         let this_run = told.active == ActiveState::Active
-            && told.active_enter_usec == truth.state.active_enter_usec
+            && told.active_enter_usec == self.machine.systemd.read(unit).active_enter_usec
             && self.rules.clock_set < truth.up_at;
         let up = self.mono.since(truth.up_at);
         let passed = book.last_pass >= truth.up_at;
-        let own = !matches!(step, Step::StartUnit(_)) && !truth.auto_restart;
+        let own = !matches!(step, Step::StartUnit(_)) && !self.restarts_itself(unit);
         if this_run && own && !passed && up.saturating_add(SLACK) < check.recovery.grace {
             let what = format!("{} asks for a job on {unit}, which came up {up:?} ago", check.name);
             self.broken("what has just started has its grace", &what);
@@ -191,10 +212,19 @@ impl Sim {
     }
 
     /// Rule 9: a job on `unit` has systemd start `required` as well.
-    pub fn rules_pulled_in(&self, unit: &UnitName, required: &UnitName, by: By) {
+    pub fn rules_pulled_in(&self, unit: &UnitName, required: &UnitName) {
         let stop = self.rules.units.get(required).and_then(|book| book.operators_stop);
         let stop = stop.filter(|since| self.is_still_respected(required, *since));
-        if let (Some(_), By::Us { .. }) = (stop, by) {
+        if let Some(since) = stop {
+            let checked = self.plan.checks.iter().any(|check| is_of(check, required));
+            if !checked && self.rules.started >= since {
+                let what = format!("our job on {unit} starts {required}, which no check monitors");
+                self.broken("a restart of the daemon forgets no stop", &what);
+            }
+            if !self.pulled_in(unit).contains(required) {
+                let what = format!("our job on {unit} restarts a dependent and starts {required}");
+                self.broken("no job starts through a dependent what somebody has stopped", &what);
+            }
             let what = format!("our job on {unit} starts {required}, which an operator has stopped");
             self.broken("no job starts what somebody has stopped", &what);
         }
@@ -222,7 +252,7 @@ impl Sim {
     }
 
     /// What the unit needs, directly or not.
-    fn required(&self, unit: &UnitName) -> BTreeSet<UnitName> {
+    pub fn required(&self, unit: &UnitName) -> BTreeSet<UnitName> {
         self.reached(unit, |plan| plan.requires.clone())
     }
 
@@ -247,7 +277,10 @@ impl Sim {
         }
         for required in self.required(unit) {
             let told = self.rules.told.get(&required);
-            let down = told.is_some_and(|told| told.is_down() && told.job.is_none());
+            // A oneshot that somebody has stopped is at rest, however it has ended.
+            let down = told.is_some_and(|told| {
+                told.is_down() && told.job.is_none() && !(told.oneshot && told.stopped_by.is_some())
+            });
             let ill = self.plan.checks.iter().find(|check| {
                 is_of(check, &required)
                     && self.rules.committed.get(&check.name).is_some_and(|book| book.incident.is_some())
@@ -316,7 +349,7 @@ impl Sim {
         if !matches!(check.probe, Probe::Tcp(_)) || opened.is_none_or(|opened| opened < gone) {
             return;
         }
-        let well = self.units.get(unit).is_some_and(|unit| unit.is_up() && unit.service == Service::Healthy);
+        let well = self.machine.systemd.answer(unit) == Answer::Well;
         // What needs another unit may fail for that one's sake, and says nothing about the machine.
         let alone = |unit: &UnitName| {
             self.plan.units.iter().any(|plan| plan.name == *unit && plan.requires.is_empty())
@@ -326,8 +359,14 @@ impl Sim {
             let changed = self.rules.units.get(unit).map(|book| book.changed);
             changed.is_some_and(|at| self.mono.since(at) > LONGEST_GRACE)
         };
+        // What is paused is not watched.
+        let watched = |check: &Check| {
+            let paused = self.rules.checks.get(&check.name).and_then(|book| book.paused);
+            paused.is_none_or(|until| until.after(LONGEST_GRACE) < gone)
+        };
         let quick = |check: &&Check| {
-            matches!(check.probe, Probe::Tcp(_))
+            watched(check)
+                && matches!(check.probe, Probe::Tcp(_))
                 && check.schedule.interval <= Duration::from_secs(900)
                 && check.unit.as_ref().is_none_or(|unit| alone(&real(unit)) && settled(&real(unit)))
         };
@@ -360,94 +399,17 @@ impl Sim {
     }
 
     fn the_status_agrees(&self, name: &CheckName) {
-        let Some(daemon) = &self.daemon else { return };
-        let status = daemon.engine.status(self.now(), std::slice::from_ref(name), false);
+        let Some(engine) = self.machine.engine() else { return };
+        let status = engine.status(self.now(), std::slice::from_ref(name), false);
         // In a circle of units that need each other, another of them may be the root by now.
         let of_circle = |health: &Health| self.plan.circle && matches!(health, Health::Dependency { .. });
         if status.iter().any(|status| status.health != Health::Down && !of_circle(&status.health)) {
+            if let Some(Health::Dependency { by, .. }) = status.first().map(|status| &status.health) {
+                let what = format!("{name} asks for a job, and waits for {by}");
+                self.broken("what waits for its root asks for no job", &what);
+            }
             let what = format!("{name} asks for a job and is {:?}", status.first().map(|s| &s.health));
             self.broken("only a check that is down asks for a job", &what);
-        }
-    }
-
-    /// Rule 5: from one attempt on a unit to the next the backoff, doubling, as long as there is no long healthy time. Jobs
-    /// that a check's step starts on another unit have a pace of their own.
-    pub fn attempts_keep_their_distance(&mut self, unit: &UnitName, check: &CheckName, step: &Step) {
-        let now = self.mono;
-        let other = matches!(step, Step::StartUnit(_));
-        let concerned = |of: &&Check| if other { of.name == *check } else { is_of(of, unit) };
-        let backoffs = || self.plan.checks.iter().filter(concerned).map(|check| check.recovery.backoff);
-        let longest = backoffs().map(|backoff| backoff.max).min().unwrap_or_default();
-        let book = match other {
-            true => self.rules.checks.get(check).map(|book| book.other_pace),
-            false => self.rules.units.get(unit).map(|book| book.pace),
-        };
-        let Some(Pace { mut streak, last }) = book else { return };
-        let gap = last.map(|last| now.since(last).saturating_add(SLACK));
-        if gap.is_none_or(|gap| gap >= longest) {
-            streak = 0;
-        }
-        let least = backoffs().map(|backoff| backoff.delay(streak)).min().unwrap_or_default();
-        if let Some(gap) = gap
-            && streak > 0
-            && gap < least
-        {
-            let what = format!("{unit}: {gap:?} after attempt {streak} in a row, at least {least:?}");
-            self.broken("attempts keep their distance", &what);
-        }
-        let pace = Pace { streak: streak + 1, last: Some(now) };
-        if other {
-            for books in [&mut self.rules.checks, &mut self.rules.committed] {
-                if let Some(book) = books.get_mut(check) {
-                    book.other_pace = pace;
-                }
-            }
-        } else if let Some(book) = self.rules.units.get_mut(unit) {
-            book.pace = pace;
-        }
-    }
-
-    /// Rule 5: the steps of an incident that opens after lasting health begin with the first that can change anything.
-    pub fn the_first_step_comes_first(&self, name: &CheckName, unit: &UnitName, step: &Step) {
-        let (Some(check), Some(book)) = (self.check(name), self.rules.checks.get(name)) else { return };
-        let Some(told) = self.rules.told.get(unit).filter(|_| book.rested && book.tries == 0) else { return };
-        let up = told.active == ActiveState::Active;
-        let applies = |step: &&Step| match step {
-            Step::Reload => up,
-            Step::Start => !up,
-            _ => true,
-        };
-        let crashes = self.units.get(unit).is_none_or(|unit| unit.auto_restart);
-        let first = check.recovery.steps.iter().find(applies);
-        if !crashes && first.is_some_and(|first| first != step) {
-            self.broken(
-                "the first step comes first",
-                &format!("{name}: {step:?} of {:?}", check.recovery.steps),
-            );
-        }
-    }
-
-    /// Rule 5.
-    pub fn the_limit_is_kept(&mut self, name: &CheckName) {
-        let limit = self.check(name).and_then(|check| check.recovery.max_attempts);
-        for books in [&mut self.rules.checks, &mut self.rules.committed] {
-            if let Some(book) = books.get_mut(name) {
-                book.tries += 1;
-            }
-        }
-        let tries = self.rules.checks.get(name).map_or(0, |book| book.tries);
-        let changed = self.rules.checks.get(name).is_some_and(|book| book.reconfigured);
-        if !changed && limit.is_some_and(|limit| tries > limit) {
-            self.broken("the limit of attempts is kept", &format!("{name}: {tries} of {limit:?}"));
-        }
-    }
-
-    /// Nobody could be asked for it: the limit is of those that became a job.
-    pub fn it_was_no_attempt(&mut self, name: &CheckName) {
-        for books in [&mut self.rules.checks, &mut self.rules.committed] {
-            if let Some(book) = books.get_mut(name) {
-                book.tries = book.tries.saturating_sub(1);
-            }
         }
     }
 
@@ -475,7 +437,7 @@ impl Sim {
             self.broken("the numbers of runs grow", check.as_str());
         }
         let paused = self.rules.checks.get(check).and_then(|book| book.paused);
-        if paused.is_some_and(|until| until > now) && self.rules.upset.get(check) != Some(&now) {
+        if paused.is_some_and(|until| until > now.after(SLACK)) && self.rules.upset.get(check) != Some(&now) {
             self.broken("a paused check is not probed", check.as_str());
         }
     }

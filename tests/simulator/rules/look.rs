@@ -5,10 +5,9 @@ use std::time::Duration;
 use stealthcheck::check::{CheckName, Step};
 use stealthcheck::status::CheckStatus;
 use stealthcheck::time::Mono;
-use stealthcheck::unit::{ActiveState, JobKind, LoadState, ManagerState};
+use stealthcheck::unit::{ActiveState, LoadState, ManagerState};
 use stealthcheck::verdict::Health;
 
-use crate::machine::By;
 use crate::sim::{Coming, Sim};
 
 /// So many checks are looked at in one look.
@@ -36,13 +35,11 @@ impl Sim {
 
     fn is_shown_as_it_is(&mut self, name: &CheckName) {
         let now = self.now();
-        let Some(daemon) = &self.daemon else { return };
-        let Some(status) = daemon.engine.status(now, std::slice::from_ref(name), true).pop() else {
+        let Some(engine) = self.machine.engine() else { return };
+        let Some(status) = engine.status(now, std::slice::from_ref(name), true).pop() else {
             self.broken("every check has a status", name.as_str())
         };
-        let Some(why) = daemon.engine.why(now, name) else {
-            self.broken("every check is explained", name.as_str())
-        };
+        let Some(why) = engine.why(now, name) else { self.broken("every check is explained", name.as_str()) };
         let broken = |what: &str| self.broken("what is shown is so", &format!("{name}: {what}"));
         if why.health != status.health || why.now.is_empty() {
             broken("why and status differ");
@@ -79,7 +76,12 @@ impl Sim {
         else {
             return;
         };
-        let simple = plan.requires.is_empty() && plan.wants.is_empty() && !plan.rival && !plan.auto_restart;
+        let simple = plan.requires.is_empty()
+            && plan.wants.is_empty()
+            && !plan.rival
+            && !plan.auto_restart
+            && !plan.triggered
+            && plan.file.start_limit.is_none_or(|limit| !limit.reboots);
         let (manager, since) = self.rules.manager;
         let asked = matches!(manager, ManagerState::Running | ManagerState::Starting) && long_ago(since);
         let quiet = !self.rules.storm
@@ -136,8 +138,9 @@ impl Sim {
 
     /// Somebody has read the mails, and restarts what has been down for long.
     fn somebody_comes_by(&mut self) {
-        let Some(daemon) = &self.daemon else { return };
-        let statuses = daemon.engine.status(self.now(), &[], false);
+        self.somebody_makes_transient_units_again();
+        let Some(engine) = self.machine.engine() else { return };
+        let statuses = engine.status(self.now(), &[], false);
         let long = |status: &&CheckStatus| {
             let book = self.rules.checks.get(&status.name);
             book.is_some_and(|book| {
@@ -151,7 +154,7 @@ impl Sim {
             .collect();
         for unit in units {
             if self.random.percent(30) {
-                let _ = self.queue_job(&unit, JobKind::Restart, By::Somebody);
+                self.machine.restart(unit.as_str());
             }
         }
     }

@@ -17,7 +17,7 @@ impl Sim {
             self.broken("nobody is told of a held unit", &what);
         }
         let paused = self.rules.checks.get(&notification.check).and_then(|book| book.paused);
-        if paused.is_some_and(|until| until > self.mono) {
+        if paused.is_some_and(|until| until > self.mono.after(super::SLACK)) {
             self.broken("nobody is told of a paused check", &notification.id.to_string());
         }
     }

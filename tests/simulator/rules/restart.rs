@@ -4,6 +4,7 @@
 use std::time::Duration;
 
 use serde_json::Value;
+use stealthcheck::engine::hold::HoldId;
 use stealthcheck::verdict::Health;
 
 use super::Pace;
@@ -63,26 +64,29 @@ impl Sim {
     /// A new life has read the state, and nothing else has happened in it yet.
     pub fn rules_restored(&mut self) {
         let now = self.mono;
-        let leases = self.leases.clone();
-        for unit in self.rules.leases.iter().filter(|(id, _)| !leases.contains(*id)).map(|(_, unit)| unit) {
+        (self.rules.blind, self.rules.started) = (now, now);
+        let leases = self.machine.open_leases();
+        let open = |id: &HoldId| leases.iter().any(|open| **open == *id.0);
+        for unit in self.rules.leases.iter().filter(|(id, _)| !open(id)).map(|(_, unit)| unit) {
             self.rules.leases_over.insert(unit.clone(), now);
+            self.truths.forget_stop(unit);
         }
-        self.rules.leases.retain(|id, _| leases.contains(id));
+        self.rules.leases.retain(|id, _| open(id));
         self.no_incident_is_forgotten();
-        let Some(daemon) = &self.daemon else { return };
-        let storm = daemon.engine.storm(self.now()).is_some();
+        let Some(engine) = self.machine.engine() else { return };
+        let storm = engine.storm(self.now()).is_some();
         if storm && !self.rules.storm {
             self.rules.storm_since = now;
         }
         self.rules.storm = storm;
         let Some(before) = self.disk.state.clone() else { return };
-        let after = daemon.engine.save(self.now(), &self.boot.to_string());
+        let after = engine.save(self.now(), &self.machine.boot_id());
         let (before, after) = (serde_json::to_value(&before).unwrap(), serde_json::to_value(after).unwrap());
         self.nothing_else_is_another(&before, &after);
     }
 
     fn no_incident_is_forgotten(&mut self) {
-        let (now, wall) = (self.mono, self.wall);
+        let (now, wall) = (self.mono, self.wall());
         // Across a boot only the wall clock tells how long it is, and that may have been set.
         let booted = std::mem::take(&mut self.rules.booted);
         let set = booted && self.clock_was_set;
@@ -94,8 +98,8 @@ impl Sim {
                 book.pace = Pace::default();
             }
         }
-        let Some(daemon) = &self.daemon else { return };
-        let statuses = daemon.engine.status(self.now(), &[], false);
+        let Some(engine) = self.machine.engine() else { return };
+        let statuses = engine.status(self.now(), &[], false);
         for status in &statuses {
             let known = self.rules.committed.get(&status.name).and_then(|book| book.incident.clone());
             let open = status.incident.as_ref().map(|incident| incident.id.clone());
