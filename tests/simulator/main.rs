@@ -42,6 +42,7 @@ mod shell;
 mod sim;
 mod truth;
 
+use std::collections::BTreeMap;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
@@ -98,6 +99,7 @@ fn play_all(seeds: &[u64], all: bool) -> (Stats, Vec<(u64, String)>) {
     let tolerates_known = number("STEALTHCHECK_KNOWN").is_none();
     let (next, failed) = (AtomicUsize::new(0), AtomicBool::new(false));
     let (sum, broken) = (Mutex::new(Stats::default()), Mutex::new(vec![]));
+    let known: Mutex<BTreeMap<String, Vec<u64>>> = Mutex::default();
     // A broken rule is reported once, below.
     let hook = std::panic::take_hook();
     std::panic::set_hook(Box::new(|_| {}));
@@ -109,6 +111,8 @@ fn play_all(seeds: &[u64], all: bool) -> (Stats, Vec<(u64, String)>) {
                     match play(*seed, false) {
                         Err(rule) if tolerates_known && known::is_known(&rule) => {
                             sum.lock().unwrap().known += 1;
+                            let rule = rule.split(':').next().unwrap_or_default().to_owned();
+                            known.lock().unwrap().entry(rule).or_default().push(*seed);
                         }
                         Ok(stats) => add(&mut sum.lock().unwrap(), stats),
                         Err(rule) => {
@@ -121,6 +125,9 @@ fn play_all(seeds: &[u64], all: bool) -> (Stats, Vec<(u64, String)>) {
         }
     });
     std::panic::set_hook(hook);
+    for (rule, seeds) in known.into_inner().unwrap() {
+        println!("KNOWN {rule}: {} seeds, the first {:?}", seeds.len(), seeds.iter().min());
+    }
     (sum.into_inner().unwrap(), broken.into_inner().unwrap())
 }
 

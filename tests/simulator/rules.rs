@@ -16,6 +16,7 @@ mod notifications;
 mod pace;
 mod reload;
 mod restart;
+mod storm;
 mod told;
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
@@ -50,6 +51,8 @@ pub struct UnitBook {
     stop: Option<(Mono, u64)>,
     /// A stop in the middle of a hold, by when the unit was down: what the hold owes the unit comes before it, also later.
     held_stop: Option<u64>,
+    /// When the daemon last requested the start after a hold.
+    hold_start: Mono,
     /// It is going down by a stop in the middle of a hold.
     held_fall: bool,
     /// When it was last told to be in another run or state.
@@ -95,6 +98,8 @@ pub struct CheckBook {
     reconfigured: bool,
     other_pace: Pace,
     other_job: Option<AttemptId>,
+    /// Failures seen since the latest pass of the unit as it is: at least as many as count.
+    failures: u32,
     /// When the latest good answer came.
     last_pass: Mono,
     /// The latest answer was a good one, of the unit as it is now.

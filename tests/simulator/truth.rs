@@ -40,13 +40,6 @@ impl Truths {
     pub fn get(&self, unit: &UnitName) -> Option<&Truth> {
         self.0.get(unit)
     }
-
-    /// What was stopped in a hold was the holder's to stop.
-    pub fn forget_stop(&mut self, unit: &UnitName) {
-        if let Some(truth) = self.0.get_mut(unit) {
-            truth.stopped_by_operator = None;
-        }
-    }
 }
 
 fn is_up(active: ActiveState) -> bool {

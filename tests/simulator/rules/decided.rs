@@ -50,6 +50,11 @@ impl Sim {
                         }
                         self.health_is_told(&check, incident, &change.what);
                     }
+                    if let (ChangeKind::HoldStartRequested { .. }, Some(unit)) = (&change.what, &change.unit)
+                        && let Some(book) = self.rules.units.get_mut(unit)
+                    {
+                        book.hold_start = self.mono;
+                    }
                     if let (ChangeKind::CrashLoop { .. }, Some(unit)) = (&change.what, &change.unit) {
                         self.a_crash_loop_is_one(unit);
                     }

@@ -2,7 +2,8 @@
 
 use std::time::Duration;
 
-use stealthcheck::check::CheckName;
+use stealthcheck::check::{CheckName, Probe};
+use stealthcheck::time::Mono;
 use stealthcheck::unit::{ActiveState, LoadState, UnitName};
 
 use super::SLACK;
@@ -26,6 +27,7 @@ impl Sim {
     /// An incident opens. A unit whose start job waits is on its way (rule 6), and one that a job has stopped, or is
     /// restarting, has not ended by itself (rule 1), however late it is read.
     pub fn what_is_down_is_down(&self, check: &CheckName, cause: &str) {
+        self.failures_come_first(check, cause);
         let Some(unit) = self.unit_of(check) else { return };
         let Some(book) = self.rules.units.get(&unit) else { return };
         if let Some(since) = book.waits
@@ -67,6 +69,18 @@ impl Sim {
         }
     }
 
+    /// Rules 1 and 15: an incident over a probe's answers follows so many failures; that nothing could be measured is none.
+    fn failures_come_first(&self, check: &CheckName, cause: &str) {
+        const ANSWERS: [&str; 5] = ["connection refused", "no answer", "no route", "500 ", "the body lacks"];
+        let (Some(book), Some(settings)) = (self.rules.checks.get(check), self.check(check)) else { return };
+        let of_probe =
+            matches!(settings.probe, Probe::Tcp(_)) && ANSWERS.iter().any(|a| cause.starts_with(a));
+        if of_probe && book.failures < settings.schedule.failure_threshold {
+            let what = format!("{check}: {cause}, after {} failures", book.failures);
+            self.broken("an incident follows its failures", &what);
+        }
+    }
+
     /// An incident closes (rule 13).
     pub fn what_is_closed_is_proven(&self, check: &CheckName, attempts: u32) {
         let now = self.mono;
@@ -76,7 +90,7 @@ impl Sim {
         if let Some(unit) = &unit {
             self.what_is_closed_is_up(check, unit);
         }
-        let within = |at: &&stealthcheck::time::Mono| now.since(**at) < AN_HOUR;
+        let within = |at: &&Mono| now.since(**at) < AN_HOUR;
         let recent = book.openings.iter().filter(within).count();
         let flaps = recent > FLAPPING;
         let doublings = u32::try_from(recent.saturating_sub(1)).unwrap_or(0).min(8);
@@ -87,12 +101,22 @@ impl Sim {
         };
         // (What was counted when it began to pass may have left the hour since.)
         let proven = if recent > 1 { proven.min(PROVEN_AFTER) } else { proven };
-        let since = unit_book.map_or(book.opened, |unit| unit.job_ended.max(unit.started));
+        let since = unit_book.map_or(book.opened, |book| {
+            let started = unit.as_ref().map_or(book.started, |unit| self.up_since(unit, book.started));
+            book.job_ended.max(started)
+        });
         let moved = since >= book.opened && (attempts > 0 || unit_book.is_some());
         if moved && now.since(since).saturating_add(SLACK) < proven {
             let what = format!("{check} closes {:?} after the latest start or job", now.since(since));
             self.broken("a recovery is proven before it counts", &what);
         }
+    }
+
+    /// Since when the unit is up, where the daemon was told of this run; `told`: when it was.
+    fn up_since(&self, unit: &UnitName, told: Mono) -> Mono {
+        let run = self.rules.told.get(unit).map(|told| told.invocation_id.clone());
+        let same = run.is_some_and(|run| run == self.machine.systemd.read(unit).invocation_id);
+        self.truths.get(unit).filter(|_| same).map_or(told, |truth| told.min(truth.up_at))
     }
 
     /// Rule 7: restarts after runs that ended well are none.

@@ -5,7 +5,7 @@ use std::time::Duration;
 use stealthcheck::check::{CheckName, Step};
 use stealthcheck::status::CheckStatus;
 use stealthcheck::time::Mono;
-use stealthcheck::unit::{ActiveState, LoadState, ManagerState};
+use stealthcheck::unit::{ActiveState, LoadState, ManagerState, UnitName};
 use stealthcheck::verdict::Health;
 
 use crate::sim::{Coming, Sim};
@@ -30,7 +30,40 @@ impl Sim {
             let name = self.plan.checks[n].name.clone();
             self.is_shown_as_it_is(&name);
         }
+        for (unit, over) in &self.rules.leases_over {
+            self.what_was_held_is_started_again(unit, *over);
+        }
         self.somebody_comes_by();
+    }
+
+    /// Rule 10: what the holder stopped and left down is started again.
+    fn what_was_held_is_started_again(&self, unit: &UnitName, over: Mono) {
+        const LONG: Duration = Duration::from_secs(2400);
+        let long_ago = |at: Mono| self.mono.since(at) > LONG;
+        let (Some(told), Some(book), Some(truth)) =
+            (self.rules.told.get(unit), self.rules.units.get(unit), self.truths.get(unit))
+        else {
+            return;
+        };
+        let Some(plan) = self.plan.units.iter().find(|plan| plan.name == *unit) else { return };
+        let alone = plan.requires.is_empty() && plan.wants.is_empty() && !plan.rival && plan.job.is_none();
+        let watched = self.plan.checks.iter().any(|check| crate::config::is_of(check, unit));
+        let (manager, since) = self.rules.manager;
+        let asked = manager == ManagerState::Running && long_ago(since) && long_ago(self.rules.blind);
+        let ready = told.load == LoadState::Loaded
+            && told.job.is_none()
+            && !told.settings.transient
+            && told.start_skipped.is_none();
+        let left_down = told.active == ActiveState::Inactive
+            && book.held_stop == Some(told.inactive_enter_usec)
+            && self.machine.systemd.is_down(unit)
+            && truth.stopped_by_operator.is_none();
+        let held = self.rules.leases.values().any(|held| held == unit);
+        let calm = long_ago(over) && long_ago(self.rules.slept) && long_ago(self.rules.denied);
+        if left_down && ready && asked && calm && alone && watched && !held && book.hold_start < over {
+            let what = format!("{unit}, whose hold was over {:?} ago", self.mono.since(over));
+            self.broken("what was held is started again", &what);
+        }
     }
 
     fn is_shown_as_it_is(&mut self, name: &CheckName) {

@@ -69,7 +69,6 @@ impl Sim {
         let open = |id: &HoldId| leases.iter().any(|open| **open == *id.0);
         for unit in self.rules.leases.iter().filter(|(id, _)| !open(id)).map(|(_, unit)| unit) {
             self.rules.leases_over.insert(unit.clone(), now);
-            self.truths.forget_stop(unit);
         }
         self.rules.leases.retain(|id, _| open(id));
         self.no_incident_is_forgotten();

@@ -111,13 +111,17 @@ impl Sim {
             book.last_pass = now;
         }
         book.passes = good && up && of_this_run && !left_alone && book.paused.is_none();
+        match observation {
+            Observation::Failing { .. } | Observation::NotRestartable { .. } => book.failures += 1,
+            Observation::Passing { .. } if book.passes => book.failures = 0,
+            Observation::Passing { .. } | Observation::Unknown { .. } => {}
+        }
     }
 
     /// What was stopped within a hold was the holder's to stop.
     pub fn lease_is_over(&mut self, id: &HoldId) {
         if let Some(unit) = self.rules.leases.remove(id) {
             self.rules.leases_over.insert(unit.clone(), self.mono);
-            self.truths.forget_stop(&unit);
             self.all_upset();
             if let Some(book) = self.rules.units.get_mut(&unit) {
                 (book.stop, book.operators_stop) = (None, None);
