@@ -12,6 +12,7 @@
 //! | `group` | one unit (or none) and the checks that monitor it: every decision about them |
 //! | `check` | a check's phase, incident, history, probe timer, sampling window |
 //! | `unit` | a unit's reading, condition, attempt and backoff |
+//! | `stop` | who took a unit down |
 //! | `attempt` | one recovery attempt and its stages |
 //! | `suppression` | why a check is left alone now, with its end |
 //! | `withheld` | why no job is requested now, one wording each |
@@ -32,6 +33,7 @@ mod graph;
 mod group;
 pub mod hold;
 pub mod saved;
+mod stop;
 mod suppression;
 mod timers;
 mod unit;
@@ -190,7 +192,7 @@ impl Engine {
 
     fn unit_read(&mut self, now: Now, unit: &UnitName, state: Arc<UnitState>, out: &mut Vec<Effect>) {
         let unit = self.primary_id(unit).clone();
-        let matters = self.graph.read(now.mono, &unit, &state);
+        let matters = self.graph.read(now, &unit, &state);
         let key = GroupKey::Unit(unit.clone());
         if self.with_group(now, &key, out, |group, cx| group.unit_read(cx, state)).is_some() {
             self.dirty.insert(key.clone());
@@ -229,7 +231,7 @@ impl Engine {
     ) {
         let unit = self.primary_id(unit).clone();
         if let Some(state) = &state {
-            self.graph.read(now.mono, &unit, state);
+            self.graph.read(now, &unit, state);
         }
         let key = GroupKey::Unit(unit.clone());
         let taken = self

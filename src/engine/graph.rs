@@ -8,8 +8,9 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
+use super::stop::StopRecord;
 use crate::check::CheckName;
-use crate::time::Mono;
+use crate::time::{Mono, Now};
 use crate::unit::{ActiveState, JobKind, Relations, UnitName, UnitState};
 
 /// Readings of one systemd transaction come one by one, in any order. What is no further apart than this may belong
@@ -83,8 +84,8 @@ struct Node {
     /// Since when it stands in the way of what it conflicts with: it is up, or about to be.
     occupied: Option<Mono>,
     fall: Option<Fall>,
-    /// A stop job that is not ours took it down (for a unit without checks; of a monitored one the summary tells).
-    stopped: bool,
+    /// Who took it down (for a unit without checks; of a monitored one the summary tells).
+    stops: StopRecord,
     summary: Summary,
 }
 
@@ -96,9 +97,14 @@ pub(super) struct Graph {
     around: BTreeMap<UnitName, BTreeSet<UnitName>>,
     /// The reverse: the monitored units that have this unit around them.
     of: BTreeMap<UnitName, BTreeSet<UnitName>>,
+    /// Stops of units without checks that an earlier run of the daemon saw, until each is read.
+    remembered: Memory,
     /// The set of wanted units has changed since it was last taken.
     changed: bool,
 }
+
+/// What survives a restart of the daemon: the units without checks that an operator has stopped.
+pub(super) type Memory = BTreeMap<UnitName, StopRecord>;
 
 impl Graph {
     /// Sets the units that checks monitor, with whether what each triggers matters to its checks.
@@ -124,16 +130,21 @@ impl Graph {
     }
 
     /// Takes a reading. Returns whether anything of it matters to other units.
-    pub fn read(&mut self, now: Mono, unit: &UnitName, state: &Arc<UnitState>) -> bool {
+    pub fn read(&mut self, now: Now, unit: &UnitName, state: &Arc<UnitState>) -> bool {
         let Some(node) = self.nodes.get_mut(unit) else { return false };
-        let before = (node.active(), node.occupied.is_some(), node.fall, node.stopped);
+        if node.reading.is_none()
+            && let Some(stops) = self.remembered.remove(unit)
+        {
+            node.stops = stops;
+        }
+        let before = (node.active(), node.occupied.is_some(), node.fall, node.is_stopped());
         let rewired = node
             .reading
             .as_ref()
             .is_none_or(|old| old.relations != state.relations || old.triggers != state.triggers)
             && (state.relations.is_some() || state.triggers.is_some() || node.reading.is_some());
         node.take(now, state);
-        let moved = before != (node.active(), node.occupied.is_some(), node.fall, node.stopped);
+        let moved = before != (node.active(), node.occupied.is_some(), node.fall, node.is_stopped());
         if rewired {
             for name in self.touched_by(unit) {
                 self.place(&name);
@@ -142,6 +153,18 @@ impl Graph {
             self.prune();
         }
         moved || rewired || self.of.get(unit).is_some_and(|of| !of.is_empty())
+    }
+
+    /// See [`Memory`].
+    pub fn memory(&self) -> Memory {
+        let stopped = self.nodes.iter().filter(|(_, node)| !node.monitored && node.is_stopped());
+        let seen = stopped.map(|(name, node)| (name.clone(), node.stops.clone()));
+        self.remembered.clone().into_iter().chain(seen).collect()
+    }
+
+    /// The graph after a restart of the daemon in the same boot.
+    pub fn restore(&mut self, memory: Memory) {
+        self.remembered = memory;
     }
 
     /// Publishes a group's summary. Returns whether it has changed.
@@ -226,7 +249,7 @@ impl Graph {
                 && self
                     .nodes
                     .get(name)
-                    .is_some_and(|node| if node.monitored { node.summary.stopped } else { node.stopped })
+                    .is_some_and(|node| if node.monitored { node.summary.stopped } else { node.is_stopped() })
         })
     }
 
@@ -424,22 +447,30 @@ impl Node {
         self.reading.as_ref().map(|state| state.active)
     }
 
-    fn take(&mut self, now: Mono, state: &Arc<UnitState>) {
+    /// An operator has stopped it.
+    fn is_stopped(&self) -> bool {
+        self.stops.stop().is_some()
+    }
+
+    fn take(&mut self, now: Now, state: &Arc<UnitState>) {
         let job = state.job.map(|job| job.kind);
         let down = is_down(state.active);
         let comes = matches!(job, Some(JobKind::Start | JobKind::Restart));
-        self.occupied = (!down || comes).then(|| self.occupied.unwrap_or(now));
+        self.occupied = (!down || comes).then(|| self.occupied.unwrap_or(now.mono));
         let goes = matches!(job, Some(JobKind::Stop | JobKind::Restart));
         let falls = down || goes || state.active == ActiveState::Deactivating;
         let was_down = self.active().is_some_and(is_down);
         if !falls {
             self.fall = None;
         } else if self.fall.is_none() && self.reading.is_some() && !was_down {
-            self.fall = Some(Fall { at: now, by_job: job.is_some() || state.stopped_by.is_some() });
+            self.fall = Some(Fall { at: now.mono, by_job: job.is_some() || state.stopped_by.is_some() });
         }
-        let stop = |job: &crate::unit::Job| !job.ours && matches!(job.kind, JobKind::Stop | JobKind::Other);
-        self.stopped =
-            down && !comes && !state.oneshot && (self.stopped || state.stopped_by.as_ref().is_some_and(stop));
+        if down && !comes && !state.oneshot {
+            // What it was before the daemon knew it is not guessed: nothing would ever end that stop.
+            self.stops.read_down(now, state, false);
+        } else {
+            self.stops.read_up();
+        }
         self.reading = Some(Arc::clone(state));
     }
 }

@@ -5,7 +5,6 @@
 
 mod condition;
 mod starts;
-mod stop;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -17,11 +16,11 @@ pub(in crate::engine) use starts::Starts;
 
 use super::attempt::{Attempt, Pace};
 use super::graph::Root;
+use super::stop::StopRecord;
 use super::suppression::{Conflict, Dependency, Displaced, Moment, UnitHold};
 use super::withheld::Withheld;
 use crate::time::{Mono, Now};
 use crate::unit::{ActiveState, JobKind, LoadState, UnitName, UnitState};
-use stop::StopRecord;
 
 /// A first reading that finds the unit down waits this long for those of the units around. They come within milliseconds;
 /// a systemd that reloads its files takes seconds, and after 25 s (libdbus's own time-out) it is given up.

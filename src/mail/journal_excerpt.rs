@@ -5,6 +5,7 @@
 //! reader in Rust: it starts no process, needs no library, and writes nothing. It never fails a mail: a journal that
 //! cannot be read, a reader that takes too long and even one that panics are each a clause in the mail.
 
+use std::collections::BTreeSet;
 use std::fs::File;
 use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
@@ -119,13 +120,14 @@ impl Reader {
         zone: &TimeZone,
         deadline: Option<Instant>,
     ) -> Result<Vec<Vec<String>>, String> {
-        let value = match by {
-            By::Invocation => wanted.invocation.as_str(),
-            By::Unit => wanted.unit.as_str(),
-        };
         let (own, about) = self.fields(by);
+        let (unit_own, _) = self.fields(By::Unit);
+        let (value, unit) = match by {
+            By::Invocation => (wanted.invocation.as_str(), wanted.unit.as_str()),
+            By::Unit => (wanted.unit.as_str(), wanted.unit.as_str()),
+        };
         let mut query = journal.query();
-        for field in [own, about] {
+        for (field, value) in BTreeSet::from([(own, value), (about, value), (unit_own, unit)]) {
             query.or_group(|group| {
                 group.match_exact(field, value.as_bytes());
             });
@@ -139,6 +141,12 @@ impl Reader {
             }
             match entry {
                 Ok(entry) if self.is_trusted(&entry, own, value) => entries.push(render(&entry, zone)),
+                // What a process wrote that had ended before journald looked has the unit, but no run.
+                Ok(entry) if entry.get(own).is_none() && is_of(&entry, unit_own, unit) => {
+                    entries.push(render(&entry, zone));
+                }
+                // An earlier run of the unit; or a later one, or somebody who pretends.
+                Ok(entry) if !entries.is_empty() && is_of(&entry, unit_own, unit) => break,
                 Ok(_) => {}
                 // Appended since the file was opened, or damaged: the rest is still worth having.
                 Err(_) if errors < ERRORS_MAX => errors += 1,
@@ -164,13 +172,17 @@ impl Reader {
 
     /// Any process may write `UNIT=`: only the manager is believed when it speaks of another.
     fn is_trusted(&self, entry: &EntryRef, own: &str, value: &str) -> bool {
-        entry.iter_fields().any(|(field, content)| field == own && content == value.as_bytes())
+        is_of(entry, own, value)
             || if self.user {
                 entry.get("_COMM") == Some(b"systemd")
             } else {
                 entry.get("_PID") == Some(b"1")
             }
     }
+}
+
+fn is_of(entry: &EntryRef, field: &str, value: &str) -> bool {
+    entry.iter_fields().any(|(name, content)| name == field && content == value.as_bytes())
 }
 
 /// Whether there is a journal file below `root` that this process may not read.

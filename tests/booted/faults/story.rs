@@ -68,7 +68,7 @@ pub fn assert_all_told(machine: &Machine) -> (usize, usize) {
 
 /// Waits until nothing is down any more and every mail is delivered.
 pub fn wait_until_all_is_told(machine: &Machine) {
-    machine.wait_for("all to be well and told", 2 * crate::lab::MINUTE, || {
+    machine.wait_for("all to be well and told", 4 * crate::lab::MINUTE, || {
         let output = machine.run(&["stealthctl", "status", "--json"]);
         let status: serde_json::Value = serde_json::from_str(&output.stdout).ok()?;
         let checks = status["checks"].as_array()?;

@@ -10,13 +10,13 @@
 //! | the same while a job of ours was queued or ran: theirs replaced ours | operator |
 //! | our job was canceled, and no job is left | operator: `systemctl stop` or `cancel` before our start began |
 //! | our own `stop` step was the last job | a recovery step |
-//! | a start or restart job is queued | on its way, see [`super::condition`] |
+//! | a start or restart job is queued | on its way, see `unit/condition.rs` |
 //! | no job, systemd calls it failed | a failure |
 //! | no job, it was up at the reading before | ended by itself |
 //! | first reading of this run of the daemon, the stop remembered, not active since | the same operator's stop, also after a reboot |
 //! | first reading, it was down at the end of the run before and has not changed | what it was then |
 //! | first reading, inactive, and it has been up since the boot (by systemd's timestamp, or by an earlier reading: systemd forgets a unit that nothing keeps loaded): nothing tells who took it down | operator: to fight a person is worse than to come five minutes late |
-//! | frozen (`systemctl freeze`) | operator, see [`super::Unit::is_frozen`] |
+//! | frozen (`systemctl freeze`) | operator, see `Unit::is_frozen` |
 
 use serde::{Deserialize, Serialize};
 
