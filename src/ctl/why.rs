@@ -117,7 +117,7 @@ mod tests {
             name: CheckName::new("web").unwrap(),
             unit: None,
             at,
-            health: Health::Down,
+            health: Health::DOWN,
             now: vec![
                 reason(Topic::Seen, "it failed 3s ago: \x1b[2Jrefused"),
                 reason(Topic::Recovery, "attempt 1 (restart) was asked for 9s ago: failed"),

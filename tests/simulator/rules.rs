@@ -23,7 +23,7 @@ use stealthcheck::engine::{AttemptId, ChangeKind, Command, Effect, Event, JobReq
 use stealthcheck::notification::{IncidentId, NotificationId};
 use stealthcheck::time::Mono;
 use stealthcheck::unit::{ActiveState, JobKind, JobResult, ManagerState, UnitName, UnitState};
-use stealthcheck::verdict::{Health, Observation};
+use stealthcheck::verdict::{Health, Observation, SuppressedBy};
 
 use crate::config::{Plan, is_of, real};
 use crate::sim::{Sim, Stats};
@@ -485,7 +485,9 @@ impl Sim {
                     self.all_upset();
                 }
                 (ChangeKind::Health { from, to, .. }, Some(check))
-                    if [from, to].iter().any(|health| matches!(health, Health::Dependency { .. })) =>
+                    if [from, to].iter().any(|health| {
+                        matches!(&health.suppressed_by, Some(SuppressedBy::Dependency { .. }))
+                    }) =>
                 {
                     self.rules.upset.insert(check.clone(), self.mono);
                 }
@@ -519,7 +521,7 @@ impl Sim {
                 self.all_upset();
             }
             ChangeKind::Health { to, .. } => {
-                let down = *to == Health::Down;
+                let down = *to == Health::DOWN;
                 book.down_since = down.then(|| book.down_since.unwrap_or(now));
             }
             _ => {}

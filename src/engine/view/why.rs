@@ -11,7 +11,7 @@ use crate::engine::suppression::Suppression;
 use crate::engine::withheld::human_until;
 use crate::status::{Explanation, Reason, Topic};
 use crate::time::{Now, human};
-use crate::verdict::{Health, Observation};
+use crate::verdict::{Observation, State, SuppressedBy};
 
 impl Engine {
     /// The explanation of a check; `None` where no check has this name.
@@ -91,8 +91,8 @@ fn counts(now: Now, group: &Group, check: &Check) -> Option<String> {
             excuse.until.map_or_else(String::new, |at| format!(" for {} more", human_until(now.mono, at)));
         return Some(format!("a failure does not count{until}: {} (rule 6)", excuse.why));
     }
-    match (Group::own_health(check), check.incident()) {
-        (Health::Failing { .. }, _) => Some(format!(
+    match (Group::state(check), check.incident()) {
+        (State::Failing { .. }, _) => Some(format!(
             "{} failures in a row, {m} make it down (failure_threshold, rule 1)",
             check.failures()
         )),
@@ -118,10 +118,10 @@ fn counts(now: Now, group: &Group, check: &Check) -> Option<String> {
 fn suppressed(now: Now, group: &Group, why: &Suppression) -> String {
     let text = match why {
         Suppression::Paused { .. } => "paused by an operator (rule 11)".to_owned(),
-        Suppression::Held { health, .. } => match health {
-            Health::Held { who, why, .. } => format!("{who} holds the unit: {why} (rule 10)"),
-            _ => "the unit is held (rule 10)".to_owned(),
-        },
+        Suppression::Held { by: SuppressedBy::Held { who, why, .. }, .. } => {
+            format!("{who} holds the unit: {why} (rule 10)")
+        }
+        Suppression::Held { .. } => "the unit is held (rule 10)".to_owned(),
         Suppression::Stopped { until: Some(_) } => {
             let reading = group.unit().and_then(|unit| unit.reading());
             let disabled = reading.is_some_and(|state| state.is_disabled());

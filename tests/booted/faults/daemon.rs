@@ -49,7 +49,7 @@ fn killed_three_hundred_times_it_forgets_no_incident_loses_no_mail_and_keeps_bac
         machine.becomes(name, "passing");
     }
     machine.sh_ok("stealthctl pause quiet --for 2h");
-    let until = machine.becomes("quiet", "paused")["health"]["until"].as_i64().unwrap();
+    let until = machine.becomes("quiet", "paused")["suppressed_by"]["until"].as_i64().unwrap();
     machine.sh_ok("systemctl kill -s KILL quiet");
     let stubborn = &victims[VICTIMS.len() - 1];
     stubborn.fault("500");
@@ -94,7 +94,7 @@ fn killed_three_hundred_times_it_forgets_no_incident_loses_no_mail_and_keeps_bac
             "restart {n}: sooner than the backoff: {starts:?} µs"
         );
     }
-    let drift = machine.check("quiet")["health"]["until"].as_i64().unwrap() - until;
+    let drift = machine.check("quiet")["suppressed_by"]["until"].as_i64().unwrap() - until;
     assert!(drift.abs() < 5_000, "the pause's end has moved by {drift} ms");
     assert_eq!((machine.asked("quiet"), machine.mails_about("quiet").len()), (0, 0), "it is paused");
 

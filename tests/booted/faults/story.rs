@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use stealthcheck::journal::ids;
 
-use crate::guarding::kind;
+use crate::guarding::{kind, shown};
 use crate::lab::{Machine, Mail};
 
 /// Sets a property of the daemon's unit by a drop-in, from its next start on.
@@ -73,8 +73,7 @@ pub fn wait_until_all_is_told(machine: &Machine) {
         let status: serde_json::Value = serde_json::from_str(&output.stdout).ok()?;
         let checks = status["checks"].as_array()?;
         let well = checks.iter().all(|check| {
-            check["incident"].is_null()
-                && ["passing", "paused"].contains(&check["health"]["state"].as_str().unwrap_or(""))
+            check["incident"].is_null() && ["passing", "paused"].contains(&shown(check).as_str())
         });
         (well && status["mail"]["queued"] == 0).then_some(())
     });

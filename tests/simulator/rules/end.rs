@@ -86,7 +86,7 @@ impl Sim {
         let now = self.now();
         let Some(daemon) = &self.daemon else { self.broken("in the end all is well", "the daemon is gone") };
         for status in daemon.engine.status(now, &[], false) {
-            if status.health != Health::Passing || status.incident.is_some() {
+            if status.health != Health::PASSING || status.incident.is_some() {
                 let why = daemon.engine.why(now, &status.name);
                 let what = format!("{} is {:?}: {why:#?}", status.name, status.health);
                 self.broken("in the end all is well", &what);

@@ -7,7 +7,7 @@ use stealthcheck::check::{Check, CheckName, Probe, Respect, Step};
 use stealthcheck::engine::AttemptId;
 use stealthcheck::time::Mono;
 use stealthcheck::unit::{ActiveState, LoadState, ManagerState, UnitName, UnitState};
-use stealthcheck::verdict::Health;
+use stealthcheck::verdict::{Health, SuppressedBy};
 
 use super::{Pace, SLACK};
 use crate::config::{UnitPlan, is_of, real};
@@ -363,8 +363,10 @@ impl Sim {
         let Some(daemon) = &self.daemon else { return };
         let status = daemon.engine.status(self.now(), std::slice::from_ref(name), false);
         // In a circle of units that need each other, another of them may be the root by now.
-        let of_circle = |health: &Health| self.plan.circle && matches!(health, Health::Dependency { .. });
-        if status.iter().any(|status| status.health != Health::Down && !of_circle(&status.health)) {
+        let of_circle = |health: &Health| {
+            self.plan.circle && matches!(&health.suppressed_by, Some(SuppressedBy::Dependency { .. }))
+        };
+        if status.iter().any(|status| status.health != Health::DOWN && !of_circle(&status.health)) {
             let what = format!("{name} asks for a job and is {:?}", status.first().map(|s| &s.health));
             self.broken("only a check that is down asks for a job", &what);
         }

@@ -6,7 +6,7 @@ use stealthcheck::check::{CheckName, Step};
 use stealthcheck::status::CheckStatus;
 use stealthcheck::time::Mono;
 use stealthcheck::unit::{ActiveState, JobKind, LoadState, ManagerState};
-use stealthcheck::verdict::Health;
+use stealthcheck::verdict::{Health, State, SuppressedBy};
 
 use crate::machine::By;
 use crate::sim::{Coming, Sim};
@@ -51,14 +51,15 @@ impl Sim {
         if status.incident.as_ref().map(|incident| &incident.id) != book.incident.as_ref() {
             broken(&format!("shown with {:?}, {:?} is open", status.incident, book.incident));
         }
-        let quiet = matches!(status.health, Health::Passing | Health::Failing { .. } | Health::Starting);
-        if (status.health == Health::Down && status.incident.is_none())
+        let quiet = status.health.suppressed_by.is_none()
+            && matches!(status.health.state, State::Passing | State::Failing { .. } | State::Starting);
+        if (status.health == Health::DOWN && status.incident.is_none())
             || (quiet && status.incident.is_some())
         {
             broken(&format!("{:?} with incident {:?}", status.health, status.incident));
         }
         let paused = book.paused.is_some_and(|until| until > self.mono);
-        if paused != matches!(status.health, Health::Paused { .. }) {
+        if paused != matches!(&status.health.suppressed_by, Some(SuppressedBy::Paused { .. })) {
             broken(&format!("{:?}, and it is paused: {paused}", status.health));
         }
         self.what_is_down_is_recovered(&status);
@@ -98,7 +99,7 @@ impl Sim {
             && check.recovery.max_attempts.is_none()
             && check.probe.usage().is_none()
             && check.probe.job().is_none();
-        let down = status.health == Health::Down && book.down_since.is_some_and(long_ago);
+        let down = status.health == Health::DOWN && book.down_since.is_some_and(long_ago);
         if down
             && simple
             && asked
@@ -123,7 +124,7 @@ impl Sim {
         let Some(incident) = &status.incident else { return };
         let since = book.down_since.unwrap_or(self.mono).max(self.rules.storm_over).max(self.rules.slept);
         let long = self.mono.since(since) > check.alert.after + check.recovery.grace + TOLD_WITHIN;
-        if status.health == Health::Down
+        if status.health == Health::DOWN
             && !self.rules.storm
             && long
             && incident.notifications.0 == 0
