@@ -13,6 +13,7 @@
 //! | `check` | a check's phase, incident, history, probe timer, sampling window |
 //! | `unit` | a unit's reading, condition, attempt and backoff |
 //! | `stop` | who took a unit down |
+//! | `starts` | crash loops and start limits |
 //! | `attempt` | one recovery attempt and its stages |
 //! | `suppression` | why a check is left alone now, with its end |
 //! | `withheld` | why no job is requested now, one wording each |
@@ -33,6 +34,7 @@ mod graph;
 mod group;
 pub mod hold;
 pub mod saved;
+mod starts;
 mod stop;
 mod suppression;
 mod timers;

@@ -133,6 +133,29 @@ pub enum State {
     Unknown,
 }
 
+impl State {
+    /// The state as one word, the same as in JSON.
+    #[must_use]
+    pub fn word(self) -> &'static str {
+        match self {
+            Self::Starting => "starting",
+            Self::Passing => "passing",
+            Self::Failing { .. } => "failing",
+            Self::Down => "down",
+            Self::Unknown => "unknown",
+        }
+    }
+}
+
+impl fmt::Display for State {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Failing { n, m } => write!(f, "failing {n}/{m}"),
+            other => f.write_str(other.word()),
+        }
+    }
+}
+
 /// Why a check is left alone now: its failures do not count, no job is requested, no notification is sent.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case", tag = "reason")]
@@ -244,13 +267,7 @@ impl Health {
         if let Some(why) = &self.suppressed_by {
             return why.word();
         }
-        match self.state {
-            State::Starting => "starting",
-            State::Passing => "passing",
-            State::Failing { .. } => "failing",
-            State::Down => "down",
-            State::Unknown => "unknown",
-        }
+        self.state.word()
     }
 
     /// Whether people see the same: what the state is under a suppression is not shown first.
@@ -263,9 +280,9 @@ impl Health {
 
 impl fmt::Display for Health {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self { state: State::Failing { n, m }, suppressed_by: None } => write!(f, "failing {n}/{m}"),
-            other => f.write_str(other.word()),
+        match &self.suppressed_by {
+            Some(why) => f.write_str(why.word()),
+            None => self.state.fmt(f),
         }
     }
 }

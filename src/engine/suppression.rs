@@ -49,10 +49,17 @@ impl Suppression {
         }
         let stop = || Self::stopped(check, unit, now).filter(|_| !unit.stopped_for_conflict());
         let others = || Self::conflict(check, unit, now).or_else(|| Self::dependency(check, unit, now));
-        stop()
-            .filter(|_| !unit.fell_with_dependency())
-            .or_else(others)
-            .or_else(|| stop().filter(|_| !unit.is_left_down()))
+        if unit.fell_with().is_none() {
+            return stop().or_else(others);
+        }
+        // What went down with a unit that no job of ours brings back counts as down soon.
+        let alone = || {
+            let (since, wall) = unit.stopped_since().filter(|_| unit.dependency().is_none())?;
+            let (at, until) = (since.after(unit.reason_may_follow()), wall.after(unit.reason_may_follow()));
+            (now.mono < at).then_some(Self::Stopped { until: Some((at, until)) })
+        };
+        let apart = || stop().filter(|_| unit.dependency().is_some() && !unit.is_left_down());
+        others().or_else(apart).or_else(alone)
     }
 
     fn held(check: &Check, unit: &Unit) -> Option<Self> {

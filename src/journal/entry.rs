@@ -153,7 +153,7 @@ pub(super) fn of_change(change: &Change) -> Option<Entry> {
         },
         ChangeKind::StepKept { step } => Entry::new(
             Priority::Notice,
-            format!("{name}: it failed again soon, so the next step is still {}", step.describe()),
+            format!("{name}: it failed again soon; the steps continue with {}", step.describe()),
         ),
         ChangeKind::Flapping { incidents } => Entry::new(
             Priority::Err,

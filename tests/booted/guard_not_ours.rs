@@ -123,7 +123,7 @@ fn a_masked_unit_and_one_with_a_job_are_left_alone_until_that_ends() {
     let shown = machine.run(&["stealthctl", "status", "fails", "masked"]).stdout;
     assert_has(
         &shown,
-        &["Withheld: systemd is starting the unit", "Withheld: there is no unit to act on: it is masked"],
+        &["Withheld: systemd is starting the unit", "Withheld: systemd cannot act on the unit: masked"],
     );
     let mails = machine.wait_mails("masked", 1);
     assert_has(&mails[0].body, &["masked", "None yet."]);

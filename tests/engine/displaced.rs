@@ -211,7 +211,10 @@ fn unit_not_back_within_grace_after_conflict_is_down() {
     stage.play(secs(60));
     assert_eq!(stage.told("web"), [Down, Recovered]);
     let cause = &stage.notifications[0].cause;
-    assert_eq!(cause, "unit conflicts with renew.service, which ended 30s ago, and has not come back");
+    assert_eq!(
+        cause,
+        "renew.service, which conflicts with the unit, ended 30s ago, and the unit has not come back"
+    );
     // The next time is another time.
     stage.reads("renew", to_be_started);
     stage.reads("web", stopped);

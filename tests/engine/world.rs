@@ -212,7 +212,8 @@ impl World {
                 Effect::Notify(notification) => self.notify(*notification),
                 Effect::Hold(answer) => self.hold_answer(answer),
                 Effect::NotifyHost(notification) => self.notify_host(*notification),
-                Effect::Changed(_) | Effect::ReadUnit(_) | Effect::Remember => {}
+                Effect::ReadUnit(unit) => self.tell_unit(&unit),
+                Effect::Changed(_) | Effect::Remember => {}
             }
         }
     }

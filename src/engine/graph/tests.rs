@@ -28,7 +28,7 @@ fn with_job(state: Arc<UnitState>, kind: JobKind) -> Arc<UnitState> {
 }
 
 fn set_monitored(graph: &mut Graph, names: &[&str]) {
-    graph.set_monitored(&names.iter().map(|name| (unit(name), false)).collect());
+    graph.set_monitored(&names.iter().map(|name| (unit(name), false)).collect(), BTreeMap::new());
 }
 
 fn graph(monitored: &[&str]) -> Graph {

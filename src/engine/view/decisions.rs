@@ -93,7 +93,7 @@ fn sentence(now: Now, change: &Change) -> Option<(Topic, String)> {
         ChangeKind::StepKept { step } => (
             Topic::Recovery,
             format!(
-                "the next step is still {}, as the unit failed again before lasting health (rule 5)",
+                "the steps continue with {}, as the unit failed again before lasting health (rule 5)",
                 step.describe()
             ),
         ),

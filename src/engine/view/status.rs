@@ -141,8 +141,14 @@ fn next(now: Now, group: &Group, check: &Check, health: &Health) -> String {
         }
     }
     match health.state {
-        State::Down if check.settings().recovery.steps.is_empty() => probe(),
-        State::Down => incident_clause(now, group, check),
+        State::Down => match check.incident() {
+            Some(incident)
+                if check.settings().recovery.steps.is_empty() && incident.passing_since().is_none() =>
+            {
+                probe()
+            }
+            _ => incident_clause(now, group, check),
+        },
         State::Unknown => match check.unknown() {
             Some(unknown) => format!("{}, {}", unknown.clause(now), probe()),
             None => probe(),

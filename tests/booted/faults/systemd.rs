@@ -182,7 +182,7 @@ fn a_unit_whose_file_goes_breaks_or_is_masked_in_mid_incident_is_told_and_comes_
         });
     };
     machine.sh_ok("systemctl kill -s KILL web.service; systemctl reset-failed web.service || true");
-    held("there is no unit to act on: it is not found");
+    held("systemd cannot act on the unit: not found");
     assert_eq!(machine.unit("web.service", "LoadState"), "not-found");
     let attempts = machine.asked("web");
     assert_eq!(incident(&machine, "web"), id);
@@ -196,7 +196,7 @@ fn a_unit_whose_file_goes_breaks_or_is_masked_in_mid_incident_is_told_and_comes_
 
     // It is masked.
     machine.sh_ok("ln -sf /dev/null /etc/systemd/system/web.service && systemctl daemon-reload");
-    held("there is no unit to act on: it is masked");
+    held("systemd cannot act on the unit: masked");
     assert_eq!(incident(&machine, "web"), id);
     assert_eq!(machine.asked("web"), attempts, "there was nothing to restart");
 
