@@ -270,6 +270,12 @@ impl Health {
         self.state.word()
     }
 
+    /// There is an incident that counts: nothing suppresses it, though it may belong to a storm.
+    #[must_use]
+    pub fn is_down(&self) -> bool {
+        self.state == State::Down && matches!(self.suppressed_by, None | Some(SuppressedBy::Storm))
+    }
+
     /// Whether people see the same: what the state is under a suppression is not shown first.
     #[must_use]
     pub fn is_shown_as(&self, other: &Self) -> bool {

@@ -194,6 +194,7 @@ impl Sim {
         if kind == JobKind::Reload && !unit.is_up() {
             return Err(JobResult::Other("invalid".into()));
         }
+        let usec = self.usec();
         let before = self.units.get_mut(name).and_then(|unit| unit.job.take());
         if let Some(old) = before {
             self.job_is_over(name, old, JobResult::Canceled);
@@ -234,6 +235,7 @@ impl Sim {
         unit.state.job = Some(job);
         match kind {
             JobKind::Stop | JobKind::Restart if up => {
+                unit.state.active_exit_usec = usec;
                 unit.state.active = ActiveState::Deactivating;
                 unit.state.sub = "stop-sigterm".into();
                 unit.state.stopped_by = watched.then_some(job);
@@ -507,6 +509,9 @@ impl Sim {
         let usec = self.usec();
         let Some(unit) = self.units.get_mut(name) else { return };
         unit.ended_by_job &= unit.job.is_some();
+        if unit.is_up() {
+            unit.state.active_exit_usec = usec;
+        }
         unit.state.active = if failed { ActiveState::Failed } else { ActiveState::Inactive };
         unit.state.sub = if failed { "failed" } else { "dead" }.into();
         unit.state.result = result.into();
@@ -531,7 +536,7 @@ impl Sim {
         self.note(|| format!("the process of {name} ends ({})", if failed { "killed" } else { "clean" }));
         self.ended_by_itself(name);
         let left_over = failed && self.random.percent(10);
-        let now = self.mono;
+        let (now, usec) = (self.mono, self.usec());
         let Some(unit) = self.units.get_mut(name) else { return };
         unit.left_over = left_over;
         if failed {
@@ -539,6 +544,7 @@ impl Sim {
         }
         if unit.auto_restart {
             unit.state.active = ActiveState::Activating;
+            unit.state.active_exit_usec = usec;
             unit.state.sub = "auto-restart".into();
             unit.state.result = if failed { "signal" } else { "success" }.into();
             self.goes_on(name);

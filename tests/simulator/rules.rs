@@ -23,7 +23,7 @@ use stealthcheck::engine::{AttemptId, ChangeKind, Command, Effect, Event, JobReq
 use stealthcheck::notification::{IncidentId, NotificationId};
 use stealthcheck::time::Mono;
 use stealthcheck::unit::{ActiveState, JobKind, JobResult, ManagerState, UnitName, UnitState};
-use stealthcheck::verdict::{Health, Observation, SuppressedBy};
+use stealthcheck::verdict::{Observation, SuppressedBy};
 
 use crate::config::{Plan, is_of, real};
 use crate::sim::{Sim, Stats};
@@ -521,7 +521,7 @@ impl Sim {
                 self.all_upset();
             }
             ChangeKind::Health { to, .. } => {
-                let down = *to == Health::DOWN;
+                let down = to.is_down();
                 book.down_since = down.then(|| book.down_since.unwrap_or(now));
             }
             _ => {}

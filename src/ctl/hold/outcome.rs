@@ -35,7 +35,7 @@ pub(super) fn of(check: &CheckStatus) -> Outcome {
     match (suppressed_by, active) {
         (Some(SuppressedBy::Held { .. }), _) => Outcome::Pending,
         (_, Some(ActiveState::Active | ActiveState::Reloading)) => Outcome::Up,
-        (None | Some(SuppressedBy::Storm), _) if *state == State::Down => {
+        _ if check.health.is_down() => {
             let why = check.incident.as_ref().map_or_else(String::new, |incident| incident.cause.clone());
             Outcome::Down(why)
         }

@@ -10,7 +10,6 @@ use crate::check::Check as Settings;
 use crate::engine::withheld::Withheld;
 use crate::notification::{Attempt, AttemptOutcome, IncidentId, NotificationKind};
 use crate::time::{Mono, Now, Wall};
-use crate::unit::JobResult;
 
 /// The first notification waits this long for the result of the first recovery job, so that it can report it. That of a
 /// storm waits as long, so that it can list its checks.
@@ -160,10 +159,6 @@ impl Incident {
     /// The daemon was restarted: nobody has seen since whether its check still passes.
     pub fn resume_after_restart(&mut self, now: Mono) {
         self.passing_since = self.passing_since.map(|_| now);
-        for attempt in self.attempts.iter_mut().filter(|attempt| attempt.result.is_none()) {
-            let why = "its end was not seen, as the daemon was restarted";
-            attempt.result = Some(JobResult::Unknown(why.to_owned()));
-        }
     }
 
     pub fn successes(&self) -> u32 {

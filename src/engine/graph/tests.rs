@@ -1,6 +1,7 @@
 //! Small graphs, and what is asked of them.
 
 use super::*;
+use crate::unit::JobKind;
 
 fn unit(name: &str) -> UnitName {
     UnitName::new(&format!("{name}.service")).unwrap()
@@ -115,22 +116,22 @@ fn fall_together_is_seen_in_any_order() {
         let falling = with_job(state(ActiveState::Deactivating, &["db"], &[]), JobKind::Stop);
         if app_first {
             graph.read(now(10), &unit("app"), &falling);
-            assert!(!graph.fell_with_required(&unit("app")));
+            assert!(graph.fell_with(&unit("app")).is_none());
             graph.read(now(12), &unit("db"), &state(ActiveState::Failed, &[], &[]));
         } else {
             graph.read(now(10), &unit("db"), &state(ActiveState::Failed, &[], &[]));
             graph.read(now(12), &unit("app"), &falling);
         }
-        assert!(graph.fell_with_required(&unit("app")));
+        assert!(graph.fell_with(&unit("app")).is_some());
         graph.read(now(13), &unit("app"), &state(Active, &["db"], &[]));
         graph.read(now(60), &unit("app"), &falling);
-        assert!(!graph.fell_with_required(&unit("app")), "that is another story");
+        assert!(graph.fell_with(&unit("app")).is_none(), "that is another story");
         // Somebody restarts the one and stops the other.
         graph.read(now(70), &unit("app"), &state(Active, &["db"], &[]));
         graph.read(now(70), &unit("db"), &state(Active, &[], &[]));
         graph.read(now(80), &unit("db"), &with_job(state(Active, &[], &[]), JobKind::Restart));
         graph.read(now(80), &unit("app"), &falling);
-        assert!(!graph.fell_with_required(&unit("app")), "a restart leaves nothing stopped");
+        assert!(graph.fell_with(&unit("app")).is_none(), "a restart leaves nothing stopped");
     }
 }
 

@@ -316,6 +316,9 @@ impl Group {
                 && recorded.outcome.is_none()
             {
                 recorded.outcome = Some(outcome.clone());
+                let unseen =
+                    || JobResult::Unknown("its end was not seen, as the daemon was restarted".to_owned());
+                recorded.result.get_or_insert_with(unseen);
             }
         }
         let what = ChangeKind::AttemptConcluded { number: attempt.number(), outcome: outcome.clone() };

@@ -57,12 +57,16 @@ impl Engine {
         self.breaker.storm().map(|storm| storm.sentence(now, self.index.len()))
     }
 
+    /// How a check is shown: an incident that belongs to a storm is shown as that.
+    pub(super) fn shown_health(&self, now: Now, group: &Group, check: &Check) -> Health {
+        let health = group.health(check, now);
+        let storm = health == Health::DOWN && self.breaker.is_member(check.name());
+        if storm { health.suppressed(SuppressedBy::Storm) } else { health }
+    }
+
     fn check_status(&self, now: Now, group: &Group, check: &Check, detail: bool) -> CheckStatus {
         let settings = check.settings();
-        let mut health = group.health(check, now);
-        if health == Health::DOWN && self.breaker.is_member(check.name()) {
-            health.suppressed_by = Some(SuppressedBy::Storm);
-        }
+        let health = self.shown_health(now, group, check);
         let dependents = || {
             let found = group.unit().map(|unit| self.graph.dependents(unit.id())).unwrap_or_default();
             found.into_iter().map(|(check, unit, well)| Dependent { check, unit, well }).collect()

@@ -55,7 +55,7 @@ impl Engine {
             name: name.clone(),
             unit: check.settings().unit.clone(),
             at: now.wall,
-            health: group.health(check, now),
+            health: self.shown_health(now, group, check),
             now: reasons.0,
             log: check.log().all(),
         })
@@ -161,8 +161,13 @@ fn recovery(now: Now, group: &Group, check: &Check, incident: &Incident) -> Vec<
     let mut sentences = Vec::new();
     if let Some(last) = incident.attempts().last() {
         let ago = human(Duration::from_secs(now.wall.since(last.requested).as_secs()));
-        let result =
-            last.result.as_ref().map_or_else(|| "its job is running".to_owned(), ToString::to_string);
+        let running = group.unit().and_then(|unit| unit.attempt()).into_iter().chain(check.other_attempt());
+        let unseen = if running.into_iter().any(|attempt| attempt.is_running()) {
+            "its job is running"
+        } else {
+            "its end was not seen, as the daemon was restarted"
+        };
+        let result = last.result.as_ref().map_or_else(|| unseen.to_owned(), ToString::to_string);
         sentences.push(format!(
             "attempt {} ({}) was requested {ago} ago: {result}",
             last.number,

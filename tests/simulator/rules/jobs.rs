@@ -366,7 +366,7 @@ impl Sim {
         let of_circle = |health: &Health| {
             self.plan.circle && matches!(&health.suppressed_by, Some(SuppressedBy::Dependency { .. }))
         };
-        if status.iter().any(|status| status.health != Health::DOWN && !of_circle(&status.health)) {
+        if status.iter().any(|status| !status.health.is_down() && !of_circle(&status.health)) {
             let what = format!("{name} asks for a job and is {:?}", status.first().map(|s| &s.health));
             self.broken("only a check that is down asks for a job", &what);
         }

@@ -6,7 +6,7 @@ use stealthcheck::check::{CheckName, Step};
 use stealthcheck::status::CheckStatus;
 use stealthcheck::time::Mono;
 use stealthcheck::unit::{ActiveState, JobKind, LoadState, ManagerState};
-use stealthcheck::verdict::{Health, State, SuppressedBy};
+use stealthcheck::verdict::{State, SuppressedBy};
 
 use crate::machine::By;
 use crate::sim::{Coming, Sim};
@@ -53,9 +53,7 @@ impl Sim {
         }
         let quiet = status.health.suppressed_by.is_none()
             && matches!(status.health.state, State::Passing | State::Failing { .. } | State::Starting);
-        if (status.health == Health::DOWN && status.incident.is_none())
-            || (quiet && status.incident.is_some())
-        {
+        if (status.health.is_down() && status.incident.is_none()) || (quiet && status.incident.is_some()) {
             broken(&format!("{:?} with incident {:?}", status.health, status.incident));
         }
         let paused = book.paused.is_some_and(|until| until > self.mono);
@@ -99,7 +97,7 @@ impl Sim {
             && check.recovery.max_attempts.is_none()
             && check.probe.usage().is_none()
             && check.probe.job().is_none();
-        let down = status.health == Health::DOWN && book.down_since.is_some_and(long_ago);
+        let down = status.health.is_down() && book.down_since.is_some_and(long_ago);
         if down
             && simple
             && asked
@@ -124,7 +122,7 @@ impl Sim {
         let Some(incident) = &status.incident else { return };
         let since = book.down_since.unwrap_or(self.mono).max(self.rules.storm_over).max(self.rules.slept);
         let long = self.mono.since(since) > check.alert.after + check.recovery.grace + TOLD_WITHIN;
-        if status.health == Health::DOWN
+        if status.health.is_down()
             && !self.rules.storm
             && long
             && incident.notifications.0 == 0

@@ -4,7 +4,7 @@
 use std::time::Duration;
 
 use serde_json::Value;
-use stealthcheck::verdict::{Health, SuppressedBy};
+use stealthcheck::verdict::SuppressedBy;
 
 use super::Pace;
 use crate::sim::Sim;
@@ -106,7 +106,7 @@ impl Sim {
         }
         for status in statuses {
             if let Some(book) = self.rules.checks.get_mut(&status.name) {
-                book.down_since = (status.health == Health::DOWN).then_some(self.mono);
+                book.down_since = (status.health.is_down()).then_some(self.mono);
                 let until = match status.health.suppressed_by {
                     Some(SuppressedBy::Paused { until }) => Some(
                         now.after(Duration::from_millis(u64::try_from(until.0 - wall.0).unwrap_or_default())),
