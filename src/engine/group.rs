@@ -171,8 +171,8 @@ impl Group {
         }
     }
 
-    /// Draws every consequence of what has changed, and of the time that has passed.
-    pub fn evaluate(&mut self, cx: &mut Context<'_>) {
+    /// Draws every consequence of what has changed, and of the time that has passed, for the checks.
+    pub fn observe(&mut self, cx: &mut Context<'_>) {
         self.take_deferred_reading(cx);
         self.refresh_marks(cx);
         self.run_timers(cx);
@@ -185,6 +185,10 @@ impl Group {
         for index in 0..self.checks.len() {
             self.close_if_proven(cx, index);
         }
+    }
+
+    /// Requests what follows: jobs and notifications.
+    pub fn act(&mut self, cx: &mut Context<'_>) {
         self.start_after_hold(cx);
         self.recover(cx);
         for index in 0..self.checks.len() {

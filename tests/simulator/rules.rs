@@ -232,6 +232,9 @@ impl Sim {
                 self.probe_ended(check, run.0);
             }
             Event::Configured(_) => {
+                // The wait after an attempt is by the settings of that time.
+                self.rules.units.values_mut().for_each(|book| book.pace = Pace::default());
+                self.rules.checks.values_mut().for_each(|book| book.other_pace = Pace::default());
                 for book in self.rules.checks.values_mut() {
                     book.passes = false;
                 }

@@ -111,6 +111,10 @@ impl Group {
         }
         let now = cx.now.mono;
         let left_down = unit.is_left_down();
+        if left_down && cx.graph.has_failing_dependency(unit.id()) {
+            // It is not settled yet whether what it went down with is back.
+            return;
+        }
         let conflict = unit.conflict().map(|conflict| conflict.too_long(now));
         let other = conflict
             .or_else(|| {
