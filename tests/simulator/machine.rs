@@ -235,7 +235,9 @@ impl Sim {
         unit.state.job = Some(job);
         match kind {
             JobKind::Stop | JobKind::Restart if up => {
-                unit.state.active_exit_usec = usec;
+                if unit.is_up() {
+                    unit.state.active_exit_usec = usec;
+                }
                 unit.state.active = ActiveState::Deactivating;
                 unit.state.sub = "stop-sigterm".into();
                 unit.state.stopped_by = watched.then_some(job);

@@ -8,7 +8,8 @@ use crate::engine::Engine;
 use crate::engine::check::{Check, Incident};
 use crate::engine::group::Group;
 use crate::engine::suppression::Suppression;
-use crate::engine::withheld::human_until;
+use crate::engine::unit::Unit;
+use crate::engine::withheld::{Withheld, human_until};
 use crate::status::{Explanation, Reason, Topic};
 use crate::time::{Now, human};
 use crate::verdict::{Observation, State, SuppressedBy};
@@ -34,7 +35,15 @@ impl Engine {
             );
         }
         if let Some(why) = group.suppression(check, now) {
-            reasons.add(Topic::Suppressed, suppressed(now, group, &why));
+            let started = group.unit().filter(|unit| unit.hold().is_some_and(|hold| !hold.is_open()));
+            let text = match started {
+                Some(unit) => {
+                    let other = || self.graph.would_start(unit.id()).map(Withheld::WouldStart);
+                    started_after_hold(now, unit, unit.withholds(now).or_else(other))
+                }
+                None => suppressed(now, group, &why),
+            };
+            reasons.add(Topic::Suppressed, text);
         }
         if self.breaker.is_member(name) {
             let text = "storm: many checks fail together; no job and no notification for this one (rule 14)";
@@ -112,6 +121,14 @@ fn counts(now: Now, group: &Group, check: &Check) -> Option<String> {
             })
         }
         _ => None,
+    }
+}
+
+fn started_after_hold(now: Now, unit: &Unit, withheld: Option<Withheld>) -> String {
+    let what = unit.hold().map_or_else(String::new, |hold| hold.next_clause(now));
+    match withheld {
+        Some(why) => format!("suppressed: the unit is {what} (rule 10), which is withheld: {why}"),
+        None => format!("suppressed: the unit is {what} (rule 10)"),
     }
 }
 
