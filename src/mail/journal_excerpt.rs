@@ -74,8 +74,12 @@ impl Reader {
         match tokio::time::timeout(limit.saturating_add(Duration::from_millis(100)), reading).await {
             Ok(Ok(lines)) => lines,
             Ok(Err(_)) => Err("the journal's reader failed on these files".to_owned()),
-            Err(_) => Err(format!("the journal could not be read within {}s", limit.as_secs_f32())),
+            Err(_) => Err(self.out_of_time()),
         }
+    }
+
+    fn out_of_time(&self) -> String {
+        format!("the journal could not be read within {}s", self.limit.as_secs_f32())
     }
 
     /// As [`Reader::read`], on the calling thread.
@@ -137,6 +141,9 @@ impl Reader {
         let mut errors = 0;
         for entry in query.iter().map_err(|e| clause(&e))? {
             if deadline.is_some_and(|at| Instant::now() > at) {
+                if entries.is_empty() {
+                    return Err(self.out_of_time());
+                }
                 break;
             }
             match entry {

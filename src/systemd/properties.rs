@@ -35,7 +35,7 @@ pub(super) struct Properties {
     pub inactive_enter: Option<u64>,
     inactive_exit: Option<u64>,
     active_enter: Option<u64>,
-    active_exit: Option<u64>,
+    pub active_exit: Option<u64>,
     /// `ExecMainExitTimestamp`.
     main_exit: Option<u64>,
     state_change: Option<u64>,

@@ -7,8 +7,13 @@ use stealthcheck::notification::NotificationKind;
 use crate::machine::*;
 
 fn app_on_db() -> Machine {
-    let app = service("app").requires(&["db"]).after(&["db"]);
-    Machine::new().unit(service("db")).unit(app).check(unit_check("db")).check(unit_check("app")).up()
+    // Nothing else refers to the app: systemd unloads it in the moment in which it is down.
+    let app = service("app").requires(&["db"]).after(&["db"]).not_enabled();
+    let mut m =
+        Machine::new().unit(service("db")).unit(app).check(unit_check("db")).check(unit_check("app")).up();
+    m.start("app");
+    m.run_for(60);
+    m
 }
 
 /// An operator stops a dependent; a second later its root crashes, whose restart must not bring the dependent back.
@@ -49,9 +54,12 @@ fn stop_while_root_is_down_is_respected() {
 /// systemd restarts the root itself and does not bring back what was bound to it.
 #[test]
 fn unit_bound_to_a_root_that_systemd_restarts_comes_back() {
-    for root_is_monitored in [true, false] {
+    for (root_is_monitored, enabled) in [(true, true), (false, true), (true, false), (false, false)] {
         let vpn = service("vpn").restart(Restart::Always, std::time::Duration::from_secs(1));
-        let cli = service("cli").binds_to(&["vpn"]).after(&["vpn"]);
+        let mut cli = service("cli").binds_to(&["vpn"]).after(&["vpn"]);
+        if !enabled {
+            cli = cli.not_enabled();
+        }
         let mut m = Machine::new().unit(vpn).unit(cli).check(unit_check("cli").respect_stop(None));
         if root_is_monitored {
             m = m.check(unit_check("vpn"));

@@ -117,7 +117,7 @@ fn every_withheld_job_has_its_reason() {
     stage.reads("web", stopping);
     stage.reads("web", stopped);
     stage.play(secs(100));
-    holds(&stage, "suppressed for 3m 20s more: the unit was stopped by an operator (respect_stop, rule 12)");
+    holds(&stage, "suppressed: for 3m 20s more: the unit was stopped by an operator (respect_stop, rule 12)");
     assert_eq!(
         trail(&stage),
         ["suppressed: web.service was stopped by an operator: respected for 5m (rule 12)"]

@@ -111,7 +111,10 @@ impl Node {
         let falls = down || goes || state.active == ActiveState::Deactivating;
         let was_down = self.active().is_some_and(is_down);
         let by_job = job.is_some() || state.stopped_by.is_some();
-        if let Some(old) = self.reading.as_ref().filter(|old| old.active_exit_usec != state.active_exit_usec)
+        if let Some(old) = self
+            .reading
+            .as_ref()
+            .filter(|old| state.active_exit_usec != 0 && old.active_exit_usec != state.active_exit_usec)
         {
             // Of an end that is over already, systemd's own restart tells that it was none by a job.
             let gone = falls || state.auto_restart();

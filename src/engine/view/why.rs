@@ -127,8 +127,8 @@ fn counts(now: Now, group: &Group, check: &Check) -> Option<String> {
 fn started_after_hold(now: Now, unit: &Unit, withheld: Option<Withheld>) -> String {
     let what = unit.hold().map_or_else(String::new, |hold| hold.next_clause(now));
     match withheld {
-        Some(why) => format!("suppressed: the unit is {what} (rule 10), which is withheld: {why}"),
-        None => format!("suppressed: the unit is {what} (rule 10)"),
+        Some(why) => format!("the unit is {what} (rule 10), which is withheld: {why}"),
+        None => format!("the unit is {what} (rule 10)"),
     }
 }
 
@@ -166,8 +166,8 @@ fn suppressed(now: Now, group: &Group, why: &Suppression) -> String {
         }
     };
     match why.ends() {
-        Some(end) => format!("suppressed for {} more: {text}", human_until(now.mono, end)),
-        None => format!("suppressed: {text}"),
+        Some(end) => format!("for {} more: {text}", human_until(now.mono, end)),
+        None => text,
     }
 }
 

@@ -9,15 +9,8 @@ use crate::guarding::{SECOND, at};
 use crate::lab::{MINUTE, Machine, Victim, checkout};
 
 const KILLS: usize = 300;
-const VICTIMS: [(&str, u16); 7] = [
-    ("alder", 9001),
-    ("birch", 9002),
-    ("cedar", 9003),
-    ("dogwood", 9004),
-    ("elder", 9005),
-    ("fir", 9006),
-    ("stubborn", 9007),
-];
+/// No more than four: five that fail together are a storm.
+const VICTIMS: [(&str, u16); 4] = [("alder", 9001), ("birch", 9002), ("cedar", 9003), ("stubborn", 9004)];
 /// Of the killer's chance, where `STEALTHCHECK_SEED` names no other.
 const SEED: u64 = 20_261_128;
 /// `backoff:` of the checks, in seconds.
