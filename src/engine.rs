@@ -12,6 +12,8 @@
 //! | `group` | one unit (or none) and the checks that monitor it: every decision about them |
 //! | `check` | a check's phase, incident, history, probe timer, sampling window |
 //! | `unit` | a unit's reading, condition, attempt and backoff |
+//! | `stop` | who took a unit down |
+//! | `starts` | crash loops and start limits |
 //! | `attempt` | one recovery attempt and its stages |
 //! | `suppression` | why a check is left alone now, with its end |
 //! | `withheld` | why no job is requested now, one wording each |
@@ -32,6 +34,8 @@ mod graph;
 mod group;
 pub mod hold;
 pub mod saved;
+mod starts;
+mod stop;
 mod suppression;
 mod timers;
 mod unit;
@@ -190,9 +194,10 @@ impl Engine {
 
     fn unit_read(&mut self, now: Now, unit: &UnitName, state: Arc<UnitState>, out: &mut Vec<Effect>) {
         let unit = self.primary_id(unit).clone();
-        let matters = self.graph.read(now.mono, &unit, &state);
+        let matters = self.graph.read(now, &unit, &state);
         let key = GroupKey::Unit(unit.clone());
         if self.with_group(now, &key, out, |group, cx| group.unit_read(cx, state)).is_some() {
+            self.publish(now, &key);
             self.dirty.insert(key.clone());
         }
         self.take_deferred_readings(now, &unit, out);
@@ -210,11 +215,8 @@ impl Engine {
         for name in self.graph.touched_by(unit) {
             let key = GroupKey::Unit(name.clone());
             let taken = self.with_group(now, &key, out, |group, cx| group.take_deferred_reading(cx));
-            if taken == Some(true)
-                && let Some(summary) = self.groups.get(&key).map(|group| group.summary(now))
-                && self.graph.publish(&name, summary)
-            {
-                self.mark_neighbours(&name);
+            if taken == Some(true) {
+                self.publish(now, &key);
             }
         }
     }
@@ -229,7 +231,7 @@ impl Engine {
     ) {
         let unit = self.primary_id(unit).clone();
         if let Some(state) = &state {
-            self.graph.read(now.mono, &unit, state);
+            self.graph.read(now, &unit, state);
         }
         let key = GroupKey::Unit(unit.clone());
         let taken = self
@@ -327,42 +329,49 @@ impl Engine {
 
     // --- phase 2: what it made dirty, and what is due, is evaluated
 
+    /// First every group that is concerned draws its consequences, and publishes them; then they act, one after the other.
     fn evaluate_dirty(&mut self, now: Now, out: &mut Vec<Effect>) {
         let mut rounds: BTreeMap<GroupKey, usize> = BTreeMap::new();
+        let mut acting: BTreeSet<GroupKey> = BTreeSet::new();
         loop {
-            let key = match self.dirty.pop_first() {
-                Some(key) => key,
-                None => match self.timers.pop(now.mono) {
-                    Some(key) => {
-                        if self.with_group(now, &key, out, Group::probe_if_calm) == Some(true) {
-                            self.set_timer(now, &key);
-                            continue;
-                        }
-                        key
-                    }
-                    None => return,
-                },
+            let key = if let Some(key) = self.dirty.pop_first() {
+                key
+            } else if let Some(key) = self.timers.pop(now.mono) {
+                if self.with_group(now, &key, out, Group::probe_if_calm) == Some(true) {
+                    self.set_timer(now, &key);
+                    continue;
+                }
+                key
+            } else if let Some(key) = acting.pop_first() {
+                self.act(now, &key, out);
+                continue;
+            } else {
+                return;
             };
             let round = rounds.entry(key.clone()).or_default();
             *round += 1;
-            let last = *round >= ROUNDS;
-            self.evaluate(now, &key, out);
-            if last {
+            if *round > ROUNDS {
                 // Whatever it still wants at this very moment comes with the next event.
-                self.timers
-                    .set(&key, self.timers.earliest().map(|_| now.mono.after(Duration::from_millis(1))));
-                self.dirty.remove(&key);
+                self.timers.set(&key, Some(now.mono.after(Duration::from_millis(1))));
+                continue;
             }
+            self.observe(now, &key, out);
+            acting.insert(key);
         }
     }
 
-    fn evaluate(&mut self, now: Now, key: &GroupKey, out: &mut Vec<Effect>) {
+    fn observe(&mut self, now: Now, key: &GroupKey, out: &mut Vec<Effect>) {
         if self.with_group(now, key, out, |group, cx| group.expire(cx)).is_none() {
             self.timers.set(key, None);
             return;
         }
         self.publish(now, key);
-        self.with_group(now, key, out, |group, cx| group.evaluate(cx));
+        self.with_group(now, key, out, |group, cx| group.observe(cx));
+        self.publish(now, key);
+    }
+
+    fn act(&mut self, now: Now, key: &GroupKey, out: &mut Vec<Effect>) {
+        self.with_group(now, key, out, |group, cx| group.act(cx));
         self.set_timer(now, key);
         self.publish(now, key);
     }

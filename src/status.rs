@@ -72,7 +72,8 @@ pub struct CheckStatus {
     pub unit: Option<UnitName>,
     /// What is probed.
     pub probe: String,
-    /// How it is.
+    /// How it is, and why it is left alone: `state` and `suppressed_by` in JSON.
+    #[serde(flatten)]
     pub health: Health,
     /// Since when it is so.
     pub since: Wall,

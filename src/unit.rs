@@ -122,6 +122,17 @@ impl JobResult {
     }
 }
 
+impl JobResult {
+    /// What came of the job, as a clause that stands for itself.
+    #[must_use]
+    pub fn clause(&self) -> String {
+        match self {
+            Self::Refused(_) | Self::Unasked(_) | Self::Unknown(_) => self.to_string(),
+            word => format!("the job's result is {word}"),
+        }
+    }
+}
+
 impl fmt::Display for JobResult {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
@@ -181,6 +192,9 @@ pub struct UnitState {
     /// When it last left `active`, likewise: the beginning of the stop that followed.
     #[serde(default)]
     pub active_exit_usec: u64,
+    /// When the service's main process last ended (`ExecMainExitTimestamp`), likewise.
+    #[serde(default)]
+    pub main_exit_usec: u64,
     /// Its latest run that was seen to end otherwise than in `failed`, likewise. Taken from the signals, since systemd
     /// forgets a unit that nothing refers to in the moment in which it ends; 0 where no end was seen.
     #[serde(default)]
@@ -229,6 +243,7 @@ impl Default for UnitState {
             state_change_usec: 0,
             inactive_exit_usec: 0,
             active_exit_usec: 0,
+            main_exit_usec: 0,
             seen_ended_usec: 0,
             triggers: None,
             last_trigger_usec: 0,
@@ -246,6 +261,15 @@ impl UnitState {
     #[must_use]
     pub fn is_down(&self) -> bool {
         matches!(self.active, ActiveState::Inactive | ActiveState::Failed)
+    }
+
+    /// It failed in a stop: systemd moves a unit out of `active` before it stops the main process, and after that has ended
+    /// by itself.
+    #[must_use]
+    pub fn ended_in_stop(&self) -> bool {
+        self.active == ActiveState::Failed
+            && self.active_exit_usec != 0
+            && self.main_exit_usec > self.active_exit_usec
     }
 
     /// It is down with a start job on it, queued or running: it is on its way up. The second half of a restart is such.

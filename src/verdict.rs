@@ -66,9 +66,9 @@ impl Observation {
     #[must_use]
     pub fn health(&self) -> Health {
         match self {
-            Self::Passing { .. } => Health::Passing,
-            Self::Failing { .. } | Self::NotRestartable { .. } => Health::Down,
-            Self::Unknown { .. } => Health::Unknown,
+            Self::Passing { .. } => Health::PASSING,
+            Self::Failing { .. } | Self::NotRestartable { .. } => Health::DOWN,
+            Self::Unknown { .. } => Health::UNKNOWN,
         }
     }
 
@@ -112,10 +112,10 @@ pub struct Seen {
     pub count: u64,
 }
 
-/// How a check is.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+/// The state of a check, by what its probes saw.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case", tag = "state")]
-pub enum Health {
+pub enum State {
     /// Nothing is known yet.
     Starting,
     /// All is well.
@@ -131,12 +131,41 @@ pub enum Health {
     Down,
     /// It could not be measured, `failure_threshold` times in a row: nothing is known of the target (rule 15).
     Unknown,
-    /// An operator said to leave it alone.
+}
+
+impl State {
+    /// The state as one word, the same as in JSON.
+    #[must_use]
+    pub fn word(self) -> &'static str {
+        match self {
+            Self::Starting => "starting",
+            Self::Passing => "passing",
+            Self::Failing { .. } => "failing",
+            Self::Down => "down",
+            Self::Unknown => "unknown",
+        }
+    }
+}
+
+impl fmt::Display for State {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Failing { n, m } => write!(f, "failing {n}/{m}"),
+            other => f.write_str(other.word()),
+        }
+    }
+}
+
+/// Why a check is left alone now: its failures do not count, no job is requested, no notification is sent.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case", tag = "reason")]
+pub enum SuppressedBy {
+    /// An operator has paused it (rule 11).
     Paused {
         /// Until then.
         until: Wall,
     },
-    /// Somebody's command has its unit.
+    /// A command of an operator holds its unit (rule 10).
     Held {
         /// The hold's id, for `stealthctl release`.
         id: Arc<str>,
@@ -147,28 +176,64 @@ pub enum Health {
         /// Until when at the latest.
         until: Wall,
     },
-    /// Somebody stopped its unit, and that is respected for a while.
+    /// An operator has stopped its unit, and that is respected for a while (rule 12).
     Stopped {
         /// Then it counts as down; `None`: never.
         until: Option<Wall>,
     },
-    /// Its unit is down because one that it conflicts with is up, or was a moment ago.
+    /// Its unit is down because one that it conflicts with is up, or was a moment ago (rule 8).
     Conflict {
         /// The other unit.
         by: UnitName,
         /// Then it counts as down; `None`: never.
         until: Option<Wall>,
     },
-    /// Its unit requires one that has an incident, or that is down and left alone.
+    /// Its unit requires one that has an incident, or that is down and suppressed (rule 9).
     Dependency {
         /// That unit.
         by: UnitName,
         /// That unit is well again; then this check counts as down. `None`: for as long as it takes.
         until: Option<Wall>,
     },
+    /// Many checks fail together (rule 14). Unlike the others it lets failures count.
+    Storm,
+}
+
+impl SuppressedBy {
+    /// The reason as one word, the same as in JSON.
+    #[must_use]
+    pub fn word(&self) -> &'static str {
+        match self {
+            Self::Paused { .. } => "paused",
+            Self::Held { .. } => "held",
+            Self::Stopped { .. } => "stopped",
+            Self::Conflict { .. } => "conflict",
+            Self::Dependency { .. } => "dependency",
+            Self::Storm => "storm",
+        }
+    }
+}
+
+/// How a check is, and why it is left alone, if it is.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Health {
+    /// By what its probes saw.
+    #[serde(flatten)]
+    pub state: State,
+    /// Why it is left alone now.
+    pub suppressed_by: Option<SuppressedBy>,
 }
 
 impl Health {
+    /// Nothing is known yet.
+    pub const STARTING: Self = Self::of(State::Starting);
+    /// All is well.
+    pub const PASSING: Self = Self::of(State::Passing);
+    /// There is an incident, and nothing suppresses it.
+    pub const DOWN: Self = Self::of(State::Down);
+    /// Nothing is known of the target.
+    pub const UNKNOWN: Self = Self::of(State::Unknown);
+
     /// All words that [`Health::word`] can say.
     pub const WORDS: &[&str] = &[
         "starting",
@@ -180,32 +245,50 @@ impl Health {
         "held",
         "conflict",
         "dependency",
+        "storm",
         "unknown",
     ];
 
-    /// The state as one word, the same as in JSON.
+    /// The health of a check that nothing suppresses.
+    #[must_use]
+    pub const fn of(state: State) -> Self {
+        Self { state, suppressed_by: None }
+    }
+
+    /// The same state, suppressed.
+    #[must_use]
+    pub fn suppressed(self, by: SuppressedBy) -> Self {
+        Self { suppressed_by: Some(by), ..self }
+    }
+
+    /// The word that people see first: the reason of the suppression, or else the state.
     #[must_use]
     pub fn word(&self) -> &'static str {
-        match self {
-            Self::Starting => "starting",
-            Self::Passing => "passing",
-            Self::Failing { .. } => "failing",
-            Self::Down => "down",
-            Self::Unknown => "unknown",
-            Self::Paused { .. } => "paused",
-            Self::Held { .. } => "held",
-            Self::Stopped { .. } => "stopped",
-            Self::Conflict { .. } => "conflict",
-            Self::Dependency { .. } => "dependency",
+        if let Some(why) = &self.suppressed_by {
+            return why.word();
         }
+        self.state.word()
+    }
+
+    /// There is an incident that counts: nothing suppresses it, though it may belong to a storm.
+    #[must_use]
+    pub fn is_down(&self) -> bool {
+        self.state == State::Down && matches!(self.suppressed_by, None | Some(SuppressedBy::Storm))
+    }
+
+    /// Whether people see the same: what the state is under a suppression is not shown first.
+    #[must_use]
+    pub fn is_shown_as(&self, other: &Self) -> bool {
+        self.suppressed_by == other.suppressed_by
+            && (self.suppressed_by.is_some() || self.state == other.state)
     }
 }
 
 impl fmt::Display for Health {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Failing { n, m } => write!(f, "failing {n}/{m}"),
-            other => f.write_str(other.word()),
+        match &self.suppressed_by {
+            Some(why) => f.write_str(why.word()),
+            None => self.state.fmt(f),
         }
     }
 }

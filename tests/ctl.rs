@@ -97,7 +97,7 @@ fn json_is_the_whole_snapshot() {
     let (out, _) = ends(&stealthctl(bus.address(), &["status", "--json"]), 3);
     let json: serde_json::Value = serde_json::from_str(&out).unwrap();
     assert_eq!(json["checks"][0]["name"], "gru");
-    assert_eq!(json["checks"][0]["health"]["state"], "down");
+    assert_eq!(json["checks"][0]["state"], "down");
     assert_eq!(json["checks"][1]["runbook"], "ssh there");
     let snapshot: stealthcheck::status::Snapshot = serde_json::from_str(&out).unwrap();
     assert_eq!(snapshot.checks.len(), 2);

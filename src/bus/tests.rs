@@ -19,7 +19,7 @@ use crate::check::CheckName;
 use crate::notification::IncidentId;
 use crate::status::{CheckStatus, Explanation, Reason, Snapshot, Topic};
 use crate::time::Wall;
-use crate::verdict::Health;
+use crate::verdict::{Health, State};
 
 mod hold;
 
@@ -122,7 +122,7 @@ fn check(name: &str) -> CheckStatus {
         name: CheckName::new(name).unwrap(),
         unit: None,
         probe: "tcp localhost:1".into(),
-        health: Health::Passing,
+        health: Health::PASSING,
         since: Wall(0),
         last: None,
         next: "probe in 1s".into(),
@@ -155,7 +155,7 @@ async fn supervise(mut inbox: mpsc::Receiver<Request>) {
                     name: name.clone(),
                     unit: None,
                     at: Wall(1_000),
-                    health: Health::Passing,
+                    health: Health::PASSING,
                     now: vec![Reason { topic: Topic::Seen, text: "it passed".into() }],
                     log: Vec::new(),
                 }));
@@ -340,7 +340,11 @@ async fn health_changes_are_signalled() {
     let mut messages = MessageStream::from(&scene.caller);
     let name = CheckName::new("gru").unwrap();
     let incident = IncidentId("gru-17".into());
-    scene.served.health_changed(&name, &Health::Failing { n: 1, m: 3 }, Some(&incident)).await.unwrap();
+    scene
+        .served
+        .health_changed(&name, &Health::of(State::Failing { n: 1, m: 3 }), Some(&incident))
+        .await
+        .unwrap();
     let signal = messages.next().await.unwrap().unwrap();
     assert_eq!(signal.header().member().unwrap().as_str(), "HealthChanged");
     let body = signal.body();

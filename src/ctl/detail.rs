@@ -7,7 +7,7 @@ use crate::notification::Attempt;
 use crate::status::{CheckStatus, IncidentStatus, Snapshot};
 use crate::time::Wall;
 use crate::unit::UnitState;
-use crate::verdict::{Health, Seen};
+use crate::verdict::{Seen, SuppressedBy};
 
 /// Room for the labels, right-aligned.
 const LABEL: usize = 10;
@@ -30,7 +30,7 @@ fn block(check: &CheckStatus, snapshot: &Snapshot, style: &Style) -> String {
 
     let health = paint(&check.health.to_string(), with, style.colour);
     page.line("State", &format!("{health}{}", since(check, now, style)));
-    if let Health::Held { id, who, why, .. } = &check.health {
+    if let Some(SuppressedBy::Held { id, who, why, .. }) = &check.health.suppressed_by {
         page.text("Held by", &sanitize(who));
         page.text("Command", &sanitize(why));
         page.text("Hold", &format!("{0}; `stealthctl release {0}` ends it", sanitize(id)));
@@ -63,35 +63,36 @@ fn block(check: &CheckStatus, snapshot: &Snapshot, style: &Style) -> String {
 
 fn since(check: &CheckStatus, now: Wall, style: &Style) -> String {
     let lasting = format!(" for {}, since {}", age(now.since(check.since)), style.moment(check.since));
-    match &check.health {
-        Health::Paused { until } => {
+    let Some(suppressed_by) = &check.health.suppressed_by else { return lasting };
+    match suppressed_by {
+        SuppressedBy::Paused { until } => {
             format!("{lasting}, until {} ({} left)", style.clock(*until, now), due(until.since(now)))
         }
-        Health::Held { until, .. } => {
+        SuppressedBy::Held { until, .. } => {
             format!(
                 "{lasting}, until {} at the latest ({} left)",
                 style.clock(*until, now),
                 due(until.since(now))
             )
         }
-        Health::Stopped { until: Some(until) } => format!(
+        SuppressedBy::Stopped { until: Some(until) } => format!(
             "{lasting}, by an operator; respected until {} ({} left)",
             style.clock(*until, now),
             due(until.since(now))
         ),
-        Health::Stopped { until: None } => {
+        SuppressedBy::Stopped { until: None } => {
             format!("{lasting}, by an operator; respected until it is started")
         }
-        Health::Conflict { by, until: Some(until) } => format!(
+        SuppressedBy::Conflict { by, until: Some(until) } => format!(
             "{lasting}, with {by}; respected until {} ({} left)",
             style.clock(*until, now),
             due(until.since(now))
         ),
-        Health::Conflict { by, until: None } => {
+        SuppressedBy::Conflict { by, until: None } => {
             format!("{lasting}, with {by}; respected while {by} is active")
         }
-        Health::Dependency { by, .. } => format!("{lasting}, on {by}, which its unit requires"),
-        _ => lasting,
+        SuppressedBy::Dependency { by, .. } => format!("{lasting}, on {by}, which its unit requires"),
+        SuppressedBy::Storm => format!("{lasting}; many checks fail together"),
     }
 }
 

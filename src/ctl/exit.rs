@@ -9,7 +9,7 @@ use super::text::sanitize;
 use crate::bus::client::CallError;
 use crate::bus::{Bus, Refusal};
 use crate::status::{CheckStatus, Snapshot};
-use crate::verdict::{Health, Observation};
+use crate::verdict::{Observation, State, SuppressedBy};
 
 /// An exit code.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -50,12 +50,11 @@ pub(super) fn of_snapshot(snapshot: &Snapshot) -> Exit {
 
 /// Whether somebody should look: an incident is open that nobody has set aside, or nothing is known.
 fn is_down(check: &CheckStatus) -> bool {
-    match check.health {
-        Health::Down | Health::Unknown => true,
-        Health::Paused { .. } | Health::Held { .. } | Health::Stopped { .. } => false,
-        // Of what blocks it there is an incident of its own.
-        Health::Conflict { .. } | Health::Dependency { .. } => false,
-        Health::Starting | Health::Passing | Health::Failing { .. } => {
+    match (&check.health.suppressed_by, check.health.state) {
+        // Where another unit is the reason, that one has an incident of its own.
+        (Some(why), _) => *why == SuppressedBy::Storm,
+        (None, State::Down | State::Unknown) => true,
+        (None, State::Starting | State::Passing | State::Failing { .. }) => {
             check.incident.as_ref().is_some_and(|incident| incident.action_required)
         }
     }

@@ -10,7 +10,7 @@ use super::table::{Cell, Step, draw};
 use super::text::{Paint, age, paint, sanitize, wrap};
 use crate::status::{CheckStatus, Snapshot};
 use crate::time::Wall;
-use crate::verdict::{Health, Observation, Seen};
+use crate::verdict::{Health, Observation, Seen, State, SuppressedBy};
 
 /// A mail that has waited for longer than this is stuck, even where the server has given no reason.
 const MAIL_IS_LATE: Duration = Duration::from_secs(600);
@@ -47,17 +47,18 @@ pub fn overview(snapshot: &Snapshot, style: &Style) -> String {
 
 /// The sign for a health, its colour, and its place in the order of what to look at first.
 pub(super) fn mark(health: &Health, unicode: bool) -> (&'static str, Paint, u8) {
-    let (pretty, plain, paint, rank) = match health {
-        Health::Down => ("✖", "x", Paint::Bad, 0),
-        Health::Unknown => ("?", "?", Paint::Warn, 1),
-        Health::Failing { .. } => ("●", "!", Paint::Warn, 2),
-        Health::Dependency { .. } => ("⊘", "#", Paint::Warn, 2),
-        Health::Stopped { .. } => ("○", "o", Paint::Aside, 3),
-        Health::Conflict { .. } => ("◇", "%", Paint::Aside, 3),
-        Health::Paused { .. } => ("‖", "=", Paint::Aside, 4),
-        Health::Held { .. } => ("◈", "~", Paint::Aside, 4),
-        Health::Starting => ("…", ".", Paint::Faint, 5),
-        Health::Passing => ("✔", "+", Paint::Good, 6),
+    let (pretty, plain, paint, rank) = match (&health.suppressed_by, health.state) {
+        (Some(SuppressedBy::Storm), _) => ("≈", "x", Paint::Bad, 0),
+        (Some(SuppressedBy::Dependency { .. }), _) => ("⊘", "#", Paint::Warn, 2),
+        (Some(SuppressedBy::Stopped { .. }), _) => ("○", "o", Paint::Aside, 3),
+        (Some(SuppressedBy::Conflict { .. }), _) => ("◇", "%", Paint::Aside, 3),
+        (Some(SuppressedBy::Paused { .. }), _) => ("‖", "=", Paint::Aside, 4),
+        (Some(SuppressedBy::Held { .. }), _) => ("◈", "~", Paint::Aside, 4),
+        (None, State::Down) => ("✖", "x", Paint::Bad, 0),
+        (None, State::Unknown) => ("?", "?", Paint::Warn, 1),
+        (None, State::Failing { .. }) => ("●", "!", Paint::Warn, 2),
+        (None, State::Starting) => ("…", ".", Paint::Faint, 5),
+        (None, State::Passing) => ("✔", "+", Paint::Good, 6),
     };
     (if unicode { pretty } else { plain }, paint, rank)
 }
@@ -80,6 +81,7 @@ fn headline(snapshot: &Snapshot, style: &Style) -> String {
     let total = snapshot.checks.len();
     let parts: Vec<String> = [
         "down",
+        "storm",
         "unknown",
         "failing",
         "dependency",

@@ -18,7 +18,7 @@ use crate::notification::{Attempt, AttemptOutcome, IncidentId};
 use crate::status::{CheckStatus, ConfigurationStatus, IncidentStatus, MailStatus, Snapshot};
 use crate::time::Wall;
 use crate::unit::{ActiveState, JobResult, LoadState, UnitName, UnitState};
-use crate::verdict::{Health, Observation, Seen};
+use crate::verdict::{Health, Observation, Seen, State, SuppressedBy};
 
 mod hold;
 
@@ -102,7 +102,7 @@ fn snapshot(checks: Vec<CheckStatus>) -> Snapshot {
 fn mixed() -> Snapshot {
     let mut gru = check(
         "gru",
-        Health::Down,
+        Health::DOWN,
         251,
         Some(seen(fails("connection refused"), 251, 8, 12)),
         "restart in 40s (attempt 3)",
@@ -110,7 +110,7 @@ fn mixed() -> Snapshot {
     gru.incident = Some(incident("connection refused", 2, false));
     let mut dns = check(
         "gru-dns",
-        Health::Failing { n: 2, m: 3 },
+        Health::of(State::Failing { n: 2, m: 3 }),
         10,
         Some(seen(Observation::Unknown { reason: "no resolver answers".into() }, 10, 5, 2)),
         "probe in 0s",
@@ -118,7 +118,7 @@ fn mixed() -> Snapshot {
     dns.unit = None;
     let mut certificate = check(
         "fibridge-certificate",
-        Health::Paused { until: NOW.after(Duration::from_secs(2_880)) },
+        Health::PASSING.suppressed(SuppressedBy::Paused { until: NOW.after(Duration::from_secs(2_880)) }),
         720,
         None,
         "pause ends in 48m",
@@ -127,7 +127,7 @@ fn mixed() -> Snapshot {
     snapshot(vec![
         check(
             "fibridge",
-            Health::Passing,
+            Health::PASSING,
             266_400,
             Some(seen(ok("200 OK", 3), 266_400, 6, 26_640)),
             "probe in 4s",
@@ -135,7 +135,7 @@ fn mixed() -> Snapshot {
         certificate,
         gru,
         dns,
-        check("mosaic", Health::Starting, 2, None, "probe in 1s"),
+        check("mosaic", Health::STARTING, 2, None, "probe in 1s"),
     ])
 }
 
@@ -202,7 +202,7 @@ fn what_must_be_known_stands_above_the_table() {
 
 #[test]
 fn what_is_well_has_a_short_headline() {
-    let well = |name| check(name, Health::Passing, 60, None, "probe in 1s");
+    let well = |name| check(name, Health::PASSING, 60, None, "probe in 1s");
     let first = |snapshot: &Snapshot| overview(snapshot, &style(None)).lines().next().unwrap().to_owned();
     assert_eq!(first(&snapshot(vec![well("a"), well("b")])), "✔ 2 checks, all passing (up 3h 12m)");
     assert_eq!(first(&snapshot(vec![well("a")])), "✔ 1 check: passing (up 3h 12m)");
@@ -296,27 +296,27 @@ fn hostile_text_stays_text() {
 #[test]
 fn only_what_is_down_is_told_by_the_exit_code() {
     let one =
-        |health| snapshot(vec![check("a", Health::Passing, 1, None, ""), check("b", health, 1, None, "")]);
+        |health| snapshot(vec![check("a", Health::PASSING, 1, None, ""), check("b", health, 1, None, "")]);
     assert_eq!(of_snapshot(&snapshot(Vec::new())), Exit::Ok);
     for health in [
-        Health::Passing,
-        Health::Starting,
-        Health::Failing { n: 1, m: 3 },
-        Health::Paused { until: NOW },
-        Health::Stopped { until: None },
+        Health::PASSING,
+        Health::STARTING,
+        Health::of(State::Failing { n: 1, m: 3 }),
+        Health::PASSING.suppressed(SuppressedBy::Paused { until: NOW }),
+        Health::DOWN.suppressed(SuppressedBy::Stopped { until: None }),
     ] {
         assert_eq!(of_snapshot(&one(health.clone())), Exit::Ok, "{health}");
         let mut needing = one(health.clone());
         needing.checks[1].incident = Some(incident("x", 6, true));
-        let aside = matches!(health, Health::Paused { .. } | Health::Stopped { .. });
+        let aside = health.suppressed_by.is_some();
         assert_eq!(of_snapshot(&needing), if aside { Exit::Ok } else { Exit::Down }, "{health}");
     }
-    assert_eq!(of_snapshot(&one(Health::Down)), Exit::Down);
+    assert_eq!(of_snapshot(&one(Health::DOWN)), Exit::Down);
 }
 
 #[test]
 fn a_probe_by_hand_is_judged_by_what_it_saw() {
-    let saw = |last| of_check(&check("a", Health::Passing, 1, last, ""));
+    let saw = |last| of_check(&check("a", Health::PASSING, 1, last, ""));
     assert_eq!(saw(Some(seen(ok("200 OK", 1), 1, 0, 1))), Exit::Ok);
     assert_eq!(saw(Some(seen(fails("no"), 1, 0, 1))), Exit::Down);
     assert_eq!(saw(Some(seen(Observation::Unknown { reason: "no".into() }, 1, 0, 1))), Exit::Down);
@@ -387,8 +387,8 @@ fn durations_are_read_as_the_configuration_reads_them() {
 fn what_cannot_be_measured_is_not_called_well() {
     let unknown = Observation::Unknown { reason: "no resolver answers".into() };
     let dns =
-        check("gru-dns", Health::Unknown, 90, Some(seen(unknown, 90, 5, 18)), "not measured for 1m 30s");
-    let web = check("web", Health::Passing, 90, Some(seen(ok("200 OK", 3), 90, 5, 18)), "probe in 4s");
+        check("gru-dns", Health::UNKNOWN, 90, Some(seen(unknown, 90, 5, 18)), "not measured for 1m 30s");
+    let web = check("web", Health::PASSING, 90, Some(seen(ok("200 OK", 3), 90, 5, 18)), "probe in 4s");
     let both = snapshot(vec![web, dns]);
     assert_eq!(of_snapshot(&both), Exit::Down);
     let text = overview(&both, &style(None));

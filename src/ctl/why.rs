@@ -15,7 +15,7 @@ use crate::bus::Bus;
 use crate::status::{Decision, Explanation, Topic};
 
 /// Room for the topics, right-aligned.
-const TOPIC: usize = 10;
+const TOPIC: usize = 12;
 
 pub(super) async fn why(bus: Bus, names: &[String], json: bool, colour: Colour) -> Result<Exit, Failure> {
     let client = connect(bus).await?;
@@ -45,7 +45,12 @@ pub fn text(explanation: &Explanation, style: &Style) -> String {
     let (sign, with, _) = mark(&explanation.health, style.unicode);
     let sign = paint(sign, with, style.colour);
     let name = paint(explanation.name.as_str(), Paint::Strong, style.colour);
-    let health = paint(&explanation.health.to_string(), with, style.colour);
+    let state = explanation.health.state;
+    let health = match &explanation.health.suppressed_by {
+        Some(why) => format!("{state}, suppressed: {}", why.word()),
+        None => state.to_string(),
+    };
+    let health = paint(&health, with, style.colour);
     let mut out = format!("{sign} {name} is {health}\n");
     let mut before: Option<Topic> = None;
     for reason in &explanation.now {
@@ -64,9 +69,7 @@ pub fn text(explanation: &Explanation, style: &Style) -> String {
     for (span, decision) in rows {
         let times = if decision.count > 1 { format!(" ({} times)", decision.count) } else { String::new() };
         let pad = " ".repeat(room.saturating_sub(width(&span)));
-        // (Two of them are longer than the others.)
-        let topic = format!("{} ", decision.topic);
-        let head = format!("  {span}{pad}  {topic:<TOPIC$}");
+        let head = format!("  {span}{pad}  {:<TOPIC$} ", decision.topic);
         lines(&mut out, &head, &format!("{}{times}", sanitize(&decision.text)), style);
     }
     out
@@ -117,7 +120,7 @@ mod tests {
             name: CheckName::new("web").unwrap(),
             unit: None,
             at,
-            health: Health::Down,
+            health: Health::DOWN,
             now: vec![
                 reason(Topic::Seen, "it failed 3s ago: \x1b[2Jrefused"),
                 reason(Topic::Recovery, "attempt 1 (restart) was asked for 9s ago: failed"),
@@ -130,12 +133,12 @@ mod tests {
         };
         let told = text(&explanation, &style(None));
         let expected = "✖ web is down\n\
-            \x20     seen: it failed 3s ago: \\u{1b}[2Jrefused\n\
-            \x20 recovery: attempt 1 (restart) was asked for 9s ago: failed\n\
-            \x20           next: restart in 11s (attempt 2)\n\
+            \x20       seen: it failed 3s ago: \\u{1b}[2Jrefused\n\
+            \x20   recovery: attempt 1 (restart) was asked for 9s ago: failed\n\
+            \x20             next: restart in 11s (attempt 2)\n\
             \n\
-            \x20 10:59:30 – 10:59:40  seen      a failure: refused (3 times)\n\
-            \x20 10:59:51             incident  down: refused\n";
+            \x20 10:59:30 – 10:59:40  seen         a failure: refused (3 times)\n\
+            \x20 10:59:51             incident     down: refused\n";
         assert_eq!(told, expected);
         let narrow = text(&explanation, &style(Some(60)));
         assert!(narrow.lines().all(|line| width(line) <= 60), "{narrow}");

@@ -134,7 +134,7 @@ impl Check {
             probed: Mono::default(),
             deferred: false,
             history: History::default(),
-            shown: Health::Starting,
+            shown: Health::STARTING,
         }
     }
 
@@ -424,7 +424,7 @@ impl Check {
         self.memory.phase == Phase::Passing
             && self.memory.failing_since.is_none()
             && self.memory.unknown.is_none()
-            && self.shown == Health::Passing
+            && self.shown == Health::PASSING
     }
 
     pub fn unknown(&self) -> Option<&Unknown> {

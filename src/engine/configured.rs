@@ -8,6 +8,7 @@ use std::sync::Arc;
 
 use super::check::Check;
 use super::group::{Group, GroupKey};
+use super::unit::Unit;
 use super::{Effect, Engine};
 use crate::check::{Check as Settings, CheckName};
 use crate::time::Now;
@@ -35,6 +36,11 @@ impl Engine {
         let unused: Vec<GroupKey> = self.groups.keys().filter(|key| !used.contains(*key)).cloned().collect();
         for key in unused {
             self.with_group(now, &key, out, Group::drop_hold);
+            // Another configuration may name it again: an operator's stop is no less one for that.
+            if let Some((id, stops)) = self.groups.get(&key).and_then(Group::unit).and_then(Unit::known_stop)
+            {
+                self.graph.remember(id, stops);
+            }
             self.groups.remove(&key);
             self.timers.set(&key, None);
         }
@@ -46,7 +52,17 @@ impl Engine {
                 Some((_, check)) => check.moved(settings, now),
                 None => Check::new(settings, now),
             };
-            self.groups.entry(key.clone()).or_insert_with(|| Group::new(&key)).add(check);
+            let graph = &mut self.graph;
+            let group = self.groups.entry(key.clone()).or_insert_with(|| {
+                let mut group = Group::new(&key);
+                if let Some(unit) = group.unit_mut()
+                    && let Some(stops) = graph.recall(unit.id())
+                {
+                    unit.recall_stop(stops);
+                }
+                group
+            });
+            group.add(check);
             self.index.insert(name, key);
         }
         self.aliases.retain(|alias, _| {
@@ -70,7 +86,12 @@ impl Engine {
             GroupKey::Check(_) => None,
         });
         let units: BTreeMap<UnitName, bool> = units.collect();
-        self.graph.set_monitored(&units);
+        let started = self
+            .groups
+            .values()
+            .filter_map(|group| Some((group.unit()?.id().clone(), group.started_units())));
+        let started = started.collect();
+        self.graph.set_monitored(&units, started);
         for unit in units.into_keys() {
             let key = GroupKey::Unit(unit.clone());
             let unread =

@@ -4,21 +4,21 @@
 //! In: readings of units, monitored or not, and a summary that each group publishes about itself. Out: answers about a
 //! unit's surroundings, and the names of the units whose readings are wanted. It decides nothing.
 
+mod node;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
+use super::stop::StopRecord;
 use crate::check::CheckName;
-use crate::time::Mono;
-use crate::unit::{ActiveState, JobKind, Relations, UnitName, UnitState};
+use crate::time::{Mono, Now};
+use crate::unit::{ActiveState, Relations, UnitName, UnitState};
+use node::Node;
 
 /// Readings of one systemd transaction come one by one, in any order. What is no further apart than this may belong
 /// together. It is short for a person, and long for a bus.
 pub(super) const TOGETHER: Duration = Duration::from_secs(5);
-
-/// systemd stops what is bound to a unit that has ended in the next turn of its loop; two readings of one moment are less
-/// apart than this.
-const BOUND_WITHIN: Duration = Duration::from_secs(2);
 
 /// What a group publishes about itself.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -63,29 +63,8 @@ pub(super) struct Root {
     pub silent: bool,
     /// It is held, or was when the unit went down.
     pub held: bool,
-}
-
-/// When a unit began to go down, and whether a job took it down.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-struct Fall {
-    at: Mono,
-    by_job: bool,
-}
-
-/// One unit.
-#[derive(Debug, Default)]
-struct Node {
-    /// A check monitors it.
-    monitored: bool,
-    /// What it triggers matters to its checks.
-    follows_trigger: bool,
-    reading: Option<Arc<UnitState>>,
-    /// Since when it stands in the way of what it conflicts with: it is up, or about to be.
-    occupied: Option<Mono>,
-    fall: Option<Fall>,
-    /// A stop job that is not ours took it down (for a unit without checks; of a monitored one the summary tells).
-    stopped: bool,
-    summary: Summary,
+    /// It has ended, and systemd restarts it itself.
+    pub comes_back: bool,
 }
 
 /// The graph.
@@ -96,14 +75,27 @@ pub(super) struct Graph {
     around: BTreeMap<UnitName, BTreeSet<UnitName>>,
     /// The reverse: the monitored units that have this unit around them.
     of: BTreeMap<UnitName, BTreeSet<UnitName>>,
+    /// Stops of units without checks that an earlier run of the daemon saw, until each is read.
+    remembered: Memory,
+    /// For each monitored unit: the units that steps of its checks start.
+    started: BTreeMap<UnitName, BTreeSet<UnitName>>,
     /// The set of wanted units has changed since it was last taken.
     changed: bool,
 }
 
+/// What survives a restart of the daemon: the units without checks that an operator has stopped.
+pub(super) type Memory = BTreeMap<UnitName, StopRecord>;
+
 impl Graph {
-    /// Sets the units that checks monitor, with whether what each triggers matters to its checks.
-    pub fn set_monitored(&mut self, monitored: &BTreeMap<UnitName, bool>) {
+    /// Sets the units that checks monitor, with whether what each triggers matters to its checks, and the units that their
+    /// steps start.
+    pub fn set_monitored(
+        &mut self,
+        monitored: &BTreeMap<UnitName, bool>,
+        started: BTreeMap<UnitName, BTreeSet<UnitName>>,
+    ) {
         self.changed = true;
+        self.started = started;
         for (name, node) in &mut self.nodes {
             node.monitored = monitored.contains_key(name);
             if !node.monitored {
@@ -124,16 +116,21 @@ impl Graph {
     }
 
     /// Takes a reading. Returns whether anything of it matters to other units.
-    pub fn read(&mut self, now: Mono, unit: &UnitName, state: &Arc<UnitState>) -> bool {
+    pub fn read(&mut self, now: Now, unit: &UnitName, state: &Arc<UnitState>) -> bool {
         let Some(node) = self.nodes.get_mut(unit) else { return false };
-        let before = (node.active(), node.occupied.is_some(), node.fall, node.stopped);
+        if node.reading.is_none()
+            && let Some(stops) = self.remembered.remove(unit)
+        {
+            node.recall(stops);
+        }
+        let before = (node.active(), node.occupied.is_some(), node.fall, node.is_stopped());
         let rewired = node
             .reading
             .as_ref()
             .is_none_or(|old| old.relations != state.relations || old.triggers != state.triggers)
             && (state.relations.is_some() || state.triggers.is_some() || node.reading.is_some());
         node.take(now, state);
-        let moved = before != (node.active(), node.occupied.is_some(), node.fall, node.stopped);
+        let moved = before != (node.active(), node.occupied.is_some(), node.fall, node.is_stopped());
         if rewired {
             for name in self.touched_by(unit) {
                 self.place(&name);
@@ -142,6 +139,29 @@ impl Graph {
             self.prune();
         }
         moved || rewired || self.of.get(unit).is_some_and(|of| !of.is_empty())
+    }
+
+    /// Keeps what is known of a stop of a unit that no check monitors any more.
+    pub fn remember(&mut self, unit: &UnitName, stops: &StopRecord) {
+        self.remembered.insert(unit.clone(), stops.clone());
+    }
+
+    /// What is remembered of a stop of a unit that a check monitors from now on.
+    pub fn recall(&mut self, unit: &UnitName) -> Option<StopRecord> {
+        let seen = self.nodes.get(unit).filter(|node| node.is_stopped()).map(|node| node.stops().clone());
+        seen.or_else(|| self.remembered.remove(unit))
+    }
+
+    /// See [`Memory`].
+    pub fn memory(&self) -> Memory {
+        let stopped = self.nodes.iter().filter(|(_, node)| !node.monitored && node.is_stopped());
+        let seen = stopped.map(|(name, node)| (name.clone(), node.stops().clone()));
+        self.remembered.clone().into_iter().chain(seen).collect()
+    }
+
+    /// The graph after a restart of the daemon in the same boot.
+    pub fn restore(&mut self, memory: Memory) {
+        self.remembered = memory;
     }
 
     /// Publishes a group's summary. Returns whether it has changed.
@@ -221,13 +241,7 @@ impl Graph {
     /// A unit that a start of this one would start, although an operator has stopped it (rule 9).
     pub fn would_start(&self, unit: &UnitName) -> Option<UnitName> {
         self.around.get(unit)?;
-        self.pulled_in(unit).into_iter().find(|name| {
-            self.is_down(name)
-                && self
-                    .nodes
-                    .get(name)
-                    .is_some_and(|node| if node.monitored { node.summary.stopped } else { node.stopped })
-        })
+        self.pulled_in(unit).into_iter().find(|name| self.is_stopped(name))
     }
 
     /// Whether the unit is known to be down.
@@ -248,19 +262,57 @@ impl Graph {
         Some(self.nodes.get(unit)?.fall?.at)
     }
 
-    /// Whether something that the unit requires went down when the unit itself did, either by itself (`BindsTo=`), or by
-    /// the holder of a hold (rule 10). Where a job took it down otherwise, an operator may have stopped both.
-    pub fn fell_with_required(&self, unit: &UnitName) -> bool {
-        let Some(fell) = self.fell(unit) else { return false };
-        let together = |name: &UnitName| {
-            let Some(node) = self.nodes.get(name) else { return false };
-            let Some(fall) = node.fall else { return false };
-            let near = fall.at.since(fell).max(fell.since(fall.at));
-            let held = node.summary.held_since.is_some_and(|since| since <= fall.at && since <= fell);
-            (!fall.by_job && near <= BOUND_WITHIN) || (held && near <= TOGETHER)
+    /// What the unit requires and went down with: it ended by itself (`BindsTo=`), or was taken down by the holder of a hold
+    /// (rule 10). Where a job took it down otherwise, an operator may have stopped both.
+    pub fn fell_with(&self, unit: &UnitName) -> Option<UnitName> {
+        let node = self.nodes.get(unit)?;
+        let together = |name: &&UnitName| {
+            self.nodes.get(*name).is_some_and(|other| node.ended_with(other) || node.was_held_with(other))
         };
         let part_of = self.relations(unit).map(|relations| relations.part_of.clone()).unwrap_or_default();
-        self.required(unit).iter().chain(&part_of).any(together)
+        self.required(unit).iter().chain(&part_of).find(together).cloned()
+    }
+
+    /// The same, while systemd brings that one back itself.
+    pub fn comes_back(&self, unit: &UnitName) -> Option<Root> {
+        let by = self.fell_with(unit)?;
+        let coming = self.nodes.get(&by).and_then(Node::active) == Some(ActiveState::Activating);
+        coming.then_some(Root { by, opened: None, silent: false, held: false, comes_back: true })
+    }
+
+    /// What a stop or restart of the unit stops or restarts as well, directly or not.
+    fn taken_along(&self, unit: &UnitName) -> BTreeSet<UnitName> {
+        self.closure(unit, |relations, found| {
+            found.extend(relations.required_by.iter().chain(&relations.consists_of).cloned());
+        })
+    }
+
+    /// A held unit that a restart of this one would restart (rule 10).
+    pub fn would_disturb(&self, unit: &UnitName) -> Option<UnitName> {
+        let held = |name: &UnitName| self.nodes.get(name).is_some_and(Node::is_held);
+        self.taken_along(unit).into_iter().find(|name| self.is_up(name) && held(name))
+    }
+
+    /// A unit that a job on this one would start or restart as well, where its failure, or one more start, would trigger an
+    /// action of systemd's that takes the machine down (rule 7).
+    pub fn would_trigger(&self, now: Mono, unit: &UnitName) -> Option<UnitName> {
+        let started = self.pulled_in(unit).into_iter().filter(|name| self.is_down(name));
+        let restarted = self.taken_along(unit).into_iter().filter(|name| self.is_up(name));
+        let armed = |name: &UnitName| self.nodes.get(name).is_some_and(|node| node.is_armed(now));
+        started.chain(restarted).find(armed)
+    }
+
+    /// Whether a `start` step may not start this unit: an operator has stopped it, or holds it.
+    pub fn is_left_alone(&self, unit: &UnitName) -> bool {
+        self.nodes.get(unit).is_some_and(|node| node.is_held() || self.is_stopped(unit))
+    }
+
+    fn is_stopped(&self, unit: &UnitName) -> bool {
+        self.is_down(unit)
+            && self
+                .nodes
+                .get(unit)
+                .is_some_and(|node| if node.monitored { node.summary.stopped } else { node.is_stopped() })
     }
 
     /// A check of something that the unit requires fails, and it is not settled yet whether that is down.
@@ -334,10 +386,11 @@ impl Graph {
                 opened: Some(incident.opened),
                 silent: incident.silent,
                 held,
+                comes_back: false,
             });
         }
         let suppressed = node.summary.suppressed.filter(|_| down)?;
-        Some(Root { by: name.clone(), opened: None, silent: suppressed.silent, held })
+        Some(Root { by: name.clone(), opened: None, silent: suppressed.silent, held, comes_back: false })
     }
 
     fn occupier(&self, unit: &UnitName) -> Option<(UnitName, Mono)> {
@@ -401,10 +454,12 @@ impl Graph {
         }
         if let Some(relations) = self.relations(unit) {
             around.extend(relations.consists_of.iter().chain(&relations.part_of).cloned());
+            around.extend(self.taken_along(unit));
         }
         if self.nodes.get(unit).is_some_and(|node| node.follows_trigger) {
             around.extend(self.reading(unit).and_then(|state| state.triggers.clone()));
         }
+        around.extend(self.started.get(unit).into_iter().flatten().cloned());
         around.remove(unit);
         around
     }
@@ -416,31 +471,6 @@ impl Graph {
         let of = &self.of;
         self.nodes.retain(|name, node| node.monitored || of.contains_key(name));
         self.changed |= self.nodes.len() != before;
-    }
-}
-
-impl Node {
-    fn active(&self) -> Option<ActiveState> {
-        self.reading.as_ref().map(|state| state.active)
-    }
-
-    fn take(&mut self, now: Mono, state: &Arc<UnitState>) {
-        let job = state.job.map(|job| job.kind);
-        let down = is_down(state.active);
-        let comes = matches!(job, Some(JobKind::Start | JobKind::Restart));
-        self.occupied = (!down || comes).then(|| self.occupied.unwrap_or(now));
-        let goes = matches!(job, Some(JobKind::Stop | JobKind::Restart));
-        let falls = down || goes || state.active == ActiveState::Deactivating;
-        let was_down = self.active().is_some_and(is_down);
-        if !falls {
-            self.fall = None;
-        } else if self.fall.is_none() && self.reading.is_some() && !was_down {
-            self.fall = Some(Fall { at: now, by_job: job.is_some() || state.stopped_by.is_some() });
-        }
-        let stop = |job: &crate::unit::Job| !job.ours && matches!(job.kind, JobKind::Stop | JobKind::Other);
-        self.stopped =
-            down && !comes && !state.oneshot && (self.stopped || state.stopped_by.as_ref().is_some_and(stop));
-        self.reading = Some(Arc::clone(state));
     }
 }
 

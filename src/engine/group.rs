@@ -19,7 +19,7 @@ mod permit;
 mod reading;
 mod recovery;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use super::attempt::Attempt;
@@ -85,6 +85,16 @@ impl Group {
     pub fn follows_trigger(&self) -> bool {
         let kind = self.unit.as_ref().map(|unit| unit.id().kind());
         kind == Some("socket") || self.checks.iter().any(|check| check.runs().is_some())
+    }
+
+    /// The other units that steps of its checks start.
+    pub fn started_units(&self) -> BTreeSet<UnitName> {
+        let steps = self.checks.iter().flat_map(|check| &check.settings().recovery.steps);
+        let other = |step: &crate::check::Step| match step {
+            crate::check::Step::StartUnit(unit) => Some(unit.clone()),
+            _ => None,
+        };
+        steps.filter_map(other).collect()
     }
 
     fn position(&self, name: &CheckName) -> Option<usize> {
@@ -161,8 +171,8 @@ impl Group {
         }
     }
 
-    /// Draws every consequence of what has changed, and of the time that has passed.
-    pub fn evaluate(&mut self, cx: &mut Context<'_>) {
+    /// Draws every consequence of what has changed, and of the time that has passed, for the checks.
+    pub fn observe(&mut self, cx: &mut Context<'_>) {
         self.take_deferred_reading(cx);
         self.refresh_marks(cx);
         self.run_timers(cx);
@@ -175,6 +185,10 @@ impl Group {
         for index in 0..self.checks.len() {
             self.close_if_proven(cx, index);
         }
+    }
+
+    /// Requests what follows: jobs and notifications.
+    pub fn act(&mut self, cx: &mut Context<'_>) {
         self.start_after_hold(cx);
         self.recover(cx);
         for index in 0..self.checks.len() {
@@ -221,7 +235,8 @@ impl Group {
         let (graph, id) = (cx.graph, unit.id().clone());
         let known = graph.is_known(&id);
         let conflict = graph.in_the_way_of(&id);
-        let dependency = (graph.root_for(&id), graph.fell_with_required(&id));
+        let fell_with = graph.fell_with(&id).map(|by| (by.clone(), graph.is_up(&by)));
+        let dependency = (graph.root_for(&id).or_else(|| graph.comes_back(&id)), fell_with);
         unit.update_marks(cx.now, known, conflict, graph.fell(&id), dependency);
         let part_changed = unit.update_failed_part(graph.failed_part(&id).map(|(part, _)| part));
         let root_back = unit.dependency().is_some_and(|dependency| dependency.ends_now(cx.now));

@@ -12,7 +12,7 @@ use serde::{Deserialize, Serialize};
 
 use super::context::Outbox;
 use super::group::{Group, GroupKey};
-use super::{Effect, Engine, Event, breaker, check, unit};
+use super::{Effect, Engine, Event, breaker, check, graph, unit};
 use crate::check::{Check as Settings, CheckName};
 use crate::time::{Mono, Now, Wall};
 use crate::unit::UnitName;
@@ -34,6 +34,7 @@ pub struct Saved {
     checks: BTreeMap<CheckName, check::Memory>,
     units: BTreeMap<UnitName, unit::Memory>,
     aliases: BTreeMap<UnitName, UnitName>,
+    stops: graph::Memory,
     breaker: breaker::Memory,
     outbox: Outbox,
     attempts: u64,
@@ -53,6 +54,7 @@ impl Engine {
             checks: checks.map(|check| (check.name().clone(), check.memory().clone())).collect(),
             units: units.map(|unit| (unit.id().clone(), unit.memory().clone())).collect(),
             aliases: self.aliases.clone(),
+            stops: self.graph.memory(),
             breaker: self.breaker.memory().clone(),
             outbox: self.outbox.clone(),
             attempts: self.ids.attempts(),
@@ -70,6 +72,9 @@ impl Engine {
         engine.ids.resume(saved.attempts);
         let mut out = engine.outbox.requests();
         out.extend(engine.handle(now, Event::Configured(checks)));
+        if !rebooted {
+            engine.graph.restore(saved.stops);
+        }
         let (mut checks, mut units) = (saved.checks, saved.units);
         for group in engine.groups.values_mut() {
             let grace = super::group::longest_grace(group.checks());

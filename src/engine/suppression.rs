@@ -20,7 +20,7 @@ use super::unit::{Condition, Unit};
 use crate::check::Respect;
 use crate::time::{Mono, Now};
 use crate::unit::UnitName;
-use crate::verdict::Health;
+use crate::verdict::SuppressedBy;
 
 /// Why a check is suppressed.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -28,7 +28,7 @@ pub(super) enum Suppression {
     /// By an operator. It is not even probed.
     Paused { ends: Moment },
     /// A command holds the unit, or the unit is started after that. `others`: what answers now may not be the unit.
-    Held { health: Health, ends: Option<Mono>, others: bool },
+    Held { by: SuppressedBy, ends: Option<Mono>, others: bool },
     /// An operator has stopped (or frozen) the unit.
     Stopped { until: Option<Moment> },
     /// The unit is down because `by` is up; `over`: because it was until a moment ago.
@@ -49,16 +49,23 @@ impl Suppression {
         }
         let stop = || Self::stopped(check, unit, now).filter(|_| !unit.stopped_for_conflict());
         let others = || Self::conflict(check, unit, now).or_else(|| Self::dependency(check, unit, now));
-        stop()
-            .filter(|_| !unit.fell_with_dependency())
-            .or_else(others)
-            .or_else(|| stop().filter(|_| !unit.is_left_down()))
+        if unit.fell_with().is_none() {
+            return stop().or_else(others);
+        }
+        // What went down with a unit that no job of ours brings back counts as down soon.
+        let alone = || {
+            let (since, wall) = unit.stopped_since().filter(|_| unit.dependency().is_none())?;
+            let (at, until) = (since.after(unit.reason_may_follow()), wall.after(unit.reason_may_follow()));
+            (now.mono < at).then_some(Self::Stopped { until: Some((at, until)) })
+        };
+        let apart = || stop().filter(|_| unit.dependency().is_some() && !unit.is_left_down());
+        others().or_else(apart).or_else(alone)
     }
 
     fn held(check: &Check, unit: &Unit) -> Option<Self> {
         let hold = unit.hold().filter(|hold| hold.suppresses())?;
         let holder = hold.holder();
-        let health = Health::Held {
+        let by = SuppressedBy::Held {
             id: Arc::clone(&hold.id().0),
             who: Arc::clone(&holder.who),
             why: Arc::clone(&holder.why),
@@ -66,7 +73,7 @@ impl Suppression {
         };
         // What the holder's command tries out closes no incident, and neither does what has the port in the unit's place.
         let others = check.is_down() || *unit.condition() != Condition::Up;
-        Some(Self::Held { health, ends: hold.next_look(), others })
+        Some(Self::Held { by, ends: hold.next_look(), others })
     }
 
     /// An operator's stop (or freeze), unless it has lasted too long (rule 12).
@@ -135,16 +142,16 @@ impl Suppression {
     }
 
     /// As it is shown.
-    pub fn health(&self) -> Health {
+    pub fn shown(&self) -> SuppressedBy {
         match self {
-            Self::Paused { ends } => Health::Paused { until: ends.1 },
-            Self::Held { health, .. } => health.clone(),
-            Self::Stopped { until } => Health::Stopped { until: until.map(|(_, until)| until) },
+            Self::Paused { ends } => SuppressedBy::Paused { until: ends.1 },
+            Self::Held { by, .. } => by.clone(),
+            Self::Stopped { until } => SuppressedBy::Stopped { until: until.map(|(_, until)| until) },
             Self::Conflict { by, until, .. } => {
-                Health::Conflict { by: by.clone(), until: until.map(|(_, until)| until) }
+                SuppressedBy::Conflict { by: by.clone(), until: until.map(|(_, until)| until) }
             }
             Self::Dependency { by, until } => {
-                Health::Dependency { by: by.clone(), until: until.map(|(_, until)| until) }
+                SuppressedBy::Dependency { by: by.clone(), until: until.map(|(_, until)| until) }
             }
         }
     }

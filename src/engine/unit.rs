@@ -4,8 +4,6 @@
 //! be requested for it now (rules 4 to 8 and 12).
 
 mod condition;
-mod starts;
-mod stop;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -13,15 +11,15 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 
 pub(in crate::engine) use condition::Condition;
-pub(in crate::engine) use starts::Starts;
 
 use super::attempt::{Attempt, Pace};
 use super::graph::Root;
+use super::starts::Starts;
+use super::stop::StopRecord;
 use super::suppression::{Conflict, Dependency, Displaced, Moment, UnitHold};
 use super::withheld::Withheld;
 use crate::time::{Mono, Now};
 use crate::unit::{ActiveState, JobKind, LoadState, UnitName, UnitState};
-use stop::StopRecord;
 
 /// A first reading that finds the unit down waits this long for those of the units around. They come within milliseconds;
 /// a systemd that reloads its files takes seconds, and after 25 s (libdbus's own time-out) it is given up.
@@ -43,8 +41,8 @@ pub(in crate::engine) struct Memory {
     hold: Option<UnitHold>,
     conflict: Option<Conflict>,
     dependency: Option<Dependency>,
-    /// It went down together with something that it requires.
-    fell_with_dependency: bool,
+    /// What it requires and went down with.
+    fell_with: Option<UnitName>,
     /// Why it is down: it was not started after a hold.
     not_returned: Option<String>,
 }
@@ -55,6 +53,8 @@ pub(in crate::engine) struct Unit {
     id: UnitName,
     memory: Memory,
     reading: Option<Arc<UnitState>>,
+    /// When it was read last.
+    read_at: Option<Mono>,
     condition: Condition,
     /// When it began to come up, or came up: probes that began before saw another run, and failures within the grace from
     /// here do not count.
@@ -84,6 +84,7 @@ impl Unit {
             id,
             memory: Memory::default(),
             reading: None,
+            read_at: None,
             condition: Condition::Unread,
             started: None,
             stopping_since: None,
@@ -142,6 +143,11 @@ impl Unit {
         self.reading.as_ref()
     }
 
+    /// When it was read last.
+    pub fn read_at(&self) -> Option<Mono> {
+        self.read_at
+    }
+
     pub fn condition(&self) -> &Condition {
         &self.condition
     }
@@ -178,7 +184,7 @@ impl Unit {
             self.memory.not_returned = None;
             if !state.is_down() {
                 self.memory.stops.read_up();
-                self.memory.fell_with_dependency = false;
+                self.memory.fell_with = None;
             }
             if entered && self.memory.dependency.as_ref().is_some_and(Dependency::is_over) {
                 // From here on it has the grace of any unit that comes up.
@@ -193,6 +199,7 @@ impl Unit {
             (condition == Condition::AutoRestart).then(|| self.auto_restart_since.unwrap_or(now.mono));
         self.condition = condition;
         self.reading = Some(state);
+        self.read_at = Some(now.mono);
     }
 
     /// The latest reading means something else now (what is known besides has changed).
@@ -285,9 +292,19 @@ impl Unit {
         Some(now.mono_of_usec(state.active_exit_usec))
     }
 
-    /// An operator has frozen the unit (`systemctl freeze`).
+    /// An operator has frozen the unit (`systemctl freeze`). One that has ended since cannot be thawed.
     pub fn is_frozen(&self) -> bool {
-        self.reading.as_ref().is_some_and(|state| state.frozen)
+        self.reading.as_ref().is_some_and(|state| state.frozen && !state.is_down())
+    }
+
+    /// What is known of an operator's stop, where there is one.
+    pub fn known_stop(&self) -> Option<(&UnitName, &StopRecord)> {
+        self.memory.stops.stop().map(|_| (&self.id, &self.memory.stops))
+    }
+
+    /// What an earlier configuration knew of a stop.
+    pub fn recall_stop(&mut self, stops: StopRecord) {
+        self.memory.stops = stops;
     }
 
     /// It may be stopped: a reading that waits for others may well say so, and what was known before it still holds.
@@ -318,7 +335,8 @@ impl Unit {
     pub fn stop_shown_from(&self) -> Option<Mono> {
         let (since, _) = self.stopped_since()?;
         let unexplained = self.memory.conflict.is_none() && self.memory.dependency.is_none();
-        (unexplained && !self.reason_may_follow().is_zero()).then(|| since.after(STOP_SHOWN_AFTER))
+        let after = if self.fell_with().is_some() { self.reason_may_follow() } else { STOP_SHOWN_AFTER };
+        (unexplained && !self.reason_may_follow().is_zero()).then(|| since.after(after))
     }
 
     // --- surroundings
@@ -330,7 +348,7 @@ impl Unit {
         surroundings_known: bool,
         in_the_way: Option<(UnitName, Mono)>,
         fell: Option<Mono>,
-        (root, fell_together): (Option<Root>, bool),
+        (root, fell_with): (Option<Root>, Option<(UnitName, bool)>),
     ) -> bool {
         let before = (self.memory.conflict.clone(), self.memory.dependency.clone());
         // After a restart of the daemon: as long as what stood in the way is not read, nothing says that it has gone.
@@ -345,7 +363,15 @@ impl Unit {
             };
             Conflict::update(&mut self.memory.conflict, now, in_the_way.filter(|_| !oneshot), displaced);
         }
-        self.memory.fell_with_dependency |= fell_together && !self.condition.is_rising();
+        if let Some((by, is_up)) =
+            fell_with.filter(|_| !self.condition.is_rising() && self.memory.fell_with.is_none())
+        {
+            if is_up && root.is_none() && self.memory.dependency.is_none() {
+                // systemd has restarted that one already; it does not bring back what it stopped for it.
+                self.memory.dependency = Some(Dependency::back(by.clone(), now));
+            }
+            self.memory.fell_with = Some(by);
+        }
         // Likewise: a root that is not read yet is not back.
         if root.is_some() || (surroundings_known && self.condition != Condition::Unread) {
             Dependency::update(&mut self.memory.dependency, now, root);
@@ -392,15 +418,15 @@ impl Unit {
         self.memory.dependency.as_ref()
     }
 
-    /// It went down together with something that it requires.
-    pub fn fell_with_dependency(&self) -> bool {
-        self.memory.fell_with_dependency
+    /// What it requires and went down with.
+    pub fn fell_with(&self) -> Option<&UnitName> {
+        // A stop of what was down already is a person's, whatever took it down.
+        self.memory.fell_with.as_ref().filter(|_| !self.memory.stops.is_explicit())
     }
 
     /// It went down with a root that is back, and nothing has started it again.
     pub fn is_left_down(&self) -> bool {
-        self.memory.fell_with_dependency
-            && self.memory.dependency.as_ref().is_some_and(Dependency::brings_back)
+        self.fell_with().is_some() && self.memory.dependency.as_ref().is_some_and(Dependency::brings_back)
     }
 
     /// The stop that took it down was not an operator's wish, but made room for another unit.
@@ -484,7 +510,7 @@ impl Unit {
         if state.load == LoadState::Masked {
             return Some(Withheld::Masked);
         }
-        if state.frozen {
+        if self.is_frozen() {
             return Some(Withheld::Frozen(self.id.clone()));
         }
         if let Some(which) = state.start_skipped.as_ref().filter(|_| state.is_down()) {

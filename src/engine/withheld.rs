@@ -60,6 +60,10 @@ pub enum Withheld {
     WouldStart(UnitName),
     /// A start would stop a unit that is up and conflicts with this one.
     WouldStop(UnitName),
+    /// A job would also start or restart a unit whose `FailureAction=` or `StartLimitAction=` it might trigger.
+    WouldTrigger(UnitName),
+    /// A restart would also restart a unit that a command holds.
+    WouldDisturb(UnitName),
     /// The unit was stopped by its own `stop` step.
     StoppedByStep,
     /// Another check of the unit acts on the unit itself first.
@@ -117,6 +121,8 @@ impl Withheld {
             Self::Dependency(_) => "dependency",
             Self::WouldStart(_) => "would-start",
             Self::WouldStop(_) => "would-stop",
+            Self::WouldTrigger(_) => "would-trigger",
+            Self::WouldDisturb(_) => "would-disturb",
             Self::StoppedByStep => "stopped-by-step",
             Self::OtherCheck(_) => "other-check",
             Self::StartLimit(_) => "start-limit",
@@ -139,6 +145,7 @@ impl Withheld {
                 | Self::StoppedByStep
                 | Self::StartSkipped(_)
                 | Self::FailureAction
+                | Self::WouldTrigger(_)
                 | Self::Masked
                 | Self::Frozen(_)
         )
@@ -160,7 +167,7 @@ impl fmt::Display for Withheld {
                 f.write_str("the unit is crash-looping under Restart=; another restart would not help")
             }
             Self::Unread => f.write_str("systemd has not reported the unit's state yet"),
-            Self::Missing(what) => write!(f, "there is no unit to act on: it is {what}"),
+            Self::Missing(what) => write!(f, "systemd cannot act on the unit: {what}"),
             Self::Starting => f.write_str("systemd is starting the unit"),
             Self::Stopping => f.write_str("systemd is stopping the unit"),
             Self::AutoRestart(None) => f.write_str("systemd itself is restarting the unit"),
@@ -169,18 +176,25 @@ impl fmt::Display for Withheld {
             }
             Self::Masked => f.write_str("the unit is masked"),
             Self::Frozen(unit) => write!(f, "{unit} is frozen: systemctl thaw {unit}"),
-            Self::StartSkipped(which) => write!(f, "systemd skips the unit's start: {which}"),
+            Self::StartSkipped(which) => {
+                write!(f, "systemd skips the unit's start: {which}; start it when that has changed")
+            }
             Self::JobQueued(kind) => write!(f, "a {kind} job is queued on the unit"),
             Self::Booting => f.write_str("the machine is still booting"),
             Self::ShuttingDown => f.write_str("the machine is shutting down"),
             Self::Unreachable => f.write_str("systemd cannot be reached over D-Bus"),
             Self::Dependency(unit) => write!(f, "{unit}, which the unit requires, must be recovered first"),
             Self::WouldStart(unit) => {
-                write!(f, "a start would also start {unit}, which was stopped by an operator")
+                write!(f, "it would start {unit}, which an operator has stopped or holds")
             }
             Self::WouldStop(unit) => {
                 write!(f, "a start would stop {unit}, which is up and conflicts with the unit")
             }
+            Self::WouldTrigger(unit) => write!(
+                f,
+                "it would also start or restart {unit}, and might trigger that unit's FailureAction= or StartLimitAction="
+            ),
+            Self::WouldDisturb(unit) => write!(f, "it would also restart {unit}, which is held"),
             Self::StoppedByStep => f.write_str("the unit was stopped by its last recovery step (stop)"),
             Self::OtherCheck(check) => write!(f, "the check {check} recovers the unit first"),
             Self::StartLimit(until) => write!(

@@ -9,7 +9,7 @@ use crate::engine::{Change, ChangeKind};
 use crate::notification::{AttemptOutcome, NotificationId};
 use crate::time::Wall;
 use crate::unit::{JobResult, UnitName};
-use crate::verdict::Health;
+use crate::verdict::{Health, State, SuppressedBy};
 
 /// The journal's priorities that we use (syslog(3)).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -153,7 +153,7 @@ pub(super) fn of_change(change: &Change) -> Option<Entry> {
         },
         ChangeKind::StepKept { step } => Entry::new(
             Priority::Notice,
-            format!("{name}: it failed again soon, so the next step is still {}", step.describe()),
+            format!("{name}: it failed again soon; the steps continue with {}", step.describe()),
         ),
         ChangeKind::Flapping { incidents } => Entry::new(
             Priority::Err,
@@ -218,17 +218,17 @@ pub(super) fn of_change(change: &Change) -> Option<Entry> {
 
 /// Quiet: what an incident's own entries say is not said twice, and of failures in a row only the first is told.
 fn of_health(name: &str, unit: &str, from: &Health, to: &Health, because: &str) -> Option<Entry> {
-    let (priority, id, message, until) = match (from, to) {
-        (_, Health::Paused { until }) => {
+    let (priority, id, message, until) = match (&from.suppressed_by, &to.suppressed_by) {
+        (_, Some(SuppressedBy::Paused { until })) => {
             let until = at(*until);
             (Priority::Notice, ids::PAUSED, format!("{name} is paused until {until}"), Some(until))
         }
-        (Health::Paused { .. }, _) => (Priority::Notice, ids::RESUMED, format!("{name} is resumed"), None),
-        // The unit's own entries tell of these.
-        (_, Health::Held { .. }) | (Health::Held { .. }, Health::Passing) => return None,
-        // An incident's own entries tell of these.
-        (_, Health::Down | Health::Starting) | (Health::Down, Health::Passing) => return None,
-        (_, Health::Stopped { until }) => {
+        (Some(SuppressedBy::Paused { .. }), _) => {
+            (Priority::Notice, ids::RESUMED, format!("{name} is resumed"), None)
+        }
+        // The unit's own entries tell of holds, the machine's of storms.
+        (_, Some(SuppressedBy::Held { .. } | SuppressedBy::Storm)) => return None,
+        (_, Some(SuppressedBy::Stopped { until })) => {
             let (how_long, until) = match until.map(at) {
                 Some(until) => (format!("until {until}"), Some(until)),
                 None => ("for as long as it lasts".to_owned(), None),
@@ -237,11 +237,11 @@ fn of_health(name: &str, unit: &str, from: &Health, to: &Health, because: &str) 
                 format!("{name}: {unit} was stopped by an operator; the stop is respected {how_long}");
             (Priority::Notice, ids::STOPPED, message, until)
         }
-        (Health::Conflict { .. }, Health::Conflict { until, .. }) => {
+        (Some(SuppressedBy::Conflict { .. }), Some(SuppressedBy::Conflict { until, .. })) => {
             let message = format!("{name}: the unit that {unit} conflicts with has stopped or changed");
             (Priority::Debug, ids::CONFLICT, message, until.map(at))
         }
-        (_, Health::Conflict { by, until }) => {
+        (_, Some(SuppressedBy::Conflict { by, until })) => {
             let (how_long, until) = match until.map(at) {
                 Some(until) => (format!("until {until}"), Some(until)),
                 None => ("for as long as it lasts".to_owned(), None),
@@ -250,22 +250,31 @@ fn of_health(name: &str, unit: &str, from: &Health, to: &Health, because: &str) 
                 format!("{name}: {by}, which conflicts with {unit}, is active; this is respected {how_long}");
             (Priority::Notice, ids::CONFLICT, message, until)
         }
-        (Health::Dependency { by: before, .. }, Health::Dependency { by, until }) if before == by => {
+        (Some(SuppressedBy::Dependency { by: before, .. }), Some(SuppressedBy::Dependency { by, until }))
+            if before == by =>
+        {
             let message = format!("{name}: the state of {by}, which {unit} requires, has changed");
             (Priority::Debug, ids::DEPENDENCY, message, until.map(at))
         }
-        (_, Health::Dependency { by, until }) => {
+        (_, Some(SuppressedBy::Dependency { by, until })) => {
             let message = format!("{name} is suppressed: {unit} requires {by}, which is down");
             (Priority::Notice, ids::DEPENDENCY, message, until.map(at))
         }
-        (_, Health::Unknown) => {
-            (Priority::Warning, ids::UNKNOWN, format!("{name} is unknown: {because}"), None)
-        }
-        (_, Health::Failing { n, m }) => {
-            let priority = if *n <= 1 { Priority::Info } else { Priority::Debug };
-            (priority, ids::HEALTH, format!("{name} is failing ({n}/{m}): {because}"), None)
-        }
-        (_, Health::Passing) => (Priority::Info, ids::HEALTH, format!("{name} is passing: {because}"), None),
+        (before, None) => match to.state {
+            // An incident's own entries tell of these.
+            State::Down | State::Starting => return None,
+            State::Passing if *from == Health::DOWN || matches!(before, Some(SuppressedBy::Held { .. })) => {
+                return None;
+            }
+            State::Unknown => {
+                (Priority::Warning, ids::UNKNOWN, format!("{name} is unknown: {because}"), None)
+            }
+            State::Failing { n, m } => {
+                let priority = if n <= 1 { Priority::Info } else { Priority::Debug };
+                (priority, ids::HEALTH, format!("{name} is failing ({n}/{m}): {because}"), None)
+            }
+            State::Passing => (Priority::Info, ids::HEALTH, format!("{name} is passing: {because}"), None),
+        },
     };
     Some(Entry { id: Some(id), reason: Some(because.to_owned()), until, ..Entry::new(priority, message) })
 }
@@ -338,22 +347,25 @@ mod tests {
     #[test]
     fn nothing_is_said_twice() {
         let health = |from, to| said_maybe(ChangeKind::Health { from, to, because: "200 OK".into() });
-        assert!(health(Health::Passing, Health::Down).is_none());
-        assert!(health(Health::Down, Health::Passing).is_none());
-        let first = health(Health::Starting, Health::Passing).unwrap();
+        assert!(health(Health::PASSING, Health::DOWN).is_none());
+        assert!(health(Health::DOWN, Health::PASSING).is_none());
+        let first = health(Health::STARTING, Health::PASSING).unwrap();
         assert_eq!((first.priority, first.message.as_str()), (Priority::Info, "fibridge is passing: 200 OK"));
-        let second = health(Health::Failing { n: 1, m: 3 }, Health::Failing { n: 2, m: 3 }).unwrap();
+        let second =
+            health(Health::of(State::Failing { n: 1, m: 3 }), Health::of(State::Failing { n: 2, m: 3 }))
+                .unwrap();
         assert_eq!(second.priority, Priority::Debug);
     }
 
     #[test]
     fn a_pause_says_its_end() {
-        let to = Health::Paused { until: Wall(1_795_345_200_000) };
-        let paused = said(ChangeKind::Health { from: Health::Passing, to, because: String::new() });
+        let paused = SuppressedBy::Paused { until: Wall(1_795_345_200_000) };
+        let paused = Health::PASSING.suppressed(paused);
+        let (from, to) = (paused.clone(), paused);
+        let paused = said(ChangeKind::Health { from: Health::PASSING, to, because: String::new() });
         assert_eq!(paused.id, Some(ids::PAUSED));
         assert!(paused.until.unwrap().starts_with("2026-11-22"));
-        let from = Health::Paused { until: Wall(1_795_345_200_000) };
-        for to in [Health::Passing, Health::Down, Health::Starting] {
+        for to in [Health::PASSING, Health::DOWN, Health::STARTING] {
             let resumed = said(ChangeKind::Health { from: from.clone(), to, because: String::new() });
             assert_eq!(resumed.id, Some(ids::RESUMED));
         }

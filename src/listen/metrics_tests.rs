@@ -9,7 +9,7 @@ use crate::listen::Counters;
 use crate::notification::IncidentId;
 use crate::status::{ConfigurationStatus, IncidentStatus, MailStatus, Snapshot};
 use crate::unit::UnitName;
-use crate::verdict::Seen;
+use crate::verdict::{Health, Seen, State, SuppressedBy};
 
 fn check(name: &str, unit: Option<&str>, health: Health, last: Option<Observation>) -> CheckStatus {
     let at = Wall(1_795_350_924_123);
@@ -47,13 +47,13 @@ fn incident(action_required: bool) -> IncidentStatus {
 fn report() -> Report {
     let down = Observation::Failing { reason: "500 \"x\"\n# TYPE forged gauge\nforged 1".to_owned() };
     let well = Observation::Passing { detail: "200 OK".to_owned(), latency: Duration::from_micros(3_250) };
-    let mut gru = check("gru", Some("gru.service"), Health::Down, Some(down));
+    let mut gru = check("gru", Some("gru.service"), Health::DOWN, Some(down));
     gru.incident = Some(incident(true));
     let checks = vec![
-        check("disk", Some(r"dev-disk-by\x2dlabel-a.mount"), Health::Passing, Some(well)),
+        check("disk", Some(r"dev-disk-by\x2dlabel-a.mount"), Health::PASSING, Some(well)),
         gru,
-        check("odd", None, Health::Starting, Some(Observation::Unknown { reason: "no resolver".to_owned() })),
-        check("zero", None, Health::Starting, None),
+        check("odd", None, Health::STARTING, Some(Observation::Unknown { reason: "no resolver".to_owned() })),
+        check("zero", None, Health::STARTING, None),
     ];
     let mut counters = Counters::default();
     let of_gru = |what| Change { check: CheckName::new("gru").ok(), unit: None, incident: None, what };
@@ -186,25 +186,31 @@ fn every_health_has_its_word_among_the_words() {
     let at = Wall(0);
     let by = UnitName::new("other.service").unwrap();
     let all = [
-        Health::Starting,
-        Health::Passing,
-        Health::Failing { n: 1, m: 2 },
-        Health::Down,
-        Health::Paused { until: at },
-        Health::Stopped { until: None },
-        Health::Held { id: "1".into(), who: "root".into(), why: "certbot renew".into(), until: at },
-        Health::Conflict { by: by.clone(), until: None },
-        Health::Dependency { by, until: None },
-        Health::Unknown,
+        Health::STARTING,
+        Health::PASSING,
+        Health::of(State::Failing { n: 1, m: 2 }),
+        Health::DOWN,
+        Health::PASSING.suppressed(SuppressedBy::Paused { until: at }),
+        Health::PASSING.suppressed(SuppressedBy::Stopped { until: None }),
+        Health::PASSING.suppressed(SuppressedBy::Held {
+            id: "1".into(),
+            who: "root".into(),
+            why: "certbot renew".into(),
+            until: at,
+        }),
+        Health::PASSING.suppressed(SuppressedBy::Conflict { by: by.clone(), until: None }),
+        Health::PASSING.suppressed(SuppressedBy::Dependency { by, until: None }),
+        Health::PASSING.suppressed(SuppressedBy::Storm),
+        Health::UNKNOWN,
     ];
     let words: Vec<&str> = all.iter().map(Health::word).collect();
     assert_eq!(words, Health::WORDS);
-    // Another health belongs into the list above, and its word into `Health::WORDS`.
+    // Another reason belongs into the list above, and its word into `Health::WORDS`.
     for health in all {
-        match health {
-            Health::Starting | Health::Passing | Health::Failing { .. } => {}
-            Health::Down | Health::Paused { .. } | Health::Stopped { .. } => {}
-            Health::Unknown | Health::Held { .. } | Health::Conflict { .. } | Health::Dependency { .. } => {}
+        match health.suppressed_by {
+            Some(SuppressedBy::Paused { .. } | SuppressedBy::Stopped { .. } | SuppressedBy::Held { .. }) => {}
+            Some(SuppressedBy::Conflict { .. } | SuppressedBy::Dependency { .. } | SuppressedBy::Storm)
+            | None => {}
         }
     }
 }

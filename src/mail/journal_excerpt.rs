@@ -5,6 +5,7 @@
 //! reader in Rust: it starts no process, needs no library, and writes nothing. It never fails a mail: a journal that
 //! cannot be read, a reader that takes too long and even one that panics are each a clause in the mail.
 
+use std::collections::BTreeSet;
 use std::fs::File;
 use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
@@ -73,8 +74,12 @@ impl Reader {
         match tokio::time::timeout(limit.saturating_add(Duration::from_millis(100)), reading).await {
             Ok(Ok(lines)) => lines,
             Ok(Err(_)) => Err("the journal's reader failed on these files".to_owned()),
-            Err(_) => Err(format!("the journal could not be read within {}s", limit.as_secs_f32())),
+            Err(_) => Err(self.out_of_time()),
         }
+    }
+
+    fn out_of_time(&self) -> String {
+        format!("the journal could not be read within {}s", self.limit.as_secs_f32())
     }
 
     /// As [`Reader::read`], on the calling thread.
@@ -119,13 +124,14 @@ impl Reader {
         zone: &TimeZone,
         deadline: Option<Instant>,
     ) -> Result<Vec<Vec<String>>, String> {
-        let value = match by {
-            By::Invocation => wanted.invocation.as_str(),
-            By::Unit => wanted.unit.as_str(),
-        };
         let (own, about) = self.fields(by);
+        let (unit_own, _) = self.fields(By::Unit);
+        let (value, unit) = match by {
+            By::Invocation => (wanted.invocation.as_str(), wanted.unit.as_str()),
+            By::Unit => (wanted.unit.as_str(), wanted.unit.as_str()),
+        };
         let mut query = journal.query();
-        for field in [own, about] {
+        for (field, value) in BTreeSet::from([(own, value), (about, value), (unit_own, unit)]) {
             query.or_group(|group| {
                 group.match_exact(field, value.as_bytes());
             });
@@ -135,10 +141,19 @@ impl Reader {
         let mut errors = 0;
         for entry in query.iter().map_err(|e| clause(&e))? {
             if deadline.is_some_and(|at| Instant::now() > at) {
+                if entries.is_empty() {
+                    return Err(self.out_of_time());
+                }
                 break;
             }
             match entry {
                 Ok(entry) if self.is_trusted(&entry, own, value) => entries.push(render(&entry, zone)),
+                // What a process wrote that had ended before journald looked has the unit, but no run.
+                Ok(entry) if entry.get(own).is_none() && is_of(&entry, unit_own, unit) => {
+                    entries.push(render(&entry, zone));
+                }
+                // An earlier run of the unit; or a later one, or somebody who pretends.
+                Ok(entry) if !entries.is_empty() && is_of(&entry, unit_own, unit) => break,
                 Ok(_) => {}
                 // Appended since the file was opened, or damaged: the rest is still worth having.
                 Err(_) if errors < ERRORS_MAX => errors += 1,
@@ -164,13 +179,17 @@ impl Reader {
 
     /// Any process may write `UNIT=`: only the manager is believed when it speaks of another.
     fn is_trusted(&self, entry: &EntryRef, own: &str, value: &str) -> bool {
-        entry.iter_fields().any(|(field, content)| field == own && content == value.as_bytes())
+        is_of(entry, own, value)
             || if self.user {
                 entry.get("_COMM") == Some(b"systemd")
             } else {
                 entry.get("_PID") == Some(b"1")
             }
     }
+}
+
+fn is_of(entry: &EntryRef, field: &str, value: &str) -> bool {
+    entry.iter_fields().any(|(name, content)| name == field && content == value.as_bytes())
 }
 
 /// Whether there is a journal file below `root` that this process may not read.

@@ -29,6 +29,9 @@ use crate::time::{Mono, Wall};
 /// How many lines of its journal a unit's failure is shown with.
 const JOURNAL_LINES: usize = 20;
 
+/// A service's last lines and its end are not in the journal in the moment of its end; least of all on a busy machine.
+const JOURNAL_SETTLES: Duration = Duration::from_secs(1);
+
 /// What the handle and the tasks share.
 pub struct Shared {
     surroundings: Surroundings,
@@ -253,6 +256,8 @@ impl Shared {
             Some(unit) if !notification.kind.is_last() && !notification.kind.is_about_measuring() => {
                 let invocation = notification.failed_invocation.clone();
                 let wanted = Wanted { unit: unit.clone(), invocation, lines: JOURNAL_LINES };
+                let age = u64::try_from(wall().0.saturating_sub(notification.at.0)).unwrap_or(0);
+                tokio::time::sleep(JOURNAL_SETTLES.saturating_sub(Duration::from_millis(age))).await;
                 Some(self.journal.read(wanted).await)
             }
             _ => None,

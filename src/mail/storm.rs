@@ -59,7 +59,7 @@ fn body(notification: &HostNotification, place: &Place, host: &str) -> String {
         lines.push(format!("Since {}", when(notification.since, &place.zone)));
     }
     let (well, ill): (Vec<&StormCheck>, Vec<&StormCheck>) =
-        notification.checks.iter().partition(|check| check.health == Health::Passing);
+        notification.checks.iter().partition(|check| check.health == Health::PASSING);
     list(
         &mut lines,
         if notification.kind == HostNotificationKind::StormOver { "STILL FAILING" } else { "FAILING" },
@@ -86,8 +86,8 @@ fn list(lines: &mut Vec<String>, title: &str, checks: &[&StormCheck]) {
     lines.push(String::new());
     lines.push(format!("{title} ({})", checks.len()));
     for check in checks {
-        let line = match check.health {
-            Health::Passing => check.name.to_string(),
+        let line = match &check.health {
+            health if *health == Health::PASSING => check.name.to_string(),
             _ if check.seen.is_empty() => format!("{}: {}", check.name, check.health),
             _ => format!("{}: {}, {}", check.name, check.health, check.seen),
         };

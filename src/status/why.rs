@@ -19,6 +19,7 @@ pub struct Explanation {
     /// When this was asked.
     pub at: Wall,
     /// How the check is.
+    #[serde(flatten)]
     pub health: Health,
     /// What holds now, a sentence for each rule that applies.
     pub now: Vec<Reason>,

@@ -35,7 +35,9 @@ pub(super) struct Properties {
     pub inactive_enter: Option<u64>,
     inactive_exit: Option<u64>,
     active_enter: Option<u64>,
-    active_exit: Option<u64>,
+    pub active_exit: Option<u64>,
+    /// `ExecMainExitTimestamp`.
+    main_exit: Option<u64>,
     state_change: Option<u64>,
     /// `Unit`: what a timer or path triggers.
     unit: Option<String>,
@@ -137,6 +139,7 @@ impl Properties {
             "InactiveEnterTimestamp" => self.inactive_enter = value(map)?,
             "InactiveExitTimestamp" => self.inactive_exit = value(map)?,
             "ActiveEnterTimestamp" => self.active_enter = value(map)?,
+            "ExecMainExitTimestamp" => self.main_exit = value(map)?,
             "ActiveExitTimestamp" => self.active_exit = value(map)?,
             "StateChangeTimestamp" => self.state_change = value(map)?,
             "ConditionTimestamp" => self.start.conditions.at = value(map)?,
@@ -178,6 +181,7 @@ impl Properties {
             "Wants" | "Upholds" => append(map, &mut self.relations.wants)?,
             "PartOf" => append(map, &mut self.relations.part_of)?,
             "ConsistsOf" => append(map, &mut self.relations.consists_of)?,
+            "RequiredBy" | "BoundBy" | "RequisiteOf" => append(map, &mut self.relations.required_by)?,
             "Conflicts" | "ConflictedBy" => append(map, &mut self.relations.conflicts)?,
             _ => return Ok(false),
         }
@@ -240,6 +244,7 @@ impl Properties {
             state_change_usec: self.state_change.unwrap_or(0),
             inactive_exit_usec: self.inactive_exit.unwrap_or(0),
             active_exit_usec: self.active_exit.unwrap_or(0),
+            main_exit_usec: self.main_exit.unwrap_or(0),
             seen_ended_usec: 0,
             triggers: self.unit.iter().chain(&self.triggers).find_map(|name| UnitName::new(name).ok()),
             last_trigger_usec: self.last_trigger.unwrap_or(0),

@@ -19,6 +19,8 @@ pub(super) struct RelationProperties {
     pub part_of: Vec<String>,
     /// `ConsistsOf`.
     pub consists_of: Vec<String>,
+    /// `RequiredBy`, `BoundBy`, `RequisiteOf`.
+    pub required_by: Vec<String>,
     /// `Conflicts`, `ConflictedBy`.
     pub conflicts: Vec<String>,
 }
@@ -37,6 +39,7 @@ impl RelationProperties {
             wants: specific(self.wants),
             part_of: specific(self.part_of),
             consists_of: specific(self.consists_of),
+            required_by: specific(self.required_by),
             conflicts: specific(self.conflicts),
         };
         (!relations.is_empty()).then(|| Arc::new(relations))
@@ -87,6 +90,7 @@ mod tests {
             wants: owned(&["cache.service", "network-online.target"]),
             part_of: owned(&["suite.target"]),
             consists_of: owned(&["web@1.service"]),
+            required_by: owned(&["shop.service"]),
             conflicts: owned(&["renew.service", "umount.target", "renew.service"]),
         };
         let relations = read.into_relations(&UnitName::new("web.service").unwrap()).unwrap();
@@ -95,6 +99,7 @@ mod tests {
         assert_eq!(texts(&relations.wants), ["cache.service", "network-online.target"]);
         assert_eq!(texts(&relations.part_of), ["suite.target"]);
         assert_eq!(texts(&relations.consists_of), ["web@1.service"]);
+        assert_eq!(texts(&relations.required_by), ["shop.service"]);
         assert_eq!(texts(&relations.conflicts), ["renew.service"]);
     }
 }

@@ -19,6 +19,8 @@ pub(super) struct UnitTracker {
     undecided: bool,
     /// When its latest run ended that was seen to end otherwise than in `failed`.
     ended: u64,
+    /// When it last ceased to be active, by the signals: systemd forgets that with the unit.
+    active_exit: u64,
     /// A signal showed that the latest start was skipped. systemd unloads a unit that nothing refers to right after that,
     /// and a reading does not show it any more.
     skipped: Option<ConditionKind>,
@@ -54,6 +56,7 @@ pub(super) struct Change {
     pub job: u32,
     pub invocation: String,
     pub inactive_enter: Option<u64>,
+    pub active_exit: Option<u64>,
     pub start: StartConditions,
 }
 
@@ -65,6 +68,7 @@ impl Change {
             job: properties.job_id().unwrap_or(0),
             invocation: properties.invocation(),
             inactive_enter: properties.inactive_enter,
+            active_exit: properties.active_exit,
             start: properties.start.clone(),
         })
     }
@@ -78,6 +82,7 @@ impl UnitTracker {
     /// A signal shows the unit in another state. Returns a job whose kind must be asked for.
     pub fn changed(&mut self, change: &Change) -> Option<u32> {
         self.note_end(change.active, change.inactive_enter);
+        self.active_exit = change.active_exit.unwrap_or(0).max(self.active_exit);
         let started = change.start.started();
         self.note_start(change);
         self.jobs.observe(change.active, change.job, &change.invocation, started.unwrap_or(0))
@@ -173,6 +178,10 @@ impl UnitTracker {
             }
         }
         state.seen_ended_usec = self.ended;
+        self.active_exit = self.active_exit.max(state.active_exit_usec);
+        if state.active_exit_usec == 0 && is_down(state.active) {
+            state.active_exit_usec = self.active_exit;
+        }
         self.reading = Some(state);
         self.undecided = true;
         self.attribute();

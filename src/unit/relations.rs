@@ -23,6 +23,9 @@ pub struct Relations {
     /// `ConsistsOf`: the units that are `PartOf` this one. A wrapper (Debian's postgresql.service) has nothing else.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub consists_of: Vec<UnitName>,
+    /// `RequiredBy`, `BoundBy` and `RequisiteOf`: a stop or restart of the unit stops or restarts these as well.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub required_by: Vec<UnitName>,
     /// `Conflicts` and `ConflictedBy`: the start of either stops the other.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub conflicts: Vec<UnitName>,

@@ -20,10 +20,10 @@ fn an_incident_and_a_pause_survive_the_daemons_death_and_a_pause_a_reboot() {
     machine.becomes("web", "passing");
     machine.becomes("quiet", "passing");
     machine.sh_ok("stealthctl pause quiet --for 2h");
-    let until = machine.becomes("quiet", "paused")["health"]["until"].clone();
+    let until = machine.becomes("quiet", "paused")["suppressed_by"]["until"].clone();
     let asleep = |machine: &Machine, until: &serde_json::Value| {
-        let health = machine.check("quiet")["health"].clone();
-        assert_eq!(health["state"], "paused");
+        let health = machine.check("quiet")["suppressed_by"].clone();
+        assert_eq!(health["reason"], "paused");
         let drift = health["until"].as_i64().unwrap() - until.as_i64().unwrap();
         assert!(drift.abs() < 5_000, "the pause's end has moved by {drift} ms");
     };

@@ -2,7 +2,7 @@
 
 use stealthcheck::journal::ids;
 
-use crate::guarding::{assert_has, assert_thread, quick};
+use crate::guarding::{assert_has, assert_thread, quick, shown};
 use crate::lab::{MINUTE, Machine};
 
 /// A oneshot that takes the port of web for so many seconds, and answers there.
@@ -50,7 +50,7 @@ fn what_a_renewal_displaces_is_left_alone_and_comes_back() {
     let run = machine.unit(&web.unit(), "InvocationID");
     machine.sh_ok("systemctl start --no-block renew");
     let displaced = machine.becomes("web", "conflict");
-    assert_eq!(displaced["health"]["by"], "renew.service");
+    assert_eq!(displaced["suppressed_by"]["by"], "renew.service");
     machine.becomes("state", "conflict");
     let shown = machine.run(&["stealthctl", "status", "web"]);
     assert_eq!(shown.code, 0, "{shown}");
@@ -79,7 +79,7 @@ fn what_a_renewal_displaces_is_left_alone_and_comes_back() {
     machine.sh_ok("systemctl kill -s KILL stealthcheck");
     machine.daemon_after(daemon);
     let displaced = machine.becomes("web", "conflict");
-    assert_eq!(displaced["health"]["by"], "long.service");
+    assert_eq!(displaced["suppressed_by"]["by"], "long.service");
     machine.becomes("state", "conflict");
     assert_eq!(machine.unit("long.service", "ActiveState"), "activating");
     machine.sh_ok("systemctl kill -s KILL long");
@@ -95,7 +95,7 @@ fn what_a_renewal_displaces_is_left_alone_and_comes_back() {
     assert_thread(&mails, &["DOWN", "RECOVERED"]);
     assert_has(
         &mails[0].body,
-        &["unit conflicts with rude.service, which ended 5s ago, and has not come back"],
+        &["rude.service, which conflicts with the unit, ended 5s ago, and the unit has not come back"],
     );
     assert_eq!(machine.unit("rude.service", "Result"), "success", "it was not disturbed");
 }
@@ -156,7 +156,7 @@ fn what_needs_a_broken_database_waits_for_it_in_silence() {
     machine.wait_told(ids::RECOVERY_REQUESTED, "db", 2);
     for name in dependents {
         let blocked = machine.becomes(name, "dependency");
-        assert_eq!(blocked["health"]["by"], "db.service", "{blocked}");
+        assert_eq!(blocked["suppressed_by"]["by"], "db.service", "{blocked}");
     }
     assert_has(&machine.run(&["stealthctl", "status"]).stdout, &["4 checks: 1 down, 3 dependency"]);
     assert_has(&machine.run(&["stealthctl", "status", "db"]).stdout, &["Affected: app (app.service), bound"]);
@@ -171,7 +171,7 @@ fn what_needs_a_broken_database_waits_for_it_in_silence() {
     let so_far = machine.asked("db");
     machine.wait_told(ids::RECOVERY_REQUESTED, "db", so_far + 2);
     for name in dependents {
-        assert_eq!(machine.check(name)["health"]["state"], "dependency", "{}", why(&machine, name));
+        assert_eq!(shown(&machine.check(name)), "dependency", "{}", why(&machine, name));
         assert_eq!(machine.asked(name), 0, "{}", why(&machine, name));
     }
 

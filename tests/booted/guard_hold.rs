@@ -2,7 +2,7 @@
 
 use stealthcheck::journal::ids;
 
-use crate::guarding::{SECOND, assert_has, assert_thread, at};
+use crate::guarding::{SECOND, assert_has, assert_thread, at, shown};
 use crate::lab::{MINUTE, Machine, Victim};
 
 /// The check's interval, in seconds: within that the unit is back. Failures are noticed much faster, if they count.
@@ -212,10 +212,10 @@ fn a_hold_outlives_the_daemon_and_ends_in_its_absence() {
         let before = machine.daemon();
         machine.sh_ok(end);
         machine.daemon_after(before);
-        let shown = machine.becomes("web", "held");
-        assert_eq!(shown["health"]["why"], "borrower");
+        let held = machine.becomes("web", "held");
+        assert_eq!(held["suppressed_by"]["why"], "borrower");
         machine.wait_until(machine.monotonic() + 12 * SECOND, "a probe");
-        assert_eq!(machine.check("web")["health"]["state"], "held");
+        assert_eq!(shown(&machine.check("web")), "held");
         assert_eq!(machine.unit("web.service", "ActiveState"), "inactive");
     }
     let ended = machine.monotonic();

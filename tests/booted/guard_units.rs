@@ -40,7 +40,7 @@ fn an_unknown_unit_is_an_alert_until_its_file_is_there() {
     machine.becomes("ghost", "down");
     machine.wait_for("the recovery to be withheld again", MINUTE, || {
         let held = machine.told(ids::RECOVERY_WITHHELD, "ghost");
-        let missing = "there is no unit to act on: it is not found";
+        let missing = "systemd cannot act on the unit: not found";
         let again = held.iter().filter(|entry| entry["STEALTHCHECK_REASON"] == missing).count() == 2;
         again.then_some(())
     });

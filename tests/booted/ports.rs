@@ -1,6 +1,7 @@
 //! The samples of guarded units, installed as they say themselves: fibridge, and the redirects of ports 80 and 443
 //! that must be there before it, also after a reboot. fibridge is played by a script at the place of its program.
 
+use crate::guarding::shown;
 use crate::lab::{MINUTE, Machine, checkout};
 
 /// Answers "fibridge" by HTTP on 9001, and on 9002 says "fibridge's TLS port" to who connects.
@@ -54,8 +55,8 @@ fn served_outside(machine: &Machine) {
 fn health(machine: &Machine, name: &str) -> String {
     let status = machine.status_json();
     let found = status["checks"].as_array().unwrap().iter().find(|check| check["name"] == name);
-    let health = &found.unwrap_or_else(|| panic!("no check {name}"))["health"];
-    health["state"].as_str().or(health.as_str()).unwrap_or_default().to_owned()
+    let health = &found.unwrap_or_else(|| panic!("no check {name}"));
+    shown(health)
 }
 
 fn wait_for_health(machine: &Machine, name: &str, wanted: &str) {

@@ -2,6 +2,7 @@
 
 use serde_json::Value;
 
+use crate::guarding::shown;
 use crate::lab::{MINUTE, Machine, Output, SMTP_PASSWORD, checkout};
 
 /// The user that runs gru and Mosaic at PE.
@@ -81,7 +82,7 @@ impl<'m> User<'m> {
     /// Waits until a check's health is this word.
     pub fn becomes(&self, name: &str, health: &str) -> Value {
         self.machine.wait_for(&format!("{NAME}'s {name} to be {health}"), MINUTE, || {
-            Some(self.check(name)).filter(|check| check["health"]["state"] == health)
+            Some(self.check(name)).filter(|check| shown(check) == health)
         })
     }
 

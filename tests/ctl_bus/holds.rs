@@ -31,7 +31,7 @@ impl Holds {
     fn get_status(&self, names: Vec<String>, _detail: bool) -> Result<String, Refusal> {
         let name = mosaic(names.first().map_or("mosaic", String::as_str))?;
         let seen = Observation::Passing { detail: "connected".into(), latency: Default::default() };
-        let mut check = check(name.as_str(), Health::Passing, seen);
+        let mut check = check(name.as_str(), Health::PASSING, seen);
         check.unit_state = Some(UnitState { active: ActiveState::Active, ..UnitState::default() });
         let snapshot = Snapshot {
             version: env!("CARGO_PKG_VERSION").into(),

@@ -206,7 +206,7 @@ fn explanation(name: CheckName) -> Explanation {
         name,
         unit: None,
         at: NOW,
-        health: Health::Down,
+        health: Health::DOWN,
         now: vec![Reason { topic: Topic::Unit, text: "gru.service is masked".into() }],
         log: vec![Decision { topic: Topic::Recovery, text, first: at, last: at, count: 1 }],
     }
@@ -214,10 +214,10 @@ fn explanation(name: CheckName) -> Explanation {
 
 async fn supervise(mut inbox: mpsc::Receiver<Request>, refused: &AtomicBool) {
     let checks = [
-        check("gru", Health::Down, Observation::Failing { reason: "connection refused".into() }),
+        check("gru", Health::DOWN, Observation::Failing { reason: "connection refused".into() }),
         check(
             "mosaic",
-            Health::Passing,
+            Health::PASSING,
             Observation::Passing { detail: "connected".into(), latency: Duration::from_millis(2) },
         ),
     ];

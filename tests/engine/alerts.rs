@@ -33,7 +33,7 @@ fn incident_shorter_than_after_is_silent() {
     let (mut world, name, unit) = one(Alert { after: secs(600), ..to("ops@example.org") });
     world.end(&unit, true);
     world.play(secs(599));
-    assert_eq!((world.health(&name), world.jobs(&unit), world.kinds()), (Health::Passing, 1, vec![]));
+    assert_eq!((world.health(&name), world.jobs(&unit), world.kinds()), (Health::PASSING, 1, vec![]));
     world.units.get_mut(&unit).unwrap().service = Service::WontStart;
     world.end(&unit, true);
     world.play(secs(595));
@@ -92,5 +92,5 @@ fn alert_off_is_silent_and_still_recovers() {
     assert!(world.jobs(&unit) > 5);
     world.units.get_mut(&unit).unwrap().service = Service::Healthy;
     world.play(secs(600));
-    assert_eq!((world.health(&name), world.kinds()), (Health::Passing, vec![]));
+    assert_eq!((world.health(&name), world.kinds()), (Health::PASSING, vec![]));
 }

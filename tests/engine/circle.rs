@@ -59,7 +59,7 @@ fn circle_found_down_has_one_job() {
             [(_, _)] => ("db", "app"),
             jobs => panic!("{jobs:?}\n{}", stage.timeline()),
         };
-        assert_eq!(stage.health(root), Health::Down, "it has the job\n{}", stage.timeline());
+        assert_eq!(stage.health(root), Health::DOWN, "it has the job\n{}", stage.timeline());
         blocked_by(&stage, other, root);
     }
 }

@@ -9,7 +9,7 @@ use stealthcheck::notification::NotificationKind::{ActionRequired, Down, Recover
 use stealthcheck::status::CheckStatus;
 use stealthcheck::time::Wall;
 use stealthcheck::unit::UnitName;
-use stealthcheck::verdict::Health;
+use stealthcheck::verdict::{Health, SuppressedBy};
 
 use super::rules::check;
 use super::world::{Service, World};
@@ -39,7 +39,7 @@ fn status(world: &World) -> CheckStatus {
 }
 
 fn paused(world: &World) -> bool {
-    matches!(status(world).health, Health::Paused { .. })
+    matches!(&status(world).health.suppressed_by, Some(SuppressedBy::Paused { .. }))
 }
 
 /// Plays a story with each jump of the clock, with the daemon living on and with one that is started anew after it.
@@ -147,7 +147,7 @@ fn suspend_ends_the_pause_and_causes_one_probe() {
     world.play(secs(1));
     assert!(!paused(&world), "{}", world.timeline());
     world.play(secs(2 * MINUTE));
-    assert_eq!(world.health(&name), Health::Passing);
+    assert_eq!(world.health(&name), Health::PASSING);
     assert!((1..=6).contains(&(world.probes - before)), "{} probes, bunched", world.probes - before);
     assert_eq!((world.kinds(), world.jobs(&unit)), (vec![], 0), "{}", world.timeline());
 }
@@ -174,9 +174,13 @@ fn pause_survives_clock_change_and_daemon_restart() {
         world.pause(&name, secs(3600));
         set_the_clock_and_restart(&mut world, by);
         world.play(secs(3500));
-        assert!(matches!(world.health(&name), Health::Paused { .. }), "{by}\n{}", world.timeline());
+        assert!(
+            matches!(&world.health(&name).suppressed_by, Some(SuppressedBy::Paused { .. })),
+            "{by}\n{}",
+            world.timeline()
+        );
         world.play(secs(150));
-        assert_eq!(world.health(&name), Health::Passing, "{by}\n{}", world.timeline());
+        assert_eq!(world.health(&name), Health::PASSING, "{by}\n{}", world.timeline());
     }
 }
 
@@ -187,7 +191,11 @@ fn hold_survives_clock_change_and_daemon_restart() {
         world.hold(&unit, secs(3600)).unwrap();
         set_the_clock_and_restart(&mut world, by);
         world.play(secs(3500));
-        assert!(matches!(world.health(&name), Health::Held { .. }), "{by}\n{}", world.timeline());
+        assert!(
+            matches!(&world.health(&name).suppressed_by, Some(SuppressedBy::Held { .. })),
+            "{by}\n{}",
+            world.timeline()
+        );
         world.play(secs(150));
         assert!(!world.is_held(&unit), "{by}\n{}", world.timeline());
     }

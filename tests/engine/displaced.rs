@@ -6,7 +6,7 @@ use stealthcheck::check::{Check, Respect, Step};
 use stealthcheck::engine::hold::HowEnded;
 use stealthcheck::notification::NotificationKind::{Down, Recovered};
 use stealthcheck::unit::{ActiveState, JobResult, UnitState};
-use stealthcheck::verdict::Health;
+use stealthcheck::verdict::{Health, SuppressedBy};
 
 use super::rules::check;
 use super::stage::{
@@ -30,7 +30,7 @@ fn begin(check: Check) -> Stage {
     stage.becomes("renew", ended);
     stage.tell_all();
     stage.play(secs(60));
-    assert_eq!(stage.health("web"), Health::Passing);
+    assert_eq!(stage.health("web"), Health::PASSING);
     stage
 }
 
@@ -50,7 +50,7 @@ fn displaced(check: Check) -> Stage {
 fn assert_displaced(stage: &Stage) {
     let health = stage.health("web");
     assert!(
-        matches!(&health, Health::Conflict { by, .. } if by.as_str() == "renew.service"),
+        matches!(&health.suppressed_by, Some(SuppressedBy::Conflict { by, .. }) if by.as_str() == "renew.service"),
         "{health:?}\n{}",
         stage.timeline()
     );
@@ -123,7 +123,7 @@ fn comes_back(stage: &mut Stage, renew_first: bool) {
     stage.play(secs(5));
     stage.fails("web", false);
     stage.play(secs(60));
-    assert_eq!(stage.health("web"), Health::Passing, "{}", stage.timeline());
+    assert_eq!(stage.health("web"), Health::PASSING, "{}", stage.timeline());
     stage.assert_quiet();
 }
 
@@ -149,7 +149,7 @@ fn answers_of_the_conflicting_unit_do_not_count() {
     stage.play(secs(2));
     stage.fails("web", false);
     stage.play(secs(60));
-    assert_eq!(stage.health("web"), Health::Passing);
+    assert_eq!(stage.health("web"), Health::PASSING);
     stage.assert_quiet();
 }
 
@@ -160,7 +160,7 @@ fn conflict_counts_as_down_after_respect_conflict() {
     assert_displaced(&stage);
     stage.assert_quiet();
     stage.play(secs(10));
-    assert_eq!(stage.health("web"), Health::Down);
+    assert_eq!(stage.health("web"), Health::DOWN);
     assert_eq!(stage.jobs.len(), 1, "the administrator said that an hour is enough");
     stage.reads("renew", ended);
     stage.job_ends(JobResult::Done, up);
@@ -204,14 +204,17 @@ fn unit_not_back_within_grace_after_conflict_is_down() {
     assert_displaced(&stage);
     stage.assert_quiet();
     stage.play(secs(2));
-    assert_eq!(stage.health("web"), Health::Down);
+    assert_eq!(stage.health("web"), Health::DOWN);
     assert_eq!(stage.jobs.len(), 1, "not after five minutes more");
     stage.job_ends(JobResult::Done, up);
     stage.fails("web", false);
     stage.play(secs(60));
     assert_eq!(stage.told("web"), [Down, Recovered]);
     let cause = &stage.notifications[0].cause;
-    assert_eq!(cause, "unit conflicts with renew.service, which ended 30s ago, and has not come back");
+    assert_eq!(
+        cause,
+        "renew.service, which conflicts with the unit, ended 30s ago, and the unit has not come back"
+    );
     // The next time is another time.
     stage.reads("renew", to_be_started);
     stage.reads("web", stopped);
@@ -228,7 +231,7 @@ fn failed_start_after_conflict_is_down_at_once() {
     stage.reads("web", |state| activating(found_down(state)));
     stage.play(secs(1));
     stage.reads("web", killed);
-    assert_eq!((stage.health("web"), stage.jobs.len()), (Health::Down, 1), "{}", stage.timeline());
+    assert_eq!((stage.health("web"), stage.jobs.len()), (Health::DOWN, 1), "{}", stage.timeline());
 }
 
 #[test]
@@ -241,10 +244,18 @@ fn operator_stop_before_conflict_stays_a_stop() {
     stage.reads("renew", to_be_started);
     stage.reads("renew", activating);
     stage.play(secs(20));
-    assert!(matches!(stage.health("web"), Health::Stopped { .. }), "{:?}", stage.health("web"));
+    assert!(
+        matches!(&stage.health("web").suppressed_by, Some(SuppressedBy::Stopped { .. })),
+        "{:?}",
+        stage.health("web")
+    );
     stage.reads("renew", ended);
     stage.play(secs(200));
-    assert!(matches!(stage.health("web"), Health::Stopped { .. }), "{:?}", stage.health("web"));
+    assert!(
+        matches!(&stage.health("web").suppressed_by, Some(SuppressedBy::Stopped { .. })),
+        "{:?}",
+        stage.health("web")
+    );
     stage.assert_quiet();
     // And when that is no longer respected, it is still no moment for a restart while the other one is up.
     stage.reads("renew", activating);
@@ -274,7 +285,7 @@ fn down_unit_has_no_job_during_conflict() {
     stage.reads("web", up);
     stage.fails("web", false);
     stage.play(secs(60));
-    assert_eq!((stage.health("web"), stage.told("web")), (Health::Passing, vec![]));
+    assert_eq!((stage.health("web"), stage.told("web")), (Health::PASSING, vec![]));
 }
 
 #[test]
@@ -283,10 +294,10 @@ fn no_job_that_would_stop_a_conflicting_unit() {
     let mut stage = begin(check("web", "web.service"));
     stage.reads("renew", activating);
     stage.play(secs(86_400));
-    assert_eq!(stage.health("web"), Health::Passing);
+    assert_eq!(stage.health("web"), Health::PASSING);
     stage.fails("web", true);
     stage.play(secs(300));
-    assert_eq!((stage.health("web"), stage.jobs.len(), stage.told("web")), (Health::Down, 0, vec![Down]));
+    assert_eq!((stage.health("web"), stage.jobs.len(), stage.told("web")), (Health::DOWN, 0, vec![Down]));
     assert!(
         stage.notifications[0].next.contains("would stop renew.service"),
         "{}",
@@ -318,7 +329,10 @@ fn conflict_of_a_required_unit_suppresses_too() {
     stage.play(secs(1800));
     stage.assert_quiet();
     let health = stage.health("web");
-    assert!(matches!(&health, Health::Conflict { by, .. } if by.as_str() == "rival.service"), "{health:?}");
+    assert!(
+        matches!(&health.suppressed_by, Some(SuppressedBy::Conflict { by, .. }) if by.as_str() == "rival.service"),
+        "{health:?}"
+    );
 }
 
 #[test]
@@ -402,8 +416,8 @@ fn oneshot_is_not_suppressed_by_conflict() {
         }
         stage.play(secs(90));
         assert!(stage.jobs.iter().any(|(job, _)| job == "start renew.service"), "{}", stage.timeline());
-        assert_eq!(stage.health("certificate"), Health::Down);
-        assert_eq!(stage.health("web"), Health::Passing);
+        assert_eq!(stage.health("certificate"), Health::DOWN);
+        assert_eq!(stage.health("web"), Health::PASSING);
     }
 }
 
@@ -427,6 +441,6 @@ fn start_after_hold_waits_for_the_conflict() {
         assert_eq!((world.holds.starts.len(), world.jobs(&unit)), (0, 0), "{}", world.timeline());
         world.play(secs(400));
         assert_eq!((world.holds.starts.len(), world.jobs(&unit)), (1, 0), "{}", world.timeline());
-        assert_eq!((world.health(&name), world.kinds()), (Health::Passing, vec![]), "{}", world.timeline());
+        assert_eq!((world.health(&name), world.kinds()), (Health::PASSING, vec![]), "{}", world.timeline());
     }
 }

@@ -42,7 +42,7 @@ impl Bench {
         bench.unit(running("1"));
         bench.later(1);
         bench.observe(true);
-        assert_eq!(bench.health(), Health::Passing);
+        assert_eq!(bench.health(), Health::PASSING);
         bench
     }
 
@@ -171,9 +171,9 @@ fn restart_by_operator_has_its_grace() {
     bench.failing(25);
     bench.unit(running("2"));
     bench.failing(25);
-    assert_eq!(bench.health(), Health::Passing);
+    assert_eq!(bench.health(), Health::PASSING);
     bench.failing(60);
-    assert_eq!(bench.health(), Health::Down, "but not for ever");
+    assert_eq!(bench.health(), Health::DOWN, "but not for ever");
 }
 
 /// Whatever the unit looks like meanwhile.
@@ -207,10 +207,10 @@ fn stop_within_own_restart_is_no_operators_stop() {
     assert_eq!(bench.jobs.len(), 1);
     bench.unit(down(ActiveState::Deactivating, Some(JobKind::Stop)));
     bench.unit(down(ActiveState::Inactive, Some(JobKind::Stop)));
-    assert_eq!(bench.health(), Health::Down);
+    assert_eq!(bench.health(), Health::DOWN);
     bench.job_ends(JobResult::Done, running("2"));
     bench.passing(12);
-    assert_eq!((bench.health(), &bench.judged[..]), (Health::Passing, &[AttemptOutcome::Recovered][..]));
+    assert_eq!((bench.health(), &bench.judged[..]), (Health::PASSING, &[AttemptOutcome::Recovered][..]));
 }
 
 #[test]
@@ -224,7 +224,7 @@ fn pass_while_unit_is_failed_does_not_count() {
             bench.observe_run(run, true);
         }
     }
-    assert_eq!(bench.health(), Health::Down);
+    assert_eq!(bench.health(), Health::DOWN);
     assert!(!bench.notifications.contains(&NotificationKind::Recovered));
 }
 
@@ -237,7 +237,7 @@ fn pass_while_own_job_runs_does_not_count() {
     while let Some(run) = bench.runs.pop() {
         bench.observe_run(run, true);
     }
-    assert_eq!(bench.health(), Health::Down);
+    assert_eq!(bench.health(), Health::DOWN);
 }
 
 #[test]
@@ -249,10 +249,10 @@ fn result_of_probe_begun_before_start_does_not_count() {
     bench.job_ends(JobResult::Done, running("2"));
     if let Some(old) = old {
         bench.observe_run(old, true);
-        assert_eq!(bench.health(), Health::Down, "it answered for the old run");
+        assert_eq!(bench.health(), Health::DOWN, "it answered for the old run");
     }
     bench.passing(12);
-    assert_eq!(bench.health(), Health::Passing);
+    assert_eq!(bench.health(), Health::PASSING);
 }
 
 #[test]
@@ -262,16 +262,16 @@ fn late_pass_after_operator_restart_closes_no_incident() {
     check.recovery.steps.clear();
     bench.tell(Event::Configured(vec![check]));
     bench.failing(60);
-    assert_eq!(bench.health(), Health::Down);
+    assert_eq!(bench.health(), Health::DOWN);
     bench.later(5);
     let old = bench.runs.pop().expect("a probe is under way");
     bench.unit(UnitState { active: ActiveState::Activating, sub: "start".into(), ..running("2") });
     bench.later(1);
     bench.unit(running("2"));
     bench.observe_run(old, true);
-    assert_eq!(bench.health(), Health::Down, "it answered for the run that was down");
+    assert_eq!(bench.health(), Health::DOWN, "it answered for the run that was down");
     bench.passing(12);
-    assert_eq!(bench.health(), Health::Passing, "and the unit was looked at again at once");
+    assert_eq!(bench.health(), Health::PASSING, "and the unit was looked at again at once");
 }
 
 #[test]
@@ -298,7 +298,7 @@ fn unknown_is_neither_failure_nor_pass() {
             bench.tell(Event::Observed { check: bench.name(), run, observation });
         }
     }
-    assert_eq!((bench.health(), bench.jobs.len()), (Health::Unknown, 0));
+    assert_eq!((bench.health(), bench.jobs.len()), (Health::UNKNOWN, 0));
 }
 
 #[test]
@@ -351,17 +351,17 @@ fn failures_during_slow_operator_stop_do_not_count() {
         let mut bench = Bench::new();
         bench.unit(falling(Some(by)));
         bench.failing(60);
-        assert_eq!(bench.health(), Health::Passing, "{by:?}");
+        assert_eq!(bench.health(), Health::PASSING, "{by:?}");
     }
     // By itself, or for ever, it is another matter.
     let mut bench = Bench::new();
     bench.unit(falling(None));
     bench.failing(60);
-    assert_eq!(bench.health(), Health::Down);
+    assert_eq!(bench.health(), Health::DOWN);
     let mut bench = Bench::new();
     bench.unit(falling(Some(JobKind::Stop)));
     bench.failing(400);
-    assert_eq!(bench.health(), Health::Down);
+    assert_eq!(bench.health(), Health::DOWN);
 }
 
 #[test]
@@ -370,11 +370,11 @@ fn operator_restart_between_its_halves_is_no_end() {
     let job = Some(Job { id: 9, kind: JobKind::Restart, ours: false });
     for active in [ActiveState::Inactive, ActiveState::Failed] {
         bench.unit(UnitState { job, ..down(active, Some(JobKind::Restart)) });
-        assert_eq!((bench.health(), bench.jobs.len()), (Health::Passing, 0), "{active:?}");
+        assert_eq!((bench.health(), bench.jobs.len()), (Health::PASSING, 0), "{active:?}");
     }
     // The job is cancelled, and nobody will start it.
     bench.unit(down(ActiveState::Inactive, None));
-    assert_eq!((bench.health(), bench.jobs.len()), (Health::Down, 1));
+    assert_eq!((bench.health(), bench.jobs.len()), (Health::DOWN, 1));
 }
 
 #[test]
@@ -382,7 +382,7 @@ fn unit_started_by_operator_is_not_restarted_at_once() {
     let mut bench = Bench::new();
     let job = Some(Job { id: 9, kind: JobKind::Start, ours: false });
     bench.failing(60);
-    assert_eq!((bench.health(), bench.jobs.len()), (Health::Down, 1));
+    assert_eq!((bench.health(), bench.jobs.len()), (Health::DOWN, 1));
     bench.job_ends(JobResult::Canceled, UnitState { job, active: ActiveState::Activating, ..running("2") });
     bench.later(20);
     bench.unit(running("2"));

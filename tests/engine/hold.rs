@@ -26,7 +26,7 @@ fn one() -> (World, CheckName, UnitName) {
     let (name, unit) = (check.name.clone(), check.unit.clone().unwrap());
     let mut world = World::new(vec![check]);
     world.play(secs(60));
-    assert_eq!(world.health(&name), Health::Passing);
+    assert_eq!(world.health(&name), Health::PASSING);
     (world, name, unit)
 }
 
@@ -47,7 +47,7 @@ fn active(world: &World, unit: &UnitName) -> ActiveState {
 
 /// Nothing happened that anybody is told of, and nothing that counts as a recovery.
 fn quietly_back(world: &World, name: &CheckName, unit: &UnitName) {
-    assert_eq!(world.health(name), Health::Passing, "{}", world.timeline());
+    assert_eq!(world.health(name), Health::PASSING, "{}", world.timeline());
     assert_eq!(active(world, unit), ActiveState::Active);
     assert_eq!((world.kinds(), world.jobs(unit)), (vec![], 0), "{}", world.timeline());
 }
@@ -102,7 +102,7 @@ fn failures_under_hold_do_not_count() {
     world.play(secs(300));
     world.end_hold(&id, HowEnded::Done);
     world.play(secs(4));
-    assert!(!matches!(world.health(&name), Health::Down), "{:?}", world.health(&name));
+    assert!(!matches!(world.health(&name), Health::DOWN), "{:?}", world.health(&name));
     world.play(secs(60));
     assert_eq!(world.kinds(), [Down], "and then they count");
 }
@@ -158,14 +158,14 @@ fn failed_start_after_hold_opens_an_incident() {
     world.units.get_mut(&unit).unwrap().service = Service::WontStart;
     world.end_hold(&id, HowEnded::Gone);
     world.play(secs(1));
-    assert_eq!(world.health(&name), Health::Down);
+    assert_eq!(world.health(&name), Health::DOWN);
     world.play(secs(120));
     assert_eq!(world.holds.starts.len(), 1);
     assert!(world.jobs(&unit) >= 3, "the ladder, by its backoff\n{}", world.timeline());
     assert_eq!(world.notifications[0].attempts[0].number, 1, "the start was no attempt");
     world.units.get_mut(&unit).unwrap().service = Service::Healthy;
     world.play(secs(300));
-    assert_eq!((world.health(&name), world.kinds()), (Health::Passing, vec![Down, Recovered]));
+    assert_eq!((world.health(&name), world.kinds()), (Health::PASSING, vec![Down, Recovered]));
 }
 
 #[test]
@@ -177,10 +177,10 @@ fn stop_under_hold_is_not_respected_after_it() {
     world.play(secs(119));
     assert_eq!(world.health(&name).word(), "held");
     world.play(secs(2));
-    assert_eq!(world.health(&name), Health::Down);
+    assert_eq!(world.health(&name), Health::DOWN);
     world.set_manager(ManagerState::Running);
     world.play(secs(15));
-    assert_eq!((world.health(&name), world.jobs(&unit)), (Health::Passing, 1), "{}", world.timeline());
+    assert_eq!((world.health(&name), world.jobs(&unit)), (Health::PASSING, 1), "{}", world.timeline());
 }
 
 #[test]
@@ -191,9 +191,9 @@ fn endless_start_after_hold_requires_action() {
     world.play(secs(290));
     assert_eq!(world.health(&name).word(), "held");
     world.play(secs(30));
-    assert_eq!((world.health(&name), world.kinds().first()), (Health::Down, Some(&ActionRequired)));
+    assert_eq!((world.health(&name), world.kinds().first()), (Health::DOWN, Some(&ActionRequired)));
     world.play(2 * HOUR);
-    assert_eq!(world.health(&name), Health::Passing);
+    assert_eq!(world.health(&name), Health::PASSING);
 }
 
 #[test]
@@ -222,7 +222,7 @@ fn unit_stopped_before_hold_stays_stopped() {
     world.play(secs(170));
     assert_eq!(world.health(&name).word(), "stopped");
     world.play(secs(60));
-    assert_eq!((world.health(&name), world.kinds()), (Health::Passing, vec![Down, Recovered]));
+    assert_eq!((world.health(&name), world.kinds()), (Health::PASSING, vec![Down, Recovered]));
 }
 
 #[test]
@@ -244,7 +244,7 @@ fn open_incident_is_suppressed_under_hold() {
     world.play(secs(60));
     world.end_hold(&id, HowEnded::Done);
     world.play(secs(15));
-    assert_eq!((world.health(&name), world.kinds()), (Health::Passing, vec![Down, Recovered]));
+    assert_eq!((world.health(&name), world.kinds()), (Health::PASSING, vec![Down, Recovered]));
     assert_eq!((world.jobs(&unit), world.holds.starts.len()), (jobs, 1));
 }
 
@@ -263,7 +263,7 @@ fn hold_lets_the_running_attempt_end() {
     world.play(secs(100));
     world.end_hold(&id, HowEnded::Done);
     world.play(secs(35));
-    assert_eq!((world.health(&name), world.jobs(&unit)), (Health::Passing, 1), "{}", world.timeline());
+    assert_eq!((world.health(&name), world.jobs(&unit)), (Health::PASSING, 1), "{}", world.timeline());
     assert_eq!(world.kinds().last(), Some(&Recovered));
     // An attempt that is still under way when the hold ends comes first.
     world.play(secs(600));
@@ -272,7 +272,7 @@ fn hold_lets_the_running_attempt_end() {
     let id = world.hold(&unit, HOUR).unwrap();
     world.end_hold(&id, HowEnded::Done);
     world.play(secs(60));
-    assert_eq!((world.health(&name), world.jobs(&unit)), (Health::Passing, 2), "{}", world.timeline());
+    assert_eq!((world.health(&name), world.jobs(&unit)), (Health::PASSING, 2), "{}", world.timeline());
     assert_eq!(world.holds.starts.len(), 1, "none but the one above");
 }
 

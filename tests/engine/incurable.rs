@@ -29,7 +29,7 @@ fn one(steps: &[Step]) -> (World, CheckName, UnitName) {
     let (name, unit) = (check.name.clone(), check.unit.clone().unwrap());
     let mut world = World::new(vec![check]);
     world.play(2 * MINUTE);
-    assert_eq!(world.health(&name), Health::Passing);
+    assert_eq!(world.health(&name), Health::PASSING);
     (world, name, unit)
 }
 
@@ -44,14 +44,14 @@ fn not_restartable_failure_requires_action_without_job() {
     let (mut world, name, unit) = one(&[Step::Restart]);
     world.seen = incurable();
     world.play(150 * MINUTE);
-    assert_eq!((world.health(&name), world.jobs(&unit)), (Health::Down, 0), "{}", world.timeline());
+    assert_eq!((world.health(&name), world.jobs(&unit)), (Health::DOWN, 0), "{}", world.timeline());
     assert_eq!(world.kinds(), [ActionRequired, StillDown, StillDown]);
     let notification = &world.notifications[0];
     assert_eq!(notification.cause, "valid for no more than 5 days");
     assert_eq!(notification.next, "Action required: no job on the unit would change what the probe found.");
     world.seen = None;
     world.play(MINUTE);
-    assert_eq!((world.health(&name), world.kinds().last()), (Health::Passing, Some(&Recovered)));
+    assert_eq!((world.health(&name), world.kinds().last()), (Health::PASSING, Some(&Recovered)));
 }
 
 #[test]
@@ -61,10 +61,10 @@ fn job_follows_once_failure_is_restartable() {
     world.play(30 * MINUTE);
     world.seen = curable();
     world.play(Duration::from_secs(31));
-    assert_eq!((world.health(&name), world.jobs(&unit)), (Health::Down, 1), "{}", world.timeline());
+    assert_eq!((world.health(&name), world.jobs(&unit)), (Health::DOWN, 1), "{}", world.timeline());
     world.seen = None;
     world.play(MINUTE);
-    assert_eq!((world.health(&name), world.kinds()), (Health::Passing, vec![ActionRequired, Recovered]));
+    assert_eq!((world.health(&name), world.kinds()), (Health::PASSING, vec![ActionRequired, Recovered]));
     // And what was curable may be so no longer.
     world.seen = curable();
     world.play(3 * MINUTE);
@@ -88,7 +88,7 @@ fn not_restartable_failure_may_start_another_unit() {
         assert!(!asked(&world).contains(&"Restart"), "{}", world.timeline());
         world.seen = None;
         world.play(MINUTE);
-        assert_eq!(world.health(&name), Health::Passing);
+        assert_eq!(world.health(&name), Health::PASSING);
     }
 }
 
@@ -101,7 +101,7 @@ fn down_unit_is_restarted_whatever_its_probe_found() {
     world.end(&unit, true);
     assert_eq!(world.jobs(&unit), 1, "{}", world.timeline());
     world.play(10 * MINUTE);
-    assert_eq!((world.health(&name), world.jobs(&unit)), (Health::Down, 1), "{}", world.timeline());
+    assert_eq!((world.health(&name), world.jobs(&unit)), (Health::DOWN, 1), "{}", world.timeline());
 }
 
 #[test]
@@ -111,6 +111,6 @@ fn not_restartable_survives_daemon_restart() {
     world.play(10 * MINUTE);
     world.restart_daemon(Duration::from_secs(2));
     world.play(10 * MINUTE);
-    assert_eq!((world.health(&name), world.jobs(&unit)), (Health::Down, 0), "{}", world.timeline());
+    assert_eq!((world.health(&name), world.jobs(&unit)), (Health::DOWN, 0), "{}", world.timeline());
     assert_eq!(world.kinds(), [ActionRequired]);
 }

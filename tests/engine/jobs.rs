@@ -6,7 +6,7 @@ use stealthcheck::check::{Probe, Step};
 use stealthcheck::engine::Event;
 use stealthcheck::notification::{AttemptOutcome, NotificationKind};
 use stealthcheck::unit::{ActiveState, Job, JobKind, JobResult, LoadState, UnitState};
-use stealthcheck::verdict::Health;
+use stealthcheck::verdict::{Health, SuppressedBy};
 
 use bench::{Bench, HOUR, secs, unit, watching};
 
@@ -17,9 +17,9 @@ fn daily_job_passes_between_its_runs() {
     for mut bench in [Bench::service(), Bench::timer()] {
         for _ in 0..5 {
             bench.run(0);
-            assert_eq!(bench.health(), Health::Passing);
+            assert_eq!(bench.health(), Health::PASSING);
             bench.play(24 * HOUR + 60);
-            assert_eq!((bench.health(), bench.seen().as_str()), (Health::Passing, "succeeded 24h ago"));
+            assert_eq!((bench.health(), bench.seen().as_str()), (Health::PASSING, "succeeded 24h ago"));
         }
         assert!(bench.notifications.is_empty() && bench.started.is_empty());
     }
@@ -31,15 +31,15 @@ fn job_that_never_ran_is_late_after_succeeded_within() {
         bench.play(25 * HOUR);
         assert_eq!(
             (bench.health(), bench.seen().as_str()),
-            (Health::Passing, "no run yet, monitored for 24h")
+            (Health::PASSING, "no run yet, monitored for 24h")
         );
         bench.play(HOUR + 60);
-        assert_eq!(bench.health(), Health::Down);
+        assert_eq!(bench.health(), Health::DOWN);
         let cause = format!("{of}no successful run in the 26h since monitoring began");
         assert_eq!((bench.kinds(), &bench.notifications[0].cause), (vec![Down], &cause));
         bench.run(0);
         bench.play(15);
-        assert_eq!((bench.health(), bench.kinds()), (Health::Passing, vec![Down, Recovered]));
+        assert_eq!((bench.health(), bench.kinds()), (Health::PASSING, vec![Down, Recovered]));
     }
 }
 
@@ -48,17 +48,17 @@ fn late_job_is_down_at_the_next_probe() {
     for mut bench in [Bench::service(), Bench::timer()] {
         bench.run(0);
         bench.play(26 * HOUR - 60);
-        assert_eq!(bench.health(), Health::Passing);
+        assert_eq!(bench.health(), Health::PASSING);
         bench.play(2 * 60);
-        assert_eq!((bench.health(), bench.kinds()), (Health::Down, vec![Down]));
+        assert_eq!((bench.health(), bench.kinds()), (Health::DOWN, vec![Down]));
         assert!(bench.notifications[0].cause.ends_with("last succeeded 26h ago, expected within 26h"));
         // That it runs at last is not enough.
         bench.begin();
         bench.play(HOUR + 30);
-        assert_eq!((bench.health(), bench.seen().as_str()), (Health::Down, "running for 1h"));
+        assert_eq!((bench.health(), bench.seen().as_str()), (Health::DOWN, "running for 1h"));
         bench.end(0);
         bench.play(15);
-        assert_eq!((bench.health(), bench.kinds()), (Health::Passing, vec![Down, Recovered]));
+        assert_eq!((bench.health(), bench.kinds()), (Health::PASSING, vec![Down, Recovered]));
     }
 }
 
@@ -68,7 +68,7 @@ fn failed_run_is_down_at_once_and_names_the_job() {
         bench.run(0);
         bench.play(24 * HOUR);
         bench.run(3);
-        assert_eq!((bench.health(), bench.kinds()), (Health::Down, vec![Down]));
+        assert_eq!((bench.health(), bench.kinds()), (Health::DOWN, vec![Down]));
         let notification = &bench.notifications[0];
         let cause = format!("{of}the last run failed: exit-code, main process exited with status 3");
         assert_eq!(notification.cause, cause);
@@ -79,7 +79,7 @@ fn failed_run_is_down_at_once_and_names_the_job() {
         assert_eq!(bench.started, [], "a job is not run again unless somebody says so");
         bench.run(0);
         bench.play(15);
-        assert_eq!((bench.health(), bench.kinds()), (Health::Passing, vec![Down, Recovered]));
+        assert_eq!((bench.health(), bench.kinds()), (Health::PASSING, vec![Down, Recovered]));
     }
 }
 
@@ -90,13 +90,13 @@ fn run_longer_than_max_runtime_is_down_until_it_ends() {
         bench.play(HOUR);
         bench.begin();
         bench.play(2 * HOUR - 60);
-        assert_eq!((bench.health(), bench.kinds()), (Health::Passing, vec![]));
+        assert_eq!((bench.health(), bench.kinds()), (Health::PASSING, vec![]));
         bench.play(120);
-        assert_eq!(bench.health(), Health::Down);
+        assert_eq!(bench.health(), Health::DOWN);
         let cause = "has been running for 2h, expected to take less than 2h";
         assert!(bench.notifications[0].cause.ends_with(cause), "{}", bench.notifications[0].cause);
         bench.end(0);
-        assert_eq!((bench.health(), bench.kinds()), (Health::Passing, vec![Down, Recovered]));
+        assert_eq!((bench.health(), bench.kinds()), (Health::PASSING, vec![Down, Recovered]));
     }
 }
 
@@ -113,7 +113,7 @@ fn run_stopped_by_operator_counts_for_nothing() {
     bench.job.inactive_enter_usec = bench.usec();
     bench.tell_job();
     bench.play(600);
-    assert_ne!(bench.health(), Health::Down);
+    assert_ne!(bench.health(), Health::DOWN);
     assert!(bench.notifications.is_empty());
     bench.play(2 * HOUR);
     assert_eq!(bench.kinds(), [Down], "it is late all the same");
@@ -130,7 +130,7 @@ fn job_of_another_type_than_oneshot_is_at_rest_too() {
     bench.play(600);
     bench.end(0);
     bench.play(600);
-    assert_eq!((bench.health(), bench.seen().as_str()), (Health::Passing, "succeeded 9m ago"));
+    assert_eq!((bench.health(), bench.seen().as_str()), (Health::PASSING, "succeeded 9m ago"));
     assert!(bench.notifications.is_empty());
 }
 
@@ -142,7 +142,7 @@ fn inactive_timer_is_down() {
     bench.timer =
         UnitState { load: LoadState::Loaded, triggers: bench.timer.triggers.clone(), ..UnitState::default() };
     bench.tell_timer();
-    assert_eq!(bench.health(), Health::Down);
+    assert_eq!(bench.health(), Health::DOWN);
     assert_eq!(bench.notifications[0].unit, Some(unit("backup.timer")));
     assert_eq!(bench.notifications[0].cause, "unit ended without a stop job: inactive (dead)");
 
@@ -153,14 +153,14 @@ fn inactive_timer_is_down() {
     bench.timer.inactive_enter_usec = bench.usec();
     bench.timer.stopped_by = Some(Job { id: 7, kind: JobKind::Stop, ours: false });
     bench.tell_timer();
-    assert!(matches!(bench.health(), Health::Stopped { .. }));
+    assert!(matches!(&bench.health().suppressed_by, Some(SuppressedBy::Stopped { .. })));
     bench.play(301);
-    assert_eq!((bench.health(), bench.kinds()), (Health::Down, vec![Down]));
+    assert_eq!((bench.health(), bench.kinds()), (Health::DOWN, vec![Down]));
     bench.timer.active = ActiveState::Active;
     bench.timer.stopped_by = None;
     bench.tell_timer();
     bench.play(15);
-    assert_eq!((bench.health(), bench.kinds()), (Health::Passing, vec![Down, Recovered]));
+    assert_eq!((bench.health(), bench.kinds()), (Health::PASSING, vec![Down, Recovered]));
 }
 
 #[test]
@@ -174,7 +174,7 @@ fn timer_with_another_unit_is_followed() {
     bench.tell_timer();
     assert_eq!(bench.watches, before + 1);
     bench.run(3);
-    assert_eq!(bench.health(), Health::Passing, "it is not this timer's any more");
+    assert_eq!(bench.health(), Health::PASSING, "it is not this timer's any more");
     let missing = UnitState::default();
     bench.tell(Event::UnitRead { unit: unit("other.service"), state: missing });
     assert_eq!(bench.notifications[0].cause, "other.service: unit is not found");
@@ -187,7 +187,7 @@ fn last_run_survives_daemon_restart_and_reboot() {
         bench.play(12 * HOUR);
         bench.restart_daemon(600, ("one", "one"));
         bench.play(60);
-        assert_eq!((bench.health(), bench.seen().as_str()), (Health::Passing, "succeeded 12h ago"));
+        assert_eq!((bench.health(), bench.seen().as_str()), (Health::PASSING, "succeeded 12h ago"));
 
         // After a reboot systemd knows of no run.
         bench.job = UnitState {
@@ -198,7 +198,7 @@ fn last_run_survives_daemon_restart_and_reboot() {
         };
         bench.restart_daemon(2 * HOUR, ("one", "two"));
         bench.play(60);
-        assert_eq!((bench.health(), bench.seen().as_str()), (Health::Passing, "succeeded 14h ago"));
+        assert_eq!((bench.health(), bench.seen().as_str()), (Health::PASSING, "succeeded 14h ago"));
         bench.play(11 * HOUR);
         assert_eq!(bench.kinds(), []);
         bench.play(HOUR);
@@ -231,11 +231,11 @@ fn wall_clock_change_makes_no_run_late() {
     bench.now.wall = bench.now.wall.after(secs(1000 * HOUR));
     bench.tell_job();
     bench.play(60);
-    assert_eq!((bench.health(), bench.seen().as_str()), (Health::Passing, "succeeded 1h ago"));
+    assert_eq!((bench.health(), bench.seen().as_str()), (Health::PASSING, "succeeded 1h ago"));
     bench.now.wall = bench.now.wall.before(secs(3000 * HOUR));
     bench.play(HOUR);
     bench.run(0);
-    assert_eq!((bench.health(), bench.seen().as_str()), (Health::Passing, "succeeded 0s ago"));
+    assert_eq!((bench.health(), bench.seen().as_str()), (Health::PASSING, "succeeded 0s ago"));
 }
 
 #[test]
@@ -258,7 +258,7 @@ fn configured_start_runs_the_job_and_its_end_proves_it() {
     let (state, result) = (Some(bench.job.clone()), JobResult::Done);
     bench.tell(Event::JobEnded { unit: unit("backup.service"), attempt, result, state });
     bench.play(15);
-    assert_eq!((bench.health(), bench.kinds()), (Health::Passing, vec![Down, Recovered]));
+    assert_eq!((bench.health(), bench.kinds()), (Health::PASSING, vec![Down, Recovered]));
     assert_eq!(bench.notifications[1].attempts[0].outcome, Some(AttemptOutcome::Recovered));
     assert_eq!(bench.started.len(), 1);
 }
@@ -269,24 +269,24 @@ fn unit_check_of_timer_or_oneshot_follows_its_state() {
     check.probe = Probe::Unit;
     let mut bench = Bench::new(check);
     bench.tell_timer();
-    assert_eq!(bench.health(), Health::Passing);
+    assert_eq!(bench.health(), Health::PASSING);
     assert!(!bench.engine.units().any(|name| *name == unit("backup.service")), "nobody asks for it");
     bench.run(3);
     bench.play(60);
-    assert_eq!(bench.health(), Health::Passing, "of its job it says nothing");
+    assert_eq!(bench.health(), Health::PASSING, "of its job it says nothing");
     bench.timer.active = ActiveState::Inactive;
     bench.timer.inactive_enter_usec = bench.usec();
     bench.tell_timer();
-    assert_eq!(bench.health(), Health::Down);
+    assert_eq!(bench.health(), Health::DOWN);
 
     let mut check = watching("backup.service");
     check.probe = Probe::Unit;
     let mut bench = Bench::new(check);
     bench.tell_job();
     bench.run(0);
-    assert_eq!(bench.health(), Health::Passing);
+    assert_eq!(bench.health(), Health::PASSING);
     bench.play(100 * HOUR);
-    assert_eq!(bench.health(), Health::Passing, "it is not known how often it should run");
+    assert_eq!(bench.health(), Health::PASSING, "it is not known how often it should run");
     bench.run(3);
-    assert_eq!(bench.health(), Health::Down);
+    assert_eq!(bench.health(), Health::DOWN);
 }

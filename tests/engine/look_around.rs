@@ -44,7 +44,7 @@ fn recovered_checks_are_probed_before_the_next_restart() {
     for n in 6..12 {
         world.seen_instead.remove(&name(n));
     }
-    while (6..12).any(|n| world.health(&name(n)) == stealthcheck::verdict::Health::Down) {
+    while (6..12).any(|n| world.health(&name(n)) == stealthcheck::verdict::Health::DOWN) {
         world.play(Duration::from_millis(100));
     }
     outage(&mut world, 6..12);

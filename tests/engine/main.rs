@@ -10,6 +10,7 @@ mod displaced;
 mod edges;
 mod faults_graph;
 mod faults_outcome;
+mod faults_related;
 mod faults_scale;
 mod faults_start;
 mod faults_steps;

@@ -33,9 +33,9 @@ fn no_job_while_the_check_passes_again() {
     let asked = stage.jobs.len();
     stage.fails("web", false);
     stage.play(secs(420));
-    assert_eq!((stage.health("web"), stage.jobs.len()), (Health::Down, asked), "{}", stage.timeline());
+    assert_eq!((stage.health("web"), stage.jobs.len()), (Health::DOWN, asked), "{}", stage.timeline());
     stage.play(secs(400));
-    assert_eq!((stage.health("web"), stage.jobs.len()), (Health::Passing, asked), "{}", stage.timeline());
+    assert_eq!((stage.health("web"), stage.jobs.len()), (Health::PASSING, asked), "{}", stage.timeline());
 }
 
 #[test]
@@ -46,5 +46,5 @@ fn failure_after_first_pass_continues_the_recovery() {
     stage.play(secs(420));
     stage.fails("web", true);
     stage.play(secs(120));
-    assert_eq!((stage.health("web"), stage.jobs.len()), (Health::Down, asked + 1), "{}", stage.timeline());
+    assert_eq!((stage.health("web"), stage.jobs.len()), (Health::DOWN, asked + 1), "{}", stage.timeline());
 }

@@ -166,7 +166,7 @@ proptest! {
         world.play(Duration::from_secs(4 * 3600));
         for n in 0..6 {
             let name = CheckName::new(&format!("c{n}")).unwrap();
-            prop_assert_eq!(world.health(&name), Health::Passing, "{}\n{}", name, world.timeline());
+            prop_assert_eq!(world.health(&name), Health::PASSING, "{}\n{}", name, world.timeline());
         }
         prop_assert!(world.open_incidents().is_empty(), "{:?}\n{}", world.open_incidents(), world.timeline());
     }

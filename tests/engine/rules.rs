@@ -9,7 +9,7 @@ use stealthcheck::check::{
 use stealthcheck::engine::{Command, Event};
 use stealthcheck::notification::{AttemptOutcome, NotificationKind};
 use stealthcheck::unit::{ActiveState, LoadState, ManagerState, UnitName};
-use stealthcheck::verdict::Health;
+use stealthcheck::verdict::{Health, State, SuppressedBy};
 
 use super::world::{Service, World};
 
@@ -38,7 +38,7 @@ fn one() -> (World, CheckName, UnitName) {
     let (name, unit) = (check.name.clone(), check.unit.clone().unwrap());
     let mut world = World::new(vec![check]);
     world.play(secs(60));
-    assert_eq!(world.health(&name), Health::Passing);
+    assert_eq!(world.health(&name), Health::PASSING);
     (world, name, unit)
 }
 
@@ -53,10 +53,10 @@ fn hung_service_is_down_and_recovered_by_one_restart() {
     let (mut world, name, unit) = one();
     set(&mut world, &unit, Service::Hung);
     world.play(secs(35));
-    assert!(matches!(world.health(&name), Health::Failing { .. }), "{:?}", world.health(&name));
+    assert!(matches!(world.health(&name).state, State::Failing { .. }), "{:?}", world.health(&name));
     assert_eq!(world.jobs(&unit), 0, "not before the third failure");
     world.play(secs(60));
-    assert_eq!((world.health(&name), world.jobs(&unit)), (Health::Passing, 1), "{}", world.timeline());
+    assert_eq!((world.health(&name), world.jobs(&unit)), (Health::PASSING, 1), "{}", world.timeline());
     assert_eq!(world.kinds(), [Down, Recovered]);
     let told = &world.notifications[1];
     assert_eq!(told.attempts.len(), 1);
@@ -70,9 +70,9 @@ fn process_end_without_stop_job_is_down_at_once() {
         let before = world.now.mono;
         world.end(&unit, failed);
         assert_eq!(world.units[&unit].asked, [before], "the job is asked for in the same moment");
-        assert_eq!(world.health(&name), Health::Down);
+        assert_eq!(world.health(&name), Health::DOWN);
         world.play(secs(15));
-        assert_eq!((world.health(&name), world.kinds()), (Health::Passing, vec![Down, Recovered]));
+        assert_eq!((world.health(&name), world.kinds()), (Health::PASSING, vec![Down, Recovered]));
     }
 }
 
@@ -114,7 +114,7 @@ fn attempts_back_off_require_action_and_continue() {
     world.play(secs(400));
     assert_eq!(
         (world.health(&name), world.kinds()),
-        (Health::Passing, vec![Down, ActionRequired, Recovered])
+        (Health::PASSING, vec![Down, ActionRequired, Recovered])
     );
 }
 
@@ -170,10 +170,14 @@ fn operator_stop_is_respected_for_respect_stop() {
     let (mut world, name, unit) = one();
     world.operator(&unit, false);
     world.play(secs(299));
-    assert!(matches!(world.health(&name), Health::Stopped { until: Some(_) }), "{:?}", world.health(&name));
+    assert!(
+        matches!(&world.health(&name).suppressed_by, Some(SuppressedBy::Stopped { until: Some(_) })),
+        "{:?}",
+        world.health(&name)
+    );
     assert_eq!((world.jobs(&unit), world.kinds()), (0, vec![]));
     world.play(secs(30));
-    assert_eq!((world.health(&name), world.jobs(&unit)), (Health::Passing, 1), "{}", world.timeline());
+    assert_eq!((world.health(&name), world.jobs(&unit)), (Health::PASSING, 1), "{}", world.timeline());
     assert_eq!(world.kinds(), [Down, Recovered]);
 }
 
@@ -184,7 +188,7 @@ fn operator_stop_undone_in_time_is_no_incident() {
     world.play(secs(200));
     world.operator(&unit, true);
     world.play(secs(600));
-    assert_eq!((world.health(&name), world.jobs(&unit), world.kinds()), (Health::Passing, 0, vec![]));
+    assert_eq!((world.health(&name), world.jobs(&unit), world.kinds()), (Health::PASSING, 0, vec![]));
 }
 
 #[test]
@@ -210,7 +214,11 @@ fn operator_stop_is_respected_after_daemon_restart() {
     world.play(secs(100));
     world.restart_daemon(secs(1));
     world.play(secs(150));
-    assert!(matches!(world.health(&name), Health::Stopped { .. }), "{:?}", world.health(&name));
+    assert!(
+        matches!(&world.health(&name).suppressed_by, Some(SuppressedBy::Stopped { .. })),
+        "{:?}",
+        world.health(&name)
+    );
     world.play(secs(100));
     assert_eq!(world.jobs(&unit), 1);
 }
@@ -221,7 +229,7 @@ fn no_job_while_unit_or_manager_forbids_it() {
     world.set_manager(ManagerState::Stopping);
     world.end(&unit, true);
     world.play(secs(600));
-    assert_eq!((world.health(&name), world.jobs(&unit)), (Health::Down, 0));
+    assert_eq!((world.health(&name), world.jobs(&unit)), (Health::DOWN, 0));
     world.set_manager(ManagerState::Running);
     assert_eq!(world.jobs(&unit), 1, "and at once when it is");
 
@@ -252,12 +260,12 @@ fn crash_loop_is_an_incident_without_a_job() {
         world.tell_unit(&unit);
         world.play(secs(3));
     }
-    assert_eq!((world.health(&name), world.jobs(&unit)), (Health::Down, 0), "{}", world.timeline());
+    assert_eq!((world.health(&name), world.jobs(&unit)), (Health::DOWN, 0), "{}", world.timeline());
     world.play(secs(15));
     assert_eq!(world.kinds(), [ActionRequired]);
     assert!(world.notifications[0].cause.contains("crash-looping"), "{}", world.notifications[0].cause);
     world.play(secs(300));
-    assert_eq!((world.health(&name), world.kinds()), (Health::Passing, vec![ActionRequired, Recovered]));
+    assert_eq!((world.health(&name), world.kinds()), (Health::PASSING, vec![ActionRequired, Recovered]));
 }
 
 #[test]
@@ -288,7 +296,7 @@ fn pause_lasts_until_its_end_over_daemon_restart() {
     world.play(secs(1700));
     assert_eq!((world.probes, world.jobs(&unit), world.kinds()), (probes, 0, vec![]));
     world.play(secs(200));
-    assert_eq!(world.health(&name), Health::Down);
+    assert_eq!(world.health(&name), Health::DOWN);
     assert!(world.jobs(&unit) > 0);
 }
 
@@ -300,7 +308,7 @@ fn resume_ends_pause_and_pause_drops_the_running_probe() {
     world.play(secs(10));
     world.tell(Event::Command(Command::Resume(name.clone())));
     world.play(secs(30));
-    assert_eq!(world.health(&name), Health::Down);
+    assert_eq!(world.health(&name), Health::DOWN);
 }
 
 #[test]
@@ -355,7 +363,7 @@ fn wall_clock_jump_changes_nothing() {
         world.now.wall.0 += jump;
         world.play(secs(300));
     }
-    assert_eq!((world.health(&name), world.kinds()), (Health::Passing, vec![]));
+    assert_eq!((world.health(&name), world.kinds()), (Health::PASSING, vec![]));
     assert!((25..=35).contains(&(world.probes - before)), "{} in 15 minutes", world.probes - before);
 }
 
@@ -369,7 +377,7 @@ fn unchanged_checks_keep_their_state_over_reload() {
     let mut checks = world.checks.clone();
     checks.push(check("more", "more.service"));
     world.tell(Event::Configured(checks));
-    assert_eq!(world.health(&name), Health::Down);
+    assert_eq!(world.health(&name), Health::DOWN);
     assert_eq!(world.jobs(&unit), jobs);
     world.play(secs(30));
     let of_web = world.notifications.iter().filter(|notification| notification.check == name);

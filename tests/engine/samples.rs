@@ -84,9 +84,9 @@ fn failed_sample_is_unknown_and_no_failure() {
         bench.answer(Err("/proc/meminfo cannot be read".into()));
     }
     assert!(matches!(bench.status().last.unwrap().observation, Observation::Unknown { .. }));
-    assert_eq!(bench.status().health, Health::Unknown);
+    assert_eq!(bench.status().health, Health::UNKNOWN);
     bench.answer(used("boot", 50, 100));
-    assert_eq!(bench.status().health, Health::Passing);
+    assert_eq!(bench.status().health, Health::PASSING);
 }
 
 #[test]
@@ -99,20 +99,20 @@ fn machine_percentages_refer_to_all_cpus_and_memory() {
         bench.answer(used("boot", nanos, 4));
     }
     let text = bench.status().last.unwrap().observation.text().to_owned();
-    assert_eq!(bench.status().health, Health::Passing, "{text}");
+    assert_eq!(bench.status().health, Health::PASSING, "{text}");
     assert!(text.contains("% of all CPUs (7"), "{text}");
 
     let mut bench = Bench::new(host(UsageLimit::Memory(Percent(8000)), 60));
     for _ in 0..4 {
         bench.answer(used("boot", 9 << 28, 10 << 28));
     }
-    assert_eq!(bench.status().health, Health::Down);
+    assert_eq!(bench.status().health, Health::DOWN);
     let cause = bench.status().incident.unwrap().cause;
     assert_eq!(cause, "at least 90% of 2.5 GiB for 1m, 80% is the limit");
     bench.answer(used("another-boot", 9 << 28, 10 << 28));
-    assert_eq!(bench.status().health, Health::Down, "too soon to tell");
+    assert_eq!(bench.status().health, Health::DOWN, "too soon to tell");
     bench.answer(used("another-boot", 1 << 28, 10 << 28));
-    assert_eq!(bench.status().health, Health::Passing);
+    assert_eq!(bench.status().health, Health::PASSING);
 }
 
 #[test]
@@ -132,9 +132,9 @@ fn slow_sample_never_overstates_usage() {
         }
         let sample = used(&bench);
         bench.tell(Event::Sampled { check, run, sample });
-        assert_ne!(bench.status().health, Health::Down, "{:?}", bench.status().last);
+        assert_ne!(bench.status().health, Health::DOWN, "{:?}", bench.status().last);
     }
-    assert_eq!(bench.status().health, Health::Passing);
+    assert_eq!(bench.status().health, Health::PASSING);
 }
 
 #[test]
@@ -163,10 +163,10 @@ fn probe_by_command_leaves_the_window_as_it_is() {
             bench.answer(sample);
         }
     }
-    assert_eq!(bench.status().health, Health::Passing);
+    assert_eq!(bench.status().health, Health::PASSING);
     for _ in 0..5 {
         let sample = busy(&bench);
         bench.answer(sample);
     }
-    assert_eq!(bench.status().health, Health::Down, "{:?}", bench.status().last);
+    assert_eq!(bench.status().health, Health::DOWN, "{:?}", bench.status().last);
 }

@@ -20,13 +20,13 @@ fn slow_response_is_down_and_recovered() {
     let mut world = World::new(vec![check]);
     world.seen = took(2000);
     world.play(Duration::from_secs(120));
-    assert_eq!((world.health(&name), world.jobs(&unit)), (Health::Passing, 0), "just in time");
+    assert_eq!((world.health(&name), world.jobs(&unit)), (Health::PASSING, 0), "just in time");
     world.seen = took(3200);
     world.play(Duration::from_secs(45));
-    assert_eq!((world.health(&name), world.jobs(&unit)), (Health::Down, 1), "{}", world.timeline());
+    assert_eq!((world.health(&name), world.jobs(&unit)), (Health::DOWN, 1), "{}", world.timeline());
     world.seen = took(1900);
     world.play(Duration::from_secs(60));
-    assert_eq!((world.health(&name), world.kinds()), (Health::Passing, vec![Down, Recovered]));
+    assert_eq!((world.health(&name), world.kinds()), (Health::PASSING, vec![Down, Recovered]));
     assert_eq!(world.notifications[0].cause, "took 3.2s, slower than 2s (200 OK)");
 }
 
@@ -37,5 +37,5 @@ fn no_response_is_too_slow_without_max_response_time() {
     let mut world = World::new(vec![check]);
     world.seen = took(60_000);
     world.play(Duration::from_secs(300));
-    assert_eq!((world.health(&name), world.notifications.len()), (Health::Passing, 0));
+    assert_eq!((world.health(&name), world.notifications.len()), (Health::PASSING, 0));
 }

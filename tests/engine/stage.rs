@@ -52,7 +52,7 @@ impl Stage {
         stage.tell_all();
         stage.play(secs(60));
         for check in stage.checks.clone() {
-            assert_eq!(stage.health(check.name.as_str()), Health::Passing);
+            assert_eq!(stage.health(check.name.as_str()), Health::PASSING);
         }
         stage
     }

@@ -41,7 +41,7 @@ pub fn many(n: usize, adapt: impl Fn(&mut Check)) -> World {
     let mut world = World::new(checks.collect());
     world.play(secs(90));
     for n in 0..n {
-        assert_eq!(world.health(&name(n)), Health::Passing);
+        assert_eq!(world.health(&name(n)), Health::PASSING);
     }
     world
 }
@@ -67,7 +67,7 @@ fn outage_requests_no_job_and_sends_two_notifications() {
     assert!(told.affected >= 5, "{told:?}");
     assert_eq!(told.to, ["ops@example.org".into()]);
     assert!(
-        told.checks.iter().any(|check| check.health == Health::Down && check.seen == "connection refused")
+        told.checks.iter().any(|check| check.health == Health::DOWN && check.seen == "connection refused")
     );
     let status = world.engine.status(world.now, &[name(3)], false).remove(0);
     let why = status.incident.unwrap().withheld.unwrap();
@@ -78,7 +78,7 @@ fn outage_requests_no_job_and_sends_two_notifications() {
     world.play(secs(60));
     assert_eq!((jobs(&world), world.host_kinds(), world.kinds()), (0, vec![Storm, StormOver], vec![]));
     let over = &world.host_notifications[1];
-    assert!(over.checks.iter().all(|check| check.health == Health::Passing), "{over:?}");
+    assert!(over.checks.iter().all(|check| check.health == Health::PASSING), "{over:?}");
     assert_eq!(over.checks.len(), 12);
     assert_eq!(world.engine.storm(world.now), None);
 }
@@ -100,7 +100,7 @@ fn short_storm_sends_nothing() {
 fn single_failure_is_not_delayed() {
     let mut world = many(12, |_| {});
     world.units.get_mut(&unit(0)).unwrap().service = Service::Hung;
-    while world.health(&name(0)) != Health::Down {
+    while world.health(&name(0)) != Health::DOWN {
         world.play(Duration::from_millis(1));
     }
     // systemd's own word on it, which would explain it, takes no longer than that.
@@ -187,7 +187,7 @@ fn failed_units_are_restarted_and_count_in_no_storm() {
     world.play(secs(60));
     assert_eq!(world.host_kinds(), [], "systemd's own word explains them");
     for n in 0..12 {
-        assert_eq!(world.health(&name(n)), Health::Passing);
+        assert_eq!(world.health(&name(n)), Health::PASSING);
     }
 
     world.play(secs(600));
@@ -236,7 +236,7 @@ fn broken_unit_does_not_block_the_staggered_recovery() {
     world.units.get_mut(&unit(5)).unwrap().service = Service::Hung;
     world.seen_instead.clear();
     world.play(secs(180));
-    assert_eq!(world.health(&name(5)), Health::Passing, "{}", world.timeline());
+    assert_eq!(world.health(&name(5)), Health::PASSING, "{}", world.timeline());
     assert!(world.jobs(&unit(2)) >= 1);
 }
 
@@ -261,7 +261,7 @@ fn storm_permits_one_job_for_each_check_that_passes_again() {
     world.seen_instead.clear();
     world.play(secs(600));
     for n in 0..12 {
-        assert_eq!(world.health(&name(n)), Health::Passing, "{}", world.timeline());
+        assert_eq!(world.health(&name(n)), Health::PASSING, "{}", world.timeline());
     }
     assert_eq!(jobs(&world), 11);
     assert_eq!(world.host_kinds(), [Storm, StormOver]);
@@ -370,7 +370,7 @@ fn lasting_resolver_failure_is_one_host_notification() {
     let unknown = Observation::Unknown { reason: "the resolver gave no answer within 5s".into() };
     world.seen_instead.extend((0..20).map(|n| (name(n), unknown.clone())));
     world.play(secs(500));
-    assert_eq!((world.host_kinds(), world.health(&name(0))), (vec![], Health::Unknown));
+    assert_eq!((world.host_kinds(), world.health(&name(0))), (vec![], Health::UNKNOWN));
     world.play(secs(200));
     assert_eq!((world.host_kinds(), world.kinds(), jobs(&world)), (vec![Storm], vec![], 0));
     world.seen_instead.clear();
@@ -447,7 +447,7 @@ proptest! {
         world.seen_instead.clear();
         world.play(secs(1200));
         for n in 0..schedules.len() {
-            prop_assert_eq!(world.health(&name(n)), Health::Passing, "{}\n{}", n, world.timeline());
+            prop_assert_eq!(world.health(&name(n)), Health::PASSING, "{}\n{}", n, world.timeline());
         }
         prop_assert!(jobs(&world) <= 1, "{} jobs\n{}", jobs(&world), world.timeline());
         prop_assert_eq!(world.engine.storm(world.now), None);
@@ -481,7 +481,7 @@ proptest! {
         }
         world.play(secs(2 * 3600));
         for n in 0..15 {
-            prop_assert_eq!(world.health(&name(n)), Health::Passing, "{}\n{}", n, world.timeline());
+            prop_assert_eq!(world.health(&name(n)), Health::PASSING, "{}\n{}", n, world.timeline());
         }
         prop_assert_eq!(world.engine.storm(world.now), None);
         prop_assert!(world.open_incidents().is_empty(), "{:?}\n{}", world.open_incidents(), world.timeline());

@@ -50,7 +50,7 @@ fn dependent_stopped_with_root_is_started_silently() {
             stage.job_ends(JobResult::Done, up);
             stage.fails("app", false);
             stage.play(secs(60));
-            assert_eq!((stage.health("app"), stage.told("app")), (Health::Passing, vec![]));
+            assert_eq!((stage.health("app"), stage.told("app")), (Health::PASSING, vec![]));
             assert_eq!(stage.told("db"), [Down, Recovered]);
         }
     }

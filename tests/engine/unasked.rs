@@ -42,7 +42,7 @@ fn job_not_requested_keeps_step_and_requires_action() {
             "{}",
             world.timeline()
         );
-        assert_eq!(world.health(&world.checks[0].name.clone()), Health::Passing);
+        assert_eq!(world.health(&world.checks[0].name.clone()), Health::PASSING);
     }
 }
 
@@ -66,5 +66,5 @@ fn job_not_requested_does_not_count_for_max_attempts() {
     world.refuses = None;
     world.play(Duration::from_secs(600));
     assert_eq!(world.jobs(&unit), 1, "{}", world.timeline());
-    assert_eq!(world.health(&world.checks[0].name.clone()), Health::Passing);
+    assert_eq!(world.health(&world.checks[0].name.clone()), Health::PASSING);
 }

@@ -40,9 +40,9 @@ fn lasting_unknown_sends_own_thread_without_recovery() {
     while last(&world) != unknown() {
         world.play(Duration::from_millis(100));
     }
-    assert_eq!(world.health(&name), Health::Passing, "once is nothing");
+    assert_eq!(world.health(&name), Health::PASSING, "once is nothing");
     world.play(secs(11));
-    assert_eq!(world.health(&name), Health::Unknown, "but thrice is: {}", world.timeline());
+    assert_eq!(world.health(&name), Health::UNKNOWN, "but thrice is: {}", world.timeline());
     world.play(secs(500));
     assert_eq!(world.kinds(), []);
     world.play(secs(100));
@@ -55,7 +55,7 @@ fn lasting_unknown_sends_own_thread_without_recovery() {
     world.seen_instead.clear();
     world.play(secs(10));
     assert_eq!(world.kinds(), [Unknown, StillUnknown, StillUnknown, KnownAgain]);
-    assert_eq!((world.health(&name), world.jobs(&unit)), (Health::Passing, 0));
+    assert_eq!((world.health(&name), world.jobs(&unit)), (Health::PASSING, 0));
 }
 
 #[test]
@@ -66,7 +66,7 @@ fn known_again_in_time_sends_nothing_and_resets_the_time() {
         world.play(secs(500));
         world.seen_instead.clear();
         world.play(secs(60));
-        assert_eq!(world.health(&name), Health::Passing);
+        assert_eq!(world.health(&name), Health::PASSING);
     }
     assert_eq!(world.kinds(), []);
 }
@@ -82,13 +82,13 @@ fn unknown_needs_at_least_three_runs() {
     world.seen_instead.insert(name.clone(), unknown());
     for _ in 0..400 {
         world.play(Duration::from_millis(100));
-        if world.health(&name) == Health::Unknown {
+        if world.health(&name) == Health::UNKNOWN {
             break;
         }
     }
     assert_eq!(
         (world.health(&name), world.kinds()),
-        (Health::Unknown, vec![]),
+        (Health::UNKNOWN, vec![]),
         "one run, as failure_threshold says"
     );
     world.play(secs(11));
@@ -100,16 +100,16 @@ fn incident_stays_open_while_check_is_unknown() {
     let (mut world, name, unit) = one();
     world.units.get_mut(&unit).unwrap().service = Service::Broken;
     world.play(secs(90));
-    assert_eq!((world.health(&name), world.kinds()), (Health::Down, vec![Down]));
+    assert_eq!((world.health(&name), world.kinds()), (Health::DOWN, vec![Down]));
     let jobs = world.jobs(&unit);
     world.seen_instead.insert(name.clone(), unknown());
     world.play(secs(500));
-    assert_eq!(world.health(&name), Health::Down);
+    assert_eq!(world.health(&name), Health::DOWN);
     assert!(world.jobs(&unit) <= jobs + 1, "what is not measured asks for nothing new: {}", world.timeline());
     world.seen_instead.clear();
     world.units.get_mut(&unit).unwrap().service = Service::Healthy;
     world.play(secs(20));
-    assert_eq!((world.health(&name), world.kinds()), (Health::Passing, vec![Down, Recovered]));
+    assert_eq!((world.health(&name), world.kinds()), (Health::PASSING, vec![Down, Recovered]));
 }
 
 #[test]
@@ -123,7 +123,7 @@ fn failure_after_unknown_is_known_again() {
     world.play(secs(30));
     assert_eq!(world.kinds()[..2], [Unknown, Down], "{}", world.timeline());
     assert!(world.kinds().contains(&KnownAgain));
-    assert_eq!(world.health(&name), Health::Down);
+    assert_eq!(world.health(&name), Health::DOWN);
 }
 
 #[test]
@@ -132,7 +132,7 @@ fn unknown_survives_daemon_restart() {
     world.seen_instead.insert(name.clone(), unknown());
     world.play(secs(500));
     world.restart_daemon(secs(1));
-    assert_eq!(world.health(&name), Health::Unknown);
+    assert_eq!(world.health(&name), Health::UNKNOWN);
     world.play(secs(120));
     assert_eq!(world.kinds(), [Unknown], "ten minutes in all, not from the restart on");
     world.restart_daemon(secs(60));
@@ -165,11 +165,11 @@ fn unit_check_is_not_passing_while_systemd_is_unreachable() {
     let name = unit_check.name.clone();
     let mut world = World::new(vec![unit_check]);
     world.play(secs(60));
-    assert_eq!(world.health(&name), Health::Passing);
+    assert_eq!(world.health(&name), Health::PASSING);
     world.set_manager(ManagerState::Unreachable);
     world.play(secs(60));
-    assert_eq!(world.health(&name), Health::Unknown);
+    assert_eq!(world.health(&name), Health::UNKNOWN);
     world.set_manager(ManagerState::Running);
     world.play(secs(10));
-    assert_eq!((world.health(&name), world.kinds()), (Health::Passing, vec![]));
+    assert_eq!((world.health(&name), world.kinds()), (Health::PASSING, vec![]));
 }

@@ -45,7 +45,7 @@ fn gru() -> (World, CheckName, UnitName) {
     let mut world = World::new(vec![check]);
     world.burn(&unit, 3);
     world.play(secs(20 * MINUTE));
-    assert_eq!(world.health(&name), Health::Passing);
+    assert_eq!(world.health(&name), Health::PASSING);
     (world, name, unit)
 }
 
@@ -78,7 +78,7 @@ fn short_spike_is_no_failure() {
     for _ in 0..5 {
         world.burn(&unit, 400);
         world.play(secs(28 * MINUTE));
-        assert_eq!(world.health(&name), Health::Passing);
+        assert_eq!(world.health(&name), Health::PASSING);
         world.burn(&unit, 3);
         world.play(secs(MINUTE));
     }
@@ -108,12 +108,12 @@ fn sustained_usage_is_down_after_its_window() {
     world.burn(&unit, 97);
     let began = world.now.mono;
     world.play(secs(29 * MINUTE));
-    assert_eq!((world.health(&name), world.jobs(&unit)), (Health::Passing, 0));
+    assert_eq!((world.health(&name), world.jobs(&unit)), (Health::PASSING, 0));
     world.play(secs(3 * MINUTE));
     assert_eq!(world.jobs(&unit), 1, "{}", world.timeline());
     let after = world.units[&unit].asked[0].since(began);
     assert!((secs(30 * MINUTE - 1)..=secs(30 * MINUTE + 1)).contains(&after), "{after:?}");
-    assert_eq!((world.health(&name), world.kinds()), (Health::Passing, vec![Down, Recovered]));
+    assert_eq!((world.health(&name), world.kinds()), (Health::PASSING, vec![Down, Recovered]));
     assert_eq!(world.notifications[0].cause, "at least 96% of one CPU for 30m, 10% is the limit");
     assert_eq!(world.notifications[1].attempts[0].outcome, Some(AttemptOutcome::Recovered));
 }
@@ -128,14 +128,14 @@ fn operator_restart_empties_the_window() {
     world.play(secs(2));
     world.burn(&unit, 97);
     world.play(secs(29 * MINUTE));
-    assert_eq!((world.health(&name), world.jobs(&unit)), (Health::Passing, 0), "{}", world.timeline());
+    assert_eq!((world.health(&name), world.jobs(&unit)), (Health::PASSING, 0), "{}", world.timeline());
 
     world.set_manager(ManagerState::Stopping);
     world.play(secs(3 * MINUTE));
-    assert_eq!((world.health(&name), world.jobs(&unit)), (Health::Down, 0), "held back");
+    assert_eq!((world.health(&name), world.jobs(&unit)), (Health::DOWN, 0), "held back");
     world.burn(&unit, 3);
     world.play(secs(MINUTE));
-    assert_eq!((world.health(&name), world.kinds()), (Health::Passing, vec![Down, Recovered]));
+    assert_eq!((world.health(&name), world.kinds()), (Health::PASSING, vec![Down, Recovered]));
 }
 
 #[test]
@@ -143,10 +143,10 @@ fn repeated_usage_incident_continues_at_the_next_step() {
     let (mut world, name, unit) = gru();
     world.burn(&unit, 97);
     world.play(secs(33 * MINUTE));
-    assert_eq!((world.health(&name), world.jobs(&unit)), (Health::Passing, 1));
+    assert_eq!((world.health(&name), world.jobs(&unit)), (Health::PASSING, 1));
     world.burn(&unit, 97);
     world.play(secs(32 * MINUTE));
-    assert_eq!(world.health(&name), Health::Down, "{}", world.timeline());
+    assert_eq!(world.health(&name), Health::DOWN, "{}", world.timeline());
     // In truth the machine goes; here the load goes after a while.
     world.burn(&unit, 3);
     world.play(secs(5 * MINUTE));
@@ -174,7 +174,7 @@ fn restart_is_ineffective_when_the_window_is_full_again() {
     world.play(secs(1));
     world.burn(&unit, 97);
     world.play(secs(28 * MINUTE));
-    assert_eq!((world.health(&name), world.jobs(&unit)), (Health::Down, 1), "{}", world.timeline());
+    assert_eq!((world.health(&name), world.jobs(&unit)), (Health::DOWN, 1), "{}", world.timeline());
     let status = world.engine.status(world.now, &[], false).remove(0);
     assert_eq!(status.next, "restart done, waiting for the measuring window to fill");
     assert_eq!(world.kinds(), [Down]);
@@ -215,12 +215,12 @@ fn restarted_in_vain(world: &mut World, unit: &UnitName) {
 fn pass_of_other_check_proves_nothing_for_usage() {
     let (mut world, busy, answers, unit) = gru_that_answers();
     restarted_in_vain(&mut world, &unit);
-    assert_eq!((world.health(&busy), world.health(&answers)), (Health::Down, Health::Passing));
+    assert_eq!((world.health(&busy), world.health(&answers)), (Health::DOWN, Health::PASSING));
     world.play(secs(20 * MINUTE));
-    assert_eq!((world.health(&busy), world.kinds()), (Health::Down, vec![Down]), "{}", world.timeline());
+    assert_eq!((world.health(&busy), world.kinds()), (Health::DOWN, vec![Down]), "{}", world.timeline());
     world.burn(&unit, 3);
     world.play(secs(MINUTE));
-    assert_eq!((world.health(&busy), world.jobs(&unit)), (Health::Passing, 1));
+    assert_eq!((world.health(&busy), world.jobs(&unit)), (Health::PASSING, 1));
     assert_eq!(world.notifications[1].attempts[0].outcome, Some(AttemptOutcome::Recovered));
 }
 
@@ -234,7 +234,7 @@ fn filling_window_does_not_delay_other_checks() {
     assert_eq!(world.jobs(&unit), 2, "{}", world.timeline());
     let after = world.units[&unit].asked[1].since(before);
     assert!(after < secs(MINUTE), "asked for after {after:?}");
-    assert_eq!(world.health(&answers), Health::Passing);
+    assert_eq!(world.health(&answers), Health::PASSING);
     // It was the other check's restart, of the other check's steps; and it served the CPU as well.
     let other = world.notifications.iter().find(|n| n.check == answers && n.kind == Recovered).unwrap();
     assert_eq!(other.attempts.len(), 1);
@@ -262,7 +262,7 @@ fn other_checks_restart_is_ineffective_by_usage() {
     world.play(secs(1));
     world.burn(&unit, 97);
     world.play(secs(5 * MINUTE));
-    assert_eq!((world.health(&busy), world.health(&answers)), (Health::Down, Health::Passing));
+    assert_eq!((world.health(&busy), world.health(&answers)), (Health::DOWN, Health::PASSING));
     world.play(secs(27 * MINUTE));
     world.burn(&unit, 3);
     world.play(secs(2 * MINUTE));
@@ -292,7 +292,7 @@ fn crash_is_recovered_without_the_window() {
     // It has work to do when it starts.
     world.burn(&unit, 60);
     world.play(secs(MINUTE));
-    assert_eq!((world.health(&busy), world.health(&answers)), (Health::Passing, Health::Passing));
+    assert_eq!((world.health(&busy), world.health(&answers)), (Health::PASSING, Health::PASSING));
     assert_eq!((world.jobs(&unit), world.open_incidents().len()), (1, 0), "{}", world.timeline());
 }
 
@@ -303,7 +303,7 @@ fn crash_while_window_fills_is_recovered_by_the_same_step() {
     world.play(secs(5 * MINUTE));
     world.end(&unit, true);
     world.play(secs(2 * MINUTE));
-    assert_eq!(world.health(&busy), Health::Passing, "{}", world.timeline());
+    assert_eq!(world.health(&busy), Health::PASSING, "{}", world.timeline());
     assert!(steps(&world).iter().all(|step| *step == Step::Restart), "{:?}", steps(&world));
     assert_eq!(world.jobs(&unit), 2);
 }
@@ -318,7 +318,7 @@ fn window_survives_daemon_restart() {
         world.restart_daemon(secs(20));
     }
     world.play(secs(2 * MINUTE));
-    assert_eq!((world.health(&name), world.jobs(&unit)), (Health::Passing, 0), "{}", world.timeline());
+    assert_eq!((world.health(&name), world.jobs(&unit)), (Health::PASSING, 0), "{}", world.timeline());
     world.play(secs(5 * MINUTE));
     assert_eq!(world.jobs(&unit), 1, "{}", world.timeline());
     let after = world.units[&unit].asked[0].since(began);
@@ -332,7 +332,7 @@ fn unproven_attempt_survives_daemon_restart() {
     world.play(secs(10 * MINUTE));
     world.restart_daemon(secs(20));
     world.play(secs(10 * MINUTE));
-    assert_eq!((world.health(&busy), world.jobs(&unit)), (Health::Down, 1), "{}", world.timeline());
+    assert_eq!((world.health(&busy), world.jobs(&unit)), (Health::DOWN, 1), "{}", world.timeline());
     let status = world.engine.status(world.now, std::slice::from_ref(&busy), false).remove(0);
     assert_eq!(status.next, "restart done, waiting for the measuring window to fill");
     world.play(secs(10 * MINUTE));
@@ -347,7 +347,7 @@ fn long_absence_of_the_daemon_is_one_sample() {
     world.burn(&unit, 5);
     world.restart_daemon(secs(3 * 3600));
     world.play(secs(MINUTE));
-    assert_eq!((world.health(&name), world.jobs(&unit)), (Health::Passing, 0));
+    assert_eq!((world.health(&name), world.jobs(&unit)), (Health::PASSING, 0));
     world.burn(&unit, 97);
     world.restart_daemon(secs(3600));
     world.play(secs(MINUTE));
@@ -365,7 +365,7 @@ fn suspended_machine_used_nothing() {
     world.now.wall = world.now.wall.after(secs(8 * 3600));
     world.burn(&unit, 97);
     world.play(secs(20 * MINUTE));
-    assert_eq!((world.health(&name), world.jobs(&unit)), (Health::Passing, 0), "{}", world.timeline());
+    assert_eq!((world.health(&name), world.jobs(&unit)), (Health::PASSING, 0), "{}", world.timeline());
 }
 
 #[test]
@@ -374,7 +374,7 @@ fn usage_during_pause_does_not_count() {
     world.burn(&unit, 97);
     world.pause(&name, secs(3600));
     world.play(secs(3600 + 28 * MINUTE));
-    assert_eq!((world.health(&name), world.jobs(&unit)), (Health::Passing, 0), "{}", world.timeline());
+    assert_eq!((world.health(&name), world.jobs(&unit)), (Health::PASSING, 0), "{}", world.timeline());
     world.play(secs(4 * MINUTE));
     assert_eq!(world.jobs(&unit), 1);
 }
@@ -392,8 +392,8 @@ fn memory_over_limit_for_the_window_is_down() {
     world.play(secs(4 * MINUTE));
     world.restart_daemon(secs(10 * MINUTE));
     world.play(secs(4 * MINUTE));
-    assert_eq!((world.health(&name), world.jobs(&unit)), (Health::Passing, 0), "{}", world.timeline());
+    assert_eq!((world.health(&name), world.jobs(&unit)), (Health::PASSING, 0), "{}", world.timeline());
     world.play(secs(2 * MINUTE));
-    assert_eq!((world.health(&name), world.jobs(&unit)), (Health::Passing, 1), "{}", world.timeline());
+    assert_eq!((world.health(&name), world.jobs(&unit)), (Health::PASSING, 1), "{}", world.timeline());
     assert_eq!(world.notifications[0].cause, "at least 3 MiB for 5m, 1 MiB is the limit");
 }

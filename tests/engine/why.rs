@@ -88,7 +88,7 @@ fn log_covers_incident_from_failure_to_end() {
         "recovery: attempt 1: ineffective: connection refused (rule 13)",
         "recovery: requested a restart of web.service from systemd (attempt 2)",
         "recovery: the restart job (attempt 2) ended: failed",
-        "recovery: attempt 2: job failed: the job ended as failed (rule 13)",
+        "recovery: attempt 2: job failed: the job's result is failed (rule 13)",
         "incident: recovered, after 2 recovery attempts (rule 13)",
         "notification: notification `recovered` to ops@example.org",
     ];
@@ -117,7 +117,7 @@ fn every_withheld_job_has_its_reason() {
     stage.reads("web", stopping);
     stage.reads("web", stopped);
     stage.play(secs(100));
-    holds(&stage, "suppressed for 3m 20s more: the unit was stopped by an operator (respect_stop, rule 12)");
+    holds(&stage, "suppressed: for 3m 20s more: the unit was stopped by an operator (respect_stop, rule 12)");
     assert_eq!(
         trail(&stage),
         ["suppressed: web.service was stopped by an operator: respected for 5m (rule 12)"]

@@ -22,7 +22,7 @@ use stealthcheck::time::{Mono, Now, Wall};
 use stealthcheck::unit::{
     ActiveState, Job, JobKind, JobResult, LoadState, ManagerState, Relations, UnitName, UnitState,
 };
-use stealthcheck::verdict::{Health, Observation};
+use stealthcheck::verdict::{Health, Observation, SuppressedBy};
 
 use rivals::{Rival, rival_of};
 
@@ -212,7 +212,8 @@ impl World {
                 Effect::Notify(notification) => self.notify(*notification),
                 Effect::Hold(answer) => self.hold_answer(answer),
                 Effect::NotifyHost(notification) => self.notify_host(*notification),
-                Effect::Changed(_) | Effect::ReadUnit(_) | Effect::Remember => {}
+                Effect::ReadUnit(unit) => self.tell_unit(&unit),
+                Effect::Changed(_) | Effect::Remember => {}
             }
         }
     }
@@ -280,7 +281,8 @@ impl World {
             target.asked.iter().filter(|at| self.now.mono.since(**at) < Duration::from_secs(300)).count();
         assert!(recent <= 6, "{recent} attempts on {unit} in five minutes\n{timeline}");
         let paused = self.engine.status(self.now, &[], false).into_iter().filter(|status| {
-            status.unit.as_ref() == Some(&unit) && !matches!(status.health, Health::Paused { .. })
+            status.unit.as_ref() == Some(&unit)
+                && !matches!(&status.health.suppressed_by, Some(SuppressedBy::Paused { .. }))
         });
         assert!(paused.count() > 0, "a job on {unit}, whose checks are all paused\n{timeline}");
         target.our_job = Some(attempt);

@@ -39,6 +39,9 @@ pub const NEXT: &str = "trixie";
 /// The deadline of most waits: generous, for a busy host must not fail a test.
 pub const MINUTE: Duration = Duration::from_secs(60);
 
+/// So many times its deadline a wait lasts before it fails: nothing but a failure takes longer for it.
+const PATIENCE: u32 = 3;
+
 /// No command in the guest takes longer, lest one that hangs hang the whole run.
 const COMMAND_LIMIT: &str = "180";
 
@@ -220,6 +223,7 @@ impl Machine {
     /// Calls `attempt` until it returns something, which is returned. At the deadline panics with what was
     /// awaited, and with the last command that ran in the guest, which is mostly the one in `attempt`.
     pub fn wait_for<T>(&self, what: &str, deadline: Duration, mut attempt: impl FnMut() -> Option<T>) -> T {
+        let deadline = deadline * PATIENCE;
         let start = Instant::now();
         loop {
             if let Some(value) = attempt() {

@@ -28,6 +28,8 @@ pub struct Tracked {
     stop: Option<(u32, bool)>,
     /// The end of its latest run that did not fail, microseconds since 1970.
     ended: u64,
+    /// When it last ceased to be active, by the signals.
+    active_exit: u64,
     oneshot: bool,
     reading: Option<UnitState>,
     pub reported: Option<UnitState>,
@@ -68,6 +70,7 @@ impl Tracked {
         if change.active == ActiveState::Inactive && ran {
             self.ended = self.ended.max(change.inactive_enter);
         }
+        self.active_exit = self.active_exit.max(change.active_exit);
         self.observe(change.active, change.job, change.started);
     }
 
@@ -169,6 +172,9 @@ impl Tracked {
             return None;
         }
         state.seen_ended_usec = self.ended;
+        if state.active_exit_usec == 0 && is_down(state.active) {
+            state.active_exit_usec = self.active_exit;
+        }
         state.stopped_by = if is_up(state.active) { None } else { self.stopped_by(state.active) };
         Some(state)
     }

@@ -125,13 +125,13 @@ async fn a_notification_about_the_machine_goes_to_its_people_and_to_the_global_o
         checks: vec![
             StormCheck {
                 name: CheckName::new("gru").unwrap(),
-                health: Health::Down,
+                health: Health::DOWN,
                 seen: "no answer\r\nBcc: x@example.org".into(),
                 to_be_recovered: true,
             },
             StormCheck {
                 name: CheckName::new("web").unwrap(),
-                health: Health::Passing,
+                health: Health::PASSING,
                 seen: "200 OK".into(),
                 to_be_recovered: false,
             },

@@ -2,7 +2,7 @@
 
 use crate::status::CheckStatus;
 use crate::unit::ActiveState;
-use crate::verdict::Health;
+use crate::verdict::{Health, State, SuppressedBy};
 
 /// What became of the unit.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -31,15 +31,17 @@ impl Outcome {
 /// What the status of a check of the unit says.
 pub(super) fn of(check: &CheckStatus) -> Outcome {
     let active = check.unit_state.as_ref().map(|unit| unit.active);
-    match (&check.health, active) {
-        (Health::Held { .. }, _) => Outcome::Pending,
+    let Health { state, suppressed_by } = &check.health;
+    match (suppressed_by, active) {
+        (Some(SuppressedBy::Held { .. }), _) => Outcome::Pending,
         (_, Some(ActiveState::Active | ActiveState::Reloading)) => Outcome::Up,
-        (Health::Down, _) => {
+        _ if check.health.is_down() => {
             let why = check.incident.as_ref().map_or_else(String::new, |incident| incident.cause.clone());
             Outcome::Down(why)
         }
         // A oneshot that has run is well without being up.
-        (Health::Stopped { .. } | Health::Passing, Some(ActiveState::Inactive)) => Outcome::LeftStopped,
+        (Some(SuppressedBy::Stopped { .. }), Some(ActiveState::Inactive)) => Outcome::LeftStopped,
+        (None, Some(ActiveState::Inactive)) if *state == State::Passing => Outcome::LeftStopped,
         _ => Outcome::Pending,
     }
 }
@@ -73,16 +75,19 @@ mod tests {
     #[test]
     fn a_unit_is_up_when_systemd_says_so_and_the_hold_is_over() {
         let word: Arc<str> = "x".into();
-        let held = Health::Held { id: word.clone(), who: word.clone(), why: word, until: Wall(0) };
+        let held = SuppressedBy::Held { id: word.clone(), who: word.clone(), why: word, until: Wall(0) };
+        let held = Health::PASSING.suppressed(held);
+        let stopped = SuppressedBy::Stopped { until: None };
+        let stopped = Health::PASSING.suppressed(stopped);
         let active = Some(ActiveState::Active);
         assert_eq!(of(held.clone(), active), Outcome::Pending, "the daemon has not heard of the end yet");
         assert_eq!(of(held, Some(ActiveState::Activating)), Outcome::Pending);
-        assert_eq!(of(Health::Passing, active), Outcome::Up);
-        assert_eq!(of(Health::Starting, active), Outcome::Up, "whether it answers is another question");
-        assert_eq!(of(Health::Passing, Some(ActiveState::Activating)), Outcome::Pending);
-        assert_eq!(of(Health::Down, Some(ActiveState::Failed)), Outcome::Down(String::new()));
-        assert_eq!(of(Health::Stopped { until: None }, Some(ActiveState::Inactive)), Outcome::LeftStopped);
-        assert_eq!(of(Health::Passing, None), Outcome::Pending);
+        assert_eq!(of(Health::PASSING, active), Outcome::Up);
+        assert_eq!(of(Health::STARTING, active), Outcome::Up, "whether it answers is another question");
+        assert_eq!(of(Health::PASSING, Some(ActiveState::Activating)), Outcome::Pending);
+        assert_eq!(of(Health::DOWN, Some(ActiveState::Failed)), Outcome::Down(String::new()));
+        assert_eq!(of(stopped, Some(ActiveState::Inactive)), Outcome::LeftStopped);
+        assert_eq!(of(Health::PASSING, None), Outcome::Pending);
         assert!(!Outcome::Pending.is_final() && !Outcome::Unknown.is_final() && Outcome::Up.is_final());
     }
 }

@@ -3,14 +3,14 @@
 use super::*;
 
 fn held() -> CheckStatus {
-    let health = Health::Held {
+    let held = SuppressedBy::Held {
         id: "1795442731".into(),
         who: "alice (pid 4711)".into(),
         why: "certbot renew".into(),
         until: NOW.after(Duration::from_secs(3_540)),
     };
     let last = Some(seen(fails("connection refused"), 55, 5, 6));
-    check("fibridge", health, 60, last, "held by alice (pid 4711), for 59m at most")
+    check("fibridge", Health::DOWN.suppressed(held), 60, last, "held by alice (pid 4711), for 59m at most")
 }
 
 #[test]
@@ -37,7 +37,8 @@ fn a_held_check_says_who_has_its_unit_and_how_to_end_that() {
 fn what_a_holder_says_is_text() {
     let evil: std::sync::Arc<str> = "\x1b[2J\u{202e}\nroot#".into();
     let mut check = held();
-    check.health = Health::Held { id: evil.clone(), who: evil.clone(), why: evil, until: NOW };
+    let held = SuppressedBy::Held { id: evil.clone(), who: evil.clone(), why: evil, until: NOW };
+    check.health = Health::DOWN.suppressed(held);
     let shown = detail(&snapshot(vec![check]), &style(Some(80)));
     assert!(!shown.contains(['\x1b', '\u{202e}']), "{shown:?}");
     assert!(!shown.lines().any(|line| line.starts_with("root#")), "{shown}");

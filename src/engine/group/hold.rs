@@ -71,8 +71,8 @@ impl Group {
         hold.end(cx.now.mono, how);
         let (id, holder) = (hold.id().clone(), hold.holder().clone());
         cx.change(None, Some(&name), None, ChangeKind::HoldOver { holder, how });
-        cx.emit(Effect::ReadUnit(name));
         cx.emit(Effect::Hold(HoldAction::Over(id)));
+        cx.emit(Effect::ReadUnit(name));
     }
 
     /// The unit is no longer monitored; a hold on it ends with that, and the unit is not started: nothing permits it.
@@ -113,12 +113,20 @@ impl Group {
             return;
         }
         let Some(unit) = &mut self.unit else { return };
+        // What was done in the hold is read first, with the units around that it concerns.
+        let reads = unit.read_at().is_none_or(|at| at < since) || !cx.graph.is_known(unit.id());
+        if reads && hold.stop_read_by().is_some_and(|at| now.mono < at) {
+            return;
+        }
         let up = unit.is_up_or_coming();
         if up && hold.starts_after() && hold.stop_read_by().is_some_and(|at| now.mono < at) {
             return;
         }
         // What was stopped when the hold had ended is no matter of the hold.
-        if up || !hold.starts_after() || unit.went_down(now).is_some_and(|at| hold.ended_before(at)) {
+        let seen = unit.stopped_since().map(|(since, _)| since);
+        // (systemd's timestamp is by a clock that may have been set since.)
+        let went_down = unit.went_down(now).map(|at| seen.map_or(at, |seen| at.min(seen)));
+        if up || !hold.starts_after() || went_down.is_some_and(|at| hold.ended_before(at)) {
             self.finish_hold(cx);
             return;
         }
@@ -191,7 +199,7 @@ impl Group {
             // Another job took the place of ours: an operator's, for a reason of their own.
             JobResult::Done | JobResult::Canceled => self.finish_hold(cx),
             _ if rising => self.finish_hold(cx),
-            _ => self.not_returned(cx, &format!("the start job ended as {result}")),
+            _ => self.not_returned(cx, &result.clause()),
         }
         true
     }

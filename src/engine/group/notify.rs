@@ -12,7 +12,7 @@ use crate::engine::unit::Condition;
 use crate::engine::view::next_sentence;
 use crate::notification::{Dependent, Notification, NotificationId, NotificationKind};
 use crate::time::{Mono, Now};
-use crate::verdict::Health;
+use crate::verdict::{Health, State};
 
 impl Group {
     /// When the next notification of a check's incident is due.
@@ -145,28 +145,26 @@ impl Group {
 
     // --- the shown state
 
-    /// The state of a check: what suppresses it lies over everything else.
+    /// How a check is, and what suppresses it.
     pub fn health(&self, check: &Check, now: Now) -> Health {
-        if let Some(why) = self.suppression(check, now) {
-            return why.health();
-        }
-        Self::own_health(check)
+        let suppressed_by = self.suppression(check, now).map(|why| why.shown());
+        Health { state: Self::state(check), suppressed_by }
     }
 
     /// The state of a check, whatever suppresses it.
-    pub fn own_health(check: &Check) -> Health {
+    pub fn state(check: &Check) -> State {
         if check.is_down() {
-            Health::Down
+            State::Down
         } else if check.is_unknown() {
-            Health::Unknown
+            State::Unknown
         } else if check.is_failing() {
             let m = check.settings().schedule.failure_threshold;
             // More failures are waited for where something that the unit requires fails as well.
-            Health::Failing { n: check.failures().min(m), m }
+            State::Failing { n: check.failures().min(m), m }
         } else if check.is_passing() {
-            Health::Passing
+            State::Passing
         } else {
-            Health::Starting
+            State::Starting
         }
     }
 
@@ -175,13 +173,17 @@ impl Group {
         let health = self.health(&self.checks[index], cx.now);
         let early =
             self.unit.as_ref().and_then(|unit| unit.stop_shown_from()).is_some_and(|at| cx.now.mono < at);
-        if health == *self.checks[index].shown() || early {
+        if early {
             return;
         }
         let check = &mut self.checks[index];
+        if health.is_shown_as(check.shown()) {
+            check.set_shown(health);
+            return;
+        }
         let because = match check.history().last() {
             // What was seen while it was suppressed does not count.
-            _ if health == Health::Passing && !check.history().passed_last() => {
+            _ if health == Health::PASSING && !check.history().passed_last() => {
                 "no failure counts against it".to_owned()
             }
             last => last.map_or_else(String::new, |seen| seen.observation.text().to_owned()),
@@ -197,11 +199,11 @@ impl Group {
     pub fn resume_shown(&mut self, now: Now) {
         for index in 0..self.checks.len() {
             let check = &self.checks[index];
-            let health = match self.suppression(check, now) {
-                Some(why @ (Suppression::Held { .. } | Suppression::Paused { .. })) => why.health(),
-                _ => Self::own_health(check),
-            };
-            self.checks[index].set_shown(health);
+            let by_command =
+                |why: &Suppression| matches!(why, Suppression::Held { .. } | Suppression::Paused { .. });
+            let suppressed_by = self.suppression(check, now).filter(by_command).map(|why| why.shown());
+            let state = Self::state(check);
+            self.checks[index].set_shown(Health { state, suppressed_by });
         }
     }
 }

@@ -419,6 +419,10 @@ impl Group {
             return None;
         }
         let ended = attempts.iter().flatten().filter_map(|attempt| attempt.ended());
+        if check.runs().is_some() {
+            // A run that succeeded proves it; that the next one has begun says nothing.
+            return Some(ended.max().map_or(passing, |ended| passing.max(ended)));
+        }
         let started = unit.and_then(|unit| unit.started()).filter(|started| *started >= incident.opened());
         let Some(since) = ended.chain(started).max() else {
             let steady = incident.flapping().is_some();

@@ -24,8 +24,11 @@ impl Group {
         }
         // The check waits for the outcome of its job on another unit; a crash of its own unit does not.
         let waits = check.other_attempt().is_some();
-        if waits && unit.condition().down().is_none() {
-            return Err(Withheld::Backoff);
+        if let Some(attempt) = check.other_attempt() {
+            let ended_since = unit.went_down(now).is_some_and(|at| at > attempt.requested());
+            if unit.condition().down().is_none() || (attempt.is_running() && !ended_since) {
+                return Err(Withheld::Backoff);
+            }
         }
         if incident.successes() > 0 {
             return Err(Withheld::PassesAgain);
@@ -40,7 +43,12 @@ impl Group {
         }
         let step = self.next_step(check, unit, now.mono, waits)?;
         match step {
-            Step::StartUnit(_) => self.permit_other(check, unit, cx)?,
+            Step::StartUnit(ref other) => {
+                if cx.graph.is_left_alone(other) {
+                    return Err(Withheld::WouldStart(other.clone()));
+                }
+                self.permit_other(check, unit, cx)?;
+            }
             _ => self.permit_own(check, unit, cx, &step)?,
         }
         Ok(step)
@@ -103,12 +111,20 @@ impl Group {
         if let Some(other) = unit.would_stop() {
             return Err(Withheld::WouldStop(other.clone()));
         }
+        if matches!(step, Step::Restart | Step::Stop)
+            && let Some(other) = cx.graph.would_disturb(unit.id())
+        {
+            return Err(Withheld::WouldDisturb(other));
+        }
         if matches!(step, Step::Restart | Step::Start) {
             if let Some(other) = cx.graph.would_start(unit.id()) {
                 return Err(Withheld::WouldStart(other));
             }
             if let Some(why) = unit.withholds_start(now) {
                 return Err(why);
+            }
+            if let Some(other) = cx.graph.would_trigger(now.mono, unit.id()) {
+                return Err(Withheld::WouldTrigger(other));
             }
             if let Some(service) = cx.graph.socket_user(unit.id()) {
                 return Err(Withheld::SocketInUse(service));

@@ -13,6 +13,7 @@ use crate::engine::context::Context;
 use crate::engine::event::{ChangeKind, Effect};
 use crate::engine::graph::Graph;
 use crate::engine::unit::Condition;
+use crate::notification::AttemptOutcome;
 use crate::time::human;
 use crate::unit::{LoadState, UnitState};
 use crate::verdict::Observation;
@@ -64,6 +65,11 @@ impl Group {
         if let Some(reason) = condition.down().filter(|_| entered && !ours) {
             self.conclude_by_end(cx, reason);
         }
+        if condition == Condition::Stopped && entered && !ours {
+            // The step is not to blame.
+            let why = "an operator stopped the unit".to_owned();
+            self.conclude(cx, AttemptOutcome::Ineffective(why), false, 0);
+        }
         for index in 0..self.checks.len() {
             if self.checks[index].is_paused() {
                 continue;
@@ -105,10 +111,16 @@ impl Group {
         }
         let now = cx.now.mono;
         let left_down = unit.is_left_down();
+        if left_down && cx.graph.has_failing_dependency(unit.id()) {
+            // It is not settled yet whether what it went down with is back.
+            return;
+        }
         let conflict = unit.conflict().map(|conflict| conflict.too_long(now));
-        let other = conflict.or_else(|| {
-            unit.dependency().filter(|_| left_down).and_then(|dependency| dependency.too_long(now))
-        });
+        let other = conflict
+            .or_else(|| {
+                unit.dependency().filter(|_| left_down).and_then(|dependency| dependency.too_long(now))
+            })
+            .or_else(|| Some(format!("unit was stopped with {}, which has ended", unit.fell_with()?)));
         let reason = match unit.condition() {
             Condition::Stopped => other.unwrap_or_else(|| {
                 let lasting = human(now.since(unit.stopped_since().map_or(now, |(since, _)| since)));

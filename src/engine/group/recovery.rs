@@ -196,15 +196,16 @@ impl Group {
         if let Some(attempt) = unit.attempt_mut() {
             attempt.settle(now.mono, grace);
         }
-        let missing =
-            if done { is_missing(&attempt, unit) } else { Some(format!("the job ended as {result}")) };
+        let missing = if done { is_missing(&attempt, unit) } else { Some(result.clause()) };
         match missing {
             Some(why) => {
                 if matches!(result, JobResult::Unasked(_)) {
                     self.refund(&attempt);
                 }
                 // Another job took the place of ours, or nobody could be asked: that says nothing about the step.
-                let advances = *result != JobResult::Canceled && result.not_the_units().is_none();
+                // What systemd skips, a later step would not mend.
+                let advances = !matches!(result, JobResult::Canceled | JobResult::Skipped)
+                    && result.not_the_units().is_none();
                 let index = self.asker(&attempt);
                 self.conclude(cx, outcome_of(result, why), advances, index);
             }
@@ -231,7 +232,7 @@ impl Group {
             incident.refund_attempt();
         }
         let advances = *result != JobResult::Canceled && result.not_the_units().is_none();
-        let outcome = outcome_of(result, format!("the job ended as {result}"));
+        let outcome = outcome_of(result, result.clause());
         self.conclude_other(cx, index, outcome, advances);
     }
 
@@ -315,6 +316,9 @@ impl Group {
                 && recorded.outcome.is_none()
             {
                 recorded.outcome = Some(outcome.clone());
+                let unseen =
+                    || JobResult::Unknown("its end was not seen, as the daemon was restarted".to_owned());
+                recorded.result.get_or_insert_with(unseen);
             }
         }
         let what = ChangeKind::AttemptConcluded { number: attempt.number(), outcome: outcome.clone() };

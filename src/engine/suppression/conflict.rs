@@ -107,7 +107,9 @@ impl Conflict {
             }
             Some((over, _)) => {
                 let ended = human(now.since(over));
-                format!("unit conflicts with {by}, which ended {ended} ago, and has not come back")
+                format!(
+                    "{by}, which conflicts with the unit, ended {ended} ago, and the unit has not come back"
+                )
             }
         }
     }

@@ -19,8 +19,8 @@ const COMES_BACK_WITHIN: Duration = Duration::from_secs(10);
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(in crate::engine) struct Dependency {
     by: UnitName,
-    /// The root has an incident; otherwise it is down and suppressed.
-    incident: bool,
+    /// The root has (or had) failed; otherwise it is down on purpose.
+    failed: bool,
     /// The root is (or was) held.
     held: bool,
     /// No notification is sent about the root.
@@ -30,13 +30,18 @@ pub(in crate::engine) struct Dependency {
 }
 
 impl Dependency {
+    /// The mark of a unit that went down with another one, which is back already.
+    pub fn back(by: UnitName, now: Now) -> Self {
+        Self { by, failed: true, held: false, silent: false, over: Some((now.mono, now.wall)) }
+    }
+
     /// Brings the mark up to date with the root.
     pub fn update(mark: &mut Option<Self>, now: Now, root: Option<Root>) {
         match (root, mark.as_mut()) {
             (Some(root), known) => {
                 let held = root.held || known.is_some_and(|known| known.by == root.by && known.held);
-                let Root { by, opened, silent, .. } = root;
-                *mark = Some(Self { by, incident: opened.is_some(), held, silent, over: None });
+                let Root { by, opened, silent, comes_back, .. } = root;
+                *mark = Some(Self { by, failed: opened.is_some() || comes_back, held, silent, over: None });
             }
             (None, Some(known)) if known.over.is_none() => known.over = Some((now.mono, now.wall)),
             (None, _) => {}
@@ -58,7 +63,7 @@ impl Dependency {
 
     /// What stopped with the root is started again when the root is back: it had failed, or was held.
     pub fn brings_back(&self) -> bool {
-        self.over.is_some() && (self.incident || self.held)
+        self.over.is_some() && (self.failed || self.held)
     }
 
     /// Why a unit that is still down after its root is back counts as down.

@@ -86,6 +86,10 @@ pub(super) fn classify(state: &UnitState, facts: Facts<'_>) -> Condition {
         ActiveState::Deactivating => return Condition::Stopping,
         ActiveState::Inactive | ActiveState::Failed => {}
     }
+    if state.load == LoadState::Masked && facts.stopped {
+        // `systemctl mask --now`.
+        return Condition::Stopped;
+    }
     if matches!(
         state.load,
         LoadState::NotFound | LoadState::Masked | LoadState::BadSetting | LoadState::Error

@@ -8,7 +8,7 @@ use crate::engine::{Change, ChangeKind, Effect, Engine};
 use crate::status::Topic;
 use crate::time::{Now, Wall};
 use crate::unit::UnitName;
-use crate::verdict::Health;
+use crate::verdict::{Health, State, SuppressedBy};
 
 impl Engine {
     /// Logs what an event has led to.
@@ -93,7 +93,7 @@ fn sentence(now: Now, change: &Change) -> Option<(Topic, String)> {
         ChangeKind::StepKept { step } => (
             Topic::Recovery,
             format!(
-                "the next step is still {}, as the unit failed again before lasting health (rule 5)",
+                "the steps continue with {}, as the unit failed again before lasting health (rule 5)",
                 step.describe()
             ),
         ),
@@ -134,26 +134,31 @@ fn health(now: Now, unit: &str, from: &Health, to: &Health, because: &str) -> Op
         Some(until) => format!("for {}", human_until(now.mono, now.mono_of(*until))),
         None => "without end".to_owned(),
     };
-    let text = match (from, to) {
-        (_, Health::Starting | Health::Down)
-        | (Health::Starting | Health::Down, Health::Passing)
-        | (Health::Conflict { .. }, Health::Conflict { .. }) => return None,
-        (_, Health::Unknown) => return Some((Topic::Seen, format!("unknown: {because}"))),
-        (_, Health::Failing { .. }) => return Some((Topic::Seen, format!("a failure: {because}"))),
-        (_, Health::Passing) => return Some((Topic::Seen, format!("passes: {because}"))),
-        (_, Health::Paused { until }) => format!("paused {}", lasting(&Some(*until))),
-        // The hold itself is logged, with its holder.
-        (_, Health::Held { .. }) => return None,
-        (_, Health::Stopped { until }) => {
+    let Some(why) = &to.suppressed_by else {
+        let text = match to.state {
+            State::Starting | State::Down => return None,
+            State::Passing if *from == Health::STARTING || *from == Health::DOWN => return None,
+            State::Unknown => format!("unknown: {because}"),
+            State::Failing { .. } => format!("a failure: {because}"),
+            State::Passing => format!("passes: {because}"),
+        };
+        return Some((Topic::Seen, text));
+    };
+    let text = match (&from.suppressed_by, why) {
+        (Some(SuppressedBy::Conflict { .. }), SuppressedBy::Conflict { .. }) => return None,
+        (_, SuppressedBy::Paused { until }) => format!("paused {}", lasting(&Some(*until))),
+        // The hold itself is logged, with its holder; the storm in the journal.
+        (_, SuppressedBy::Held { .. } | SuppressedBy::Storm) => return None,
+        (_, SuppressedBy::Stopped { until }) => {
             format!("{unit} was stopped by an operator: respected {} (rule 12)", lasting(until))
         }
-        (_, Health::Conflict { by, until }) => {
+        (_, SuppressedBy::Conflict { by, until }) => {
             format!("{unit} conflicts with {by}, which is up: suppressed {} (rule 8)", lasting(until))
         }
-        (_, Health::Dependency { by, until: None }) => {
+        (_, SuppressedBy::Dependency { by, until: None }) => {
             format!("{unit} requires {by}, which must be recovered first (rule 9)")
         }
-        (_, Health::Dependency { by, until }) => {
+        (_, SuppressedBy::Dependency { by, until }) => {
             format!("{by} is back: {unit} may come back with it {} (rule 9)", lasting(until))
         }
     };

@@ -11,13 +11,13 @@ const WINDOW_FILLS: &str = "waiting for the measuring window to fill";
 pub(super) fn incident_clause(now: Now, group: &Group, check: &Check) -> String {
     let Some(incident) = check.incident() else { return String::new() };
     let recovery = &check.settings().recovery;
-    if recovery.steps.is_empty() {
-        return Withheld::NoSteps.to_string();
-    }
     if incident.passing_since().is_some()
         && let Some(at) = group.closes_at(check)
     {
         return format!("passes again; recovered in {} if it stays so", human_until(now.mono, at));
+    }
+    if recovery.steps.is_empty() {
+        return Withheld::NoSteps.to_string();
     }
     let Some(unit) = group.unit() else { return String::new() };
     for attempt in unit.attempt().into_iter().chain(check.other_attempt()) {

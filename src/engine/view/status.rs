@@ -10,7 +10,7 @@ use crate::notification::Dependent;
 use crate::status::{CheckStatus, IncidentStatus};
 use crate::time::{Now, Wall};
 use crate::unit::UnitName;
-use crate::verdict::Health;
+use crate::verdict::{Health, State, SuppressedBy};
 
 impl Engine {
     /// The status of the named checks, of all where `names` is empty, in name order. `detail` adds history and runbook.
@@ -29,7 +29,7 @@ impl Engine {
     #[must_use]
     pub fn summary(&self) -> (usize, Vec<&CheckName>) {
         let checks = self.index.iter().filter_map(|(name, key)| self.groups.get(key)?.check(name));
-        let down = checks.filter(|check| *check.shown() == Health::Down);
+        let down = checks.filter(|check| *check.shown() == Health::DOWN);
         (self.index.len(), down.map(Check::name).collect())
     }
 
@@ -37,7 +37,7 @@ impl Engine {
     #[must_use]
     pub fn unknown(&self) -> usize {
         let checks = self.groups.values().flat_map(Group::checks);
-        checks.filter(|check| *check.shown() == Health::Unknown).count()
+        checks.filter(|check| *check.shown() == Health::UNKNOWN).count()
     }
 
     /// Whether a check of this name is configured.
@@ -57,9 +57,16 @@ impl Engine {
         self.breaker.storm().map(|storm| storm.sentence(now, self.index.len()))
     }
 
+    /// How a check is shown: an incident that belongs to a storm is shown as that.
+    pub(super) fn shown_health(&self, now: Now, group: &Group, check: &Check) -> Health {
+        let health = group.health(check, now);
+        let storm = health == Health::DOWN && self.breaker.is_member(check.name());
+        if storm { health.suppressed(SuppressedBy::Storm) } else { health }
+    }
+
     fn check_status(&self, now: Now, group: &Group, check: &Check, detail: bool) -> CheckStatus {
         let settings = check.settings();
-        let health = group.health(check, now);
+        let health = self.shown_health(now, group, check);
         let dependents = || {
             let found = group.unit().map(|unit| self.graph.dependents(unit.id())).unwrap_or_default();
             found.into_iter().map(|(check, unit, well)| Dependent { check, unit, well }).collect()
@@ -113,29 +120,43 @@ fn next(now: Now, group: &Group, check: &Check, health: &Health) -> String {
         }
     };
     let left = |until: &Wall| human_until(now.mono, now.mono_of(*until));
-    match health {
-        Health::Paused { until } => format!("resumes in {}", left(until)),
-        Health::Held { .. } => {
-            group.unit().and_then(|unit| unit.hold()).map_or_else(probe, |hold| hold.next_clause(now))
+    match &health.suppressed_by {
+        None | Some(SuppressedBy::Storm) => {}
+        Some(SuppressedBy::Paused { until }) => return format!("resumes in {}", left(until)),
+        Some(SuppressedBy::Held { .. }) => {
+            let hold = group.unit().and_then(|unit| unit.hold());
+            return hold.map_or_else(probe, |hold| hold.next_clause(now));
         }
-        Health::Stopped { until: Some(until) } => {
-            format!("stopped by an operator; counts as down in {}", left(until))
+        Some(SuppressedBy::Stopped { until: Some(until) }) => {
+            return format!("stopped by an operator; counts as down in {}", left(until));
         }
-        Health::Stopped { until: None } => match group.unit().filter(|unit| unit.is_frozen()) {
-            Some(unit) => format!("{} is frozen: systemctl thaw {}", unit.id(), unit.id()),
-            None => "stopped by an operator; suppressed until it is started".to_owned(),
+        Some(SuppressedBy::Stopped { until: None }) => {
+            return match group.unit().filter(|unit| unit.is_frozen()) {
+                Some(unit) => format!("{} is frozen: systemctl thaw {}", unit.id(), unit.id()),
+                None => "stopped by an operator; suppressed until it is started".to_owned(),
+            };
+        }
+        Some(SuppressedBy::Conflict { by, until }) => return conflict(now, group, by, *until),
+        Some(SuppressedBy::Dependency { by, until: None }) => {
+            return format!("waits for {by}, which it requires");
+        }
+        Some(SuppressedBy::Dependency { by, until: Some(until) }) => {
+            return format!("{by} is back; counts as down in {} unless it comes back", left(until));
+        }
+    }
+    match health.state {
+        State::Down => match check.incident() {
+            Some(incident)
+                if check.settings().recovery.steps.is_empty() && incident.passing_since().is_none() =>
+            {
+                probe()
+            }
+            _ => incident_clause(now, group, check),
         },
-        Health::Conflict { by, until } => conflict(now, group, by, *until),
-        Health::Dependency { by, until: None } => format!("waits for {by}, which it requires"),
-        Health::Dependency { by, until: Some(until) } => {
-            format!("{by} is back; counts as down in {} unless it comes back", left(until))
-        }
-        Health::Down if check.settings().recovery.steps.is_empty() => probe(),
-        Health::Down => incident_clause(now, group, check),
-        Health::Unknown => match check.unknown() {
+        State::Unknown => match check.unknown() {
             Some(unknown) => format!("{}, {}", unknown.clause(now), probe()),
             None => probe(),
         },
-        Health::Starting | Health::Passing | Health::Failing { .. } => probe(),
+        State::Starting | State::Passing | State::Failing { .. } => probe(),
     }
 }

@@ -8,10 +8,11 @@ use crate::engine::Engine;
 use crate::engine::check::{Check, Incident};
 use crate::engine::group::Group;
 use crate::engine::suppression::Suppression;
-use crate::engine::withheld::human_until;
+use crate::engine::unit::Unit;
+use crate::engine::withheld::{Withheld, human_until};
 use crate::status::{Explanation, Reason, Topic};
 use crate::time::{Now, human};
-use crate::verdict::{Health, Observation};
+use crate::verdict::{Observation, State, SuppressedBy};
 
 impl Engine {
     /// The explanation of a check; `None` where no check has this name.
@@ -34,7 +35,15 @@ impl Engine {
             );
         }
         if let Some(why) = group.suppression(check, now) {
-            reasons.add(Topic::Suppressed, suppressed(now, group, &why));
+            let started = group.unit().filter(|unit| unit.hold().is_some_and(|hold| !hold.is_open()));
+            let text = match started {
+                Some(unit) => {
+                    let other = || self.graph.would_start(unit.id()).map(Withheld::WouldStart);
+                    started_after_hold(now, unit, unit.withholds(now).or_else(other))
+                }
+                None => suppressed(now, group, &why),
+            };
+            reasons.add(Topic::Suppressed, text);
         }
         if self.breaker.is_member(name) {
             let text = "storm: many checks fail together; no job and no notification for this one (rule 14)";
@@ -55,7 +64,7 @@ impl Engine {
             name: name.clone(),
             unit: check.settings().unit.clone(),
             at: now.wall,
-            health: group.health(check, now),
+            health: self.shown_health(now, group, check),
             now: reasons.0,
             log: check.log().all(),
         })
@@ -91,8 +100,8 @@ fn counts(now: Now, group: &Group, check: &Check) -> Option<String> {
             excuse.until.map_or_else(String::new, |at| format!(" for {} more", human_until(now.mono, at)));
         return Some(format!("a failure does not count{until}: {} (rule 6)", excuse.why));
     }
-    match (Group::own_health(check), check.incident()) {
-        (Health::Failing { .. }, _) => Some(format!(
+    match (Group::state(check), check.incident()) {
+        (State::Failing { .. }, _) => Some(format!(
             "{} failures in a row, {m} make it down (failure_threshold, rule 1)",
             check.failures()
         )),
@@ -115,13 +124,21 @@ fn counts(now: Now, group: &Group, check: &Check) -> Option<String> {
     }
 }
 
+fn started_after_hold(now: Now, unit: &Unit, withheld: Option<Withheld>) -> String {
+    let what = unit.hold().map_or_else(String::new, |hold| hold.next_clause(now));
+    match withheld {
+        Some(why) => format!("the unit is {what} (rule 10), which is withheld: {why}"),
+        None => format!("the unit is {what} (rule 10)"),
+    }
+}
+
 fn suppressed(now: Now, group: &Group, why: &Suppression) -> String {
     let text = match why {
         Suppression::Paused { .. } => "paused by an operator (rule 11)".to_owned(),
-        Suppression::Held { health, .. } => match health {
-            Health::Held { who, why, .. } => format!("{who} holds the unit: {why} (rule 10)"),
-            _ => "the unit is held (rule 10)".to_owned(),
-        },
+        Suppression::Held { by: SuppressedBy::Held { who, why, .. }, .. } => {
+            format!("{who} holds the unit: {why} (rule 10)")
+        }
+        Suppression::Held { .. } => "the unit is held (rule 10)".to_owned(),
         Suppression::Stopped { until: Some(_) } => {
             let reading = group.unit().and_then(|unit| unit.reading());
             let disabled = reading.is_some_and(|state| state.is_disabled());
@@ -149,8 +166,8 @@ fn suppressed(now: Now, group: &Group, why: &Suppression) -> String {
         }
     };
     match why.ends() {
-        Some(end) => format!("suppressed for {} more: {text}", human_until(now.mono, end)),
-        None => format!("suppressed: {text}"),
+        Some(end) => format!("for {} more: {text}", human_until(now.mono, end)),
+        None => text,
     }
 }
 
@@ -161,8 +178,13 @@ fn recovery(now: Now, group: &Group, check: &Check, incident: &Incident) -> Vec<
     let mut sentences = Vec::new();
     if let Some(last) = incident.attempts().last() {
         let ago = human(Duration::from_secs(now.wall.since(last.requested).as_secs()));
-        let result =
-            last.result.as_ref().map_or_else(|| "its job is running".to_owned(), ToString::to_string);
+        let running = group.unit().and_then(|unit| unit.attempt()).into_iter().chain(check.other_attempt());
+        let unseen = if running.into_iter().any(|attempt| attempt.is_running()) {
+            "its job is running"
+        } else {
+            "its end was not seen, as the daemon was restarted"
+        };
+        let result = last.result.as_ref().map_or_else(|| unseen.to_owned(), ToString::to_string);
         sentences.push(format!(
             "attempt {} ({}) was requested {ago} ago: {result}",
             last.number,

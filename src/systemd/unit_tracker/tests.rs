@@ -19,7 +19,7 @@ fn oneshot() -> UnitState {
 /// A change that a signal shows.
 fn change(active: ActiveState, job: u32, invocation: &str, inactive_enter: u64) -> Change {
     let (invocation, inactive_enter) = (invocation.to_owned(), Some(inactive_enter));
-    Change { active, job, invocation, inactive_enter, start: StartConditions::default() }
+    Change { active, job, invocation, inactive_enter, active_exit: None, start: StartConditions::default() }
 }
 
 fn read(track: &mut UnitTracker, state: UnitState) {

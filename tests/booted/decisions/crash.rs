@@ -6,7 +6,7 @@ use std::time::Duration;
 use stealthcheck::journal::ids;
 
 use super::{Findings, SLEEPS};
-use crate::guarding::{SECOND, kinds, quick};
+use crate::guarding::{SECOND, kinds, quick, shown};
 use crate::lab::{MINUTE, Machine};
 
 /// Attempts that follow each other soon.
@@ -127,7 +127,7 @@ fn unit_that_fails_again_soon_is_one_incident_and_a_worker_that_ends_is_none() {
 
     let restarts = machine.unit("worker.service", "NRestarts");
     assert!(restarts.parse().is_ok_and(|n: u32| n >= 8), "systemd has restarted it {restarts} times");
-    let state = machine.check("worker")["health"]["state"].clone();
+    let state = shown(&machine.check("worker"));
     findings.expect("worker", &format!("passing, not {state}"), state == "passing");
     findings.expect("worker", "no crash loop", machine.told(ids::CRASH_LOOP, "worker").is_empty());
     findings.calm("worker");

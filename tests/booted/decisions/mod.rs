@@ -15,6 +15,7 @@ use std::time::{Duration, Instant};
 
 use stealthcheck::journal::ids;
 
+use crate::guarding::shown;
 use crate::lab::{MINUTE, Machine};
 
 /// A unit that only waits.
@@ -118,15 +119,14 @@ impl Machine {
         self.wait_for(&format!("{checks:?} to pass"), MINUTE, || {
             let status = self.status_json();
             let all = status["checks"].as_array()?;
-            let passes = |name: &&str| {
-                all.iter().any(|check| check["name"] == **name && check["health"]["state"] == "passing")
-            };
+            let passes =
+                |name: &&str| all.iter().any(|check| check["name"] == **name && shown(check) == "passing");
             checks.iter().all(passes).then_some(())
         });
     }
 
     fn passes(&self, check: &str) -> bool {
-        self.check(check)["health"]["state"] == "passing"
+        shown(&self.check(check)) == "passing"
     }
 
     fn is(&self, unit: &str, active: &str) -> bool {

@@ -7,7 +7,7 @@ use std::time::Duration;
 use stealthcheck::journal::ids;
 
 use super::{Findings, SLEEPS, at_gate, eventually};
-use crate::guarding::{assert_has, quick};
+use crate::guarding::{assert_has, quick, shown};
 use crate::lab::{MINUTE, Machine, NEXT, OLDEST};
 
 /// A stop that is respected without an end, and attempts that would follow at once.
@@ -119,7 +119,7 @@ fn stops(name: &str, suite: &str) {
     for (name, unit) in stopped.iter().zip(&units) {
         findings.expect(name, "it stays down after systemctl stop", !up.contains(&(*unit).to_owned()));
         if !up.contains(&(*unit).to_owned()) {
-            let state = machine.check(name)["health"]["state"].clone();
+            let state = shown(&machine.check(name));
             findings.expect(name, &format!("its state is stopped, not {state}"), state == "stopped");
         }
     }
@@ -132,7 +132,7 @@ fn stops(name: &str, suite: &str) {
     machine.wait_told(ids::ATTEMPT_CONCLUDED, "absent", 1);
     let asked = machine.asked("absent");
     machine.sh_ok("systemctl stop stealthcheck; systemctl stop absent; systemctl start stealthcheck");
-    let state = machine.check("absent")["health"]["state"].clone();
+    let state = shown(&machine.check("absent"));
     findings.expect("absent", &format!("its state is stopped, not {state}"), state == "stopped");
     // It was restarted at the end of the backoff.
     let up = machine.come_up(&["absent.service"], Duration::from_secs(7));

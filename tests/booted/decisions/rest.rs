@@ -5,7 +5,7 @@ use std::time::Duration;
 use stealthcheck::journal::ids;
 
 use super::{Findings, SLEEPS};
-use crate::guarding::quick;
+use crate::guarding::{quick, shown};
 use crate::lab::Machine;
 
 /// A service that a socket starts: it answers one client and ends.
@@ -162,7 +162,7 @@ fn wrapper_socket_and_plugin_are_taken_for_what_they_are() {
     // A pass ends the grace, whatever it was.
     machine.sh_ok("systemctl restart graced");
     machine.wait_for("a pass of the new run", crate::lab::MINUTE, || {
-        let state = machine.check("graced")["health"]["state"].clone();
+        let state = shown(&machine.check("graced"));
         (graced.status() == 200 && state == "passing").then_some(())
     });
     machine.sh_ok("stealthctl check graced");
@@ -180,7 +180,7 @@ fn wrapper_socket_and_plugin_are_taken_for_what_they_are() {
         "the socket is not restarted",
         machine.asked("api") == 0 && machine.is("api.socket", "active"),
     );
-    let state = machine.check("plugged")["health"]["state"].clone();
+    let state = shown(&machine.check("plugged"));
     findings.expect("plugged", &format!("exit 3 is unknown, not {state}"), state == "unknown");
     findings.expect("plugged", "it is not restarted", machine.asked("plugged") == 0);
     findings.end();

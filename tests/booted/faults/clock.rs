@@ -34,7 +34,7 @@ fn a_machine_that_was_suspended_restarts_nobody_and_tells_nobody() {
     crate::lab::Victim::of(&machine, "lazy", 9003).fault_with("slow", "0.4");
     machine.guard(&checks);
     machine.sh_ok("stealthctl pause quiet --for 2h");
-    let until = machine.becomes("quiet", "paused")["health"]["until"].as_i64().unwrap();
+    let until = machine.becomes("quiet", "paused")["suppressed_by"]["until"].as_i64().unwrap();
     stubborn.fault("500");
     let incident = machine.becomes("stubborn", "down")["incident"]["id"].clone();
     let runs =
@@ -69,7 +69,7 @@ fn a_machine_that_was_suspended_restarts_nobody_and_tells_nobody() {
     assert_eq!(runs(), before);
     let now = machine.becomes("stubborn", "down")["incident"]["id"].clone();
     assert_eq!(now, incident);
-    let drift = machine.check("quiet")["health"]["until"].as_i64().unwrap() - until;
+    let drift = machine.check("quiet")["suppressed_by"]["until"].as_i64().unwrap() - until;
     assert!(drift.abs() < 5_000, "the pause's end has moved by {drift} ms");
     println!("{} lives more by the watchdog", machine.unit("stealthcheck.service", "NRestarts"));
     stubborn.heal();

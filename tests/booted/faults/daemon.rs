@@ -1,6 +1,6 @@
 //! The daemon killed, over and over, at moments that nobody has chosen.
 
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::Duration;
 
 use stealthcheck::journal::ids;
 
@@ -9,7 +9,10 @@ use crate::guarding::{SECOND, at};
 use crate::lab::{MINUTE, Machine, Victim, checkout};
 
 const KILLS: usize = 300;
+/// No more than four: five that fail together are a storm.
 const VICTIMS: [(&str, u16); 4] = [("alder", 9001), ("birch", 9002), ("cedar", 9003), ("stubborn", 9004)];
+/// Of the killer's chance, where `STEALTHCHECK_SEED` names no other.
+const SEED: u64 = 20_261_128;
 /// `backoff:` of the checks, in seconds.
 const BACKOFF: (u64, u64) = (1, 8);
 
@@ -26,24 +29,22 @@ fn yaml(name: &str, port: u16) -> String {
 /// Promise: no incident is forgotten, no notification lost, the order within an incident is kept, backoff and pauses hold.
 #[test]
 fn killed_three_hundred_times_it_forgets_no_incident_loses_no_mail_and_keeps_backoff_and_pause() {
-    let seed = std::env::var("STEALTHCHECK_SEED").ok().and_then(|seed| seed.parse().ok());
-    let seed: u64 =
-        seed.unwrap_or_else(|| SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_secs() % 1_000_000);
-    println!("seed {seed} (STEALTHCHECK_SEED={seed} plays it again, as far as a busy machine can)");
+    let seed = std::env::var("STEALTHCHECK_SEED").ok().and_then(|seed| seed.parse().ok()).unwrap_or(SEED);
+    println!("seed {seed} (as far as a busy machine plays it the same)");
 
     let machine = Machine::ready("faults-killed");
     drop_in(&machine, "again", "RestartSec=10ms");
     let victims: Vec<Victim<'_>> = VICTIMS.iter().map(|(name, port)| machine.victim(name, *port)).collect();
-    machine.victim("quiet", 9005);
+    machine.victim("quiet", 9010);
     let checks: String = VICTIMS.iter().map(|(name, port)| yaml(name, *port)).collect();
-    machine.guard(&(checks + &yaml("quiet", 9005)));
+    machine.guard(&(checks + &yaml("quiet", 9010)));
     for (name, _) in VICTIMS {
         machine.becomes(name, "passing");
     }
     machine.sh_ok("stealthctl pause quiet --for 2h");
-    let until = machine.becomes("quiet", "paused")["health"]["until"].as_i64().unwrap();
+    let until = machine.becomes("quiet", "paused")["suppressed_by"]["until"].as_i64().unwrap();
     machine.sh_ok("systemctl kill -s KILL quiet");
-    let stubborn = &victims[3];
+    let stubborn = &victims[VICTIMS.len() - 1];
     stubborn.fault("500");
     let incident = machine.becomes("stubborn", "down")["incident"].clone();
 
@@ -86,7 +87,7 @@ fn killed_three_hundred_times_it_forgets_no_incident_loses_no_mail_and_keeps_bac
             "restart {n}: sooner than the backoff: {starts:?} µs"
         );
     }
-    let drift = machine.check("quiet")["health"]["until"].as_i64().unwrap() - until;
+    let drift = machine.check("quiet")["suppressed_by"]["until"].as_i64().unwrap() - until;
     assert!(drift.abs() < 5_000, "the pause's end has moved by {drift} ms");
     assert_eq!((machine.asked("quiet"), machine.mails_about("quiet").len()), (0, 0), "it is paused");
 

@@ -4,8 +4,8 @@
     killer.py SEED KILLS VICTIM...
 
 Prints what it does, with moments. Now and then nothing fails and nobody kills for so long that most incidents close: a
-daemon that has just begun sees first whether a check still passes. Not so often that a check counts as flapping. At its end all faults are taken away, but for that of the victim named `stubborn`, which
-is broken all the while and for which a restart does not help: it heals last.
+daemon that has just begun sees first whether a check still passes. At its end all faults are taken away, but for that of
+the victim named `stubborn`, which is broken all the while and for which a restart does not help: it heals last.
 """
 
 import os
@@ -22,6 +22,8 @@ PROCESSES = pathlib.Path("/sys/fs/cgroup/system.slice/stealthcheck.service/cgrou
 OVER = threading.Event()
 LULL = threading.Event()
 LULLS = 5
+# Of one victim. More than six incidents within an hour are flapping, which closes only after ten minutes.
+FAULTS = 5
 
 
 def say(text):
@@ -42,9 +44,11 @@ def daemon():
 def torment(name, chance):
     """One victim: fails in some way, heals or is healed, is well for a while."""
     place = pathlib.Path("/run/victim") / name
-    while not OVER.wait(chance.uniform(4, 9)):
+    faults = 0
+    while faults < FAULTS and not OVER.wait(chance.uniform(8, 40)):
         if LULL.is_set():
             continue
+        faults += 1
         fault = chance.choice(["500-once", "hang-once", "kill", "500"])
         say("%s: %s" % (name, fault))
         if fault == "kill":

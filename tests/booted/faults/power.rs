@@ -45,7 +45,7 @@ fn power_cuts_in_mid_incident_forget_nothing() {
     };
     let (gate, broken) = (known("gate"), known("broken"));
     let oldest = queued(2)["oldest"].clone();
-    let until = machine.becomes("quiet", "paused")["health"]["until"].as_i64().unwrap();
+    let until = machine.becomes("quiet", "paused")["suppressed_by"]["until"].as_i64().unwrap();
     let mut attempts = 0;
     for cut in 0..4 {
         machine.crash();
@@ -54,7 +54,7 @@ fn power_cuts_in_mid_incident_forget_nothing() {
         });
         assert_eq!((known("gate"), known("broken")), (gate.clone(), broken.clone()), "after power cut {cut}");
         assert_eq!(queued(2)["oldest"], oldest, "after power cut {cut}");
-        let drift = machine.becomes("quiet", "paused")["health"]["until"].as_i64().unwrap() - until;
+        let drift = machine.becomes("quiet", "paused")["suppressed_by"]["until"].as_i64().unwrap() - until;
         assert!(drift.abs() < 5_000, "the pause's end has moved by {drift} ms");
         let now = machine.check("broken")["incident"]["attempts"].as_u64().unwrap();
         assert!(now >= attempts, "{now} attempts, and there were {attempts}");

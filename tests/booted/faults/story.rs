@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use stealthcheck::journal::ids;
 
-use crate::guarding::kind;
+use crate::guarding::{kind, shown};
 use crate::lab::{Machine, Mail};
 
 /// Sets a property of the daemon's unit by a drop-in, from its next start on.
@@ -68,13 +68,12 @@ pub fn assert_all_told(machine: &Machine) -> (usize, usize) {
 
 /// Waits until nothing is down any more and every mail is delivered.
 pub fn wait_until_all_is_told(machine: &Machine) {
-    machine.wait_for("all to be well and told", 2 * crate::lab::MINUTE, || {
+    machine.wait_for("all to be well and told", 4 * crate::lab::MINUTE, || {
         let output = machine.run(&["stealthctl", "status", "--json"]);
         let status: serde_json::Value = serde_json::from_str(&output.stdout).ok()?;
         let checks = status["checks"].as_array()?;
         let well = checks.iter().all(|check| {
-            check["incident"].is_null()
-                && ["passing", "paused"].contains(&check["health"]["state"].as_str().unwrap_or(""))
+            check["incident"].is_null() && ["passing", "paused"].contains(&shown(check).as_str())
         });
         (well && status["mail"]["queued"] == 0).then_some(())
     });

@@ -116,7 +116,7 @@ impl World {
             );
             // A root that is up is no reason where no job can recover it, nor for a unit that is down itself.
             let first = root_is_down || (up && fails && !incident.action_required);
-            let is_root = status.health == Health::Down && first;
+            let is_root = status.health == Health::DOWN && first;
             assert!(!is_root, "a job on {unit}, which needs {root}\n{}", timeline());
         }
     }

@@ -148,6 +148,7 @@ impl Systemd {
             job: this.job.map_or(0, |job| job.id),
             invocation: this.invocation,
             inactive_enter: this.times.inactive_enter,
+            active_exit: this.times.active_exit,
             started: this.times.condition,
         };
         self.signals.push(Signal::Changed { unit: this.name().clone(), state: Box::new(state) });

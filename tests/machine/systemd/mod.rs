@@ -69,6 +69,7 @@ pub struct Changed {
     pub job: u32,
     pub invocation: u64,
     pub inactive_enter: u64,
+    pub active_exit: u64,
     /// `ConditionTimestamp`.
     pub started: u64,
 }

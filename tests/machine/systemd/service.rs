@@ -73,6 +73,7 @@ impl Systemd {
 
     /// What the unit's state waited for is over.
     pub(super) fn state_is_over(&mut self, unit: usize) {
+        let usec = self.usec;
         let this = &self.units[unit];
         match this.sub {
             Sub::Condition => {
@@ -92,7 +93,9 @@ impl Systemd {
                 let left = this.file.program.leaves_child && this.main_pid != 0;
                 let this = &mut self.units[unit];
                 this.left_over |= left;
-                this.main_pid = 0;
+                if std::mem::take(&mut this.main_pid) != 0 {
+                    this.times.main_exit = usec;
+                }
                 self.enter_dead(unit, result, true);
             }
             Sub::AutoRestart => self.enter_restart(unit),
@@ -102,6 +105,7 @@ impl Systemd {
 
     /// The main process ends by itself, or is killed.
     pub(super) fn main_exits(&mut self, unit: usize, exit: Exit) {
+        let usec = self.usec;
         let this = &mut self.units[unit];
         let daemon = this.file.kind != Kind::Oneshot;
         let result = exit.result(daemon);
@@ -119,6 +123,7 @@ impl Systemd {
         let listens = this.sub == Sub::Running && this.listens_from <= self.now;
         this.left_over |= this.file.program.leaves_child && listens;
         this.exit = Some(exit);
+        this.times.main_exit = usec;
         this.main_pid = 0;
         let name = this.name().clone();
         let remains = this.file.remain_after_exit;

@@ -268,7 +268,9 @@ impl Systemd {
         };
         for (unit, links) in self.units.iter_mut().zip(links) {
             let conflicts = named(&[links.conflicts.clone(), links.conflicted_by.clone()].concat());
-            unit.describe_file(named(&links.triggered_by), named(&links.consists_of), conflicts);
+            let required_by =
+                named(&[&links.required_by[..], &links.requisite_of[..], &links.bound_by[..]].concat());
+            unit.describe_file(named(&links.triggered_by), named(&links.consists_of), required_by, conflicts);
             unit.links = links;
         }
     }

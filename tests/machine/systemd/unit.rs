@@ -102,6 +102,8 @@ pub struct Timestamps {
     pub inactive_enter: u64,
     pub active_enter: u64,
     pub active_exit: u64,
+    /// When the main process ended.
+    pub main_exit: u64,
     /// When it was last started, as far as to its conditions.
     pub condition: u64,
 }
@@ -251,6 +253,7 @@ impl Unit {
         &mut self,
         triggered_by: Vec<UnitName>,
         consists_of: Vec<UnitName>,
+        required_by: Vec<UnitName>,
         conflicts: Vec<UnitName>,
     ) {
         let file = &self.file;
@@ -260,6 +263,7 @@ impl Unit {
             wants: joined([&file.wants, &file.upholds, &vec![]]),
             part_of: file.part_of.clone(),
             consists_of,
+            required_by,
             conflicts,
         };
         self.relations = (!relations.is_empty()).then(|| Arc::new(relations));
@@ -326,6 +330,7 @@ impl Unit {
             state_change_usec: self.times.state_change,
             inactive_exit_usec: self.times.inactive_exit,
             active_exit_usec: self.times.active_exit,
+            main_exit_usec: self.times.main_exit,
             seen_ended_usec: 0,
             last_trigger_usec: if triggers.is_some() { self.last_trigger } else { 0 },
             triggers,

@@ -4,7 +4,7 @@ use stealthcheck::check::{Check, CheckName};
 use stealthcheck::engine::hold::HoldAction;
 use stealthcheck::engine::{ChangeKind, Effect, JobRequest};
 use stealthcheck::notification::IncidentId;
-use stealthcheck::verdict::Health;
+use stealthcheck::verdict::SuppressedBy;
 
 use super::LONG_REST;
 use crate::config::real;
@@ -99,7 +99,9 @@ impl Sim {
                     self.all_upset();
                 }
                 (ChangeKind::Health { from, to, .. }, Some(check))
-                    if [from, to].iter().any(|health| matches!(health, Health::Dependency { .. })) =>
+                    if [from, to].iter().any(|health| {
+                        matches!(health.suppressed_by, Some(SuppressedBy::Dependency { .. }))
+                    }) =>
                 {
                     self.rules.upset.insert(check.clone(), self.mono);
                 }
@@ -133,7 +135,7 @@ impl Sim {
                 self.all_upset();
             }
             ChangeKind::Health { to, .. } => {
-                let down = *to == Health::Down;
+                let down = to.is_down();
                 book.down_since = down.then(|| book.down_since.unwrap_or(now));
             }
             _ => {}

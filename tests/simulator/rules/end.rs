@@ -110,7 +110,7 @@ impl Sim {
             self.broken("in the end all is well", "the daemon is gone")
         };
         for status in engine.status(now, &[], false) {
-            if status.health != Health::Passing || status.incident.is_some() {
+            if status.health != Health::PASSING || status.incident.is_some() {
                 let why = engine.why(now, &status.name);
                 let what = format!("{} is {:?}: {why:#?}", status.name, status.health);
                 self.broken("in the end all is well", &what);

@@ -7,7 +7,7 @@ use stealthcheck::check::{Check, CheckName, Respect, Step};
 use stealthcheck::engine::AttemptId;
 use stealthcheck::time::Mono;
 use stealthcheck::unit::{ActiveState, LoadState, ManagerState, UnitName, UnitState};
-use stealthcheck::verdict::Health;
+use stealthcheck::verdict::{Health, SuppressedBy};
 
 use super::SLACK;
 use crate::config::{UnitPlan, is_of};
@@ -319,9 +319,13 @@ impl Sim {
         let Some(engine) = self.machine.engine() else { return };
         let status = engine.status(self.now(), std::slice::from_ref(name), false);
         // In a circle of units that need each other, another of them may be the root by now.
-        let of_circle = |health: &Health| self.plan.circle && matches!(health, Health::Dependency { .. });
-        if status.iter().any(|status| status.health != Health::Down && !of_circle(&status.health)) {
-            if let Some(Health::Dependency { by, .. }) = status.first().map(|status| &status.health) {
+        let of_circle = |health: &Health| {
+            self.plan.circle && matches!(health.suppressed_by, Some(SuppressedBy::Dependency { .. }))
+        };
+        if status.iter().any(|status| !status.health.is_down() && !of_circle(&status.health)) {
+            if let Some(SuppressedBy::Dependency { by, .. }) =
+                status.first().and_then(|status| status.health.suppressed_by.as_ref())
+            {
                 let what = format!("{name} asks for a job, and waits for {by}");
                 self.broken("what waits for its root asks for no job", &what);
             }

@@ -6,7 +6,7 @@ use stealthcheck::check::{CheckName, Step};
 use stealthcheck::status::CheckStatus;
 use stealthcheck::time::Mono;
 use stealthcheck::unit::{ActiveState, LoadState, ManagerState, UnitName};
-use stealthcheck::verdict::Health;
+use stealthcheck::verdict::{State, SuppressedBy};
 
 use crate::sim::{Coming, Sim};
 
@@ -53,7 +53,10 @@ impl Sim {
         let ready = told.load == LoadState::Loaded
             && told.job.is_none()
             && !told.settings.transient
-            && told.start_skipped.is_none();
+            && told.start_skipped.is_none()
+            // What was at rest before stays so.
+            && !told.oneshot
+            && told.settings.triggered_by.is_empty();
         let left_down = told.active == ActiveState::Inactive
             && book.held_stop == Some(told.inactive_enter_usec)
             && self.machine.systemd.is_down(unit)
@@ -81,14 +84,13 @@ impl Sim {
         if status.incident.as_ref().map(|incident| &incident.id) != book.incident.as_ref() {
             broken(&format!("shown with {:?}, {:?} is open", status.incident, book.incident));
         }
-        let quiet = matches!(status.health, Health::Passing | Health::Failing { .. } | Health::Starting);
-        if (status.health == Health::Down && status.incident.is_none())
-            || (quiet && status.incident.is_some())
-        {
+        let quiet = status.health.suppressed_by.is_none()
+            && matches!(status.health.state, State::Passing | State::Failing { .. } | State::Starting);
+        if (status.health.is_down() && status.incident.is_none()) || (quiet && status.incident.is_some()) {
             broken(&format!("{:?} with incident {:?}", status.health, status.incident));
         }
         let paused = book.paused.is_some_and(|until| until > self.mono);
-        if paused != matches!(status.health, Health::Paused { .. }) {
+        if paused != matches!(status.health.suppressed_by, Some(SuppressedBy::Paused { .. })) {
             broken(&format!("{:?}, and it is paused: {paused}", status.health));
         }
         self.what_is_down_is_recovered(&status);
@@ -133,7 +135,7 @@ impl Sim {
             && check.recovery.max_attempts.is_none()
             && check.probe.usage().is_none()
             && check.probe.job().is_none();
-        let down = status.health == Health::Down && book.down_since.is_some_and(long_ago);
+        let down = status.health.is_down() && book.down_since.is_some_and(long_ago);
         if down
             && simple
             && asked
@@ -158,7 +160,7 @@ impl Sim {
         let Some(incident) = &status.incident else { return };
         let since = book.down_since.unwrap_or(self.mono).max(self.rules.storm_over).max(self.rules.slept);
         let long = self.mono.since(since) > check.alert.after + check.recovery.grace + TOLD_WITHIN;
-        if status.health == Health::Down
+        if status.health.is_down()
             && !self.rules.storm
             && long
             && incident.notifications.0 == 0

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use serde_json::Value;
 use stealthcheck::engine::hold::HoldId;
-use stealthcheck::verdict::Health;
+use stealthcheck::verdict::SuppressedBy;
 
 use super::Pace;
 use crate::sim::Sim;
@@ -109,9 +109,9 @@ impl Sim {
         }
         for status in statuses {
             if let Some(book) = self.rules.checks.get_mut(&status.name) {
-                book.down_since = (status.health == Health::Down).then_some(self.mono);
-                let until = match status.health {
-                    Health::Paused { until } => Some(
+                book.down_since = (status.health.is_down()).then_some(self.mono);
+                let until = match status.health.suppressed_by {
+                    Some(SuppressedBy::Paused { until }) => Some(
                         now.after(Duration::from_millis(u64::try_from(until.0 - wall.0).unwrap_or_default())),
                     ),
                     _ => None,

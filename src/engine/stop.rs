@@ -10,13 +10,15 @@
 //! | the same while a job of ours was queued or ran: theirs replaced ours | operator |
 //! | our job was canceled, and no job is left | operator: `systemctl stop` or `cancel` before our start began |
 //! | our own `stop` step was the last job | a recovery step |
-//! | a start or restart job is queued | on its way, see [`super::condition`] |
+//! | a start or restart job is queued | on its way, see `unit/condition.rs` |
 //! | no job, systemd calls it failed | a failure |
 //! | no job, it was up at the reading before | ended by itself |
 //! | first reading of this run of the daemon, the stop remembered, not active since | the same operator's stop, also after a reboot |
 //! | first reading, it was down at the end of the run before and has not changed | what it was then |
 //! | first reading, inactive, and it has been up since the boot (by systemd's timestamp, or by an earlier reading: systemd forgets a unit that nothing keeps loaded): nothing tells who took it down | operator: to fight a person is worse than to come five minutes late |
-//! | frozen (`systemctl freeze`) | operator, see [`super::Unit::is_frozen`] |
+//! | first reading, failed, and its process ended only after the unit had left `active` (a stop whose process exits with a status, or is killed at `TimeoutStopSec=`) | the same |
+//! | a stop job on a unit that was down already | operator, whatever took it down |
+//! | frozen (`systemctl freeze`) | operator, see `Unit::is_frozen` |
 
 use serde::{Deserialize, Serialize};
 
@@ -63,6 +65,8 @@ pub(in crate::engine) struct StopRecord {
     down_since_usec: Option<u64>,
     /// The latest reading found the unit up, in this boot.
     up: bool,
+    /// A job stopped it that found it down already.
+    explicit: bool,
     /// Our own job on the unit was canceled: whoever did that wants the unit as it is.
     #[serde(skip)]
     canceled: bool,
@@ -71,6 +75,11 @@ pub(in crate::engine) struct StopRecord {
 impl StopRecord {
     pub fn stop(&self) -> Option<&Stop> {
         self.stop.as_ref()
+    }
+
+    /// A person stopped the unit, which was down already: nothing else has a stop job run on such a unit.
+    pub fn is_explicit(&self) -> bool {
+        self.explicit
     }
 
     pub fn is_by_step(&self) -> bool {
@@ -104,6 +113,8 @@ impl StopRecord {
         self.down_since_usec = Some(state.inactive_enter_usec);
         let was_up = std::mem::take(&mut self.up);
         if self.is_operators(state, first.then_some(was_up), known_down) {
+            let another = self.stop.is_none_or(|stop| stop.is_before(state));
+            self.explicit |= known_down && another && state.stopped_by.is_some() && !first;
             // Another stop than the one known is respected from now on.
             self.stop.take_if(|stop| stop.is_before(state));
             let begin = || Stop::found(now, state, first);
@@ -135,7 +146,7 @@ impl StopRecord {
         }
         first.is_some_and(|was_up| was_up || state.inactive_enter_usec != 0)
             && !known_down
-            && state.active == ActiveState::Inactive
+            && (state.active == ActiveState::Inactive || state.ended_in_stop())
             && state.start_skipped.is_none()
             && !state.oneshot
     }
