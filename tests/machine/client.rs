@@ -68,7 +68,7 @@ enum Answer {
 }
 
 /// A unit's properties, with its `ConditionTimestamp`.
-type Reading = (UnitState, u64);
+type Reading = (Box<UnitState>, u64);
 
 /// A request of the daemon that is not answered.
 struct Request {
@@ -319,7 +319,7 @@ impl Client {
             }
             Answer::Read { unit, state } => {
                 if let Some(tracked) = self.units.get_mut(&unit) {
-                    tracked.read(state.0, state.1);
+                    tracked.read(*state.0, state.1);
                 }
                 self.report(&unit, reports);
             }
@@ -330,7 +330,7 @@ impl Client {
                 if let Some(asked) = self.requests.get(&request)
                     && let Some(tracked) = self.units.get_mut(&asked.unit)
                 {
-                    tracked.read(state, started);
+                    tracked.read(*state, started);
                 }
                 let at = now.after(self.step());
                 self.later(at, Work::Ended { request, result });
@@ -339,10 +339,10 @@ impl Client {
                 let asked = self.requests.remove(&request);
                 let state = state.zip(asked).map(|((state, started), asked)| {
                     let Some(tracked) = self.units.get_mut(&asked.unit) else { return state };
-                    tracked.read(state.clone(), started);
-                    tracked.current().unwrap_or(state)
+                    tracked.read((*state).clone(), started);
+                    tracked.current().map_or(state, Box::new)
                 });
-                reports.push(Report::Job { request, result, state: state.map(Box::new) });
+                reports.push(Report::Job { request, result, state });
             }
         }
     }
@@ -365,7 +365,7 @@ impl Client {
     /// A reading as systemd answers it, with the job that is on the unit at this moment.
     fn read(&self, systemd: &Systemd, unit: &UnitName) -> Reading {
         let job = systemd.job_on(unit).map(|(id, kind)| driver::job(id, kind, self.ours.contains(&id)));
-        (UnitState { job, ..systemd.read(unit) }, systemd.condition_usec(unit))
+        (Box::new(UnitState { job, ..systemd.read(unit) }), systemd.condition_usec(unit))
     }
 
     fn signal_arrives(&mut self, now: Mono, signal: Signal, reports: &mut Vec<Report>) {

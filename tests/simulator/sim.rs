@@ -254,7 +254,7 @@ impl Sim {
             self.attend();
             let machine = self.machine.next_due();
             let coming = self.coming.peek().map(|Reverse((at, _, _))| *at);
-            let wakeup = self.machine.wakeup().map(|at| Self::slot(at));
+            let wakeup = self.machine.wakeup().map(Self::slot);
             let due = [machine, coming, wakeup].into_iter().flatten().min();
             let Some(due) = due.filter(|at| *at <= end) else { break };
             self.advance_to(due);

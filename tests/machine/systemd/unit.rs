@@ -216,9 +216,7 @@ impl Unit {
     }
 
     pub fn load_state(&self) -> LoadState {
-        if self.gone {
-            LoadState::NotFound
-        } else if self.file.removed {
+        if self.gone || self.file.removed {
             LoadState::NotFound
         } else if self.file.masked {
             LoadState::Masked
