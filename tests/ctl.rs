@@ -287,7 +287,7 @@ fn a_reader_who_has_seen_enough_is_no_failure() {
 fn why_explains_a_check_and_json_is_a_list() {
     let bus = FakeBus::start(Daemon::Running { job: "done" });
     let (out, err) = ends(&stealthctl(bus.address(), &["why", "gru"]), 0);
-    let expected = "✖ gru is down\n      unit: gru.service is masked\n\n  14:05:31  recovery  no recovery: the unit is masked\n";
+    let expected = "✖ gru is down\n        unit: gru.service is masked\n\n  14:05:31  recovery     no recovery: the unit is masked\n";
     assert_eq!((out.replace("2026-11-23 ", "").as_str(), err.as_str()), (expected, ""));
     let (out, err) = ends(&stealthctl(bus.address(), &["why", "gru", "grru", "--json"]), 1);
     let json: serde_json::Value = serde_json::from_str(&out).unwrap();
