@@ -120,9 +120,7 @@ impl JobResult {
             _ => None,
         }
     }
-}
 
-impl JobResult {
     /// What came of the job, as a clause that stands for itself.
     #[must_use]
     pub fn clause(&self) -> String {

@@ -265,7 +265,8 @@ impl Graph {
     /// What the unit requires and went down with: it ended by itself (`BindsTo=`), or was taken down by the holder of a hold
     /// (rule 10). Where a job took it down otherwise, an operator may have stopped both.
     pub fn fell_with(&self, unit: &UnitName) -> Option<UnitName> {
-        let node = self.nodes.get(unit)?;
+        // (One that is up has fallen with nothing.)
+        let node = self.nodes.get(unit).filter(|node| node.fall.is_some())?;
         let together = |name: &&UnitName| {
             self.nodes.get(*name).is_some_and(|other| node.ended_with(other) || node.was_held_with(other))
         };
@@ -273,11 +274,10 @@ impl Graph {
         self.required(unit).iter().chain(&part_of).find(together).cloned()
     }
 
-    /// The same, while systemd brings that one back itself.
-    pub fn comes_back(&self, unit: &UnitName) -> Option<Root> {
-        let by = self.fell_with(unit)?;
-        let coming = self.nodes.get(&by).and_then(Node::active) == Some(ActiveState::Activating);
-        coming.then_some(Root { by, opened: None, silent: false, held: false, comes_back: true })
+    /// The root that systemd brings back itself, of what fell with `by`.
+    pub fn comes_back(&self, by: &UnitName) -> Option<Root> {
+        let coming = self.nodes.get(by).and_then(Node::active) == Some(ActiveState::Activating);
+        coming.then(|| Root { by: by.clone(), opened: None, silent: false, held: false, comes_back: true })
     }
 
     /// What a stop or restart of the unit stops or restarts as well, directly or not.

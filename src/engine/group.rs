@@ -19,6 +19,8 @@ mod permit;
 mod reading;
 mod recovery;
 
+pub(super) use hold::withholds_start;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
@@ -235,8 +237,9 @@ impl Group {
         let (graph, id) = (cx.graph, unit.id().clone());
         let known = graph.is_known(&id);
         let conflict = graph.in_the_way_of(&id);
-        let fell_with = graph.fell_with(&id).map(|by| (by.clone(), graph.is_up(&by)));
-        let dependency = (graph.root_for(&id).or_else(|| graph.comes_back(&id)), fell_with);
+        let fell_with = graph.fell_with(&id);
+        let root = graph.root_for(&id).or_else(|| graph.comes_back(fell_with.as_ref()?));
+        let dependency = (root, fell_with.map(|by| (by.clone(), graph.is_up(&by))));
         unit.update_marks(cx.now, known, conflict, graph.fell(&id), dependency);
         let part_changed = unit.update_failed_part(graph.failed_part(&id).map(|(part, _)| part));
         let root_back = unit.dependency().is_some_and(|dependency| dependency.ends_now(cx.now));

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use crate::time::{Mono, Now, Wall};
+use crate::time::{Mono, Now};
 use crate::unit::{StartLimit, UnitState};
 
 /// systemd restarting a service this often within [`CRASH_WINDOW`] is a crash loop. systemd's own start limit is five as
@@ -44,8 +44,7 @@ impl Starts {
         let new_run = old.is_some_and(|old| old.invocation_id != state.invocation_id)
             && !state.invocation_id.is_empty();
         if old.is_none() && state.active_enter_usec != 0 {
-            let at = Wall(i64::try_from(state.active_enter_usec / 1000).unwrap_or(i64::MAX)).min(now.wall);
-            self.started(now.mono_of(at));
+            self.started(now.mono_of_usec(state.active_enter_usec));
         } else if new_run {
             self.started(now.mono);
         }

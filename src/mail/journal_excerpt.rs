@@ -126,9 +126,10 @@ impl Reader {
     ) -> Result<Vec<Vec<String>>, String> {
         let (own, about) = self.fields(by);
         let (unit_own, _) = self.fields(By::Unit);
-        let (value, unit) = match by {
-            By::Invocation => (wanted.invocation.as_str(), wanted.unit.as_str()),
-            By::Unit => (wanted.unit.as_str(), wanted.unit.as_str()),
+        let unit = wanted.unit.as_str();
+        let value = match by {
+            By::Invocation => wanted.invocation.as_str(),
+            By::Unit => unit,
         };
         let mut query = journal.query();
         for (field, value) in BTreeSet::from([(own, value), (about, value), (unit_own, unit)]) {

@@ -13,6 +13,7 @@ use crate::engine::attempt::{Attempt, JOB_OVERDUE};
 use crate::engine::check::Check;
 use crate::engine::context::Context;
 use crate::engine::event::{AttemptId, ChangeKind, Effect, JobRequest};
+use crate::engine::graph::Graph;
 use crate::engine::hold::{HoldAction, HoldId, Holder, HowEnded};
 use crate::engine::suppression::{DEFERRED_AT_MOST, UnitHold};
 use crate::engine::unit::{Condition, Unit};
@@ -133,7 +134,7 @@ impl Group {
         let withheld = match cx.manager.state() {
             ManagerState::Stopping => Some(Withheld::ShuttingDown),
             _ if unit.has_job_of_ours() => Some(Withheld::Starting),
-            _ => unit.withholds(now).or_else(|| cx.graph.would_start(unit.id()).map(Withheld::WouldStart)),
+            _ => withholds_start(unit, cx.graph, now),
         };
         match withheld {
             None => self.request_start(cx, &hold),
@@ -234,6 +235,11 @@ impl Group {
         self.probe_all_afresh(cx.now.mono);
         self.condition_changed(cx, &before);
     }
+}
+
+/// Why the unit is not started after a hold, by its own state and by what a start would start as well.
+pub(in crate::engine) fn withholds_start(unit: &Unit, graph: &Graph, now: Now) -> Option<Withheld> {
+    unit.withholds(now).or_else(|| graph.would_start(unit.id()).map(Withheld::WouldStart))
 }
 
 fn not_started(why: &str) -> String {

@@ -6,7 +6,7 @@ use super::next_action::incident_clause;
 use crate::check::{CheckName, Step};
 use crate::engine::Engine;
 use crate::engine::check::{Check, Incident};
-use crate::engine::group::Group;
+use crate::engine::group::{Group, withholds_start};
 use crate::engine::suppression::Suppression;
 use crate::engine::unit::Unit;
 use crate::engine::withheld::{Withheld, human_until};
@@ -37,10 +37,7 @@ impl Engine {
         if let Some(why) = group.suppression(check, now) {
             let started = group.unit().filter(|unit| unit.hold().is_some_and(|hold| !hold.is_open()));
             let text = match started {
-                Some(unit) => {
-                    let other = || self.graph.would_start(unit.id()).map(Withheld::WouldStart);
-                    started_after_hold(now, unit, unit.withholds(now).or_else(other))
-                }
+                Some(unit) => started_after_hold(now, unit, withholds_start(unit, &self.graph, now)),
                 None => suppressed(now, group, &why),
             };
             reasons.add(Topic::Suppressed, text);
