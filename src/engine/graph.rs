@@ -83,7 +83,7 @@ pub(super) struct Graph {
     changed: bool,
 }
 
-/// What survives a restart of the daemon: the units without checks that an operator has stopped.
+/// The units without checks that an operator has stopped. It survives a restart of the daemon.
 pub(super) type Memory = BTreeMap<UnitName, StopRecord>;
 
 impl Graph {
@@ -146,7 +146,7 @@ impl Graph {
         self.remembered.insert(unit.clone(), stops.clone());
     }
 
-    /// What is remembered of a stop of a unit that a check monitors from now on.
+    /// The remembered stop of a unit that a check monitors from now on, if there is one.
     pub fn recall(&mut self, unit: &UnitName) -> Option<StopRecord> {
         let seen = self.nodes.get(unit).filter(|node| node.is_stopped()).map(|node| node.stops().clone());
         seen.or_else(|| self.remembered.remove(unit))
@@ -262,8 +262,8 @@ impl Graph {
         Some(self.nodes.get(unit)?.fall?.at)
     }
 
-    /// What the unit requires and went down with: it ended by itself (`BindsTo=`), or was taken down by the holder of a hold
-    /// (rule 10). Where a job took it down otherwise, an operator may have stopped both.
+    /// The required unit that went down with this one: it ended by itself (`BindsTo=`), or the holder of a hold stopped it
+    /// (rule 10). If another job stopped it, an operator may have stopped both.
     pub fn fell_with(&self, unit: &UnitName) -> Option<UnitName> {
         // (One that is up has fallen with nothing.)
         let node = self.nodes.get(unit).filter(|node| node.fall.is_some())?;
@@ -280,7 +280,7 @@ impl Graph {
         coming.then(|| Root { by: by.clone(), opened: None, silent: false, held: false, comes_back: true })
     }
 
-    /// What a stop or restart of the unit stops or restarts as well, directly or not.
+    /// The units that a stop or restart of this unit stops or restarts as well, directly or indirectly.
     fn taken_along(&self, unit: &UnitName) -> BTreeSet<UnitName> {
         self.closure(unit, |relations, found| {
             found.extend(relations.required_by.iter().chain(&relations.consists_of).cloned());

@@ -32,13 +32,13 @@ struct End {
 pub(super) struct Node {
     /// A check monitors it.
     pub monitored: bool,
-    /// What it triggers matters to its checks.
+    /// Its checks depend on the state of the unit that it triggers.
     pub follows_trigger: bool,
     pub reading: Option<Arc<UnitState>>,
-    /// Since when it stands in the way of what it conflicts with: it is up, or about to be.
+    /// When it became active, or got a start job, after it was last down: since then it blocks the units that conflict with it.
     pub occupied: Option<Mono>,
     pub fall: Option<Fall>,
-    /// Who took it down (for a unit without checks; of a monitored one the summary tells).
+    /// The operator's stop of a unit without checks. (For a monitored unit, see `summary`.)
     stops: StopRecord,
     /// When it last ceased to be active, where that was seen.
     end: Option<End>,
@@ -60,7 +60,7 @@ impl Node {
         &self.stops
     }
 
-    /// What an earlier run of the daemon, or an earlier configuration, knew of its stop.
+    /// Takes over a stop that an earlier run of the daemon or an earlier configuration recorded.
     pub fn recall(&mut self, stops: StopRecord) {
         self.stops = stops;
     }
