@@ -166,6 +166,9 @@ pub struct UnitState {
     /// known: to be treated as a stop). `None` when it is up, on its way up, ended by itself, or was down at the first
     /// reading.
     pub stopped_by: Option<Job>,
+    /// It is down, and the latest start (or the second half of a restart) was not attempted, as a unit that it requires did
+    /// not start (the job's result was `dependency`).
+    pub start_dropped: bool,
     /// systemd's 128-bit id of this run of the unit, in hex; empty where the unit never ran.
     pub invocation_id: String,
     /// How often systemd itself has restarted the service (`NRestarts`).
@@ -230,6 +233,7 @@ impl Default for UnitState {
             result: String::new(),
             job: None,
             stopped_by: None,
+            start_dropped: false,
             invocation_id: String::new(),
             n_restarts: 0,
             oneshot: false,

@@ -338,6 +338,7 @@ impl Group {
         if let Some(unit) = &self.unit {
             add(later(unit.deferred_until()));
             add(later(unit.stop_shown_from()));
+            add(later(unit.explained_until()));
             add(later(unit.hold().and_then(UnitHold::next_look)));
             add(later(unit.hold().and_then(UnitHold::stop_read_by)));
             add(later(unit.starts().crash_loop_ends(now.mono)));

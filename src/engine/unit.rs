@@ -65,6 +65,8 @@ pub(in crate::engine) struct Unit {
     auto_restart_since: Option<Mono>,
     /// Since when a start job waits for other units.
     waiting_since: Option<Mono>,
+    /// When systemd dropped a start job on it, where it is down by that.
+    start_dropped: Option<Mono>,
     seen_up: bool,
     /// systemd could not be reached since the latest reading.
     unwatched: bool,
@@ -90,6 +92,7 @@ impl Unit {
             stopping_since: None,
             auto_restart_since: None,
             waiting_since: None,
+            start_dropped: None,
             seen_up: false,
             unwatched: false,
             unknown_reported: false,
@@ -162,6 +165,7 @@ impl Unit {
         self.memory.starts.read(now, self.reading.as_deref(), &state);
         let comes = state.job.is_some_and(|job| matches!(job.kind, JobKind::Start | JobKind::Restart));
         let stopped = state.is_down() && !comes && self.memory.stops.read_down(now, &state, first);
+        self.start_dropped = state.start_dropped.then(|| self.start_dropped.unwrap_or(now.mono));
         let condition = condition::classify(
             &state,
             condition::Facts {
@@ -331,6 +335,12 @@ impl Unit {
         if related { Duration::from_secs(2) } else { Duration::ZERO }
     }
 
+    /// Another unit's reading may be on its way that explains why systemd has dropped its start: until then it counts for
+    /// nothing.
+    pub fn explained_until(&self) -> Option<Mono> {
+        Some(self.start_dropped?.after(self.reason_may_follow()))
+    }
+
     /// A stop is not reported before this.
     pub fn stop_shown_from(&self) -> Option<Mono> {
         let (since, _) = self.stopped_since()?;
@@ -351,6 +361,9 @@ impl Unit {
         (root, fell_with): (Option<Root>, Option<(UnitName, bool)>),
     ) -> bool {
         let before = (self.memory.conflict.clone(), self.memory.dependency.clone());
+        // What it requires did not come up: its end is a matter of that one.
+        let dropped_for = root.as_ref().filter(|root| self.start_dropped.is_some() && !root.held);
+        let fell_with = fell_with.or_else(|| Some((dropped_for?.by.clone(), false)));
         // After a restart of the daemon: as long as what stood in the way is not read, nothing says that it has gone.
         if surroundings_known || self.condition != Condition::Unread {
             // A oneshot comes and goes; it is what displaces others.

@@ -21,7 +21,7 @@
 //! | restart | unit down, or on its way up again: systemd has turned the job into a start | none | start |
 //! | start | waits for another unit, or runs | none | start |
 //! | start or restart | attempted, and the unit did not come up: failed, start limit, condition not met | none | none |
-//! | start or restart | not attempted: dependency failed, canceled by `systemctl cancel` | none; a stop that was done before stays | none |
+//! | start or restart | not attempted: dependency failed (then `start_dropped`), canceled by `systemctl cancel` | none; a stop that was done before stays | none |
 //! | reload, verify-active | the unit ends meanwhile | none | that job |
 //! | systemd's own restart (`Restart=`) | start limit hit, or stopped by an operator | none; the stop | none |
 //!
@@ -80,8 +80,10 @@ struct SeenJob {
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum End {
+pub(super) enum End {
     Done,
+    /// A start that was not attempted, as a unit that is required did not start.
+    Dependency,
     NotDone,
     /// It is gone, and no signal showed how it ended.
     Unseen,
@@ -93,6 +95,17 @@ struct Stop {
     /// The run of the unit that it ended.
     invocation: String,
     done: bool,
+}
+
+impl End {
+    /// By the result in `JobRemoved`.
+    pub fn of(result: &str) -> Self {
+        match result {
+            "done" => Self::Done,
+            "dependency" => Self::Dependency,
+            _ => Self::NotDone,
+        }
+    }
 }
 
 /// The kind of this job must be known first. It is being asked for.
@@ -132,6 +145,11 @@ impl JobTracker {
     /// A stop job took it down, or keeps it down.
     pub fn is_stopped(&self) -> bool {
         self.stop.is_some()
+    }
+
+    /// The latest job on it was a start that was not attempted, as a unit that is required did not start.
+    pub fn start_dropped(&self) -> bool {
+        self.active.is_some_and(is_down) && self.last.is_some_and(|job| job.end == Some(End::Dependency))
     }
 
     /// The job on the unit, where there is one.
@@ -183,12 +201,12 @@ impl JobTracker {
     }
 
     /// `JobRemoved`.
-    pub fn job_removed(&mut self, id: u32, done: bool) {
+    pub fn job_removed(&mut self, id: u32, end: End) {
         if let Some(stop) = self.stop.as_mut().filter(|stop| stop.job.id == id) {
-            stop.done |= done;
+            stop.done |= end == End::Done;
         }
         if let Some(job) = self.last.as_mut().filter(|job| job.id == id) {
-            job.end = Some(if done { End::Done } else { End::NotDone });
+            job.end = Some(end);
             self.note_stop("");
             self.forget_ended();
         }
@@ -205,6 +223,9 @@ impl JobTracker {
         }
         let before = self.active.replace(active);
         let attempted = started != 0 && std::mem::replace(&mut self.started, started) != started;
+        if let Some(last) = self.last.as_mut().filter(|last| attempted && last.end == Some(End::Dependency)) {
+            last.end = Some(End::NotDone);
+        }
         let came_up = before.is_some_and(is_down) && is_up(active);
         if let Some(last) = self.last.as_mut().filter(|last| last.id == job) {
             last.started_unit |= (attempted && before.is_some()) || came_up;

@@ -228,6 +228,7 @@ impl Properties {
             active,
             job: self.job_id().map(|job| Job { id: job, kind, ours: false }),
             stopped_by: None,
+            start_dropped: false,
             invocation_id: self.invocation(),
             start_skipped: self.start_skipped(active, &result),
             result,

@@ -6,6 +6,7 @@ use zbus::message::{Message, Sequence, Type};
 use zbus::wire::DynamicDeserialize;
 
 use super::calls::{LOGIND, SYSTEMD};
+use super::job_tracker::End;
 use super::names::UNIT_PATHS;
 use super::properties::Properties;
 use super::queries::Query;
@@ -89,7 +90,7 @@ impl Session<'_> {
         if let Ok(id) = UnitName::new(&unit)
             && let Some(watched) = self.client.watched.unit_mut(&id)
         {
-            watched.track.job_removed(job, result == "done", now());
+            watched.track.job_removed(job, End::of(&result), now());
             self.hint(&id, Some(message.recv_position()));
         }
         self.runs.job_removed(path.as_str(), &unit, &result);

@@ -5,7 +5,7 @@
 
 use std::sync::Arc;
 
-use super::job_tracker::{JobTracker, Undecided};
+use super::job_tracker::{End, JobTracker, Undecided};
 use super::properties::Properties;
 use super::start_conditions::{ConditionKind, StartConditions};
 use crate::unit::{ActiveState, JobKind, LoadState, UnitState};
@@ -118,11 +118,14 @@ impl UnitTracker {
     }
 
     /// The job `id` is over. `now`: microseconds since 1970.
-    pub fn job_removed(&mut self, id: u32, done: bool, now: u64) {
-        if done {
+    pub fn job_removed(&mut self, id: u32, end: End, now: u64) {
+        if end == End::Done {
             self.note_run(id, now);
         }
-        self.jobs.job_removed(id, done);
+        self.jobs.job_removed(id, end);
+        if let Some(reading) = &mut self.reading {
+            reading.start_dropped = self.jobs.start_dropped();
+        }
     }
 
     /// Of a oneshot that ran for some milliseconds, and that nothing refers to, systemd signals no more than that its job is
@@ -150,7 +153,7 @@ impl UnitTracker {
         self.attribute();
     }
 
-    /// The unit's properties were read, with the kind of its job. `stopped_by`, `seen_ended_usec` and `Job::ours` are
+    /// The unit's properties were read, with the kind of its job. `stopped_by`, `start_dropped`, `seen_ended_usec` and `Job::ours` are
     /// filled in here.
     pub fn read_done(&mut self, mut state: UnitState, start: &StartConditions) {
         let before = self.jobs.active();
@@ -178,6 +181,7 @@ impl UnitTracker {
             }
         }
         state.seen_ended_usec = self.ended;
+        state.start_dropped = self.jobs.start_dropped();
         self.active_exit = self.active_exit.max(state.active_exit_usec);
         if state.active_exit_usec == 0 && is_down(state.active) {
             state.active_exit_usec = self.active_exit;

@@ -297,3 +297,25 @@ fn attempt_whose_end_was_missed_is_not_in_progress() {
         last.notification.attempts
     );
 }
+
+/// An operator restarts a dependent whose root does not come up: systemd stops it and drops its start. It has not ended by
+/// itself, however early it is read; it is started again when its root is back, and the root's notification covers it.
+#[test]
+fn unit_whose_start_systemd_dropped_waits_for_its_root() {
+    for seed in 0..24 {
+        let db = || service("db").notify(1);
+        let app = service("app").requires(&["db"]).after(&["db"]);
+        let mut m = Machine::new().unit(db()).unit(app).check(unit_check("db")).check(unit_check("app")).up();
+        m.set_delays(Delay::random(seed, 0, 400), Delay::NONE);
+        m.edit("db", |file| *file = file.clone().fails_to_start());
+        m.kill("db");
+        m.restart("app");
+        m.run_for(40);
+        assert_eq!(m.jobs("app"), 0, "seed {seed}: {}", m.timeline());
+        m.assert_not_notified("app");
+        m.edit("db", move |file| *file = db());
+        assert!(m.run_until_it_holds(400, |m| m.is_up("db")), "seed {seed}: {}", m.timeline());
+        assert!(m.run_until_it_holds(20, |m| m.is_up("app")), "seed {seed}: {}", m.timeline());
+        m.assert_not_notified("app");
+    }
+}

@@ -382,7 +382,7 @@ impl Client {
             }
             Signal::JobRemoved { id, unit, result } => {
                 if let Some(tracked) = self.units.get_mut(&unit) {
-                    tracked.job_removed(id, result == JobResult::Done);
+                    tracked.job_removed(id, &result);
                     self.will_read(now, &unit);
                 }
                 for request in self.own.remove(&id).unwrap_or_default() {

@@ -1,6 +1,6 @@
 //! What the client knows of one unit, and by which job it was taken down.
 
-use stealthcheck::unit::{ActiveState, Job, JobKind, UnitState};
+use stealthcheck::unit::{ActiveState, Job, JobKind, JobResult, UnitState};
 
 use super::driver;
 use super::systemd::Changed;
@@ -15,6 +15,8 @@ struct SeenJob {
     took_down: bool,
     /// How it ended: whether it was done.
     ended: Option<bool>,
+    /// It was not attempted: its result was `dependency`.
+    dropped: bool,
 }
 
 /// What is known of one unit.
@@ -52,7 +54,8 @@ impl Tracked {
         if self.last.is_some_and(|last| last.id == id) {
             return false;
         }
-        let job = SeenJob { id, kind: None, started_unit: false, took_down: false, ended: None };
+        let job =
+            SeenJob { id, kind: None, started_unit: false, took_down: false, ended: None, dropped: false };
         self.last = Some(job);
         true
     }
@@ -82,6 +85,9 @@ impl Tracked {
         let started_now = started > self.started && before.is_some();
         self.started = self.started.max(started);
         let falls = before.is_some_and(is_up) && !is_up(active);
+        if let Some(last) = &mut self.last {
+            last.dropped &= !started_now;
+        }
         if let Some(last) = self.last.as_mut().filter(|last| last.ended.is_none()) {
             last.started_unit |= started_now || (job != 0 && before.is_some_and(is_down) && is_up(active));
             last.took_down |= falls && job == last.id;
@@ -92,9 +98,10 @@ impl Tracked {
         self.attribute();
     }
 
-    pub fn job_removed(&mut self, id: u32, done: bool) {
+    pub fn job_removed(&mut self, id: u32, result: &JobResult) {
         if let Some(last) = self.last.as_mut().filter(|last| last.id == id) {
-            last.ended = Some(done);
+            last.ended = Some(*result == JobResult::Done);
+            last.dropped = *result == JobResult::Dependency;
         }
         self.attribute();
     }
@@ -175,6 +182,7 @@ impl Tracked {
         if state.active_exit_usec == 0 && is_down(state.active) {
             state.active_exit_usec = self.active_exit;
         }
+        state.start_dropped = is_down(state.active) && self.last.is_some_and(|last| last.dropped);
         state.stopped_by = if is_up(state.active) { None } else { self.stopped_by(state.active) };
         Some(state)
     }

@@ -12,9 +12,9 @@ use crate::engine::check::JobVerdict;
 use crate::engine::context::Context;
 use crate::engine::event::{ChangeKind, Effect};
 use crate::engine::graph::Graph;
-use crate::engine::unit::Condition;
+use crate::engine::unit::{Condition, Unit};
 use crate::notification::AttemptOutcome;
-use crate::time::human;
+use crate::time::{Now, human};
 use crate::unit::{LoadState, UnitState};
 use crate::verdict::Observation;
 
@@ -81,7 +81,7 @@ impl Group {
             }
             match condition.down() {
                 // A job of ours is on it: its end tells more.
-                Some(_) if ours || self.suppression_at(index, cx.now).is_some() => {}
+                Some(_) if ours || self.is_left_alone(index, cx.now) => {}
                 Some(reason) if entered => self.go_down(cx, index, reason.to_owned()),
                 Some(_) => {}
                 None => self.not_down(cx, index, &condition, entered),
@@ -102,11 +102,18 @@ impl Group {
         }
     }
 
+    /// The check is suppressed, or may turn out to be.
+    fn is_left_alone(&self, index: usize, now: Now) -> bool {
+        let explained =
+            self.unit.as_ref().and_then(Unit::explained_until).is_some_and(|until| now.mono < until);
+        explained || self.suppression_at(index, now).is_some()
+    }
+
     /// The unit is down, and the check is not, or no longer, suppressed for it.
     pub(super) fn count_overdue(&mut self, cx: &mut Context<'_>, index: usize) {
         let Some(unit) = &self.unit else { return };
         let check = &self.checks[index];
-        if unit.has_job_of_ours() || check.is_down() || self.suppression(check, cx.now).is_some() {
+        if unit.has_job_of_ours() || check.is_down() || self.is_left_alone(index, cx.now) {
             return;
         }
         let now = cx.now.mono;

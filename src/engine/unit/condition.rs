@@ -129,6 +129,9 @@ pub(super) fn classify(state: &UnitState, facts: Facts<'_>) -> Condition {
     if let Some(reason) = facts.not_returned {
         return Condition::Ended(reason.to_owned());
     }
+    if state.start_dropped {
+        return Condition::Ended("unit was not started, as a unit that it requires did not start".to_owned());
+    }
     if ended_well && (state.oneshot || !state.settings.triggered_by.is_empty()) {
         return Condition::AtRest;
     }

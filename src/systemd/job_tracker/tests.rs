@@ -43,7 +43,7 @@ fn stop_is_reported_until_the_unit_is_up_again() {
     jobs.observe(Deactivating, 7, "a", 1);
     assert_eq!(jobs.stopped_by(), stop(7));
     jobs.observe(Inactive, 7, "a", 1);
-    jobs.job_removed(7, true);
+    jobs.job_removed(7, End::Done);
     jobs.observe(Inactive, 0, "", 0);
     assert_eq!(jobs.stopped_by(), stop(7), "also where systemd has unloaded the unit");
     jobs.observe(Activating, 8, "b", 2);
@@ -55,14 +55,14 @@ fn stop_of_ours_is_reported_as_ours_however_late_its_reply() {
     let mut jobs = running();
     queue(&mut jobs, 7, JobKind::Stop, true);
     jobs.observe(Inactive, 7, "a", 1);
-    jobs.job_removed(7, true);
+    jobs.job_removed(7, End::Done);
     let ours = Ok(Some(Job { id: 7, kind: JobKind::Stop, ours: true }));
     assert_eq!(jobs.stopped_by(), ours);
 
     let mut jobs = running();
     jobs.job_new(7);
     jobs.observe(Inactive, 7, "a", 1);
-    jobs.job_removed(7, true);
+    jobs.job_removed(7, End::Done);
     assert_eq!(jobs.stopped_by(), Err(Undecided(7)));
     jobs.own_job(7, JobKind::Stop);
     assert_eq!(jobs.stopped_by(), ours);
@@ -76,12 +76,12 @@ fn stop_that_replaces_a_restart_counts_in_each_phase() {
         queue(&mut jobs, 5, JobKind::Restart, ours);
         jobs.observe(Deactivating, 5, "a", 1);
         assert_eq!(jobs.stopped_by(), Ok(Some(Job { id: 5, kind: JobKind::Restart, ours })));
-        jobs.job_removed(5, false);
+        jobs.job_removed(5, End::NotDone);
         queue(&mut jobs, 6, JobKind::Stop, false);
         jobs.observe(Deactivating, 6, "a", 1);
         assert_eq!(jobs.stopped_by(), stop(6));
         jobs.observe(Inactive, 6, "a", 1);
-        jobs.job_removed(6, true);
+        jobs.job_removed(6, End::Done);
         assert_eq!(jobs.stopped_by(), stop(6));
 
         // Between its halves: the unit is down, and stays so.
@@ -90,10 +90,10 @@ fn stop_that_replaces_a_restart_counts_in_each_phase() {
         jobs.observe(Deactivating, 5, "a", 1);
         jobs.observe(Inactive, 5, "a", 1);
         assert_eq!(jobs.stopped_by(), NONE);
-        jobs.job_removed(5, false);
+        jobs.job_removed(5, End::NotDone);
         queue(&mut jobs, 6, JobKind::Stop, false);
         assert_eq!(jobs.stopped_by(), stop(6));
-        jobs.job_removed(6, true);
+        jobs.job_removed(6, End::Done);
         assert_eq!(jobs.stopped_by(), stop(6));
 
         // While it starts the unit.
@@ -101,11 +101,11 @@ fn stop_that_replaces_a_restart_counts_in_each_phase() {
         queue(&mut jobs, 5, JobKind::Restart, ours);
         jobs.observe(Inactive, 5, "a", 1);
         jobs.observe(Activating, 5, "b", 2);
-        jobs.job_removed(5, false);
+        jobs.job_removed(5, End::NotDone);
         queue(&mut jobs, 6, JobKind::Stop, false);
         jobs.observe(Deactivating, 6, "b", 2);
         jobs.observe(Failed, 6, "b", 2);
-        jobs.job_removed(6, true);
+        jobs.job_removed(6, End::Done);
         assert_eq!(jobs.stopped_by(), stop(6));
     }
 }
@@ -119,11 +119,11 @@ fn stop_of_unread_kind_counts_in_each_phase() {
         for active in before {
             jobs.observe(*active, 5, "a", 1);
         }
-        jobs.job_removed(5, false);
+        jobs.job_removed(5, End::NotDone);
         jobs.job_new(6);
         assert!(jobs.stopped_by() == Err(Undecided(6)) || before.contains(&Activating));
         jobs.observe(Inactive, 6, "a", 1);
-        jobs.job_removed(6, true);
+        jobs.job_removed(6, End::Done);
         assert_eq!(jobs.stopped_by(), Err(Undecided(6)), "{before:?}");
         jobs.job_kind(6, JobKind::Other);
         assert_eq!(jobs.stopped_by(), stop(6), "{before:?}");
@@ -150,7 +150,7 @@ fn restart_read_late_equals_one_read_early() {
         jobs.observe(Activating, 5, "b", 2);
         assert_eq!(jobs.describe(5), Some(start), "read after {read_at}");
         jobs.observe(Active, 5, "b", 2);
-        jobs.job_removed(5, true);
+        jobs.job_removed(5, End::Done);
         jobs.observe(Failed, 0, "b", 2);
         assert_eq!(jobs.stopped_by(), NONE, "a crash after it is a crash");
     }
@@ -171,13 +171,13 @@ fn start_that_replaces_a_stop_counts() {
     let mut jobs = running();
     queue(&mut jobs, 6, JobKind::Stop, false);
     jobs.observe(Deactivating, 6, "a", 1);
-    jobs.job_removed(6, false);
+    jobs.job_removed(6, End::NotDone);
     queue(&mut jobs, 7, JobKind::Start, false);
     assert_eq!(jobs.stopped_by(), NONE);
     jobs.observe(Inactive, 7, "a", 1);
     assert_eq!(jobs.stopped_by(), NONE);
     // A dependency of it failed.
-    jobs.job_removed(7, false);
+    jobs.job_removed(7, End::NotDone);
     assert_eq!(jobs.stopped_by(), NONE);
 }
 
@@ -186,10 +186,10 @@ fn stop_that_was_done_outlasts_a_start_that_did_not_begin() {
     let mut jobs = running();
     queue(&mut jobs, 6, JobKind::Stop, false);
     jobs.observe(Inactive, 6, "a", 1);
-    jobs.job_removed(6, true);
+    jobs.job_removed(6, End::Done);
     queue(&mut jobs, 7, JobKind::Start, false);
     assert_eq!(jobs.stopped_by(), NONE, "it is on its way up");
-    jobs.job_removed(7, false);
+    jobs.job_removed(7, End::NotDone);
     assert_eq!(jobs.stopped_by(), stop(6));
 }
 
@@ -198,10 +198,10 @@ fn stop_does_not_outlast_a_start_that_failed() {
     let mut jobs = running();
     queue(&mut jobs, 6, JobKind::Stop, false);
     jobs.observe(Inactive, 6, "a", 1);
-    jobs.job_removed(6, true);
+    jobs.job_removed(6, End::Done);
     queue(&mut jobs, 7, JobKind::Start, false);
     jobs.observe(Failed, 7, "a", 2);
-    jobs.job_removed(7, false);
+    jobs.job_removed(7, End::NotDone);
     assert_eq!(jobs.stopped_by(), NONE);
 }
 
@@ -210,13 +210,13 @@ fn stop_of_a_unit_that_has_crashed_counts() {
     let mut jobs = running();
     jobs.observe(Failed, 0, "a", 1);
     queue(&mut jobs, 6, JobKind::Stop, false);
-    jobs.job_removed(6, true);
+    jobs.job_removed(6, End::Done);
     assert_eq!(jobs.stopped_by(), stop(6));
     // Too quick for its kind to be read.
     let mut jobs = running();
     jobs.observe(Failed, 0, "a", 1);
     jobs.job_new(6);
-    jobs.job_removed(6, true);
+    jobs.job_removed(6, End::Done);
     jobs.job_kind(6, JobKind::Other);
     assert_eq!(jobs.stopped_by(), stop(6));
 }
@@ -228,7 +228,7 @@ fn skipped_start_of_unread_kind_is_no_stop() {
     jobs.job_new(6);
     // `ConditionTimestamp` moves with each start.
     jobs.observe(Failed, 6, "a", 2);
-    jobs.job_removed(6, true);
+    jobs.job_removed(6, End::Done);
     jobs.job_kind(6, JobKind::Other);
     assert_eq!(jobs.stopped_by(), NONE);
 }
@@ -239,7 +239,7 @@ fn canceled_restart_is_no_stop() {
         let mut jobs = running();
         queue(&mut jobs, 5, JobKind::Restart, ours);
         jobs.observe(Deactivating, 5, "a", 1);
-        jobs.job_removed(5, false);
+        jobs.job_removed(5, End::NotDone);
         assert_eq!(jobs.stopped_by(), NONE);
         jobs.observe(Inactive, 0, "a", 1);
         assert_eq!(jobs.stopped_by(), NONE);
@@ -254,7 +254,7 @@ fn start_limit_is_no_stop() {
         jobs.job_new(9); // systemd's own, for the restart
         jobs.observe(Inactive, 9, "a", 1);
         jobs.observe(Failed, 9, "a", 2);
-        jobs.job_removed(9, false);
+        jobs.job_removed(9, End::NotDone);
         jobs.job_kind(9, kind);
         assert_eq!(jobs.stopped_by(), NONE, "{kind:?}");
     }
@@ -268,7 +268,7 @@ fn start_that_fails_is_no_stop() {
     jobs.observe(Inactive, 9, "a", 1);
     jobs.observe(Activating, 9, "b", 2);
     jobs.observe(Failed, 9, "b", 2);
-    jobs.job_removed(9, false);
+    jobs.job_removed(9, End::NotDone);
     assert_eq!(jobs.stopped_by(), NONE);
 
     let mut oneshot = JobTracker { oneshot: true, ..JobTracker::default() };
@@ -276,7 +276,7 @@ fn start_that_fails_is_no_stop() {
     queue(&mut oneshot, 3, JobKind::Start, false);
     oneshot.observe(Activating, 3, "a", 1);
     oneshot.observe(Inactive, 3, "a", 1);
-    oneshot.job_removed(3, true);
+    oneshot.job_removed(3, End::Done);
     assert_eq!(oneshot.stopped_by(), NONE);
 }
 
@@ -286,7 +286,7 @@ fn unit_that_crashes_during_a_reload_was_not_stopped() {
     queue(&mut jobs, 3, JobKind::Reload, true);
     jobs.observe(ActiveState::Reloading, 3, "a", 1);
     jobs.observe(Failed, 3, "a", 1);
-    jobs.job_removed(3, false);
+    jobs.job_removed(3, End::NotDone);
     assert_eq!(jobs.stopped_by(), NONE);
 }
 
@@ -294,7 +294,7 @@ fn unit_that_crashes_during_a_reload_was_not_stopped() {
 fn job_that_ended_before_the_crash_does_not_explain_it() {
     let mut jobs = running();
     jobs.job_new(3);
-    jobs.job_removed(3, true);
+    jobs.job_removed(3, End::Done);
     jobs.observe(Inactive, 0, "a", 1);
     jobs.job_kind(3, JobKind::Other);
     assert_eq!(jobs.stopped_by(), NONE);
@@ -343,4 +343,22 @@ fn job_whose_kind_is_never_read_leaves_nothing_undecided() {
     assert_eq!(jobs.stopped_by(), Err(Undecided(7)));
     jobs.lose_signals();
     assert_eq!(jobs.stopped_by(), Ok(Some(Job { id: 7, kind: JobKind::Other, ours: false })));
+}
+
+/// The start of a unit whose root did not start is dropped; a later start that is attempted ends that.
+#[test]
+fn start_that_is_dropped_for_its_root() {
+    let mut jobs = JobTracker::default();
+    jobs.observe(Active, 0, "a", 1);
+    jobs.job_new(7);
+    jobs.job_kind(7, JobKind::Restart);
+    jobs.observe(Deactivating, 7, "a", 1);
+    jobs.observe(Inactive, 7, "a", 1);
+    assert!(!jobs.start_dropped());
+    jobs.job_removed(7, End::of("dependency"));
+    jobs.observe(Inactive, 0, "a", 1);
+    assert!(jobs.start_dropped());
+    assert_eq!(jobs.stopped_by(), Ok(None));
+    jobs.observe(Failed, 0, "b", 2);
+    assert!(!jobs.start_dropped());
 }

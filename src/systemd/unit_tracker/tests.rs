@@ -71,7 +71,7 @@ fn old_reading_is_not_reported_with_what_came_after_it() {
     track.job_kind(7, JobKind::Stop);
     assert!(track.news().is_none(), "active, and stopped by an operator?");
     track.changed(&change(Inactive, 7, "a", 0));
-    track.job_removed(7, true, 0);
+    track.job_removed(7, End::Done, 0);
     read(&mut track, reading(Inactive, "a"));
     assert!(track.news().is_some());
     track.changed(&change(Active, 0, "b", 0));
@@ -131,27 +131,27 @@ fn job_done_on_a_oneshot_at_rest_is_a_run() {
     let mut track = UnitTracker::default();
     read(&mut track, oneshot());
     track.jobs.job_new(7);
-    track.job_removed(7, true, 20);
+    track.job_removed(7, End::Done, 20);
     track.job_kind(7, JobKind::Other);
     read(&mut track, oneshot());
     assert_eq!((seen_ended(&track), track.current().unwrap().stopped_by), (20, None));
     // A stop of it is no run.
     track.jobs.job_new(8);
     track.job_kind(8, JobKind::Stop);
-    track.job_removed(8, true, 30);
+    track.job_removed(8, End::Done, 30);
     read(&mut track, oneshot());
     assert_eq!(seen_ended(&track), 20);
     // Nor is a job on a service.
     let mut track = UnitTracker::default();
     read(&mut track, reading(Inactive, ""));
-    track.job_removed(7, true, 20);
+    track.job_removed(7, End::Done, 20);
     read(&mut track, reading(Inactive, ""));
     assert_eq!(seen_ended(&track), 0);
     // A reading that came while the job had not begun yet does not hide the run.
     let mut track = UnitTracker::default();
     let job = Some(Job { id: 7, kind: JobKind::Start, ours: false });
     read(&mut track, UnitState { job, ..oneshot() });
-    track.job_removed(7, true, 30);
+    track.job_removed(7, End::Done, 30);
     read(&mut track, oneshot());
     assert_eq!(seen_ended(&track), 30);
 }
@@ -163,7 +163,7 @@ fn oneshot_run_whose_job_kind_was_not_read_is_no_stop() {
     track.jobs.job_new(7);
     assert_eq!(track.changed(&change(Activating, 7, "a", 0)), None, "its kind is being asked for already");
     track.changed(&change(Inactive, 7, "a", 20));
-    track.job_removed(7, true, 20);
+    track.job_removed(7, End::Done, 20);
     track.job_kind(7, JobKind::Other);
     read(&mut track, oneshot());
     let state = track.current().unwrap();
@@ -171,11 +171,11 @@ fn oneshot_run_whose_job_kind_was_not_read_is_no_stop() {
     // One that such a job stopped, after another had brought it up.
     track.jobs.job_new(8);
     track.changed(&change(Activating, 8, "b", 20));
-    track.job_removed(8, false, 0);
+    track.job_removed(8, End::NotDone, 0);
     track.jobs.job_new(9);
     track.changed(&change(Deactivating, 9, "b", 20));
     track.changed(&change(Inactive, 9, "b", 20));
-    track.job_removed(9, true, 0);
+    track.job_removed(9, End::Done, 0);
     track.job_kind(9, JobKind::Other);
     read(&mut track, oneshot());
     let stop = Some(Job { id: 9, kind: JobKind::Stop, ours: false });
@@ -236,7 +236,7 @@ fn skipped_start_by_exec_condition_is_recognized() {
     for (active, met) in [(Inactive, true), (Activating, true), (Inactive, false), (Inactive, false)] {
         track.changed(&signal(active, met));
     }
-    track.job_removed(3, true, 0);
+    track.job_removed(3, End::Done, 0);
     track.job_kind(3, JobKind::Other);
     read(&mut track, reading(Inactive, ""));
     let state = track.current().unwrap();

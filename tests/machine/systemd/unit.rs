@@ -313,6 +313,7 @@ impl Unit {
             result: if service { self.result.to_owned() } else { String::new() },
             job: None,
             stopped_by: None,
+            start_dropped: false,
             invocation_id: if self.invocation == 0 {
                 String::new()
             } else {
