@@ -340,7 +340,7 @@ impl Client {
                 let state = state.zip(asked).map(|((state, started), asked)| {
                     let Some(tracked) = self.units.get_mut(&asked.unit) else { return state };
                     tracked.read((*state).clone(), started);
-                    tracked.current().map_or(state, Box::new)
+                    with_owner(tracked, &self.ours).map_or(state, Box::new)
                 });
                 reports.push(Report::Job { request, result, state });
             }
@@ -402,15 +402,20 @@ impl Client {
     }
 
     fn report(&mut self, unit: &UnitName, reports: &mut Vec<Report>) {
-        let ours = &self.ours;
         let Some(tracked) = self.units.get_mut(unit) else { return };
-        let Some(mut state) = tracked.current() else { return };
-        if let Some(job) = state.stopped_by {
-            state.stopped_by = Some(driver::job(job.id, job.kind, ours.contains(&job.id)));
-        }
+        let Some(state) = with_owner(tracked, &self.ours) else { return };
         if tracked.reported.as_ref() != Some(&state) {
             tracked.reported = Some(state.clone());
             reports.push(Report::Unit { unit: unit.clone(), state: Box::new(state) });
         }
     }
+}
+
+/// The latest reading, with whether the daemon requested the job that took the unit down.
+fn with_owner(tracked: &Tracked, ours: &BTreeSet<u32>) -> Option<UnitState> {
+    let mut state = tracked.current()?;
+    if let Some(job) = &mut state.stopped_by {
+        job.ours = ours.contains(&job.id);
+    }
+    Some(state)
 }

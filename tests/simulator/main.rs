@@ -22,7 +22,6 @@
 //! | `STEALTHCHECK_FIRST_SEED=5000` besides | from there on |
 //! | `STEALTHCHECK_SEED=1234 cargo test --test simulator -- --nocapture` | that one alone, with its timeline |
 //! | `STEALTHCHECK_LINES=100000` besides | more of it |
-//! | `STEALTHCHECK_KNOWN=1` besides | the faults of the engine that are known (`known`) fail as well |
 //!
 //! A rule that is broken ends the run with its name, the seed and the timeline's last lines. The tests in `tests/engine/`
 //! tell the same engine's rules one by one, as stories; where a seed finds a mistake, its story belongs there.
@@ -31,7 +30,6 @@
 
 mod config;
 mod faults;
-mod known;
 #[path = "../machine/mod.rs"]
 mod machine;
 mod people;
@@ -42,7 +40,6 @@ mod shell;
 mod sim;
 mod truth;
 
-use std::collections::BTreeMap;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
@@ -89,17 +86,14 @@ fn add(sum: &mut Stats, one: Stats) {
     sum.duplicates += one.duplicates;
     sum.crashes += one.crashes;
     sum.storms += one.storms;
-    sum.known += one.known;
 }
 
 /// Plays these seeds on all cores. The seeds that broke a rule, with the rule; the first of them ends it, unless all are
 /// wanted.
 fn play_all(seeds: &[u64], all: bool) -> (Stats, Vec<(u64, String)>) {
     let threads = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
-    let tolerates_known = number("STEALTHCHECK_KNOWN").is_none();
     let (next, failed) = (AtomicUsize::new(0), AtomicBool::new(false));
     let (sum, broken) = (Mutex::new(Stats::default()), Mutex::new(vec![]));
-    let known: Mutex<BTreeMap<String, Vec<u64>>> = Mutex::default();
     // A broken rule is reported once, below.
     let hook = std::panic::take_hook();
     std::panic::set_hook(Box::new(|_| {}));
@@ -109,11 +103,6 @@ fn play_all(seeds: &[u64], all: bool) -> (Stats, Vec<(u64, String)>) {
                 while all || !failed.load(Ordering::Relaxed) {
                     let Some(seed) = seeds.get(next.fetch_add(1, Ordering::Relaxed)) else { return };
                     match play(*seed, false) {
-                        Err(rule) if tolerates_known && known::is_known(&rule) => {
-                            sum.lock().unwrap().known += 1;
-                            let rule = rule.split(':').next().unwrap_or_default().to_owned();
-                            known.lock().unwrap().entry(rule).or_default().push(*seed);
-                        }
                         Ok(stats) => add(&mut sum.lock().unwrap(), stats),
                         Err(rule) => {
                             failed.store(true, Ordering::Relaxed);
@@ -125,9 +114,6 @@ fn play_all(seeds: &[u64], all: bool) -> (Stats, Vec<(u64, String)>) {
         }
     });
     std::panic::set_hook(hook);
-    for (rule, seeds) in known.into_inner().unwrap() {
-        println!("KNOWN {rule}: {} seeds, the first {:?}", seeds.len(), seeds.iter().min());
-    }
     (sum.into_inner().unwrap(), broken.into_inner().unwrap())
 }
 

@@ -350,6 +350,4 @@ pub struct Stats {
     pub duplicates: u64,
     pub crashes: u64,
     pub storms: u64,
-    /// Seeds that ended with a fault of the engine that is known.
-    pub known: u64,
 }
