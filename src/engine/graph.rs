@@ -33,6 +33,8 @@ pub(super) struct Summary {
     pub stopped: bool,
     /// Since when it is held.
     pub held_since: Option<Mono>,
+    /// Until when one more start would trigger its `StartLimitAction=`.
+    pub start_limit_action_until: Option<Mono>,
     /// Its checks, and whether each does well.
     pub checks: Vec<(CheckName, bool)>,
 }
@@ -97,14 +99,12 @@ impl Graph {
         self.changed = true;
         self.started = started;
         for (name, node) in &mut self.nodes {
-            node.monitored = monitored.contains_key(name);
-            if !node.monitored {
-                node.summary = Summary::default();
+            if !monitored.contains_key(name) {
+                node.release();
             }
         }
         for (name, follows_trigger) in monitored {
-            let node = self.nodes.entry(name.clone()).or_default();
-            (node.monitored, node.follows_trigger) = (true, *follows_trigger);
+            self.nodes.entry(name.clone()).or_default().monitor(*follows_trigger);
         }
         for name in self.around.keys().cloned().collect::<Vec<_>>() {
             self.place(&name);
@@ -118,19 +118,18 @@ impl Graph {
     /// Takes a reading. Returns whether anything of it matters to other units.
     pub fn read(&mut self, now: Now, unit: &UnitName, state: &Arc<UnitState>) -> bool {
         let Some(node) = self.nodes.get_mut(unit) else { return false };
-        if node.reading.is_none()
+        if node.reading().is_none()
             && let Some(stops) = self.remembered.remove(unit)
         {
             node.recall(stops);
         }
-        let before = (node.active(), node.occupied.is_some(), node.fall, node.is_stopped());
+        let before = node.outline();
         let rewired = node
-            .reading
-            .as_ref()
+            .reading()
             .is_none_or(|old| old.relations != state.relations || old.triggers != state.triggers)
-            && (state.relations.is_some() || state.triggers.is_some() || node.reading.is_some());
-        node.take(now, state);
-        let moved = before != (node.active(), node.occupied.is_some(), node.fall, node.is_stopped());
+            && (state.relations.is_some() || state.triggers.is_some() || node.reading().is_some());
+        node.read(now, state);
+        let moved = before != node.outline();
         if rewired {
             for name in self.touched_by(unit) {
                 self.place(&name);
@@ -148,14 +147,14 @@ impl Graph {
 
     /// The remembered stop of a unit that a check monitors from now on, if there is one.
     pub fn recall(&mut self, unit: &UnitName) -> Option<StopRecord> {
-        let seen = self.nodes.get(unit).filter(|node| node.is_stopped()).map(|node| node.stops().clone());
+        let seen = self.nodes.get(unit).and_then(Node::known_stop).cloned();
         seen.or_else(|| self.remembered.remove(unit))
     }
 
     /// See [`Memory`].
     pub fn memory(&self) -> Memory {
-        let stopped = self.nodes.iter().filter(|(_, node)| !node.monitored && node.is_stopped());
-        let seen = stopped.map(|(name, node)| (name.clone(), node.stops().clone()));
+        let seen =
+            self.nodes.iter().filter_map(|(name, node)| Some((name.clone(), node.known_stop()?.clone())));
         self.remembered.clone().into_iter().chain(seen).collect()
     }
 
@@ -166,15 +165,12 @@ impl Graph {
 
     /// Publishes a group's summary. Returns whether it has changed.
     pub fn publish(&mut self, unit: &UnitName, summary: Summary) -> bool {
-        let Some(node) = self.nodes.get_mut(unit) else { return false };
-        let changed = node.summary != summary;
-        node.summary = summary;
-        changed
+        self.nodes.get_mut(unit).is_some_and(|node| node.publish(summary))
     }
 
     /// The latest reading of a unit.
     pub fn reading(&self, unit: &UnitName) -> Option<&Arc<UnitState>> {
-        self.nodes.get(unit)?.reading.as_ref()
+        self.nodes.get(unit)?.reading()
     }
 
     /// Whether other units are wanted than when this was last called.
@@ -194,7 +190,7 @@ impl Graph {
 
     /// Whether all that is around the unit has been read.
     pub fn is_known(&self, unit: &UnitName) -> bool {
-        let read = |name: &UnitName| self.nodes.get(name).is_some_and(|node| node.reading.is_some());
+        let read = |name: &UnitName| self.nodes.get(name).is_some_and(|node| node.reading().is_some());
         self.around.get(unit).is_none_or(|around| around.iter().all(read))
     }
 
@@ -221,7 +217,7 @@ impl Graph {
     pub fn dependents(&self, unit: &UnitName) -> Vec<(CheckName, UnitName, bool)> {
         let mut found = Vec::new();
         for name in self.requiring(unit) {
-            let checks = self.nodes.get(&name).map(|node| &node.summary.checks);
+            let checks = self.nodes.get(&name).and_then(Node::summary).map(|summary| &summary.checks);
             found.extend(
                 checks.into_iter().flatten().map(|(check, well)| (check.clone(), name.clone(), *well)),
             );
@@ -246,7 +242,7 @@ impl Graph {
 
     /// Whether the unit is known to be down.
     pub fn is_down(&self, unit: &UnitName) -> bool {
-        self.nodes.get(unit).and_then(Node::active).is_some_and(is_down)
+        self.nodes.get(unit).is_some_and(Node::is_down)
     }
 
     /// Whether the unit is known to be up.
@@ -259,14 +255,14 @@ impl Graph {
 
     /// When the unit began to go down, if that was seen.
     pub fn fell(&self, unit: &UnitName) -> Option<Mono> {
-        Some(self.nodes.get(unit)?.fall?.at)
+        self.nodes.get(unit)?.fell()
     }
 
     /// The required unit that went down with this one: it ended by itself (`BindsTo=`), or the holder of a hold stopped it
     /// (rule 10). If another job stopped it, an operator may have stopped both.
     pub fn fell_with(&self, unit: &UnitName) -> Option<UnitName> {
         // (One that is up has fallen with nothing.)
-        let node = self.nodes.get(unit).filter(|node| node.fall.is_some())?;
+        let node = self.nodes.get(unit).filter(|node| node.fell().is_some())?;
         let together = |name: &&UnitName| {
             self.nodes.get(*name).is_some_and(|other| node.ended_with(other) || node.was_held_with(other))
         };
@@ -289,8 +285,7 @@ impl Graph {
 
     /// A held unit that a restart of this one would restart (rule 10).
     pub fn would_disturb(&self, unit: &UnitName) -> Option<UnitName> {
-        let held = |name: &UnitName| self.nodes.get(name).is_some_and(Node::is_held);
-        self.taken_along(unit).into_iter().find(|name| self.is_up(name) && held(name))
+        self.taken_along(unit).into_iter().find(|name| self.is_up(name) && self.is_held(name))
     }
 
     /// A unit that a job on this one would start or restart as well, where its failure, or one more start, would trigger an
@@ -304,24 +299,23 @@ impl Graph {
 
     /// Whether a `start` step may not start this unit: an operator has stopped it, or holds it.
     pub fn is_left_alone(&self, unit: &UnitName) -> bool {
-        self.nodes.get(unit).is_some_and(|node| node.is_held() || self.is_stopped(unit))
+        self.is_held(unit) || self.is_stopped(unit)
     }
 
     fn is_stopped(&self, unit: &UnitName) -> bool {
-        self.is_down(unit)
-            && self
-                .nodes
-                .get(unit)
-                .is_some_and(|node| if node.monitored { node.summary.stopped } else { node.is_stopped() })
+        self.nodes.get(unit).is_some_and(Node::is_stopped)
+    }
+
+    fn is_held(&self, unit: &UnitName) -> bool {
+        self.nodes.get(unit).and_then(Node::held_since).is_some()
     }
 
     /// A check of something that the unit requires fails, and it is not settled yet whether that is down.
     pub fn has_failing_dependency(&self, unit: &UnitName) -> bool {
         self.around.contains_key(unit)
-            && self
-                .required(unit)
-                .iter()
-                .any(|name| self.nodes.get(name).is_some_and(|node| node.summary.failing))
+            && self.required(unit).iter().any(|name| {
+                self.nodes.get(name).and_then(Node::summary).is_some_and(|summary| summary.failing)
+            })
     }
 
     /// A part of the unit (`ConsistsOf=`) that has failed, with its state.
@@ -367,18 +361,15 @@ impl Graph {
     /// The held units that this one is a part of (`PartOf=`): the holder's stop stops it as well.
     fn held_whole(&self, unit: &UnitName) -> impl Iterator<Item = UnitName> {
         let whole = self.relations(unit).into_iter().flat_map(|relations| &relations.part_of);
-        let held =
-            |name: &&UnitName| self.nodes.get(*name).is_some_and(|node| node.summary.held_since.is_some());
-        whole.filter(held).cloned()
+        whole.filter(|name| self.is_held(name)).cloned()
     }
 
     /// What is wrong with a monitored unit itself, whatever it requires. A unit that is up is a reason only for those that
     /// are up as well (their probes fail with it), and only while a job may still recover it.
     fn trouble(&self, name: &UnitName, dependent_is_up: bool) -> Option<Root> {
         let node = self.nodes.get(name)?;
-        let held = node.summary.held_since.is_some();
-        let down = self.is_down(name);
-        if let Some(incident) = node.summary.incident
+        let (summary, held, down) = (node.summary()?, node.held_since().is_some(), node.is_down());
+        if let Some(incident) = summary.incident
             && (down || (incident.recoverable && dependent_is_up))
         {
             return Some(Root {
@@ -389,17 +380,17 @@ impl Graph {
                 comes_back: false,
             });
         }
-        let suppressed = node.summary.suppressed.filter(|_| down)?;
+        let suppressed = summary.suppressed.filter(|_| down)?;
         Some(Root { by: name.clone(), opened: None, silent: suppressed.silent, held, comes_back: false })
     }
 
     fn occupier(&self, unit: &UnitName) -> Option<(UnitName, Mono)> {
         let relations = self.relations(unit)?;
-        relations.conflicts.iter().find_map(|name| Some((name.clone(), self.nodes.get(name)?.occupied?)))
+        relations.conflicts.iter().find_map(|name| Some((name.clone(), self.nodes.get(name)?.occupied()?)))
     }
 
     fn relations(&self, unit: &UnitName) -> Option<&Relations> {
-        self.nodes.get(unit)?.reading.as_ref()?.relations.as_deref()
+        self.nodes.get(unit)?.relations()
     }
 
     /// What is reached from the unit by `edges`, without the unit itself.
@@ -422,7 +413,7 @@ impl Graph {
 
     /// Works out what is around a unit, if it is monitored, and adds what is new to the graph.
     fn place(&mut self, unit: &UnitName) {
-        let monitored = self.nodes.get(unit).is_some_and(|node| node.monitored);
+        let monitored = self.nodes.get(unit).is_some_and(Node::is_monitored);
         let around = if monitored { self.surroundings(unit) } else { BTreeSet::new() };
         for gone in self.around.remove(unit).unwrap_or_default().difference(&around) {
             if let Some(of) = self.of.get_mut(gone) {
@@ -456,7 +447,7 @@ impl Graph {
             around.extend(relations.consists_of.iter().chain(&relations.part_of).cloned());
             around.extend(self.taken_along(unit));
         }
-        if self.nodes.get(unit).is_some_and(|node| node.follows_trigger) {
+        if self.nodes.get(unit).is_some_and(Node::follows_trigger) {
             around.extend(self.reading(unit).and_then(|state| state.triggers.clone()));
         }
         around.extend(self.started.get(unit).into_iter().flatten().cloned());
@@ -469,7 +460,7 @@ impl Graph {
         self.of.retain(|_, of| !of.is_empty());
         let before = self.nodes.len();
         let of = &self.of;
-        self.nodes.retain(|name, node| node.monitored || of.contains_key(name));
+        self.nodes.retain(|name, node| node.is_monitored() || of.contains_key(name));
         self.changed |= self.nodes.len() != before;
     }
 }

@@ -381,6 +381,7 @@ impl Group {
                 || unit.may_be_stopped()
                 || suppression::is_stop_respected(&self.checks, unit, now),
             held_since: unit.hold().map(UnitHold::since),
+            start_limit_action_until: unit.start_limit_action_until(now.mono),
             checks: self
                 .checks
                 .iter()

@@ -496,6 +496,12 @@ impl Unit {
         self.memory.starts.limited_until(now, limit)
     }
 
+    /// Until when one more start would trigger its `StartLimitAction=`.
+    pub fn start_limit_action_until(&self, now: Mono) -> Option<Mono> {
+        let limit = self.reading.as_ref()?.settings.start_limit.filter(|limit| limit.action)?;
+        self.memory.starts.limited_until(now, limit)
+    }
+
     /// systemd's counters of the unit were reset.
     pub fn record_reset(&mut self) {
         self.memory.starts.reset();

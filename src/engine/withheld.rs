@@ -3,6 +3,7 @@
 //! One variant for each reason, with one wording and one code. It decides nothing; `group/permit.rs` chooses.
 
 use std::fmt;
+use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
@@ -92,6 +93,18 @@ impl Withheld {
     #[must_use]
     pub fn is_routine(&self) -> bool {
         matches!(self, Self::Backoff)
+    }
+
+    /// The same reason, whatever millisecond its time is worked out to be.
+    #[must_use]
+    pub fn is_same(&self, other: &Self) -> bool {
+        const WAVERS: Duration = Duration::from_secs(2);
+        let near = |(one, other): (Wall, Wall)| one.since(other).max(other.since(one)) <= WAVERS;
+        match (self, other) {
+            (Self::AutoRestart(one), Self::AutoRestart(other)) => one.zip(*other).is_none_or(near),
+            (Self::StartLimit(one), Self::StartLimit(other)) => near((*one, *other)),
+            _ => self == other,
+        }
     }
 
     /// The reason in one word, for JSON, metrics and the journal's `WITHHELD=`.
@@ -229,5 +242,18 @@ fn clock_time(at: Wall) -> String {
 /// How long until `at`, in whole seconds, rounded up.
 pub(super) fn human_until(now: crate::time::Mono, at: crate::time::Mono) -> String {
     let seconds = u64::try_from(at.since(now).as_millis().div_ceil(1000)).unwrap_or(u64::MAX);
-    human(std::time::Duration::from_secs(seconds))
+    human(Duration::from_secs(seconds))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The time of systemd's own restart is worked out anew at each look, and wavers by a millisecond.
+    #[test]
+    fn time_that_wavers_is_no_news() {
+        let at = |millis| Withheld::AutoRestart(Some(Wall(millis)));
+        assert!(at(1_000_000).is_same(&at(1_000_001)) && at(1_000_000).is_same(&Withheld::AutoRestart(None)));
+        assert!(!at(1_000_000).is_same(&at(1_060_000)) && !at(1_000_000).is_same(&Withheld::Starting));
+    }
 }

@@ -231,10 +231,8 @@ impl Incident {
 
     /// Remembers why no job is requested. Returns whether that is to be reported.
     pub fn withhold(&mut self, why: &Withheld) -> bool {
-        let news = self.withheld.as_ref() != Some(why);
-        if news {
-            self.withheld = Some(why.clone());
-        }
+        let news = self.withheld.as_ref().is_none_or(|known| !known.is_same(why));
+        self.withheld = Some(why.clone());
         // (That it passes again is the beginning of every recovery.)
         news && !why.is_routine() && *why != Withheld::PassesAgain
     }

@@ -7,7 +7,7 @@ use super::{Summary, TOGETHER, is_down};
 use crate::engine::starts::Starts;
 use crate::engine::stop::StopRecord;
 use crate::time::{Mono, Now};
-use crate::unit::{ActiveState, JobKind, UnitState};
+use crate::unit::{ActiveState, JobKind, Relations, UnitState};
 
 /// systemd stops what is bound to a unit that has ended in the next turn of its loop; two readings of one moment are less
 /// apart than this.
@@ -15,8 +15,8 @@ const BOUND_WITHIN: Duration = Duration::from_secs(2);
 
 /// When a unit began to go down, and whether a job took it down.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Fall {
-    pub at: Mono,
+struct Fall {
+    at: Mono,
     by_job: bool,
 }
 
@@ -27,54 +27,149 @@ struct End {
     by_job: bool,
 }
 
+/// Who knows of the unit's stops and starts.
+#[derive(Debug)]
+enum Account {
+    /// Its group, of which this is the latest summary.
+    Group { summary: Summary, follows_trigger: bool },
+    /// Nobody else: no check monitors it.
+    Graph { stops: StopRecord, starts: Starts },
+}
+
 /// One unit.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(super) struct Node {
-    /// A check monitors it.
-    pub monitored: bool,
-    /// Its checks depend on the state of the unit that it triggers.
-    pub follows_trigger: bool,
-    pub reading: Option<Arc<UnitState>>,
+    account: Account,
+    reading: Option<Arc<UnitState>>,
     /// When it became active, or got a start job, after it was last down: since then it blocks the units that conflict with it.
-    pub occupied: Option<Mono>,
-    pub fall: Option<Fall>,
-    /// The operator's stop of a unit without checks. (For a monitored unit, see `summary`.)
-    stops: StopRecord,
+    occupied: Option<Mono>,
+    fall: Option<Fall>,
     /// When it last ceased to be active, where that was seen.
     end: Option<End>,
-    starts: Starts,
-    pub summary: Summary,
+}
+
+impl Default for Node {
+    fn default() -> Self {
+        let account = Account::Graph { stops: StopRecord::default(), starts: Starts::default() };
+        Self { account, reading: None, occupied: None, fall: None, end: None }
+    }
 }
 
 impl Node {
+    /// A check monitors it from now on. `follows_trigger`: its checks depend on the state of the unit that it triggers.
+    pub fn monitor(&mut self, follows: bool) {
+        match &mut self.account {
+            Account::Group { follows_trigger, .. } => *follows_trigger = follows,
+            account @ Account::Graph { .. } => {
+                *account = Account::Group { summary: Summary::default(), follows_trigger: follows };
+            }
+        }
+    }
+
+    /// No check monitors it any more.
+    pub fn release(&mut self) {
+        if self.is_monitored() {
+            self.account = Self::default().account;
+        }
+    }
+
+    pub fn is_monitored(&self) -> bool {
+        matches!(self.account, Account::Group { .. })
+    }
+
+    pub fn follows_trigger(&self) -> bool {
+        matches!(self.account, Account::Group { follows_trigger: true, .. })
+    }
+
+    /// What its group has published; `None`: it has none.
+    pub fn summary(&self) -> Option<&Summary> {
+        match &self.account {
+            Account::Group { summary, .. } => Some(summary),
+            Account::Graph { .. } => None,
+        }
+    }
+
+    /// Takes its group's summary. Returns whether it has changed.
+    pub fn publish(&mut self, new: Summary) -> bool {
+        let Account::Group { summary, .. } = &mut self.account else { return false };
+        let changed = *summary != new;
+        *summary = new;
+        changed
+    }
+
+    pub fn reading(&self) -> Option<&Arc<UnitState>> {
+        self.reading.as_ref()
+    }
+
+    pub fn relations(&self) -> Option<&Relations> {
+        self.reading.as_ref()?.relations.as_deref()
+    }
+
     pub fn active(&self) -> Option<ActiveState> {
         self.reading.as_ref().map(|state| state.active)
     }
 
-    /// An operator has stopped it.
-    pub fn is_stopped(&self) -> bool {
-        self.stops.stop().is_some()
+    pub fn is_down(&self) -> bool {
+        self.active().is_some_and(is_down)
     }
 
-    pub fn stops(&self) -> &StopRecord {
-        &self.stops
+    /// When it became active, or got a start job, if it is so.
+    pub fn occupied(&self) -> Option<Mono> {
+        self.occupied
+    }
+
+    /// When it began to go down, if that was seen.
+    pub fn fell(&self) -> Option<Mono> {
+        Some(self.fall?.at)
+    }
+
+    /// An operator has stopped it, and that is respected; or its own `stop` step has.
+    pub fn is_stopped(&self) -> bool {
+        self.is_down()
+            && match &self.account {
+                Account::Group { summary, .. } => summary.stopped,
+                Account::Graph { stops, .. } => stops.stop().is_some(),
+            }
+    }
+
+    /// What is known of the operator's stop of a unit without checks.
+    pub fn known_stop(&self) -> Option<&StopRecord> {
+        match &self.account {
+            Account::Graph { stops, .. } => Some(stops).filter(|stops| stops.stop().is_some()),
+            Account::Group { .. } => None,
+        }
     }
 
     /// Takes over a stop that an earlier run of the daemon or an earlier configuration recorded.
-    pub fn recall(&mut self, stops: StopRecord) {
-        self.stops = stops;
+    pub fn recall(&mut self, known: StopRecord) {
+        if let Account::Graph { stops, .. } = &mut self.account {
+            *stops = known;
+        }
     }
 
-    /// A command holds it.
-    pub fn is_held(&self) -> bool {
-        self.summary.held_since.is_some()
+    /// Since when a command holds it.
+    pub fn held_since(&self) -> Option<Mono> {
+        self.summary()?.held_since
     }
 
     /// A failure of it, or one more start, triggers an action of systemd's.
     pub fn is_armed(&self, now: Mono) -> bool {
         let Some(settings) = self.reading.as_ref().map(|state| &state.settings) else { return false };
-        let limit = settings.start_limit.filter(|limit| limit.action);
-        settings.failure_action || limit.is_some_and(|limit| self.starts.limited_until(now, limit).is_some())
+        let Some(limit) = settings.start_limit.filter(|limit| limit.action) else {
+            return settings.failure_action;
+        };
+        let limited = match &self.account {
+            Account::Group { summary, .. } => {
+                summary.start_limit_action_until.is_some_and(|until| now < until)
+            }
+            Account::Graph { starts, .. } => starts.limited_until(now, limit).is_some(),
+        };
+        settings.failure_action || limited
+    }
+
+    /// What of it matters to other units: whether it has changed tells whether they must look again.
+    pub fn outline(&self) -> impl PartialEq + use<> {
+        (self.active(), self.occupied.is_some(), self.fall, self.is_stopped())
     }
 
     /// The other one ended by itself, and systemd stopped this one for it.
@@ -92,7 +187,7 @@ impl Node {
 
     /// The other one is held, and was taken down with this one.
     pub fn was_held_with(&self, other: &Self) -> bool {
-        let Some(since) = other.summary.held_since else { return false };
+        let Some(since) = other.held_since() else { return false };
         let in_hold = |fall: &Fall| since <= fall.at;
         self.fall.as_ref().is_some_and(in_hold) && self.fell_near(other, TOGETHER, in_hold)
     }
@@ -102,14 +197,15 @@ impl Node {
         of(&fall) && fall.at.since(own.at).max(own.at.since(fall.at)) <= within
     }
 
-    pub fn take(&mut self, now: Now, state: &Arc<UnitState>) {
+    /// Takes a reading.
+    pub fn read(&mut self, now: Now, state: &Arc<UnitState>) {
         let job = state.job.map(|job| job.kind);
         let down = is_down(state.active);
         let comes = matches!(job, Some(JobKind::Start | JobKind::Restart));
         self.occupied = (!down || comes).then(|| self.occupied.unwrap_or(now.mono));
         let goes = matches!(job, Some(JobKind::Stop | JobKind::Restart));
         let falls = down || goes || state.active == ActiveState::Deactivating;
-        let was_down = self.active().is_some_and(is_down);
+        let was_down = self.is_down();
         let by_job = job.is_some() || state.stopped_by.is_some();
         if let Some(old) = self
             .reading
@@ -121,17 +217,19 @@ impl Node {
             let by_job = if gone { by_job } else { state.n_restarts <= old.n_restarts };
             self.end = Some(End { usec: state.active_exit_usec, by_job });
         }
-        self.starts.read(now, self.reading.as_deref(), state);
         if !falls {
             self.fall = None;
         } else if self.fall.is_none() && self.reading.is_some() && !was_down {
             self.fall = Some(Fall { at: now.mono, by_job });
         }
-        if down && !comes && !state.oneshot {
-            // What it was before the daemon knew it is not guessed: nothing would ever end that stop.
-            self.stops.read_down(now, state, false);
-        } else {
-            self.stops.read_up();
+        if let Account::Graph { stops, starts } = &mut self.account {
+            starts.read(now, self.reading.as_deref(), state);
+            if down && !comes && !state.oneshot {
+                // What it was before the daemon knew it is not guessed: nothing would ever end that stop.
+                stops.read_down(now, state, false);
+            } else {
+                stops.read_up();
+            }
         }
         self.reading = Some(Arc::clone(state));
     }
