@@ -258,16 +258,17 @@ impl Graph {
         self.nodes.get(unit)?.fell()
     }
 
-    /// The required unit that went down with this one: it ended by itself (`BindsTo=`), or the holder of a hold stopped it
-    /// (rule 10). If another job stopped it, an operator may have stopped both.
+    /// The unit that took this one down with it: it is bound to one that ended by itself, or the holder of a hold stopped
+    /// what it requires or is a part of (rule 10). If another job stopped that, an operator may have stopped both.
     pub fn fell_with(&self, unit: &UnitName) -> Option<UnitName> {
         // (One that is up has fallen with nothing.)
         let node = self.nodes.get(unit).filter(|node| node.fell().is_some())?;
-        let together = |name: &&UnitName| {
-            self.nodes.get(*name).is_some_and(|other| node.ended_with(other) || node.was_held_with(other))
-        };
-        let part_of = self.relations(unit).map(|relations| relations.part_of.clone()).unwrap_or_default();
-        self.required(unit).iter().chain(&part_of).find(together).cloned()
+        let bound = self.closure(unit, |relations, found| found.extend(relations.binds_to.iter().cloned()));
+        let ended = |name: &&UnitName| self.nodes.get(*name).is_some_and(|other| node.ended_with(other));
+        let held = |name: &&UnitName| self.nodes.get(*name).is_some_and(|other| node.was_held_with(other));
+        let part_of = node.relations().map_or(&[][..], |relations| &relations.part_of);
+        let by_hold = || self.required(unit).iter().chain(part_of).find(held).cloned();
+        bound.iter().find(ended).cloned().or_else(by_hold)
     }
 
     /// The root that systemd brings back itself, of what fell with `by`.

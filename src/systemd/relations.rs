@@ -11,8 +11,10 @@ const DEFAULT_DEPENDENCIES: [&str; 5] =
 /// The names as systemd lists them.
 #[derive(Debug, Default)]
 pub(super) struct RelationProperties {
-    /// `Requires`, `BindsTo`, `Requisite`.
+    /// `Requires`, `Requisite`.
     pub requires: Vec<String>,
+    /// `BindsTo`.
+    pub binds_to: Vec<String>,
     /// `Wants`, `Upholds`.
     pub wants: Vec<String>,
     /// `PartOf`.
@@ -34,8 +36,10 @@ impl RelationProperties {
             names.shrink_to_fit();
             names
         };
+        let requires = self.requires.into_iter().chain(self.binds_to.iter().cloned()).collect();
         let relations = Relations {
-            requires: specific(self.requires),
+            requires: specific(requires),
+            binds_to: specific(self.binds_to),
             wants: specific(self.wants),
             part_of: specific(self.part_of),
             consists_of: specific(self.consists_of),
@@ -87,6 +91,7 @@ mod tests {
                 "broken",
                 "web.service",
             ]),
+            binds_to: owned(&["vpn.service"]),
             wants: owned(&["cache.service", "network-online.target"]),
             part_of: owned(&["suite.target"]),
             consists_of: owned(&["web@1.service"]),
@@ -95,7 +100,8 @@ mod tests {
         };
         let relations = read.into_relations(&UnitName::new("web.service").unwrap()).unwrap();
         let texts = |names: &[UnitName]| names.iter().map(ToString::to_string).collect::<Vec<_>>();
-        assert_eq!(texts(&relations.requires), ["a.socket", "db.service"]);
+        assert_eq!(texts(&relations.requires), ["a.socket", "db.service", "vpn.service"]);
+        assert_eq!(texts(&relations.binds_to), ["vpn.service"]);
         assert_eq!(texts(&relations.wants), ["cache.service", "network-online.target"]);
         assert_eq!(texts(&relations.part_of), ["suite.target"]);
         assert_eq!(texts(&relations.consists_of), ["web@1.service"]);

@@ -14,6 +14,9 @@ pub struct Relations {
     /// `Requires`, `BindsTo` and `Requisite`: without these it is not started, and with some of them it stops.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub requires: Vec<UnitName>,
+    /// `BindsTo`: those of `requires` whose end stops the unit even where no job ended them.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub binds_to: Vec<UnitName>,
     /// `Wants` and `Upholds`: a start of the unit starts these as well; it does not depend on them.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub wants: Vec<UnitName>,

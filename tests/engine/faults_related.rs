@@ -319,3 +319,21 @@ fn unit_whose_start_systemd_dropped_waits_for_its_root() {
         m.assert_not_notified("app");
     }
 }
+
+/// A unit that requires another, and is not bound to it, stays up when that one crashes. A stop of it at that moment is an
+/// operator's, also where it replaces the restart that the root's restart brings.
+#[test]
+fn stop_of_a_dependent_in_the_restart_of_its_root_is_respected() {
+    for after in [0, 50, 300, 1500] {
+        let app = service("app").requires(&["db"]).after(&["db"]).stop_takes(2);
+        let db = service("db").notify(5);
+        let mut m = Machine::new().unit(db).unit(app).check(unit_check("db")).check(unit_check("app")).up();
+        m.kill("db");
+        m.run_for_millis(after);
+        m.stop("app");
+        m.run_for(120);
+        assert!(m.is_up("db") && !m.is_up("app"), "after {after} ms: {}", m.timeline());
+        assert_eq!(m.state("app"), "stopped");
+        m.assert_not_notified("app");
+    }
+}

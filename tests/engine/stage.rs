@@ -45,7 +45,7 @@ pub struct Stage {
 const START: u64 = 1_000_000;
 
 impl Stage {
-    /// Checks and units; each unit with what it requires and what it conflicts with. All are up and pass. Each edge is told
+    /// Checks and units; each unit with what it is bound to (`BindsTo=`) and what it conflicts with. All are up and pass. Each edge is told
     /// from one side only, as the core must do with.
     pub fn new(checks: Vec<Check>, graph: &[(&str, &[&str], &[&str])]) -> Self {
         let mut stage = Self::before(checks, graph);
@@ -61,8 +61,12 @@ impl Stage {
     pub fn before(checks: Vec<Check>, graph: &[(&str, &[&str], &[&str])]) -> Self {
         let names = |names: &[&str]| names.iter().map(|name| unit(name)).collect();
         let states = graph.iter().map(|(name, requires, conflicts)| {
-            let relations =
-                Relations { requires: names(requires), conflicts: names(conflicts), ..Relations::default() };
+            let relations = Relations {
+                binds_to: names(requires),
+                requires: names(requires),
+                conflicts: names(conflicts),
+                ..Relations::default()
+            };
             let relations = (!relations.is_empty()).then(|| Arc::new(relations));
             (unit(name), UnitState { relations, ..running(1) })
         });

@@ -17,8 +17,12 @@ fn at(seconds: u64) -> Mono {
 
 fn state(active: ActiveState, requires: &[&str], conflicts: &[&str]) -> Arc<UnitState> {
     let names = |names: &[&str]| names.iter().map(|name| unit(name)).collect();
-    let relations =
-        Relations { requires: names(requires), conflicts: names(conflicts), ..Relations::default() };
+    let relations = Relations {
+        binds_to: names(requires),
+        requires: names(requires),
+        conflicts: names(conflicts),
+        ..Relations::default()
+    };
     let relations = (!relations.is_empty()).then(|| Arc::new(relations));
     Arc::new(UnitState { active, relations, ..UnitState::default() })
 }

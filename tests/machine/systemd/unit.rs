@@ -258,6 +258,7 @@ impl Unit {
         let joined = |lists: [&Vec<UnitName>; 3]| lists.into_iter().flatten().cloned().collect();
         let relations = Relations {
             requires: joined([&file.requires, &file.binds_to, &file.requisite]),
+            binds_to: file.binds_to.clone(),
             wants: joined([&file.wants, &file.upholds, &vec![]]),
             part_of: file.part_of.clone(),
             consists_of,

@@ -270,9 +270,13 @@ impl Sim {
         }
         for required in self.required(unit) {
             let told = self.rules.told.get(&required);
-            // A oneshot that somebody has stopped is at rest, however it has ended.
+            // A oneshot that somebody has stopped is at rest, however it has ended; so is what a timer starts, if it ended
+            // well.
             let down = told.is_some_and(|told| {
-                told.is_down() && told.job.is_none() && !(told.oneshot && told.stopped_by.is_some())
+                let ended_well = told.active == ActiveState::Inactive && told.result == "success";
+                let at_rest = (told.oneshot && told.stopped_by.is_some())
+                    || (ended_well && !told.settings.triggered_by.is_empty());
+                told.is_down() && told.job.is_none() && !at_rest
             });
             let ill = self.plan.checks.iter().find(|check| {
                 is_of(check, &required)
