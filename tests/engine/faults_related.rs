@@ -337,3 +337,17 @@ fn stop_of_a_dependent_in_the_restart_of_its_root_is_respected() {
         m.assert_not_notified("app");
     }
 }
+
+/// Two checks of a unit: one whose `stop` step is next when its `respect_stop` is over, and one that respects a stop for
+/// ever. The step changes nothing, and does not make the operator's stop the daemon's own.
+#[test]
+fn stop_step_on_a_stopped_unit_is_skipped() {
+    let stop = [stealthcheck::check::Step::Stop];
+    let quick = unit_check("quick").on("main").recover(&stop).respect_stop(Some(60));
+    let patient = unit_check("patient").on("main").respect_stop(None);
+    let mut m = Machine::new().unit(service("main")).check(quick).check(patient).up();
+    m.stop("main");
+    m.run_for(600);
+    assert_eq!(m.jobs("main"), 0, "{}", m.timeline());
+    assert_eq!(m.state("patient"), "stopped");
+}

@@ -199,6 +199,7 @@ fn step_applies(step: &Step, check: &Check, unit: &Unit, now: Mono) -> Result<()
         && matches!(unit.condition(), Condition::Up | Condition::Starting | Condition::AutoRestart);
     match step {
         Step::Stop if unit.is_stopped_by_step() => Err(Withheld::StoppedByStep),
+        Step::Stop if unit.reading().is_some_and(|state| state.is_down()) => Err(Withheld::NoStepApplies),
         Step::Restart | Step::Start | Step::Reload if looping => Err(Withheld::CrashLoop),
         Step::Reload if *unit.condition() != Condition::Up => Err(Withheld::NoStepApplies),
         Step::Start if *unit.condition() == Condition::Up => Err(Withheld::NoStepApplies),
