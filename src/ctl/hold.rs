@@ -24,6 +24,7 @@ use crate::bus::{Bus, Grant, LONGEST_HOLD, Refusal};
 use crate::check::CheckName;
 use crate::lease::Held;
 use crate::time::human;
+use crate::unit::UnitName;
 use outcome::Outcome;
 
 pub(super) use child::exec;
@@ -77,7 +78,9 @@ pub(super) async fn hold(bus: Bus, asked: &Hold) -> Result<ExitCode, Failure> {
         Failure::new(Exit::Unavailable, format!("stealthcheck's lease cannot be used: {error}"))
     })?;
     let name = sanitize(&unit);
+    let mut monitored_as = None;
     if asked.stop {
+        monitored_as = configured_unit(&client, &checks).await;
         // Where this fails the lease closes with the return, and the unit comes back if it went down at all.
         jobs::stop(client.connection(), &unit).await?;
         say(&format!("{name} is stopped, and held for {} at most", human(asked.for_)));
@@ -91,7 +94,7 @@ pub(super) async fn hold(bus: Bus, asked: &Hold) -> Result<ExitCode, Failure> {
     // Whoever wants an end of this need not wait: the daemon does not.
     if !asked.no_wait && !told_to_end {
         let outcome = tokio::select! {
-            outcome = brought_back(bus, &client, &checks) => outcome,
+            outcome = brought_back(bus, &client, &checks, monitored_as.as_ref()) => outcome,
             () = signals.end() => Outcome::Pending,
         };
         finish(bus, &client, &unit, asked.stop, outcome).await;
@@ -99,15 +102,32 @@ pub(super) async fn hold(bus: Bus, asked: &Hold) -> Result<ExitCode, Failure> {
     Ok(ExitCode::from(code))
 }
 
-/// Waits until it is known what became of the unit, but not for ever.
-async fn brought_back(bus: Bus, client: &Client, checks: &[CheckName]) -> Outcome {
+/// The name under which the configuration knows the unit of these checks (it may be an alias).
+async fn configured_unit(client: &Client, checks: &[CheckName]) -> Option<UnitName> {
+    let snapshot = client.status(&[checks.first()?.as_str()], false).await.ok()?;
+    snapshot.checks.first()?.unit.clone()
+}
+
+/// Waits until it is known what became of the unit, but not for ever. `monitored_as`: a check that has another unit now says
+/// nothing of this one.
+async fn brought_back(
+    bus: Bus,
+    client: &Client,
+    checks: &[CheckName],
+    monitored_as: Option<&UnitName>,
+) -> Outcome {
     let names: Vec<&str> = checks.iter().take(1).map(CheckName::as_str).collect();
     let deadline = Instant::now() + PATIENCE;
     let mut again: Option<Client> = None;
     loop {
         let answer = again.as_ref().unwrap_or(client).status(&names, true).await;
         let outcome = match &answer {
-            Ok(snapshot) => snapshot.checks.first().map_or(Outcome::Unguarded, outcome::of),
+            Ok(snapshot) => {
+                let check = snapshot.checks.first();
+                let of_unit =
+                    check.filter(|check| monitored_as.is_none() || check.unit.as_ref() == monitored_as);
+                of_unit.map_or(Outcome::Unguarded, outcome::of)
+            }
             Err(CallError::Refused(Refusal::NoSuchCheck(_))) => Outcome::Unguarded,
             Err(error) => {
                 if matches!(error, CallError::Unreachable(_)) {

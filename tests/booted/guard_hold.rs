@@ -367,3 +367,20 @@ fn who_may_not_hold_stops_nothing_and_runs_nothing() {
     machine.sh_ok("systemctl start stealthcheck");
     in_silence(&machine);
 }
+
+/// The check is given another unit while its unit is held: nobody is left to start that, so `stealthctl` does.
+#[test]
+fn unit_that_is_no_longer_monitored_is_started_by_the_holder() {
+    let machine = guarded("hold-other-unit");
+    machine.victim("other", 9002);
+    machine.sh_ok("systemctl start other");
+    let holder = Holder::borrows(&machine, "renewal");
+    let configuration = machine.read("/etc/stealthcheck/stealthcheck.yaml");
+    machine.configure(&configuration.replace("unit: web.service", "unit: other.service"));
+    machine.sh_ok("stealthctl reload");
+    machine.write("/run/borrower.end", "");
+    assert_eq!(holder.status(), 7);
+    assert_eq!(machine.unit("web.service", "ActiveState"), "active");
+    let said = holder.said();
+    assert_has(&said, &["no check monitors it any more, so stealthctl started web.service"]);
+}
