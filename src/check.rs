@@ -226,8 +226,8 @@ impl Step {
 }
 
 /// How long it is respected that a unit is down because somebody stopped it, or because another unit took its place
-/// (rules 12 and 8).
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+/// (rules 12 and 8). The longer one is the greater.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Respect {
     /// Then the unit counts as down. Zero: at once.
     For(Duration),

@@ -97,6 +97,9 @@ impl Engine {
     /// Takes one event and returns what is to be done, in order.
     pub fn handle(&mut self, now: Now, event: Event) -> Vec<Effect> {
         let mut out = Vec::new();
+        if self.manager.pass_time(now.mono) {
+            self.manager_changed(now, self.manager.state());
+        }
         self.take_in(now, event, &mut out);
         self.evaluate_dirty(now, &mut out);
         self.run_breaker(now, &mut out);
@@ -107,7 +110,8 @@ impl Engine {
     /// When [`Event::Tick`] should come at the latest; `None`: nothing is ever due.
     #[must_use]
     pub fn next_wakeup(&self) -> Option<Mono> {
-        [self.timers.earliest(), self.breaker.due(), self.storm_due].into_iter().flatten().min()
+        let known_by = self.manager.known_by();
+        [self.timers.earliest(), self.breaker.due(), self.storm_due, known_by].into_iter().flatten().min()
     }
 
     /// The notifications that are not known to be stored: they are requested again after a restart.
@@ -248,8 +252,12 @@ impl Engine {
 
     fn manager_changed(&mut self, now: Now, state: ManagerState) {
         self.manager.change(now.mono, state);
+        let units = self.groups.values_mut().filter_map(Group::unit_mut);
         if state == ManagerState::Unreachable {
-            self.groups.values_mut().filter_map(Group::unit_mut).for_each(unit::Unit::lose_sight);
+            units.for_each(unit::Unit::lose_sight);
+        } else {
+            // All units have been read by now; what has changed was reported.
+            units.for_each(unit::Unit::regain_sight);
         }
         self.dirty.extend(self.groups.keys().filter(|key| matches!(key, GroupKey::Unit(_))).cloned());
     }

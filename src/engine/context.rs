@@ -21,13 +21,34 @@ const BOOT_AT_MOST: Duration = Duration::from_secs(600);
 pub(super) struct Manager {
     state: ManagerState,
     since: Mono,
+    /// It was reported in this run of the daemon.
+    known: bool,
+    /// When this run of the daemon began.
+    begun: Option<Mono>,
 }
 
 impl Manager {
     pub fn change(&mut self, now: Mono, state: ManagerState) {
-        if self.state != state {
-            *self = Self { state, since: now };
+        if self.state != state || !self.known {
+            *self = Self { state, since: now, known: true, begun: self.begun };
         }
+    }
+
+    /// Whether anything is known of systemd yet. The client reports it when it has read all units, or cannot: before that,
+    /// nothing is requested and nobody is notified.
+    pub fn is_known(&self) -> bool {
+        self.known
+    }
+
+    /// When it is no longer waited for.
+    pub fn known_by(&self) -> Option<Mono> {
+        self.begun.filter(|_| !self.known).map(|begun| begun.after(KNOWN_WITHIN))
+    }
+
+    /// Something happens. Returns whether it has been waited for long enough.
+    pub fn pass_time(&mut self, now: Mono) -> bool {
+        self.begun.get_or_insert(now);
+        self.known_by().is_some_and(|at| at <= now)
     }
 
     pub fn state(&self) -> ManagerState {
@@ -44,6 +65,10 @@ impl Manager {
         self.since.after(BOOT_AT_MOST)
     }
 }
+
+/// So long the first account of systemd is waited for: the units are read within milliseconds, and a systemd that says
+/// nothing is reported after 25 s (libdbus's own time-out).
+const KNOWN_WITHIN: Duration = Duration::from_secs(30);
 
 /// Numbers of runs and attempts.
 #[derive(Debug, Default)]

@@ -199,6 +199,11 @@ impl Graph {
         self.closure(unit, |relations, found| found.extend(relations.requires.iter().cloned()))
     }
 
+    /// What the unit is bound to, directly or not: it is stopped when one of these ends, however that comes.
+    fn bound_to(&self, unit: &UnitName) -> BTreeSet<UnitName> {
+        self.closure(unit, |relations, found| found.extend(relations.binds_to.iter().cloned()))
+    }
+
     /// What a start of the unit starts as well, directly or not.
     fn pulled_in(&self, unit: &UnitName) -> BTreeSet<UnitName> {
         self.closure(unit, |relations, found| {
@@ -234,10 +239,12 @@ impl Graph {
         })
     }
 
-    /// A unit that a start of this one would start, although an operator has stopped it (rule 9).
-    pub fn would_start(&self, unit: &UnitName) -> Option<UnitName> {
-        self.around.get(unit)?;
-        self.pulled_in(unit).into_iter().find(|name| self.is_stopped(name))
+    /// A unit that a job on this one would start, although an operator has stopped it or holds it (rules 9 and 10): the job starts what the
+    /// unit pulls in, and what those pull in that a restart of it restarts. `restarts`: it is a restart.
+    pub fn would_start(&self, unit: &UnitName, restarts: bool) -> Option<UnitName> {
+        let along = if restarts { self.taken_along(unit) } else { BTreeSet::new() };
+        let started = along.iter().filter(|name| self.is_up(name)).chain([unit]);
+        started.flat_map(|name| self.pulled_in(name)).find(|name| *name != *unit && self.is_left_alone(name))
     }
 
     /// Whether the unit is known to be down.
@@ -263,7 +270,7 @@ impl Graph {
     pub fn fell_with(&self, unit: &UnitName) -> Option<UnitName> {
         // (One that is up has fallen with nothing.)
         let node = self.nodes.get(unit).filter(|node| node.fell().is_some())?;
-        let bound = self.closure(unit, |relations, found| found.extend(relations.binds_to.iter().cloned()));
+        let bound = self.bound_to(unit);
         let ended = |name: &&UnitName| self.nodes.get(*name).is_some_and(|other| node.ended_with(other));
         let held = |name: &&UnitName| self.nodes.get(*name).is_some_and(|other| node.was_held_with(other));
         let part_of = node.relations().map_or(&[][..], |relations| &relations.part_of);
@@ -300,7 +307,7 @@ impl Graph {
 
     /// Whether a `start` step may not start this unit: an operator has stopped it, or holds it.
     pub fn is_left_alone(&self, unit: &UnitName) -> bool {
-        self.is_held(unit) || self.is_stopped(unit)
+        self.is_down(unit) && (self.is_held(unit) || self.is_stopped(unit))
     }
 
     fn is_stopped(&self, unit: &UnitName) -> bool {
@@ -448,10 +455,15 @@ impl Graph {
             around.extend(relations.consists_of.iter().chain(&relations.part_of).cloned());
             around.extend(self.taken_along(unit));
         }
+        around.extend(self.bound_to(unit));
         if self.nodes.get(unit).is_some_and(Node::follows_trigger) {
             around.extend(self.reading(unit).and_then(|state| state.triggers.clone()));
         }
         around.extend(self.started.get(unit).into_iter().flatten().cloned());
+        // What these start in their turn.
+        let started =
+            self.taken_along(unit).into_iter().chain(self.started.get(unit).into_iter().flatten().cloned());
+        around.extend(started.flat_map(|name| self.pulled_in(&name)));
         around.remove(unit);
         around
     }

@@ -32,7 +32,7 @@ use super::event::Effect;
 use super::graph::{RootIncident, Summary, Suppressed};
 use super::suppression::{self, Suppression, UnitHold};
 use super::unit::{Condition, Unit};
-use crate::check::CheckName;
+use crate::check::{CheckName, Respect};
 use crate::status::Topic;
 use crate::time::{Mono, Now};
 use crate::unit::UnitName;
@@ -107,7 +107,7 @@ impl Group {
     pub fn add(&mut self, check: Check) {
         let at = self.checks.partition_point(|other| other.name() < check.name());
         self.checks.insert(at, check);
-        self.note_job();
+        self.note_checks();
     }
 
     /// The checks after a restart of the daemon.
@@ -124,12 +124,14 @@ impl Group {
         std::mem::take(&mut self.checks)
     }
 
-    /// Whether the unit is a job is a matter of the checks that monitor it.
-    fn note_job(&mut self) {
+    /// Whether the unit is a job, and how long a stop is respected, is a matter of the checks that monitor it.
+    fn note_checks(&mut self) {
         let Some(unit) = &mut self.unit else { return };
         let timer = unit.id().kind() == "timer";
         let jobs = self.checks.iter().filter_map(|check| check.settings().probe.job());
         unit.set_job(jobs.map(|job| job.max_runtime).max().filter(|_| !timer));
+        let respect = self.checks.iter().map(|check| check.settings().recovery.respect_stop).max();
+        unit.set_respect_stop(respect.unwrap_or(Respect::Forever));
     }
 
     /// The name of the unit, as a part of changes.
@@ -379,7 +381,7 @@ impl Group {
             failing: self.checks.iter().any(Check::is_failing),
             stopped: unit.is_stopped_by_step()
                 || unit.may_be_stopped()
-                || suppression::is_stop_respected(&self.checks, unit, now),
+                || Suppression::stopped(unit, now).is_some(),
             held_since: unit.hold().map(UnitHold::since),
             start_limit_action_until: unit.start_limit_action_until(now.mono),
             checks: self
@@ -418,7 +420,8 @@ impl Group {
             );
         }
         if let Some(unit) = &self.unit {
-            cx.breaker.note_attempt(unit.id(), unit.attempt().is_some());
+            let other = self.checks.iter().any(|check| check.other_attempt().is_some());
+            cx.breaker.note_attempt(unit.id(), other || unit.attempt().is_some());
         }
     }
 }

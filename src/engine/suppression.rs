@@ -47,7 +47,7 @@ impl Suppression {
         if let Some(held) = Self::held(check, unit) {
             return Some(held);
         }
-        let stop = || Self::stopped(check, unit, now).filter(|_| !unit.stopped_for_conflict());
+        let stop = || Self::stopped(unit, now).filter(|_| !unit.stopped_for_conflict());
         let others = || Self::conflict(check, unit, now).or_else(|| Self::dependency(check, unit, now));
         if unit.fell_with().is_none() {
             return stop().or_else(others);
@@ -77,12 +77,12 @@ impl Suppression {
     }
 
     /// An operator's stop (or freeze), unless it has lasted too long (rule 12).
-    fn stopped(check: &Check, unit: &Unit, now: Now) -> Option<Self> {
+    pub fn stopped(unit: &Unit, now: Now) -> Option<Self> {
         if unit.is_frozen() && *unit.condition() == Condition::Up {
             return Some(Self::Stopped { until: None });
         }
         let (since, since_wall) = unit.stopped_since()?;
-        match check.settings().recovery.respect_stop {
+        match unit.respect_stop() {
             Respect::Forever => Some(Self::Stopped { until: None }),
             Respect::For(lasting) => {
                 let lasting = lasting.max(unit.reason_may_follow());
@@ -155,11 +155,6 @@ impl Suppression {
             }
         }
     }
-}
-
-/// An operator's stop of the unit is still respected by one of its checks, whatever else suppresses that one.
-pub(super) fn is_stop_respected(checks: &[Check], unit: &Unit, now: Now) -> bool {
-    checks.iter().any(|check| Suppression::stopped(check, unit, now).is_some())
 }
 
 /// Nothing is wrong with the check and its unit, as far as known.

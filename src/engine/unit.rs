@@ -18,6 +18,7 @@ use super::starts::Starts;
 use super::stop::StopRecord;
 use super::suppression::{Conflict, Dependency, Displaced, Moment, UnitHold};
 use super::withheld::Withheld;
+use crate::check::Respect;
 use crate::time::{Mono, Now};
 use crate::unit::{ActiveState, JobKind, LoadState, UnitName, UnitState};
 
@@ -78,6 +79,8 @@ pub(in crate::engine) struct Unit {
     failed_part: Option<UnitName>,
     /// It is monitored as a job: how long a run may take.
     job: Option<Duration>,
+    /// How long an operator's stop is respected: the longest `respect_stop` of its checks.
+    respect_stop: Respect,
 }
 
 impl Unit {
@@ -99,6 +102,7 @@ impl Unit {
             deferred: None,
             failed_part: None,
             job: None,
+            respect_stop: Respect::Forever,
         }
     }
 
@@ -128,6 +132,11 @@ impl Unit {
         self.unwatched = true;
     }
 
+    /// systemd can be reached again, and what became of the unit meanwhile has been read.
+    pub fn regain_sight(&mut self) {
+        self.unwatched = false;
+    }
+
     /// The same unit under another primary id.
     pub fn rename(&mut self, id: UnitName) {
         self.id = id;
@@ -136,6 +145,15 @@ impl Unit {
     /// `max_runtime` of the check that monitors the unit as a job, if one does.
     pub fn set_job(&mut self, job: Option<Duration>) {
         self.job = job;
+    }
+
+    /// The longest `respect_stop` of the checks that monitor the unit.
+    pub fn set_respect_stop(&mut self, respect: Respect) {
+        self.respect_stop = respect;
+    }
+
+    pub fn respect_stop(&self) -> Respect {
+        self.respect_stop
     }
 
     pub fn id(&self) -> &UnitName {
@@ -526,8 +544,10 @@ impl Unit {
             _ => {}
         }
         let state = self.reading.as_ref()?;
-        if state.load == LoadState::Masked {
-            return Some(Withheld::Masked);
+        match state.load {
+            LoadState::Masked => return Some(Withheld::Masked),
+            LoadState::NotFound => return Some(Withheld::Missing(state.describe())),
+            _ => {}
         }
         if self.is_frozen() {
             return Some(Withheld::Frozen(self.id.clone()));

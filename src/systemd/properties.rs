@@ -178,7 +178,12 @@ impl Properties {
             "Triggers" => append(map, &mut self.triggers)?,
             "TriggeredBy" => self.settings.triggered_by = value(map)?,
             "Requires" | "Requisite" => append(map, &mut self.relations.requires)?,
-            "BindsTo" => append(map, &mut self.relations.binds_to)?,
+            "BindsTo" => {
+                let names: Vec<String> = value(map)?.unwrap_or_default();
+                self.relations.requires.extend(names.iter().cloned());
+                self.relations.binds_to.extend(names);
+            }
+            "StopPropagatedFrom" => append(map, &mut self.relations.binds_to)?,
             "Wants" | "Upholds" => append(map, &mut self.relations.wants)?,
             "PartOf" => append(map, &mut self.relations.part_of)?,
             "ConsistsOf" => append(map, &mut self.relations.consists_of)?,

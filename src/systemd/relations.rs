@@ -11,9 +11,9 @@ const DEFAULT_DEPENDENCIES: [&str; 5] =
 /// The names as systemd lists them.
 #[derive(Debug, Default)]
 pub(super) struct RelationProperties {
-    /// `Requires`, `Requisite`.
+    /// `Requires`, `BindsTo`, `Requisite`.
     pub requires: Vec<String>,
-    /// `BindsTo`.
+    /// `BindsTo`, `StopPropagatedFrom`.
     pub binds_to: Vec<String>,
     /// `Wants`, `Upholds`.
     pub wants: Vec<String>,
@@ -36,9 +36,8 @@ impl RelationProperties {
             names.shrink_to_fit();
             names
         };
-        let requires = self.requires.into_iter().chain(self.binds_to.iter().cloned()).collect();
         let relations = Relations {
-            requires: specific(requires),
+            requires: specific(self.requires),
             binds_to: specific(self.binds_to),
             wants: specific(self.wants),
             part_of: specific(self.part_of),
@@ -100,7 +99,7 @@ mod tests {
         };
         let relations = read.into_relations(&UnitName::new("web.service").unwrap()).unwrap();
         let texts = |names: &[UnitName]| names.iter().map(ToString::to_string).collect::<Vec<_>>();
-        assert_eq!(texts(&relations.requires), ["a.socket", "db.service", "vpn.service"]);
+        assert_eq!(texts(&relations.requires), ["a.socket", "db.service"]);
         assert_eq!(texts(&relations.binds_to), ["vpn.service"]);
         assert_eq!(texts(&relations.wants), ["cache.service", "network-online.target"]);
         assert_eq!(texts(&relations.part_of), ["suite.target"]);

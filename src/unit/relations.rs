@@ -14,7 +14,8 @@ pub struct Relations {
     /// `Requires`, `BindsTo` and `Requisite`: without these it is not started, and with some of them it stops.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub requires: Vec<UnitName>,
-    /// `BindsTo`: those of `requires` whose end stops the unit even where no job ended them.
+    /// `BindsTo` (which is in `requires` as well) and `StopPropagatedFrom`: the end of one of these stops the unit, also
+    /// where no job ended it.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub binds_to: Vec<UnitName>,
     /// `Wants` and `Upholds`: a start of the unit starts these as well; it does not depend on them.

@@ -6,7 +6,9 @@ use stealthcheck::check::{Check, CheckName};
 use stealthcheck::engine::{AttemptId, ChangeKind, Effect, Engine, Event, JobRequest, RunId};
 use stealthcheck::notification::{AttemptOutcome, NotificationKind};
 use stealthcheck::time::{Mono, Now, Wall};
-use stealthcheck::unit::{ActiveState, Job, JobKind, JobResult, LoadState, UnitName, UnitState};
+use stealthcheck::unit::{
+    ActiveState, Job, JobKind, JobResult, LoadState, ManagerState, UnitName, UnitState,
+};
 use stealthcheck::verdict::{Health, Observation};
 
 use super::rules::check;
@@ -39,6 +41,7 @@ impl Bench {
             judged: vec![],
         };
         bench.tell(Event::Configured(vec![check]));
+        bench.tell(Event::ManagerChanged(ManagerState::Running));
         bench.unit(running("1"));
         bench.later(1);
         bench.observe(true);
@@ -333,6 +336,7 @@ fn reboot_bounds_the_backoff_and_keeps_the_pause() {
     let now = Now { mono: bench.now.mono, wall: bench.now.wall.before(Duration::from_secs(86_400)) };
     let (mut engine, _) = Engine::restore(now, "later", saved, vec![bench.check.clone()]);
     let unit = bench.unit_name();
+    engine.handle(now, Event::ManagerChanged(ManagerState::Running));
     engine.handle(now, Event::UnitRead { unit, state: down(ActiveState::Failed, None) });
     let mut later = now;
     later.mono = later.mono.after(Duration::from_secs(301));

@@ -3,7 +3,8 @@
 use std::time::{Duration, Instant};
 
 use stealthcheck::time::{Mono, Now, Wall};
-use stealthcheck::unit::{LoadState, UnitState};
+use stealthcheck::unit::{ActiveState, LoadState, UnitState};
+use stealthcheck::verdict::Observation;
 
 use crate::machine::*;
 
@@ -51,4 +52,67 @@ fn first_readings_of_many_units_take_linear_time() {
     let few = (0..3).map(|_| first_readings(400)).min().expect("three");
     let many = (0..2).map(|_| first_readings(4000)).min().expect("two");
     assert!(many < few * 40, "{few:?} for 400 units, {many:?} for 4000");
+}
+
+/// The time that the engine takes for a quiet observation: an HTTP check that passes as it did before.
+fn quiet_observation(checks: usize, rounds: u32) -> Duration {
+    let names: Vec<String> = (0..checks).map(|n| format!("unit{n}")).collect();
+    let settings = names.iter().map(|name| http(name).interval(30).finish()).collect();
+    let mut now = Now { mono: Mono(Duration::from_secs(1_000_000)), wall: Wall(1_795_000_000_000) };
+    let (mut driver, first) = Driver::new(now, settings);
+    let mut out: Vec<Output> = first.into_iter().filter_map(|effect| driver.output(effect)).collect();
+    let up = UnitState {
+        load: LoadState::Loaded,
+        active: ActiveState::Active,
+        sub: "running".to_owned(),
+        invocation_id: "1".repeat(32),
+        active_enter_usec: 1_000_000,
+        ..UnitState::default()
+    };
+    for name in &names {
+        driver.handle(now, Input::Unit { unit: unit_name(name), state: Box::new(up.clone()) });
+    }
+    let (mut spent, mut observed) = (Duration::ZERO, 0);
+    for round in 0..=rounds {
+        let began = Instant::now();
+        let mut of_round = 0;
+        while of_round < checks {
+            if out.is_empty() {
+                now = now_after(now, driver.next_wakeup().expect("a probe is due"));
+                out = driver.handle(now, Input::Tick);
+            }
+            for output in std::mem::take(&mut out) {
+                if let Output::Probe { check, run, .. } = output {
+                    let observation = Observation::Passing {
+                        detail: "200 OK".to_owned(),
+                        latency: Duration::from_millis(2),
+                    };
+                    of_round += 1;
+                    out.extend(driver.handle(now, Input::Observed { check, run, observation }));
+                }
+            }
+        }
+        // The first round is that of checks that nobody knows yet.
+        if round > 0 {
+            spent += began.elapsed();
+            observed += u32::try_from(of_round).expect("few");
+        }
+    }
+    spent / observed
+}
+
+fn now_after(now: Now, at: Mono) -> Now {
+    let later = at.since(now.mono);
+    Now { mono: now.mono.after(later), wall: now.wall.after(later) }
+}
+
+/// A benchmark, which has no verdict.
+#[test]
+#[ignore = "a benchmark: cargo test --test engine -- --ignored --nocapture engine_time"]
+fn engine_time() {
+    for checks in [100, 1000] {
+        let best = (0..5).map(|_| quiet_observation(checks, 20)).min().expect("five");
+        println!("{checks} checks: {:?} for 1,000 quiet observations", best * 1000);
+    }
+    println!("10,000 units: {:?} for their first readings", first_readings(10_000));
 }

@@ -8,6 +8,7 @@ mod circle;
 mod clock;
 mod displaced;
 mod edges;
+mod faults_found;
 mod faults_graph;
 mod faults_outcome;
 mod faults_related;

@@ -6,7 +6,7 @@ use std::time::Duration;
 use stealthcheck::check::{Check, CheckName, Percent, Probe, UsageLimit, UsageProbe, UsedBy};
 use stealthcheck::engine::{Command, Effect, Engine, Event, RunId};
 use stealthcheck::time::{Mono, Now, Wall};
-use stealthcheck::unit::{ActiveState, LoadState, UnitName, UnitState};
+use stealthcheck::unit::{ActiveState, LoadState, ManagerState, UnitName, UnitState};
 use stealthcheck::verdict::{Health, Observation, Sample};
 
 use super::usage::{cpu, usage};
@@ -27,6 +27,7 @@ impl Bench {
         let now = Now { mono: Mono(secs(1_000_000)), wall: Wall(1_795_000_000_000) };
         let mut bench = Self { engine: Engine::new(), now, asked: Vec::new() };
         bench.tell(Event::Configured(vec![check]));
+        bench.tell(Event::ManagerChanged(ManagerState::Running));
         bench
     }
 

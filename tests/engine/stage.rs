@@ -86,6 +86,7 @@ impl Stage {
             log: vec![],
         };
         stage.tell(Event::Configured(checks));
+        stage.tell(Event::ManagerChanged(ManagerState::Running));
         stage
     }
 

@@ -171,6 +171,7 @@ impl World {
             seen: None,
         };
         world.tell(Event::Configured(checks));
+        world.tell(Event::ManagerChanged(ManagerState::Running));
         world.tell_all_units();
         world
     }

@@ -62,13 +62,13 @@ impl Machine {
     pub(super) fn greet(&mut self) {
         let leases = self.leases.keys().cloned().collect();
         self.tell(Input::Leases(leases));
-        let manager = self.systemd.manager();
-        if self.has_bus {
-            self.tell(Input::Manager(manager));
-        } else {
-            self.lose_bus();
-        }
         self.watch_wanted();
+        let now = self.now().mono;
+        if !self.has_bus {
+            self.lose_bus();
+        } else if let Some(daemon) = &mut self.daemon {
+            daemon.client.connect(now, &self.systemd);
+        }
         self.later(RECONCILE, Coming::Reconcile { life: self.life });
     }
 

@@ -148,12 +148,12 @@ fn start_would_start_wanted_unit_that_operator_stopped() {
     let mut graph = graph(&["shop"]);
     graph.read(now(1), &unit("shop"), &wants(Active));
     graph.read(now(1), &unit("db"), &state(Active, &[], &[]));
-    assert_eq!(graph.would_start(&unit("shop")), None);
+    assert_eq!(graph.would_start(&unit("shop"), false), None);
     graph.read(now(2), &unit("db"), &state(Inactive, &[], &[]));
-    assert_eq!(graph.would_start(&unit("shop")), None, "it ended by itself");
+    assert_eq!(graph.would_start(&unit("shop"), false), None, "it ended by itself");
     graph.read(now(3), &unit("db"), &state(Active, &[], &[]));
     let stop = Some(crate::unit::Job { id: 1, kind: JobKind::Stop, ours: false });
     let stopped = UnitState { stopped_by: stop, ..(*state(Inactive, &[], &[])).clone() };
     graph.read(now(4), &unit("db"), &Arc::new(stopped));
-    assert_eq!(graph.would_start(&unit("shop")), Some(unit("db")));
+    assert_eq!(graph.would_start(&unit("shop"), false), Some(unit("db")));
 }

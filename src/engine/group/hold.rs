@@ -104,8 +104,9 @@ impl Group {
             return;
         }
         let Some(since) = hold.over_since() else { return };
-        let unknown =
-            cx.manager.state() == ManagerState::Unreachable || *unit.condition() == Condition::Unread;
+        let unknown = !cx.manager.is_known()
+            || cx.manager.state() == ManagerState::Unreachable
+            || *unit.condition() == Condition::Unread;
         if unknown || self.is_displaced(now) {
             // Nothing tells how it is, or a start would stop what is up in its place.
             if let Some(hold) = self.unit.as_mut().and_then(|unit| unit.hold_mut().as_mut()) {
@@ -239,7 +240,7 @@ impl Group {
 
 /// Why the unit is not started after a hold, by its own state and by what a start would start as well.
 pub(in crate::engine) fn withholds_start(unit: &Unit, graph: &Graph, now: Now) -> Option<Withheld> {
-    unit.withholds(now).or_else(|| graph.would_start(unit.id()).map(Withheld::WouldStart))
+    unit.withholds(now).or_else(|| graph.would_start(unit.id(), false).map(Withheld::WouldStart))
 }
 
 fn not_started(why: &str) -> String {

@@ -45,7 +45,7 @@ impl Group {
         if let Some(incident) = self.checks[index].incident_mut() {
             incident.set_explained(now, explained);
         }
-        if suppression.is_some() {
+        if suppression.is_some() || !cx.manager.is_known() {
             return;
         }
         if cx.breaker.is_member(&name) {

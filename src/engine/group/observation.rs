@@ -312,7 +312,7 @@ impl Group {
         }
         if let Some(since) = unit.stopping_since() {
             let why = "a stop job is taking the unit down".to_owned();
-            return match recovery.respect_stop {
+            return match unit.respect_stop() {
                 Respect::Forever => Some(Excuse { why, until: None }),
                 Respect::For(lasting) => until(why, since.after(lasting.max(recovery.grace))),
             };

@@ -44,8 +44,9 @@ impl Group {
         let step = self.next_step(check, unit, now.mono, waits)?;
         match step {
             Step::StartUnit(ref other) => {
-                if cx.graph.is_left_alone(other) {
-                    return Err(Withheld::WouldStart(other.clone()));
+                let stopped = Some(other).filter(|other| cx.graph.is_left_alone(other)).cloned();
+                if let Some(stopped) = stopped.or_else(|| cx.graph.would_start(other, false)) {
+                    return Err(Withheld::WouldStart(stopped));
                 }
                 self.permit_other(check, unit, cx)?;
             }
@@ -56,6 +57,7 @@ impl Group {
 
     fn manager_withholds(&self, cx: &Context<'_>, unit: &Unit) -> Result<(), Withheld> {
         match cx.manager.state() {
+            _ if !cx.manager.is_known() => Err(Withheld::Unread),
             ManagerState::Stopping => Err(Withheld::ShuttingDown),
             ManagerState::Unreachable => Err(Withheld::Unreachable),
             // A unit that was up already in this boot is not waited for.
@@ -117,7 +119,7 @@ impl Group {
             return Err(Withheld::WouldDisturb(other));
         }
         if matches!(step, Step::Restart | Step::Start) {
-            if let Some(other) = cx.graph.would_start(unit.id()) {
+            if let Some(other) = cx.graph.would_start(unit.id(), *step == Step::Restart) {
                 return Err(Withheld::WouldStart(other));
             }
             if let Some(why) = unit.withholds_start(now) {

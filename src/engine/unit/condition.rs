@@ -86,8 +86,8 @@ pub(super) fn classify(state: &UnitState, facts: Facts<'_>) -> Condition {
         ActiveState::Deactivating => return Condition::Stopping,
         ActiveState::Inactive | ActiveState::Failed => {}
     }
-    if state.load == LoadState::Masked && facts.stopped {
-        // `systemctl mask --now`.
+    if matches!(state.load, LoadState::Masked | LoadState::NotFound) && facts.stopped {
+        // `systemctl mask --now`, or its file was removed after the stop.
         return Condition::Stopped;
     }
     if matches!(

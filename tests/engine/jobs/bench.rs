@@ -7,7 +7,7 @@ use stealthcheck::engine::saved::Saved;
 use stealthcheck::engine::{AttemptId, Effect, Engine, Event, JobRequest};
 use stealthcheck::notification::{Notification, NotificationKind};
 use stealthcheck::time::{Mono, Now, Wall};
-use stealthcheck::unit::{ActiveState, LoadState, UnitName, UnitState};
+use stealthcheck::unit::{ActiveState, LoadState, ManagerState, UnitName, UnitState};
 use stealthcheck::verdict::Health;
 
 use crate::rules::check;
@@ -74,6 +74,7 @@ impl Bench {
             watches: 0,
         };
         bench.tell(Event::Configured(vec![check]));
+        bench.tell(Event::ManagerChanged(ManagerState::Running));
         bench
     }
 
@@ -179,6 +180,7 @@ impl Bench {
         let (engine, effects) = Engine::restore(self.now, boot.1, saved, vec![self.check.clone()]);
         self.engine = engine;
         self.take(effects);
+        self.tell(Event::ManagerChanged(ManagerState::Running));
         if self.check.unit == Some(unit("backup.timer")) {
             self.tell_timer();
         }

@@ -1,0 +1,137 @@
+//! What an adversarial user of the package found on a booted machine in a second round.
+
+use stealthcheck::check::Step::{Restart as RestartUnit, StartUnit};
+use stealthcheck::unit::ManagerState;
+
+use crate::machine::*;
+
+/// The bus was away, and nothing happened meanwhile: a clean exit later is an end like any other, and no operator's stop.
+#[test]
+fn clean_exit_after_the_bus_was_away_is_recovered() {
+    for after in [1, 20, 70] {
+        let mut m = Machine::new().unit(service("web")).check(unit_check("web")).up();
+        m.lose_bus();
+        m.run_for(3);
+        m.bus_returns();
+        m.run_for(after);
+        m.exit("web", Exit::Status(0));
+        m.run_for(30);
+        assert!(m.is_up("web"), "{after} s after: {}", m.timeline());
+    }
+}
+
+/// The root is restarted, and with it what requires it, which wants what an operator has stopped or holds.
+#[test]
+fn restart_of_a_root_starts_nothing_stopped_through_its_dependents() {
+    for held in [false, true] {
+        let app = service("app").requires(&["root"]).wants(&["aside"]).after(&["root"]);
+        let mut m = Machine::new()
+            .unit(service("root"))
+            .unit(app)
+            .unit(service("aside"))
+            .check(unit_check("root"))
+            .check(unit_check("app"))
+            .check(unit_check("aside"))
+            .up();
+        if held {
+            m.hold_and_stop("aside", 120);
+        } else {
+            m.stop("aside");
+        }
+        m.run_for(5);
+        m.kill("root");
+        m.run_for(60);
+        assert!(!m.is_up("aside"), "{}", m.timeline());
+        assert!(
+            m.why("root").contains("aside.service, which an operator has stopped or holds"),
+            "{}",
+            m.why("root")
+        );
+    }
+}
+
+/// A `start` step starts what its unit requires: not what an operator has stopped or holds, whether monitored or not.
+#[test]
+fn start_step_starts_nothing_stopped_through_its_unit() {
+    for (held, monitored) in [(false, true), (false, false), (true, true)] {
+        let steps = [RestartUnit, StartUnit(unit_name("helper"))];
+        let mut m = Machine::new()
+            .unit(service("main"))
+            .unit(service("helper").requires(&["store"]).not_enabled())
+            .unit(service("store"))
+            .check(unit_check("main").recover(&steps).backoff(1, 5));
+        if monitored {
+            m = m.check(unit_check("store"));
+        }
+        let mut m = m.up();
+        if held {
+            m.hold_and_stop("store", 300);
+        } else {
+            m.stop("store");
+        }
+        m.run_for(2);
+        m.edit("main", |file| *file = file.clone().fails_to_start());
+        m.kill("main");
+        m.run_for(60);
+        assert!(!m.is_up("store"), "{}", m.timeline());
+    }
+}
+
+/// The state of the manager is the last that the daemon learns when it starts: before it, nothing is requested.
+#[test]
+fn unit_never_active_in_this_boot_is_not_started_while_the_machine_boots() {
+    let slow = oneshot("slow", 300).enabled();
+    let mut m =
+        Machine::new().unit(slow).unit(service("web").not_enabled()).check(unit_check("web")).booting();
+    m.run_for(5);
+    m.restart_daemon();
+    m.run_for(60);
+    assert_eq!(m.systemd.manager(), ManagerState::Starting);
+    assert_eq!(m.jobs("web"), 0, "{}", m.timeline());
+}
+
+/// An operator stops a unit in its incident, before anybody is notified. A restart of the daemon notifies nobody: how the
+/// unit is, is read first.
+#[test]
+fn restart_of_the_daemon_notifies_nobody_of_a_stopped_unit() {
+    for seed in 0..8 {
+        let mut m = Machine::new()
+            .unit(service("web").start_pre(30))
+            .check(unit_check("web").with(|check| check.alert.after = std::time::Duration::from_secs(20)))
+            .up();
+        m.set_delays(Delay::random(seed, 0, 400), Delay::NONE);
+        m.kill("web");
+        m.run_for(3);
+        m.stop("web");
+        m.run_for(25);
+        m.restart_daemon();
+        m.run_for(60);
+        assert!(m.notifications("web").is_empty(), "seed {seed}: {}", m.timeline());
+        assert_eq!(m.state("web"), "stopped");
+    }
+}
+
+/// A unit is stopped and its file removed, as by the removal of a package.
+#[test]
+fn stop_outlasts_the_unit_file() {
+    let mut m = Machine::new().unit(service("web")).check(unit_check("web").respect_stop(None)).up();
+    m.stop("web");
+    m.run_for(10);
+    let web = m.unit_name("web");
+    m.systemd.set_removed(&web, true);
+    m.run_for(600);
+    assert_eq!(m.state("web"), "stopped", "{}", m.timeline());
+    m.assert_quiet();
+}
+
+/// Of two checks of a unit the one that respects a stop longer counts.
+#[test]
+fn longest_respect_stop_of_a_unit_counts() {
+    let quick = http("quick").on("web").respect_stop(Some(3));
+    let mut m =
+        Machine::new().unit(service("web")).check(quick).check(unit_check("web").respect_stop(None)).up();
+    m.stop("web");
+    m.run_for(600);
+    assert!(!m.is_up("web"), "{}", m.timeline());
+    m.assert_quiet();
+}
