@@ -46,7 +46,7 @@ use std::time::Duration;
 
 use tokio::sync::{mpsc, oneshot, watch};
 
-use crate::engine::{Event, JobRequest};
+use crate::engine::{Event, JobRequest, Withdrawal};
 use crate::unit::{JobResult, ManagerState, UnitName, UnitState, UnitUsage};
 use crate::verdict::Observation;
 use calls::Failure;
@@ -81,6 +81,8 @@ impl Bus {
 pub enum Request {
     /// Queue a job; answered by [`Event::JobEnded`], once, whatever happens.
     Job(JobRequest),
+    /// Do not queue a job that was requested, or cancel it; its request is answered all the same.
+    Withdraw(Withdrawal),
     /// Read a unit's properties now, watched or not.
     Read {
         /// The unit, or an alias of it.
@@ -206,6 +208,7 @@ impl Client {
         let sentence = format!("systemd cannot be reached: {why}");
         match request {
             Request::Job(request) => self.job_ended(request, JobResult::Unasked(sentence)),
+            Request::Withdraw(_) => {}
             // The requester may have gone.
             Request::Read { reply, .. } => drop(reply.send(Err(sentence))),
             Request::Usage { reply, .. } => drop(reply.send(Err(sentence))),

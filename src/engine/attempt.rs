@@ -36,6 +36,9 @@ pub(super) struct Attempt {
     requested: Mono,
     invocation_before: String,
     stage: Stage,
+    /// It was to be withdrawn.
+    #[serde(skip)]
+    withdrawn: bool,
 }
 
 impl Attempt {
@@ -57,6 +60,7 @@ impl Attempt {
             requested: now,
             invocation_before: invocation,
             stage: Stage::Running,
+            withdrawn: false,
         }
     }
 
@@ -95,6 +99,11 @@ impl Attempt {
 
     pub fn invocation_before(&self) -> &str {
         &self.invocation_before
+    }
+
+    /// It is to be withdrawn. Returns whether that is news.
+    pub fn withdraw(&mut self) -> bool {
+        !std::mem::replace(&mut self.withdrawn, true)
     }
 
     pub fn is_running(&self) -> bool {

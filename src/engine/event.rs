@@ -94,6 +94,18 @@ pub enum Command {
     Resume(CheckName),
 }
 
+/// Takes a requested job back.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Withdrawal {
+    /// The attempt.
+    pub attempt: AttemptId,
+    /// Why, as a clause.
+    pub why: &'static str,
+    /// The unit is to stay down: where the job is queued already, it is canceled. (A restart that is canceled otherwise would
+    /// leave the unit stopped.)
+    pub stays_down: bool,
+}
+
 /// What the engine wants done.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Effect {
@@ -116,6 +128,9 @@ pub enum Effect {
     ReadUnit(UnitName),
     /// Request a job from systemd; answer with [`Event::JobEnded`].
     StartJob(JobRequest),
+    /// A job that was requested is not wanted any more: it is not queued, if systemd has not been asked for it. Answer with
+    /// [`Event::JobEnded`] in either case.
+    WithdrawJob(Withdrawal),
     /// Notify people; answer with [`Event::NotificationStored`], later with [`Event::NotificationDelivered`].
     Notify(Box<Notification>),
     /// The same about the machine.

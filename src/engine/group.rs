@@ -193,6 +193,7 @@ impl Group {
 
     /// Requests what follows: jobs and notifications.
     pub fn act(&mut self, cx: &mut Context<'_>) {
+        self.withdraw_overruled(cx);
         self.start_after_hold(cx);
         self.recover(cx);
         for index in 0..self.checks.len() {

@@ -38,7 +38,7 @@ pub(in crate::engine) struct Starts {
 }
 
 impl Starts {
-    /// Takes a reading; `old`: the one before.
+    /// Takes a reading; `old`: the one before, where nothing was missed between the two.
     pub fn read(&mut self, now: Now, old: Option<&UnitState>, state: &UnitState) {
         self.restart_delay = state.settings.restart_delay;
         let new_run = old.is_some_and(|old| old.invocation_id != state.invocation_id)

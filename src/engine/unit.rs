@@ -180,7 +180,7 @@ impl Unit {
         self.deferred = None;
         // What happened while systemd could not be reached was not seen, as before the first reading.
         let first = std::mem::take(&mut self.unwatched) || self.reading.is_none();
-        self.memory.starts.read(now, self.reading.as_deref(), &state);
+        self.memory.starts.read(now, self.reading.as_deref().filter(|_| !first), &state);
         let comes = state.job.is_some_and(|job| matches!(job.kind, JobKind::Start | JobKind::Restart));
         let stopped = state.is_down() && !comes && self.memory.stops.read_down(now, &state, first);
         self.start_dropped = state.start_dropped.then(|| self.start_dropped.unwrap_or(now.mono));
@@ -569,6 +569,13 @@ impl Unit {
     }
 
     // --- holds
+
+    /// An operator has stopped it when its start after a hold was requested already.
+    pub fn is_stopped_after_hold(&self) -> bool {
+        let requested = self.memory.hold.as_ref().and_then(UnitHold::start_requested);
+        let stop = self.memory.stops.stop().filter(|_| self.memory.stops.is_explicit());
+        requested.zip(stop).is_some_and(|(requested, stop)| stop.since().0 >= requested)
+    }
 
     pub fn hold(&self) -> Option<&UnitHold> {
         self.memory.hold.as_ref()

@@ -90,6 +90,10 @@ impl Supervisor {
                     self.tell(Event::JobEnded { unit, attempt, result, state: None });
                 }
             }
+            Effect::WithdrawJob(withdrawal) => {
+                // A client that is too busy has it asked for already.
+                let _ = self.requests.try_send(Request::Withdraw(withdrawal));
+            }
             Effect::Hold(effect) => self.act_on_hold(effect),
             Effect::Notify(notification) => self.mailer.submit(*notification),
             Effect::NotifyHost(notification) => self.mailer.submit_host_notification(*notification),

@@ -338,8 +338,8 @@ impl Systemd {
         }
     }
 
-    /// Queues a job by one of the `…Unit` methods, and returns its object path. `replace`: a job that conflicts with it is
-    /// canceled, as with systemctl.
+    /// Queues a job by one of the `…Unit` methods, and returns its object path. `fail`: it takes the place of no job that
+    /// somebody else has queued, a stop for instance. (A stop does, as with systemctl: it may end a start that hangs.)
     ///
     /// Waits for the reply however long it takes: a request cannot be taken back, and a systemd that hangs queues the job
     /// later. (It reports itself that polkit hangs, after 25 s.)
@@ -353,8 +353,15 @@ impl Systemd {
         }
     }
 
+    /// Cancels the job with this object path.
+    pub async fn cancel(&self, path: &str) -> Result<(), Failure> {
+        self.0.call_method(Some(SYSTEMD), path, Some(JOB), "Cancel", &()).await?;
+        Ok(())
+    }
+
     async fn queue_once(&self, method: &str, unit: &UnitName) -> Result<String, Failure> {
-        let body = (unit.as_str(), "replace");
+        let mode = if method == "StopUnit" { "replace" } else { "fail" };
+        let body = (unit.as_str(), mode);
         let reply = self.0.call_method(Some(SYSTEMD), MANAGER_PATH, Some(MANAGER), method, &body).await?;
         let path: OwnedObjectPath = reply.body().deserialize()?;
         Ok(path.as_str().to_owned())

@@ -28,6 +28,8 @@ pub(super) struct PendingJob {
     lost: bool,
     /// How often it was requested.
     requested: u32,
+    /// Its job is to be canceled.
+    withdrawn: bool,
 }
 
 /// What became of a request whose end was not seen.
@@ -50,6 +52,7 @@ impl PendingJob {
             job_before: job,
             lost: false,
             requested: 1,
+            withdrawn: false,
         }
     }
 
@@ -144,11 +147,21 @@ impl PendingJobs {
         self.position(attempt).is_some_and(|at| self.pending[at].path.is_none())
     }
 
-    /// systemd has queued the job.
-    pub fn queued(&mut self, attempt: AttemptId, path: String) {
-        if let Some(at) = self.position(attempt) {
-            self.pending[at].path = Some(path);
-        }
+    /// The job of this request is to be canceled. Returns it where it is known, and the request's own; otherwise it is
+    /// canceled when systemd has named it.
+    pub fn withdraw(&mut self, attempt: AttemptId) -> Option<String> {
+        let at = self.position(attempt)?;
+        let job = &mut self.pending[at];
+        job.withdrawn = true;
+        job.own_job().and(job.path.clone())
+    }
+
+    /// systemd has queued the job. Returns whether it is to be canceled.
+    pub fn queued(&mut self, attempt: AttemptId, path: String) -> bool {
+        let Some(at) = self.position(attempt) else { return false };
+        let job = &mut self.pending[at];
+        job.path = Some(path);
+        job.withdrawn && job.own_job().is_some()
     }
 
     /// The request and its result, where its job ended before the reply that named it.

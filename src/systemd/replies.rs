@@ -56,6 +56,8 @@ pub(super) enum Reply {
         attempt: AttemptId,
         answer: Result<String, NotQueued>,
     },
+    /// A job was canceled, or had ended.
+    Canceled,
     /// A job request has been out for some seconds.
     JobOverdue {
         attempt: AttemptId,
@@ -88,7 +90,12 @@ impl Session<'_> {
         match reply {
             Reply::Ready(owners) => return self.subscribed(owners?),
             Reply::Pinged(answer) => self.pinged(answer),
-            Reply::Queued { attempt, answer } => self.queued(attempt, answer),
+            Reply::Queued { attempt, answer } => {
+                self.asked = self.asked.saturating_sub(1);
+                self.queued(attempt, answer);
+                self.ask_for_jobs();
+            }
+            Reply::Canceled => {}
             Reply::JobOverdue { attempt } => {
                 if self.client.watched.jobs.waits_for_reply(attempt) {
                     self.query(Query::SystemState);
@@ -164,7 +171,9 @@ impl Session<'_> {
         let jobs = &mut self.client.watched.jobs;
         let ended = match answer {
             Ok(path) => {
-                jobs.queued(attempt, path);
+                if jobs.queued(attempt, path.clone()) {
+                    self.cancel_job(path);
+                }
                 self.mark_own_job(attempt);
                 self.client.watched.jobs.take_early(attempt)
             }

@@ -10,11 +10,14 @@ use super::command_runs::CommandRun;
 use super::pending_jobs::PendingJob;
 use super::replies::Reply;
 use super::session::Session;
-use crate::engine::JobRequest;
+use crate::engine::{JobRequest, Withdrawal};
 use crate::unit::{JobKind, JobResult, UnitName};
 
 /// A job request without a reply after this long: systemd is asked whether it answers at all.
 const REPLY_PATIENCE: Duration = Duration::from_secs(5);
+
+/// So many job requests wait for systemd's reply at a time; the others wait here, where they can be withdrawn.
+const ASKED_AT_ONCE: usize = 4;
 
 /// Why systemd has not queued a job.
 pub(super) enum NotQueued {
@@ -30,6 +33,7 @@ impl Session<'_> {
         }
         match request {
             Request::Job(request) => self.request_job(request),
+            Request::Withdraw(withdrawal) => self.withdraw_job(withdrawal),
             Request::Read { unit, reply } => {
                 let systemd = self.systemd.clone();
                 self.replies.push(Box::pin(async move {
@@ -56,15 +60,50 @@ impl Session<'_> {
         let job_before = target.and_then(|unit| unit.track.jobs.running());
         let job = PendingJob::new(request, invocation, job_before);
         self.client.watched.jobs.add(job.clone());
-        if self.ready {
-            self.queue_job(job);
-        } else {
-            self.held.push(job);
+        self.queue_job(job);
+    }
+
+    /// Puts a request in line.
+    pub fn queue_job(&mut self, job: PendingJob) {
+        self.line.push_back(job);
+        self.ask_for_jobs();
+    }
+
+    /// Asks systemd for the jobs that are next. It asks polkit about each, and until that has answered a request cannot be
+    /// taken back: few are asked for at a time, as polkit answers one after the other anyway.
+    pub fn ask_for_jobs(&mut self) {
+        while self.ready && self.asked < ASKED_AT_ONCE {
+            let Some(job) = self.line.pop_front() else { return };
+            self.asked += 1;
+            self.ask_for_job(job);
         }
     }
 
+    fn withdraw_job(&mut self, Withdrawal { attempt, why, stays_down }: Withdrawal) {
+        if let Some(at) = self.line.iter().position(|job| job.attempt() == attempt) {
+            self.line.remove(at);
+            if let Some((job, result)) = self.client.watched.jobs.not_requested(attempt, why.to_owned()) {
+                self.finish_job(job, result);
+            }
+        } else if stays_down && let Some(path) = self.client.watched.jobs.withdraw(attempt) {
+            self.cancel_job(path);
+        }
+    }
+
+    /// Cancels a job of ours: whoever has queued a job may do that.
+    pub fn cancel_job(&self, path: String) {
+        let systemd = self.systemd.clone();
+        self.replies.push(Box::pin(async move {
+            // It may have ended meanwhile.
+            if let Err(failure) = systemd.cancel(&path).await {
+                tracing::debug!("cannot cancel {path}: {failure}");
+            }
+            Reply::Canceled
+        }));
+    }
+
     /// Asks systemd for the job at once, past all queries.
-    pub fn queue_job(&self, job: PendingJob) {
+    fn ask_for_job(&self, job: PendingJob) {
         let (systemd, attempt) = (self.systemd.clone(), job.attempt());
         self.replies.push(Box::pin(async move {
             tokio::time::sleep(REPLY_PATIENCE).await;

@@ -4,7 +4,7 @@
 //! what is watched, a slow clock. Out: reports. Messages are taken before replies, as the bus keeps the order of one
 //! sender: what systemd sent first is processed first. The loop never waits for a reply: calls run beside it.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, VecDeque};
 use std::time::Duration;
 
 use futures_util::StreamExt as _;
@@ -53,8 +53,10 @@ pub(super) struct Session<'a> {
     pub ready: bool,
     /// An owner has changed while the owners were being asked for.
     pub owners_changed: bool,
-    /// Job requests that wait until the session is ready.
-    pub held: Vec<PendingJob>,
+    /// Job requests that systemd has not been asked for yet.
+    pub line: VecDeque<PendingJob>,
+    /// How many it has been asked for and has not answered.
+    pub asked: usize,
     pub queries: QueryQueue,
     pub replies: FuturesUnordered<PendingReply>,
     pub runs: CommandRuns,
@@ -131,7 +133,8 @@ impl<'a> Session<'a> {
             owners: Owners::default(),
             ready: false,
             owners_changed: false,
-            held: Vec::new(),
+            line: VecDeque::new(),
+            asked: 0,
             queries: QueryQueue::default(),
             replies: FuturesUnordered::new(),
             runs: CommandRuns::default(),
@@ -190,9 +193,7 @@ impl<'a> Session<'a> {
         self.query(Query::SystemState);
         self.query(Query::List { all: true });
         self.look_for_jobs();
-        for job in std::mem::take(&mut self.held) {
-            self.queue_job(job);
-        }
+        self.ask_for_jobs();
         self.start_held_runs();
     }
 

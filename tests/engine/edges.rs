@@ -62,7 +62,7 @@ impl Bench {
                         self.judged.push(outcome);
                     }
                 }
-                Effect::ReadUnit(_) | Effect::Remember => {}
+                Effect::ReadUnit(_) | Effect::WithdrawJob(_) | Effect::Remember => {}
             }
         }
     }

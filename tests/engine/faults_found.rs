@@ -135,3 +135,85 @@ fn longest_respect_stop_of_a_unit_counts() {
     assert!(!m.is_up("web"), "{}", m.timeline());
     m.assert_quiet();
 }
+
+/// A request waits for others and for polkit. An operator who stops, pauses or holds the unit meanwhile comes first.
+#[test]
+fn request_in_line_is_withdrawn() {
+    type Meanwhile = fn(&mut Machine);
+    let cases: [(&str, Meanwhile, bool); 3] = [
+        ("stopped", |m| m.stop("web"), false),
+        ("paused", |m| m.pause("web", 600), false),
+        ("passing", |m| drop(m.hold_and_stop("web", 30)), true),
+    ];
+    for (state, meanwhile, comes_back) in cases {
+        let mut m = Machine::new().unit(service("web")).check(unit_check("web")).up();
+        m.set_request_delay(std::time::Duration::from_secs(3));
+        m.kill("web");
+        m.run_for(1);
+        meanwhile(&mut m);
+        m.run_for(20);
+        assert!(!m.is_up("web"), "{state}: {}", m.timeline());
+        assert_eq!(m.jobs("web"), 0, "{state}: {}", m.timeline());
+        m.run_for(60);
+        assert_eq!((m.is_up("web"), m.state("web")), (comes_back, state), "{}", m.timeline());
+    }
+}
+
+/// The same for the start at the end of a hold: an operator's stop ends it.
+#[test]
+fn start_after_hold_in_line_is_withdrawn() {
+    let mut m = Machine::new().unit(service("web")).check(unit_check("web")).up();
+    m.set_request_delay(std::time::Duration::from_secs(3));
+    let hold = m.hold_and_stop("web", 600);
+    m.run_for(5);
+    m.release(&hold, stealthcheck::engine::hold::HowEnded::Done);
+    m.run_for(4);
+    m.stop("web");
+    m.run_for(60);
+    assert!(!m.is_up("web"), "{}", m.timeline());
+    assert_eq!(m.state("web"), "stopped");
+    m.assert_quiet();
+}
+
+/// A job takes the place of no other: an operator's stop that is under way goes on.
+#[test]
+fn restart_replaces_no_stop_that_is_under_way() {
+    let mut m = Machine::new().unit(service("web").stop_takes(20)).check(http("web")).up();
+    m.set_delays(Delay::random(7, 1500, 1500), Delay::NONE);
+    m.hang("web");
+    assert!(m.run_until_it_holds(300, |m| m.jobs("web") > 0 || m.has_incident("web")), "{}", m.timeline());
+    m.stop("web");
+    m.run_for(200);
+    assert!(!m.is_up("web"), "{}", m.timeline());
+}
+
+/// The holder's stop takes longer than the hold, and longer than a start after it is waited for.
+#[test]
+fn unit_whose_stop_outlasts_its_hold_is_started_again() {
+    let mut m =
+        Machine::new().unit(service("web").stop_takes(600)).check(unit_check("web").only_notified()).up();
+    let hold = m.hold("web", 3600);
+    m.run_for(2);
+    m.stop("web");
+    m.run_for(5);
+    m.release(&hold, stealthcheck::engine::hold::HowEnded::Done);
+    assert!(m.run_until_it_holds(700, |m| m.runs("web") == 2), "{}", m.timeline());
+    m.assert_not_notified("web");
+}
+
+/// systemd restarts a unit several times while the bus is away. Within what time is not known: it is no crash loop.
+#[test]
+fn restarts_that_nobody_watched_are_no_crash_loop() {
+    let file = service("web").restart(Restart::Always, std::time::Duration::from_secs(1)).no_start_limit();
+    let mut m = Machine::new().unit(file).check(unit_check("web")).up();
+    m.lose_bus();
+    for _ in 0..6 {
+        m.run_for(1200);
+        m.exit("web", Exit::Status(1));
+    }
+    m.run_for(600);
+    m.bus_returns();
+    m.run_for(60);
+    assert_eq!(m.count("web", stealthcheck::notification::NotificationKind::Down), 0, "{}", m.timeline());
+    assert_eq!(m.state("web"), "passing");
+}

@@ -123,6 +123,7 @@ impl Stage {
                 | Effect::NotifyHost(_)
                 | Effect::Hold(_)
                 | Effect::ReadUnit(_)
+                | Effect::WithdrawJob(_)
                 | Effect::Remember => {}
             }
         }

@@ -202,7 +202,7 @@ impl World {
         effects.sort_by_key(|effect| !matches!(effect, Effect::Probe { .. }));
         self.note_returns(&effects);
         for effect in effects {
-            if !matches!(effect, Effect::Probe { .. } | Effect::Remember) {
+            if !matches!(effect, Effect::Probe { .. } | Effect::WithdrawJob(_) | Effect::Remember) {
                 self.note(format!("{effect:?}"));
             }
             match effect {
@@ -214,7 +214,7 @@ impl World {
                 Effect::Hold(answer) => self.hold_answer(answer),
                 Effect::NotifyHost(notification) => self.notify_host(*notification),
                 Effect::ReadUnit(unit) => self.tell_unit(&unit),
-                Effect::Changed(_) | Effect::Remember => {}
+                Effect::Changed(_) | Effect::WithdrawJob(_) | Effect::Remember => {}
             }
         }
     }

@@ -1,5 +1,7 @@
 //! The daemon's connection to systemd: it is lost, and comes back; messages are slow, and the daemon is late.
 
+use std::time::Duration;
+
 use stealthcheck::unit::ManagerState;
 
 use super::client::Report;
@@ -41,6 +43,11 @@ impl Machine {
         if let Some(daemon) = &mut self.daemon {
             (daemon.client.delay, daemon.client.late) = (latency, late);
         }
+    }
+
+    /// So long a job request waits for others, and for polkit, before systemd queues the job.
+    pub fn set_request_delay(&mut self, takes: Duration) {
+        self.request_takes = takes;
     }
 
     pub fn set_probe_delay(&mut self, takes: Delay) {

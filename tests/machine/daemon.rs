@@ -199,7 +199,12 @@ impl Machine {
                         daemon.client.read_again(now, &unit);
                     }
                 }
-                Output::Job(request) => self.job_is_requested(request),
+                Output::Job(request) if self.request_takes.is_zero() => self.job_is_requested(request),
+                Output::Job(request) => {
+                    self.in_line.insert(request.request);
+                    self.later(self.request_takes, Coming::Request { life: self.life, request });
+                }
+                Output::Withdraw(request) => self.job_is_withdrawn(request),
                 Output::Notify(notification) => {
                     let id = notification.id.clone();
                     self.note(format!(
@@ -240,6 +245,23 @@ impl Machine {
         self.later(Duration::from_secs(2), Coming::Delivered { life, id });
     }
 
+    /// (The real client also cancels the job of a request that it cannot take back any more.)
+    fn job_is_withdrawn(&mut self, request: u64) {
+        self.note(format!("WITHDRAWN {request}"));
+        if self.in_line.remove(&request) {
+            let result = JobResult::Unasked("withdrawn".to_owned());
+            let input = Input::JobEnded { request, result, state: None };
+            self.later(Duration::from_millis(2), Coming::Input { life: self.life, input });
+        }
+    }
+
+    /// A request that was in line reaches systemd, if it was not withdrawn.
+    pub(super) fn request_arrives(&mut self, request: JobRequest) {
+        if self.in_line.remove(&request.request) {
+            self.job_is_requested(request);
+        }
+    }
+
     fn job_is_requested(&mut self, request: JobRequest) {
         let JobRequest { request, unit, target, kind, reset_failed } = request;
         self.note(format!("REQUEST {kind:?} of {target} (for {unit}, reset_failed {reset_failed})"));
@@ -261,7 +283,11 @@ impl Machine {
         let invocation = self.systemd.read(&target).invocation_id;
         let before = self.systemd.job_on(&target).map(|(id, _)| id);
         let answer = self.systemd.request(&target, wanted, By::Daemon);
-        let answer = answer.map(|id| (id, before != Some(id))).map_err(JobResult::Refused);
+        let refused = |why: String| match why.as_str() {
+            "Transaction is destructive." => JobResult::Unasked(why),
+            _ => JobResult::Refused(why),
+        };
+        let answer = answer.map(|id| (id, before != Some(id))).map_err(refused);
         let now = self.now().mono;
         let for_unit = self.systemd.id(&unit);
         if let Some(daemon) = &mut self.daemon {

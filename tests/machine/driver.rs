@@ -87,6 +87,8 @@ pub enum Output {
     },
     ReadUnit(UnitName),
     Job(JobRequest),
+    /// This request is not to reach systemd any more.
+    Withdraw(u64),
     Notify(Box<Notification>),
     NotifyHost(Box<HostNotification>),
     HoldGranted(String),
@@ -209,6 +211,7 @@ impl Driver {
                 };
                 Output::Job(JobRequest { request: attempt.0, unit, target, kind, reset_failed })
             }
+            Effect::WithdrawJob(withdrawal) => Output::Withdraw(withdrawal.attempt.0),
             Effect::Notify(notification) => Output::Notify(notification),
             Effect::NotifyHost(notification) => Output::NotifyHost(notification),
             Effect::Hold(HoldAction::Granted { id, .. }) => Output::HoldGranted(id.0.to_string()),

@@ -32,7 +32,7 @@ mod shell;
 mod systemd;
 mod tracked;
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::time::Duration;
 
 use stealthcheck::check::{Check, CheckName};
@@ -77,6 +77,7 @@ enum Coming {
     Delivered { life: u64, id: NotificationId },
     Reconcile { life: u64 },
     Input { life: u64, input: Input },
+    Request { life: u64, request: JobRequest },
     DaemonStarts,
     Script(Box<dyn FnOnce(&mut Machine)>),
 }
@@ -96,6 +97,10 @@ pub struct Machine {
     daemon: Option<Daemon>,
     /// How many times the daemon has been started.
     life: u64,
+    /// So long a job request waits for others and for polkit before systemd queues the job.
+    request_takes: Duration,
+    /// The requests that wait so.
+    in_line: BTreeSet<u64>,
     /// The daemon's state file.
     saved: Option<String>,
     /// The daemon starts so long after the machine's boot.
@@ -146,6 +151,8 @@ impl Machine {
             seen_instead: BTreeMap::new(),
             daemon: None,
             life: 0,
+            request_takes: Duration::ZERO,
+            in_line: BTreeSet::new(),
             saved: None,
             daemon_starts_after: Duration::from_millis(500),
             clock: (Duration::ZERO, Mono(HEADROOM)),
@@ -366,12 +373,14 @@ impl Machine {
                 self.later(RECONCILE, Coming::Reconcile { life });
             }
             Coming::Input { life, input } if lives(life) => self.tell(input),
+            Coming::Request { life, request } if lives(life) => self.request_arrives(request),
             Coming::DaemonStarts => self.start_daemon(),
             Coming::Script(script) => script(self),
             Coming::ProbeEnds { .. }
             | Coming::Stored { .. }
             | Coming::Delivered { .. }
             | Coming::Input { .. }
+            | Coming::Request { .. }
             | Coming::Reconcile { .. } => {}
         }
     }

@@ -139,6 +139,8 @@ impl Group {
         };
         match withheld {
             None => self.request_start(cx, &hold),
+            // That may take as long as systemd gives it.
+            Some(Withheld::Stopping) => {}
             Some(why) if now.mono.since(since) >= DEFERRED_AT_MOST => self.not_returned(cx, &why.to_string()),
             Some(_) => {}
         }
@@ -195,12 +197,13 @@ impl Group {
         if *result == JobResult::Done {
             unit.set_started(cx.now.mono);
         }
+        let stopped = matches!(result, JobResult::Unasked(_)) && unit.is_stopped_after_hold();
         let (rising, name) = (unit.is_up_or_coming(), unit.id().clone());
         cx.change(None, Some(&name), None, ChangeKind::HoldStartEnded { result: result.clone() });
         match result {
             // Another job took the place of ours: an operator's, for a reason of their own.
             JobResult::Done | JobResult::Canceled => self.finish_hold(cx),
-            _ if rising => self.finish_hold(cx),
+            _ if rising || stopped => self.finish_hold(cx),
             _ => self.not_returned(cx, &result.clause()),
         }
         true

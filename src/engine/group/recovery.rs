@@ -11,8 +11,9 @@ use crate::engine::attempt::{Attempt, JOB_OVERDUE};
 use crate::engine::breaker::Permit;
 use crate::engine::check::Check;
 use crate::engine::context::Context;
-use crate::engine::event::{AttemptId, ChangeKind, Effect, JobRequest};
-use crate::engine::unit::Unit;
+use crate::engine::event::{AttemptId, ChangeKind, Effect, JobRequest, Withdrawal};
+use crate::engine::suppression::Suppression;
+use crate::engine::unit::{Condition, Unit};
 use crate::engine::withheld::Withheld;
 use crate::notification::AttemptOutcome;
 use crate::time::{Mono, Now, human};
@@ -131,6 +132,38 @@ impl Group {
             incident.as_ref(),
             ChangeKind::RecoveryRequested { number, step },
         );
+    }
+
+    /// A job that was requested may not be queued yet: an operator who stops, holds or pauses meanwhile comes first.
+    pub(super) fn withdraw_overruled(&mut self, cx: &mut Context<'_>) {
+        let overruled = |by: Option<usize>| match by.map(|index| self.suppression_at(index, cx.now)) {
+            Some(Some(Suppression::Paused { .. })) => Some("the check is paused"),
+            Some(Some(Suppression::Held { .. })) => Some("the unit is held"),
+            Some(Some(Suppression::Stopped { .. })) => Some("an operator stopped the unit"),
+            Some(_) => None,
+            // The start after a hold.
+            None => {
+                let unit = self.unit.as_ref().filter(|unit| *unit.condition() == Condition::Stopped)?;
+                unit.is_stopped_after_hold().then_some("an operator stopped the unit")
+            }
+        };
+        let own = self.unit.as_ref().and_then(Unit::attempt).filter(|attempt| attempt.is_running());
+        let own = own.and_then(|attempt| overruled(attempt.by().and_then(|by| self.position(by))));
+        let others: Vec<Option<&'static str>> = (0..self.checks.len())
+            .map(|index| {
+                self.checks[index].other_attempt().filter(|attempt| attempt.is_running())?;
+                overruled(Some(index))
+            })
+            .collect();
+        let stays_down = self.unit.as_ref().is_some_and(|unit| *unit.condition() == Condition::Stopped);
+        let own = self.unit.as_mut().and_then(|unit| unit.attempt_mut().as_mut()).zip(own);
+        let others = self.checks.iter_mut().zip(others);
+        let others = others.filter_map(|(check, why)| Some((check.other_attempt_mut().as_mut()?, why?)));
+        for (attempt, why) in own.into_iter().chain(others) {
+            if attempt.withdraw() {
+                cx.out.push(Effect::WithdrawJob(Withdrawal { attempt: attempt.id(), why, stays_down }));
+            }
+        }
     }
 
     /// A job of ours has ended. Returns `false` where this group has not requested it (any more).

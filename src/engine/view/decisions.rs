@@ -25,6 +25,7 @@ impl Engine {
                 Effect::Probe { .. }
                 | Effect::ReadUnit(_)
                 | Effect::StartJob(_)
+                | Effect::WithdrawJob(_)
                 | Effect::Hold(_)
                 | Effect::Remember
                 | Effect::NotifyHost(_) => {}

@@ -110,6 +110,7 @@ impl Bench {
                 | Effect::NotifyHost(_)
                 | Effect::Hold(_)
                 | Effect::ReadUnit(_)
+                | Effect::WithdrawJob(_)
                 | Effect::Remember => {}
             }
         }

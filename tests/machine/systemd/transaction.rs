@@ -34,6 +34,14 @@ impl Systemd {
                 self.units[*u].job.is_some_and(|job| job.kind.merge(*kind, unit::is_up(state)).is_none());
             *u == unit || !redundant || replaces
         });
+        // The daemon's jobs, other than stops, take the place of no other job (mode `fail`).
+        let destroys = |(u, kind): &(usize, JobType)| {
+            let this = &self.units[*u];
+            this.job.is_some_and(|job| job.kind.merge(*kind, unit::is_up(this.active())).is_none())
+        };
+        if by == By::Daemon && kind != JobType::Stop && merged.iter().any(destroys) {
+            return Err("Transaction is destructive.".to_owned());
+        }
         let mut id = 0;
         for (u, kind) in merged {
             self.happened(|this| Happened::Queued {

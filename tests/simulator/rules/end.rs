@@ -90,7 +90,6 @@ impl Sim {
                 && sees
                 && last == Some(&Step::Restart)
                 && recovery.max_attempts.is_none()
-                && matches!(recovery.respect_stop, Respect::For(_))
                 && matches!(recovery.respect_conflict, Respect::For(_))
         };
         // One that stops it as its last resort, or that waits for a person, may be in the way of the others.
@@ -100,7 +99,9 @@ impl Sim {
             let book = self.rules.checks.get(&check.name);
             book.is_some_and(|book| book.incident.is_some())
         }) && self.restarts_itself(unit);
-        of_unit().any(|check| mends(&check)) && !stops && !crash_loop
+        // A stop is respected for as long as the most patient of them says.
+        let forever = of_unit().any(|check| check.recovery.respect_stop == Respect::Forever);
+        of_unit().any(|check| mends(&check)) && !stops && !crash_loop && !forever
     }
 
     /// Everything passes, nothing is open, everybody was told.
