@@ -170,6 +170,11 @@ impl Sim {
     fn an_operators_stop_is_respected(&self, unit: &UnitName, check: &Check) {
         let Some(since) = self.rules.units.get(unit).and_then(|book| book.operators_stop) else { return };
         let rested = self.mono.since(since);
+        // A stop that only took a start job away, before the daemon was there: nothing tells of it.
+        let state = self.machine.systemd.read(unit);
+        if state.active_enter_usec == 0 && state.inactive_enter_usec == 0 && since <= self.rules.started {
+            return;
+        }
         let respected = match check.recovery.respect_stop {
             Respect::For(lasting) => rested >= lasting,
             Respect::Forever => false,
