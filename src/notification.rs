@@ -95,6 +95,8 @@ pub enum AttemptOutcome {
     Ineffective(String),
     /// The job did not end as `done`.
     JobFailed(String),
+    /// Somebody stopped or held the unit meanwhile; whether the step would have helped is not known.
+    Interrupted(String),
     /// No job was requested: systemd, the bus or polkit did not answer, or refused.
     NotRequested(String),
 }
@@ -113,6 +115,7 @@ impl fmt::Display for AttemptOutcome {
             Self::Recovered => f.write_str("recovered"),
             Self::Ineffective(why) => write!(f, "ineffective: {why}"),
             Self::JobFailed(why) => write!(f, "job failed: {why}"),
+            Self::Interrupted(why) => write!(f, "interrupted: {why}"),
             Self::NotRequested(why) => write!(f, "not requested: {why}"),
         }
     }

@@ -107,6 +107,8 @@ pub enum JobResult {
     /// There was no job, for a reason that is not about the unit: systemd, the bus or polkit did not answer or did not
     /// permit it, or it was withheld. With the reason in a sentence.
     Unasked(String),
+    /// It was taken back before systemd was asked for it, as an operator came first; with the reason in a clause.
+    Withdrawn(String),
     /// It was requested, and its result is not known; with the reason in a sentence.
     Unknown(String),
 }
@@ -125,7 +127,7 @@ impl JobResult {
     #[must_use]
     pub fn clause(&self) -> String {
         match self {
-            Self::Refused(_) | Self::Unasked(_) | Self::Unknown(_) => self.to_string(),
+            Self::Refused(_) | Self::Unasked(_) | Self::Withdrawn(_) | Self::Unknown(_) => self.to_string(),
             word => format!("the job's result is {word}"),
         }
     }
@@ -143,6 +145,7 @@ impl fmt::Display for JobResult {
             Self::Other(word) => f.write_str(word),
             Self::Refused(reason) => write!(f, "rejected by systemd: {reason}"),
             Self::Unasked(reason) => write!(f, "not requested: {reason}"),
+            Self::Withdrawn(reason) => write!(f, "withdrawn: {reason}"),
             Self::Unknown(reason) => f.write_str(reason),
         }
     }

@@ -51,7 +51,7 @@ fn the_session_is_of_the_configuration_that_quickstart_writes() {
 }
 
 /// Where `text` goes on after each `what` that stands as a word.
-fn after<'a>(text: &'a str, what: &'a str) -> impl Iterator<Item = &'a str> {
+fn after<'a>(text: &'a str, what: &str) -> impl Iterator<Item = &'a str> {
     text.match_indices(what).map(move |(at, _)| &text[at + what.len()..])
 }
 
@@ -90,4 +90,54 @@ fn every_script_exists() {
         assert!(root.join(script).is_file(), "{script}");
     }
     assert!(scripts.contains("packaging/quickstart") && scripts.contains("tests/run"), "{scripts:?}");
+}
+
+/// src/engine/rules.md names the file in which each rule is decided, and in many the function: a reader finds it in one
+/// step. `file.rs`: `function`, `another`.
+#[test]
+fn every_rule_names_code_that_exists() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let rules = include_str!("../src/engine/rules.md");
+    let (mut code, mut files, mut in_file) = (String::new(), 0, false);
+    let mut between = "";
+    for (n, part) in rules.split('`').enumerate() {
+        if n % 2 == 0 {
+            between = part;
+            continue;
+        }
+        let identifier = part.chars().all(|c| c.is_ascii_alphanumeric() || c == '_');
+        if part.ends_with(".rs") && !part.contains(' ') {
+            let path =
+                if part.starts_with("src/") { root.join(part) } else { root.join("src/engine").join(part) };
+            code = std::fs::read_to_string(&path).unwrap_or_else(|error| panic!("{part}: {error}"));
+            (files, in_file) = (files + 1, true);
+        } else if in_file && identifier && matches!(between, ": " | ", " | ":\n   " | ",\n   " | ":\n    ") {
+            let defined = ["fn ", "struct ", "enum "].iter().any(|what| {
+                after(&code, &format!("{what}{part}"))
+                    .any(|rest| !rest.starts_with(|c: char| c.is_alphanumeric() || c == '_'))
+            });
+            assert!(defined, "there is no {part} in the file that rules.md names before it");
+        } else {
+            in_file = false;
+        }
+    }
+    assert!(files >= 30, "{files} files");
+    let (rules, _) = rules.split_once("# States").unwrap();
+    for number in 1..=17 {
+        let (_, rest) = rules.split_once(&format!("\n{number}. ")).unwrap();
+        let rule = rest.split_once(&format!("\n{}. ", number + 1)).map_or(rest, |(rule, _)| rule);
+        assert!(rule.contains(".rs`"), "rule {number} names no file");
+    }
+}
+
+/// The files of the source that README.md names.
+#[test]
+fn every_source_file_exists() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let named: BTreeSet<&str> =
+        README.split('`').filter(|part| part.starts_with("src/") && part.ends_with(".rs")).collect();
+    for file in &named {
+        assert!(root.join(file).is_file(), "{file}");
+    }
+    assert!(!named.is_empty());
 }

@@ -118,6 +118,7 @@ pub(super) fn of_change(change: &Change) -> Option<Entry> {
             let priority = match result {
                 JobResult::Done => Priority::Info,
                 JobResult::Refused(_) | JobResult::Unasked(_) => Priority::Err,
+                JobResult::Withdrawn(_) => Priority::Notice,
                 _ => Priority::Warning,
             };
             let message = format!("{name}: {} (attempt {number}) ended: {result}", step.describe());
@@ -135,13 +136,18 @@ pub(super) fn of_change(change: &Change) -> Option<Entry> {
                 }
                 AttemptOutcome::Ineffective(why)
                 | AttemptOutcome::JobFailed(why)
+                | AttemptOutcome::Interrupted(why)
                 | AttemptOutcome::NotRequested(why) => {
                     let message = match outcome {
                         // (Its clause says how the job ended.)
                         AttemptOutcome::JobFailed(why) => format!("{name}: attempt {number} failed: {why}"),
                         _ => format!("{name}: attempt {number} was {outcome}"),
                     };
-                    (Priority::Warning, message, Some(why.clone()))
+                    let priority = match outcome {
+                        AttemptOutcome::Interrupted(_) => Priority::Notice,
+                        _ => Priority::Warning,
+                    };
+                    (priority, message, Some(why.clone()))
                 }
             };
             Entry { id: Some(ids::ATTEMPT_CONCLUDED), reason: why, ..Entry::new(priority, message) }

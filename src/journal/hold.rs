@@ -43,6 +43,7 @@ pub(super) fn start_ended(unit: &str, result: &JobResult) -> Entry {
     let priority = match result {
         JobResult::Done => Priority::Info,
         JobResult::Refused(_) | JobResult::Unasked(_) => Priority::Err,
+        JobResult::Withdrawn(_) => Priority::Notice,
         _ => Priority::Warning,
     };
     Entry {

@@ -186,6 +186,11 @@ impl PendingJobs {
         Some((self.remove(attempt)?, JobResult::Unasked(why)))
     }
 
+    /// The job was taken back before it was requested.
+    pub fn withdrawn(&mut self, attempt: AttemptId, why: String) -> Option<(PendingJob, JobResult)> {
+        Some((self.remove(attempt)?, JobResult::Withdrawn(why)))
+    }
+
     fn remove(&mut self, attempt: AttemptId) -> Option<PendingJob> {
         let job = self.pending.swap_remove(self.position(attempt)?);
         self.forget_early();

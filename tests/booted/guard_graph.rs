@@ -95,7 +95,9 @@ fn what_a_renewal_displaces_is_left_alone_and_comes_back() {
     assert_thread(&mails, &["DOWN", "RECOVERED"]);
     assert_has(
         &mails[0].body,
-        &["rude.service, which conflicts with the unit, ended 5s ago, and the unit has not come back"],
+        &[
+            "rude.service, which conflicts with the unit, has been out of its way for 5s, and the unit has not come back",
+        ],
     );
     assert_eq!(machine.unit("rude.service", "Result"), "success", "it was not disturbed");
 }

@@ -213,7 +213,7 @@ fn unit_not_back_within_grace_after_conflict_is_down() {
     let cause = &stage.notifications[0].cause;
     assert_eq!(
         cause,
-        "renew.service, which conflicts with the unit, ended 30s ago, and the unit has not come back"
+        "renew.service, which conflicts with the unit, has been out of its way for 30s, and the unit has not come back"
     );
     // The next time is another time.
     stage.reads("renew", to_be_started);

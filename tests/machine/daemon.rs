@@ -249,7 +249,7 @@ impl Machine {
     fn job_is_withdrawn(&mut self, request: u64) {
         self.note(format!("WITHDRAWN {request}"));
         if self.in_line.remove(&request) {
-            let result = JobResult::Unasked("withdrawn".to_owned());
+            let result = JobResult::Withdrawn("an operator came first".to_owned());
             let input = Input::JobEnded { request, result, state: None };
             self.later(Duration::from_millis(2), Coming::Input { life: self.life, input });
         }

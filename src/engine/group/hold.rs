@@ -158,7 +158,7 @@ impl Group {
 
     fn request_start(&mut self, cx: &mut Context<'_>, hold: &UnitHold) {
         // An attempt from before the hold, whose effect cannot be known any more.
-        self.conclude(cx, AttemptOutcome::Ineffective("the unit was held".to_owned()), false, 0);
+        self.conclude(cx, AttemptOutcome::Interrupted("the unit was held".to_owned()), false, 0);
         let now = cx.now.mono;
         let Some(unit) = &mut self.unit else { return };
         let id = cx.ids.next_attempt();
@@ -197,7 +197,7 @@ impl Group {
         if *result == JobResult::Done {
             unit.set_started(cx.now.mono);
         }
-        let stopped = matches!(result, JobResult::Unasked(_)) && unit.is_stopped_after_hold();
+        let stopped = matches!(result, JobResult::Withdrawn(_)) && unit.is_stopped_after_hold();
         let (rising, name) = (unit.is_up_or_coming(), unit.id().clone());
         cx.change(None, Some(&name), None, ChangeKind::HoldStartEnded { result: result.clone() });
         match result {

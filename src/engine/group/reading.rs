@@ -68,7 +68,7 @@ impl Group {
         if condition == Condition::Stopped && entered && !ours {
             // The step is not to blame.
             let why = "an operator stopped the unit".to_owned();
-            self.conclude(cx, AttemptOutcome::Ineffective(why), false, 0);
+            self.conclude(cx, AttemptOutcome::Interrupted(why), false, 0);
         }
         for index in 0..self.checks.len() {
             if self.checks[index].is_paused() {

@@ -232,13 +232,14 @@ impl Group {
         let missing = if done { is_missing(&attempt, unit) } else { Some(result.clause()) };
         match missing {
             Some(why) => {
-                if matches!(result, JobResult::Unasked(_)) {
+                if matches!(result, JobResult::Unasked(_) | JobResult::Withdrawn(_)) {
                     self.refund(&attempt);
                 }
                 // Another job took the place of ours, or nobody could be asked: that says nothing about the step.
                 // What systemd skips, a later step would not mend.
-                let advances = !matches!(result, JobResult::Canceled | JobResult::Skipped)
-                    && result.not_the_units().is_none();
+                let advances =
+                    !matches!(result, JobResult::Canceled | JobResult::Skipped | JobResult::Withdrawn(_))
+                        && result.not_the_units().is_none();
                 let index = self.asker(&attempt);
                 self.conclude(cx, outcome_of(result, why), advances, index);
             }
@@ -259,12 +260,13 @@ impl Group {
             self.checks[index].probe_afresh(now);
             return;
         }
-        if matches!(result, JobResult::Unasked(_))
+        if matches!(result, JobResult::Unasked(_) | JobResult::Withdrawn(_))
             && let Some(incident) = self.checks[index].incident_mut()
         {
             incident.refund_attempt();
         }
-        let advances = *result != JobResult::Canceled && result.not_the_units().is_none();
+        let advances = !matches!(result, JobResult::Canceled | JobResult::Withdrawn(_))
+            && result.not_the_units().is_none();
         let outcome = outcome_of(result, result.clause());
         self.conclude_other(cx, index, outcome, advances);
     }
@@ -596,6 +598,7 @@ fn outcome_of(result: &JobResult, why: String) -> AttemptOutcome {
     match result {
         JobResult::Done => AttemptOutcome::Ineffective(why),
         JobResult::Unasked(why) => AttemptOutcome::NotRequested(why.clone()),
+        JobResult::Withdrawn(why) => AttemptOutcome::Interrupted(why.clone()),
         _ => AttemptOutcome::JobFailed(why),
     }
 }

@@ -108,7 +108,7 @@ impl Conflict {
             Some((over, _)) => {
                 let ended = human(now.since(over));
                 format!(
-                    "{by}, which conflicts with the unit, ended {ended} ago, and the unit has not come back"
+                    "{by}, which conflicts with the unit, has been out of its way for {ended}, and the unit has not come back"
                 )
             }
         }
