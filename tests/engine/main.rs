@@ -36,4 +36,5 @@ mod unasked;
 mod unknown;
 mod usage;
 mod why;
+#[allow(dead_code)]
 mod world;
