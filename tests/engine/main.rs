@@ -22,6 +22,7 @@ mod jobs;
 mod look_around;
 #[path = "../machine/mod.rs"]
 mod machine;
+mod outages;
 mod passes;
 mod random;
 mod rules;
