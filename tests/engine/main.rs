@@ -1,4 +1,4 @@
-//! The core on a simulated machine: each rule of the design as a short story, and all of them under random faults.
+//! The core on a simulated machine: each rule of the design as a short story with a known end.
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
@@ -37,5 +37,3 @@ mod unasked;
 mod unknown;
 mod usage;
 mod why;
-#[allow(dead_code)]
-mod world;
