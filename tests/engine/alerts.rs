@@ -2,95 +2,83 @@
 
 use std::time::Duration;
 
-use stealthcheck::check::{Alert, Check, CheckName, Step};
-use stealthcheck::notification::{AttemptOutcome, NotificationKind};
-use stealthcheck::unit::UnitName;
-use stealthcheck::verdict::Health;
+use stealthcheck::check::Alert;
+use stealthcheck::notification::AttemptOutcome;
+use stealthcheck::notification::NotificationKind::{ActionRequired, Recovered, StillDown};
 
-use super::rules::check;
-use super::world::{Service, World};
-use NotificationKind::{ActionRequired, Recovered, StillDown};
+use crate::machine::*;
 
-fn secs(n: u64) -> Duration {
-    Duration::from_secs(n)
+fn web(alert: impl FnOnce(&mut Alert)) -> Machine {
+    let check = http("web").with(|check| alert(&mut check.alert));
+    Machine::new().unit(service("web").notify(0)).check(check).up()
 }
 
-fn one(alert: Alert) -> (World, CheckName, UnitName) {
-    let check = Check { alert, ..check("web", "web.service") };
-    let (name, unit) = (check.name.clone(), check.unit.clone().unwrap());
-    let mut world = World::new(vec![check]);
-    world.play(secs(60));
-    (world, name, unit)
-}
-
-fn to(address: &str) -> Alert {
-    Alert { to: vec![address.into()], ..Alert::default() }
+fn cannot_start(m: &mut Machine, unit: &str) {
+    m.fail_to_start(unit);
+    m.kill(unit);
 }
 
 /// One that is longer is reported completely.
 #[test]
 fn incident_shorter_than_after_is_silent() {
-    let (mut world, name, unit) = one(Alert { after: secs(600), ..to("ops@example.org") });
-    world.end(&unit, true);
-    world.play(secs(599));
-    assert_eq!((world.health(&name), world.jobs(&unit), world.kinds()), (Health::PASSING, 1, vec![]));
-    world.units.get_mut(&unit).unwrap().service = Service::WontStart;
-    world.end(&unit, true);
-    world.play(secs(595));
-    assert_eq!(world.kinds(), [], "also not that somebody is needed");
-    world.play(secs(10));
-    assert_eq!(world.kinds(), [ActionRequired], "but then at once, in one");
-    world.units.get_mut(&unit).unwrap().service = Service::Healthy;
-    world.play(secs(600));
-    assert_eq!(world.kinds(), [ActionRequired, Recovered]);
-    let worked = world.notifications[1].attempts.last().unwrap().outcome.clone();
-    assert_eq!(worked, Some(AttemptOutcome::Recovered));
+    let mut m = web(|alert| alert.after = Duration::from_secs(600));
+    m.kill("web");
+    m.run_for(599);
+    assert_eq!((m.state("web"), m.jobs("web"), m.notifications("web")), ("passing", 1, vec![]));
+    cannot_start(&mut m, "web");
+    m.run_for(595);
+    assert_eq!(m.notifications("web"), [], "also not that somebody is needed");
+    m.run_for(10);
+    assert_eq!(m.notifications("web"), [ActionRequired], "but then at once, in one");
+    m.mend("web");
+    m.run_for(600);
+    assert_eq!(m.notifications("web"), [ActionRequired, Recovered]);
+    let last = m.record.sent[1].notification.attempts.last().expect("there were attempts");
+    assert_eq!(last.outcome, Some(AttemptOutcome::Recovered));
 }
 
 #[test]
 fn reminders_follow_repeat_interval() {
-    for (repeat_interval, reminders) in [(Some(secs(3600)), 5), (None, 0)] {
-        let (mut world, _, unit) = one(Alert { repeat_interval, ..to("ops@example.org") });
-        world.units.get_mut(&unit).unwrap().service = Service::WontStart;
-        world.end(&unit, true);
-        world.play(secs(6 * 3600));
-        let still = world.kinds().iter().filter(|kind| **kind == StillDown).count();
-        assert_eq!(still, reminders, "{:?}", world.kinds());
+    for (repeat_interval, reminders) in [(Some(Duration::from_secs(3600)), 5), (None, 0)] {
+        let mut m = web(|alert| alert.repeat_interval = repeat_interval);
+        cannot_start(&mut m, "web");
+        m.run_for(6 * 3600);
+        assert_eq!(m.count("web", StillDown), reminders, "{:?}", m.notifications("web"));
     }
 }
 
 #[test]
 fn notifications_go_to_the_checks_recipients_only() {
-    let mut quarantest = check("quarantest", "quarantest.service");
-    quarantest.alert = to("owner@example.org");
-    quarantest.recovery.steps = vec![Step::Restart];
-    let mut world = World::new(vec![quarantest, check("web", "web.service")]);
-    world.play(secs(60));
-    for unit in ["quarantest.service", "web.service"] {
-        let unit = UnitName::new(unit).unwrap();
-        world.units.get_mut(&unit).unwrap().service = Service::WontStart;
-        world.end(&unit, true);
+    let owned = http("quarantest").with(|check| check.alert.to = vec!["owner@example.org".into()]);
+    let mut m = Machine::new()
+        .unit(service("quarantest").notify(0))
+        .unit(service("web").notify(0))
+        .check(owned)
+        .check(http("web"))
+        .up();
+    for unit in ["quarantest", "web"] {
+        cannot_start(&mut m, unit);
     }
-    world.play(secs(3600));
-    for unit in world.units.values_mut() {
-        unit.service = Service::Healthy;
+    m.run_for(3600);
+    for unit in ["quarantest", "web"] {
+        m.mend(unit);
     }
-    world.play(secs(600));
-    assert_eq!(world.notifications.len(), 6);
-    for notification in &world.notifications {
-        let owner = notification.check.as_str() == "quarantest";
-        assert_eq!(notification.to, [if owner { "owner@example.org" } else { "ops@example.org" }.into()]);
+    m.run_for(600);
+    assert_eq!(m.record.sent.len(), 6);
+    for sent in &m.record.sent {
+        let owner = sent.notification.check.as_str() == "quarantest";
+        let to = if owner { "owner@example.org" } else { "ops@example.org" };
+        assert_eq!(sent.notification.to, [to.into()]);
     }
 }
 
 #[test]
 fn alert_off_is_silent_and_still_recovers() {
-    let (mut world, name, unit) = one(Alert { off: true, ..to("ops@example.org") });
-    world.units.get_mut(&unit).unwrap().service = Service::WontStart;
-    world.end(&unit, true);
-    world.play(secs(3600));
-    assert!(world.jobs(&unit) > 5);
-    world.units.get_mut(&unit).unwrap().service = Service::Healthy;
-    world.play(secs(600));
-    assert_eq!((world.health(&name), world.kinds()), (Health::PASSING, vec![]));
+    let mut m = web(|alert| alert.off = true);
+    cannot_start(&mut m, "web");
+    m.run_for(3600);
+    assert!(m.jobs("web") > 5);
+    m.mend("web");
+    m.run_for(600);
+    assert_eq!((m.state("web"), m.notifications("web")), ("passing", vec![]));
 }

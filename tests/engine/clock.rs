@@ -4,52 +4,40 @@
 
 use std::time::Duration;
 
-use stealthcheck::check::{Check, CheckName};
 use stealthcheck::notification::NotificationKind::{ActionRequired, Down, Recovered, StillDown};
-use stealthcheck::status::CheckStatus;
-use stealthcheck::time::Wall;
-use stealthcheck::unit::UnitName;
-use stealthcheck::verdict::{Health, SuppressedBy};
 
-use super::rules::check;
-use super::world::{Service, World};
+use crate::machine::*;
 
-const DAY: i64 = 86_400_000;
-/// In milliseconds.
-const JUMPS: [i64; 2] = [-DAY, 365 * DAY];
+/// In seconds.
+const JUMPS: [i64; 2] = [-86_400, 365 * 86_400];
 const MINUTE: u64 = 60;
 const HOUR: u64 = 3600;
 
-fn secs(n: u64) -> Duration {
-    Duration::from_secs(n)
-}
-
 /// A check of a service, with reminders, that is well.
-fn well() -> (World, UnitName) {
-    let mut check = check("web", "web.service");
-    check.alert.repeat_interval = Some(secs(4 * HOUR));
-    let unit = check.unit.clone().unwrap();
-    let mut world = World::new(vec![check]);
-    world.play(secs(MINUTE));
-    (world, unit)
+fn well(change: impl FnOnce(CheckBuilder) -> CheckBuilder) -> Machine {
+    let check = change(http("web").repeat_interval(4 * HOUR));
+    Machine::new().unit(service("web").notify(0)).check(check).up()
 }
 
-fn status(world: &World) -> CheckStatus {
-    world.engine.status(world.now, &[], false).remove(0)
-}
-
-fn paused(world: &World) -> bool {
-    matches!(&status(world).health.suppressed_by, Some(SuppressedBy::Paused { .. }))
+/// It has died, and cannot be started.
+fn dead() -> Machine {
+    let mut m = well(|check| check);
+    m.fail_to_start("web");
+    m.kill("web");
+    m
 }
 
 /// Plays a story with each jump of the clock, with the daemon living on and with one that is started anew after it.
-fn each(story: impl Fn(&mut dyn FnMut(&mut World))) {
+fn each(story: impl Fn(&mut dyn FnMut(&mut Machine))) {
     for jump in JUMPS {
         for restart in [false, true] {
-            story(&mut |world: &mut World| {
-                world.now.wall = Wall(world.now.wall.0 + jump);
+            story(&mut |m: &mut Machine| {
+                m.set_clock(jump);
+                m.run_for(10);
                 if restart {
-                    world.restart_daemon(secs(1));
+                    m.stop_daemon();
+                    m.run_for(1);
+                    m.start_daemon();
                 }
             });
         }
@@ -59,158 +47,109 @@ fn each(story: impl Fn(&mut dyn FnMut(&mut World))) {
 #[test]
 fn pause_keeps_its_length_over_wall_clock_change() {
     each(|jump| {
-        let (mut world, _) = well();
-        let name = world.checks[0].name.clone();
-        world.pause(&name, secs(HOUR));
-        world.play(secs(10 * MINUTE));
-        jump(&mut world);
-        world.play(secs(48 * MINUTE));
-        assert!(paused(&world), "{}", world.timeline());
-        world.play(secs(3 * MINUTE));
-        assert!(!paused(&world), "{}", world.timeline());
+        let mut m = well(|check| check);
+        m.pause("web", HOUR);
+        m.run_for(10 * MINUTE);
+        jump(&mut m);
+        m.run_for(49 * MINUTE);
+        assert_eq!(m.state("web"), "paused");
+        m.run_for(2 * MINUTE);
+        assert_eq!(m.state("web"), "passing");
+    });
+}
+
+#[test]
+fn hold_keeps_its_length_over_wall_clock_change() {
+    each(|jump| {
+        let mut m = well(|check| check);
+        let hold = m.hold("web", HOUR);
+        jump(&mut m);
+        m.run_for(HOUR - MINUTE);
+        assert_eq!((m.state("web"), m.is_held(&hold)), ("held", true));
+        m.run_for(2 * MINUTE);
+        assert_eq!((m.state("web"), m.is_held(&hold)), ("passing", false));
+    });
+}
+
+#[test]
+fn alert_after_keeps_its_length_over_wall_clock_change() {
+    each(|jump| {
+        let mut m = well(|check| check.with(|check| check.alert.after = Duration::from_secs(600)));
+        m.break_service("web");
+        m.run_for(MINUTE);
+        jump(&mut m);
+        m.run_for(400);
+        assert_eq!(m.notifications("web"), []);
+        m.run_for(200);
+        assert_eq!(m.notifications("web"), [ActionRequired]);
     });
 }
 
 #[test]
 fn reminder_keeps_its_time_over_wall_clock_change() {
     each(|jump| {
-        let (mut world, unit) = well();
-        world.units.get_mut(&unit).unwrap().service = Service::WontStart;
-        world.end(&unit, true);
-        world.play(secs(2 * HOUR));
-        assert_eq!(world.kinds(), [Down, ActionRequired], "{}", world.timeline());
-        let told = world.now.wall.since(world.notifications[1].at);
-        jump(&mut world);
-        world.play(secs(4 * HOUR - MINUTE) - told);
-        assert_eq!(world.kinds().len(), 2, "too early\n{}", world.timeline());
-        world.play(secs(2 * MINUTE));
-        assert_eq!(world.kinds(), [Down, ActionRequired, StillDown], "{}", world.timeline());
+        let mut m = dead();
+        m.run_for(2 * HOUR);
+        assert_eq!(m.notifications("web"), [Down, ActionRequired]);
+        let told = m.secs() - m.record.sent[1].at.as_secs_f64();
+        jump(&mut m);
+        m.run_for(4 * HOUR - MINUTE - told.ceil() as u64);
+        assert_eq!(m.notifications("web").len(), 2, "too early");
+        m.run_for(2 * MINUTE);
+        assert_eq!(m.notifications("web"), [Down, ActionRequired, StillDown]);
     });
 }
 
 #[test]
 fn backoff_keeps_its_length_over_wall_clock_change() {
     each(|jump| {
-        let (mut world, unit) = well();
-        world.units.get_mut(&unit).unwrap().service = Service::WontStart;
-        world.end(&unit, true);
-        world.play(secs(30 * MINUTE));
-        jump(&mut world);
-        world.play(secs(30 * MINUTE));
-        let asked = &world.units[&unit].asked;
-        let gaps: Vec<u64> = asked.windows(2).map(|two| two[1].since(two[0]).as_secs()).collect();
+        let mut m = dead();
+        m.run_for(30 * MINUTE);
+        jump(&mut m);
+        m.run_for(30 * MINUTE);
+        let gaps: Vec<f64> = m.job_times("web").windows(2).map(|two| two[1] - two[0]).collect();
         // 10 s doubling to 5 min, and from then on every 5 min, through the jump.
         assert!(gaps.len() > 10, "{gaps:?}");
-        assert!(gaps[6..].iter().all(|gap| (300..=310).contains(gap)), "{gaps:?}\n{}", world.timeline());
+        assert!(gaps[6..].iter().all(|gap| (299.9..=310.0).contains(gap)), "{gaps:?}");
     });
 }
 
 #[test]
 fn notification_has_true_duration_and_current_date() {
     each(|jump| {
-        let (mut world, unit) = well();
-        world.units.get_mut(&unit).unwrap().service = Service::WontStart;
-        world.end(&unit, true);
-        world.play(secs(20 * MINUTE));
-        let id = status(&world).incident.unwrap().id;
-        jump(&mut world);
-        world.play(secs(20 * MINUTE));
-        let incident = status(&world).incident.unwrap();
-        assert_eq!(incident.id, id, "the same incident\n{}", world.timeline());
-        let lasted = world.now.wall.since(incident.since).as_secs();
-        assert!((39 * MINUTE..42 * MINUTE).contains(&lasted), "down for {lasted} s\n{}", world.timeline());
-        world.units.get_mut(&unit).unwrap().service = Service::Healthy;
-        world.play(secs(10 * MINUTE));
-        assert_eq!(world.kinds(), [Down, ActionRequired, Recovered], "{}", world.timeline());
-        let last = world.notifications.last().unwrap();
+        let mut m = dead();
+        m.run_for(20 * MINUTE);
+        let incident = m.status("web").incident.expect("it is down");
+        jump(&mut m);
+        m.run_for(20 * MINUTE);
+        let later = m.status("web").incident.expect("it is down");
+        assert_eq!(later.id, incident.id, "the same incident");
+        let lasted = m.now().wall.since(later.since).as_secs();
+        assert!((39 * MINUTE..42 * MINUTE).contains(&lasted), "down for {lasted} s");
+        m.mend("web");
+        m.run_for(10 * MINUTE);
+        assert_eq!(m.notifications("web"), [Down, ActionRequired, Recovered]);
+        let last = &m.record.sent[2];
         assert!(
-            world.now.wall.since(last.at) < secs(10 * MINUTE),
-            "{:?}, and it is {:?}",
-            last.at,
-            world.now.wall
+            m.now().wall.since(last.notification.at).as_secs() < 10 * MINUTE,
+            "{:?}",
+            last.notification.at
         );
-        let lasted = last.at.since(last.since).as_secs();
-        assert!((40 * MINUTE..52 * MINUTE).contains(&lasted), "down for {lasted} s\n{}", world.timeline());
+        let lasted = last.notification.at.since(last.notification.since).as_secs();
+        assert!((40 * MINUTE..52 * MINUTE).contains(&lasted), "down for {lasted} s");
     });
 }
 
 #[test]
 fn suspend_ends_the_pause_and_causes_one_probe() {
-    let (mut world, unit) = well();
-    let name = world.checks[0].name.clone();
-    world.pause(&name, secs(HOUR));
-    world.play(secs(MINUTE));
-    let before = world.probes;
-    // Both clocks go on while it sleeps.
-    world.now.mono = world.now.mono.after(secs(8 * HOUR));
-    world.now.wall = world.now.wall.after(secs(8 * HOUR));
-    world.play(secs(1));
-    assert!(!paused(&world), "{}", world.timeline());
-    world.play(secs(2 * MINUTE));
-    assert_eq!(world.health(&name), Health::PASSING);
-    assert!((1..=6).contains(&(world.probes - before)), "{} probes, bunched", world.probes - before);
-    assert_eq!((world.kinds(), world.jobs(&unit)), (vec![], 0), "{}", world.timeline());
-}
-
-fn one(adapt: impl Fn(&mut Check)) -> (World, CheckName, UnitName) {
-    let mut check = check("web", "web.service");
-    adapt(&mut check);
-    let (name, unit) = (check.name.clone(), check.unit.clone().unwrap());
-    let mut world = World::new(vec![check]);
-    world.play(secs(60));
-    (world, name, unit)
-}
-
-fn set_the_clock_and_restart(world: &mut World, by: i64) {
-    world.now.wall = Wall(world.now.wall.0 + by);
-    world.play(secs(10));
-    world.restart_daemon(secs(1));
-}
-
-#[test]
-fn pause_survives_clock_change_and_daemon_restart() {
-    for by in JUMPS {
-        let (mut world, name, _) = one(|_| {});
-        world.pause(&name, secs(3600));
-        set_the_clock_and_restart(&mut world, by);
-        world.play(secs(3500));
-        assert!(
-            matches!(&world.health(&name).suppressed_by, Some(SuppressedBy::Paused { .. })),
-            "{by}\n{}",
-            world.timeline()
-        );
-        world.play(secs(150));
-        assert_eq!(world.health(&name), Health::PASSING, "{by}\n{}", world.timeline());
-    }
-}
-
-#[test]
-fn hold_survives_clock_change_and_daemon_restart() {
-    for by in JUMPS {
-        let (mut world, name, unit) = one(|_| {});
-        world.hold(&unit, secs(3600)).unwrap();
-        set_the_clock_and_restart(&mut world, by);
-        world.play(secs(3500));
-        assert!(
-            matches!(&world.health(&name).suppressed_by, Some(SuppressedBy::Held { .. })),
-            "{by}\n{}",
-            world.timeline()
-        );
-        world.play(secs(150));
-        assert!(!world.is_held(&unit), "{by}\n{}", world.timeline());
-    }
-}
-
-#[test]
-fn alert_after_survives_clock_change_and_daemon_restart() {
-    for by in JUMPS {
-        let (mut world, _, unit) = one(|check| check.alert.after = secs(600));
-        world.units.get_mut(&unit).unwrap().service = Service::Broken;
-        world.play(secs(60));
-        set_the_clock_and_restart(&mut world, by);
-        world.play(secs(400));
-        assert!(world.kinds().is_empty(), "{by}\n{}", world.timeline());
-        world.play(secs(200));
-        assert_eq!(world.kinds().first(), Some(&ActionRequired), "{by}\n{}", world.timeline());
-    }
+    let mut m = well(|check| check);
+    m.pause("web", HOUR);
+    m.run_for(MINUTE);
+    m.sleep(8 * HOUR);
+    m.run_for(1);
+    assert_ne!(m.state("web"), "paused");
+    m.run_for(2 * MINUTE);
+    assert_eq!(m.state("web"), "passing");
+    assert!((1..=6).contains(&m.probes()), "{} probes, bunched", m.probes());
+    m.assert_quiet();
 }

@@ -3,7 +3,6 @@
 use std::time::Duration;
 
 use stealthcheck::check::{Check, Respect, Step};
-use stealthcheck::engine::hold::HowEnded;
 use stealthcheck::notification::NotificationKind::{Down, Recovered};
 use stealthcheck::unit::{ActiveState, JobResult, UnitState};
 use stealthcheck::verdict::{Health, SuppressedBy};
@@ -12,7 +11,6 @@ use super::rules::check;
 use super::stage::{
     Stage, activating, ended, found_down, killed, secs, stopped, stopping, to_be_started, to_be_stopped, up,
 };
-use super::world::World;
 
 const GRAPH: &[(&str, &[&str], &[&str])] = &[("web", &[], &["renew"]), ("renew", &[], &[])];
 
@@ -418,29 +416,5 @@ fn oneshot_is_not_suppressed_by_conflict() {
         assert!(stage.jobs.iter().any(|(job, _)| job == "start renew.service"), "{}", stage.timeline());
         assert_eq!(stage.health("certificate"), Health::DOWN);
         assert_eq!(stage.health("web"), Health::PASSING);
-    }
-}
-
-/// The end of a hold owes the unit its start, but not at the cost of what it has made room for meanwhile.
-#[test]
-fn start_after_hold_waits_for_the_conflict() {
-    for stopped_for_the_hold in [false, true] {
-        let web = check("web", "web.service");
-        let (name, unit) = (web.name.clone(), web.unit.clone().unwrap());
-        let mut world = World::new(vec![web]);
-        world.play(secs(60));
-        let id = world.hold(&unit, secs(3600)).unwrap();
-        if stopped_for_the_hold {
-            world.operator(&unit, false);
-            world.play(secs(10));
-        }
-        world.displace(&unit, secs(1200), false, false);
-        world.play(secs(60));
-        world.end_hold(&id, HowEnded::Done);
-        world.play(secs(900));
-        assert_eq!((world.holds.starts.len(), world.jobs(&unit)), (0, 0), "{}", world.timeline());
-        world.play(secs(400));
-        assert_eq!((world.holds.starts.len(), world.jobs(&unit)), (1, 0), "{}", world.timeline());
-        assert_eq!((world.health(&name), world.kinds()), (Health::PASSING, vec![]), "{}", world.timeline());
     }
 }

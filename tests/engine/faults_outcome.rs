@@ -32,19 +32,20 @@ fn hang_after_crash_loop_is_recovered() {
 /// E10: while systemd restarts the service each time, the daemon does not; the incident ends with the restarts.
 #[test]
 fn crash_loop_is_one_incident_that_ends() {
-    let web = service("web").no_start_limit().restart(Restart::Always, SECOND);
-    let mut m = Machine::new().unit(web).check(unit_check("web")).up();
-    m.edit("web", |file| file.program.exits_after = Some((5 * SECOND, Exit::Status(1))));
-    m.kill("web");
-    m.run_for(900);
-    m.assert_no_job("web");
-    assert_eq!(m.threads("web"), 1);
-    assert_eq!(m.count("web", Recovered), 0);
-    m.mend("web");
-    m.run_for(900);
-    assert_eq!(m.state("web"), "passing");
-    assert_eq!(m.threads("web"), 1);
-    assert_eq!(m.count("web", Recovered), 1);
+    for probe in [http, unit_check] {
+        let web = service("web").no_start_limit().restart(Restart::Always, SECOND);
+        let mut m = Machine::new().unit(web).check(probe("web")).up();
+        m.edit("web", |file| file.program.exits_after = Some((5 * SECOND, Exit::Status(1))));
+        m.kill("web");
+        m.run_for(900);
+        m.assert_no_job("web");
+        assert_eq!((m.state("web"), m.notifications("web")), ("down", vec![ActionRequired]));
+        assert!(m.cause("web").is_some_and(|cause| cause.contains("crash-looping")), "{:?}", m.cause("web"));
+        m.mend("web");
+        m.run_for(900);
+        assert_eq!((m.state("web"), m.notifications("web")), ("passing", vec![ActionRequired, Recovered]));
+        assert_eq!(m.threads("web"), 1);
+    }
 }
 
 /// E19: one crash that systemd mends itself is nobody's concern, however long its delay is.

@@ -2,390 +2,399 @@
 
 mod restart;
 
-use std::time::Duration;
-
-use stealthcheck::check::CheckName;
-use stealthcheck::engine::hold::{HoldId, HowEnded, MOST_HOLDS};
-use stealthcheck::engine::{Command, Event};
+use stealthcheck::engine::hold::{HowEnded, MOST_HOLDS};
 use stealthcheck::notification::NotificationKind::{ActionRequired, Down, Recovered};
-use stealthcheck::unit::{ActiveState, LoadState, ManagerState, UnitName};
-use stealthcheck::verdict::Health;
+use stealthcheck::unit::{JobKind, ManagerState};
 
-use super::rules::check;
-use super::world::{Service, World};
+use crate::machine::*;
 
-const HOUR: Duration = Duration::from_secs(3600);
-
-fn secs(n: u64) -> Duration {
-    Duration::from_secs(n)
-}
+const HOUR: u64 = 3600;
 
 /// One check that passes, and its unit.
-fn one() -> (World, CheckName, UnitName) {
-    let check = check("web", "web.service");
-    let (name, unit) = (check.name.clone(), check.unit.clone().unwrap());
-    let mut world = World::new(vec![check]);
-    world.play(secs(60));
-    assert_eq!(world.health(&name), Health::PASSING);
-    (world, name, unit)
+fn web() -> Machine {
+    Machine::new().unit(service("web").notify(0)).check(http("web")).up()
 }
 
 /// The same, held by somebody who has stopped it.
-fn held_and_stopped() -> (World, CheckName, UnitName, HoldId) {
-    let (mut world, name, unit) = one();
-    let id = world.hold(&unit, HOUR).unwrap();
-    world.operator(&unit, false);
-    world.play(secs(100));
-    assert_eq!(active(&world, &unit), ActiveState::Inactive);
-    assert_eq!(world.health(&name).word(), "held");
-    (world, name, unit, id)
+fn held_and_stopped() -> (Machine, String) {
+    let mut m = web();
+    let hold = m.hold("web", HOUR);
+    m.stop("web");
+    m.run_for(100);
+    assert_eq!((m.is_up("web"), m.state("web")), (false, "held"));
+    (m, hold)
 }
 
-fn active(world: &World, unit: &UnitName) -> ActiveState {
-    world.units[unit].state.active
+/// How many starts after holds there were, and how many attempts of a recovery.
+fn starts_and_attempts(m: &Machine) -> (usize, usize) {
+    let kinds = m.job_kinds("web");
+    let starts = kinds.iter().filter(|kind| **kind == JobKind::Start).count();
+    (starts, kinds.len() - starts)
 }
 
-/// Nothing happened that anybody is told of, and nothing that counts as a recovery.
-fn quietly_back(world: &World, name: &CheckName, unit: &UnitName) {
-    assert_eq!(world.health(name), Health::PASSING, "{}", world.timeline());
-    assert_eq!(active(world, unit), ActiveState::Active);
-    assert_eq!((world.kinds(), world.jobs(unit)), (vec![], 0), "{}", world.timeline());
+/// After so many starts that holds owed it; nobody was notified, and nothing counts as a recovery.
+fn assert_quietly_back(m: &Machine, starts: usize) {
+    assert_eq!((m.state("web"), m.is_up("web")), ("passing", true));
+    assert_eq!(starts_and_attempts(m), (starts, 0));
+    m.assert_not_notified("web");
 }
 
 /// However the hold ends.
 #[test]
 fn unit_stopped_under_hold_is_started_at_its_end() {
     for how in [HowEnded::Done, HowEnded::Gone, HowEnded::Released] {
-        let (mut world, name, unit, id) = held_and_stopped();
-        world.play(secs(1200));
-        assert_eq!(world.holds.starts, [], "longer than a stop is respected");
-        world.end_hold(&id, how);
-        assert_eq!(world.holds.starts, std::slice::from_ref(&unit), "in the same moment");
-        assert_eq!(world.health(&name).word(), "held", "until it is up");
-        world.play(secs(2));
-        quietly_back(&world, &name, &unit);
-        world.play(secs(600));
-        quietly_back(&world, &name, &unit);
-        assert_eq!(world.holds.starts.len(), 1);
+        let (mut m, hold) = held_and_stopped();
+        m.run_for(1200);
+        assert_eq!(m.jobs("web"), 0, "longer than a stop is respected");
+        m.release(&hold, how);
+        assert_eq!(m.state("web"), "held", "until it is up");
+        m.run_for_millis(2010);
+        assert_eq!((m.is_up("web"), starts_and_attempts(&m)), (true, (1, 0)));
+        m.run_for(2);
+        assert_quietly_back(&m, 1);
+        m.run_for(600);
+        assert_quietly_back(&m, 1);
     }
 }
 
 #[test]
 fn hold_ends_when_its_time_is_over() {
-    let (mut world, name, unit, id) = held_and_stopped();
-    world.play(HOUR - secs(101));
-    assert_eq!(world.holds.starts, []);
-    world.play(secs(3));
-    quietly_back(&world, &name, &unit);
-    assert_eq!(world.holds.starts.len(), 1);
-    assert!(!world.holds.open.contains_key(&id), "its lease is let go");
+    let (mut m, hold) = held_and_stopped();
+    m.run_for(HOUR - 101);
+    assert_eq!(m.jobs("web"), 0);
+    m.run_for(5);
+    assert_quietly_back(&m, 1);
+    assert!(!m.is_held(&hold), "its lease is let go");
 }
 
 #[test]
 fn failures_under_hold_do_not_count() {
-    let (mut world, name, unit) = one();
-    let id = world.hold(&unit, HOUR).unwrap();
-    world.units.get_mut(&unit).unwrap().service = Service::Broken;
-    let probes = world.probes;
-    world.play(secs(300));
-    assert!(world.probes > probes + 5, "it is probed all the same");
-    assert_eq!(world.health(&name).word(), "held");
-    world.units.get_mut(&unit).unwrap().service = Service::Healthy;
-    world.end_hold(&id, HowEnded::Done);
+    let mut m = web();
+    let hold = m.hold("web", HOUR);
+    m.break_service("web");
+    m.run_for(300);
+    assert!(m.probes() > 5, "it is probed all the same");
+    assert_eq!(m.state("web"), "held");
+    m.mend("web");
+    m.release(&hold, HowEnded::Done);
     // (Two seconds for a reading that might show that it was stopped.)
-    world.play(secs(3));
-    quietly_back(&world, &name, &unit);
-    assert_eq!(world.holds.starts, [], "it was never down");
+    m.run_for(3);
+    assert_quietly_back(&m, 0);
     // Not even those that came right before the end.
-    let id = world.hold(&unit, HOUR).unwrap();
-    world.units.get_mut(&unit).unwrap().service = Service::Broken;
-    world.play(secs(300));
-    world.end_hold(&id, HowEnded::Done);
-    world.play(secs(4));
-    assert!(!matches!(world.health(&name), Health::DOWN), "{:?}", world.health(&name));
-    world.play(secs(60));
-    assert_eq!(world.kinds(), [Down], "and then they count");
+    let hold = m.hold("web", HOUR);
+    m.break_service("web");
+    m.run_for(300);
+    m.release(&hold, HowEnded::Done);
+    m.run_for(4);
+    assert_ne!(m.state("web"), "down");
+    m.run_for(60);
+    assert_eq!(m.notifications("web"), [Down], "and then they count");
 }
 
 #[test]
 fn unit_that_dies_under_hold_is_started_after_it() {
-    for failed in [false, true] {
-        let (mut world, name, unit) = one();
-        let id = world.hold(&unit, HOUR).unwrap();
-        world.end(&unit, failed);
-        world.play(secs(60));
-        assert_eq!((world.jobs(&unit), world.holds.starts.len()), (0, 0));
-        world.end_hold(&id, HowEnded::Done);
-        world.play(secs(2));
-        quietly_back(&world, &name, &unit);
+    for exit in [Exit::Status(0), Exit::Signal(9)] {
+        let mut m = web();
+        let hold = m.hold("web", HOUR);
+        m.exit("web", exit);
+        m.run_for(60);
+        assert_eq!(m.jobs("web"), 0);
+        m.release(&hold, HowEnded::Done);
+        m.run_for(4);
+        assert_quietly_back(&m, 1);
     }
 }
 
 #[test]
 fn unit_started_by_holder_is_not_started_again() {
-    let (mut world, name, unit, id) = held_and_stopped();
-    world.operator(&unit, true);
-    world.play(secs(60));
-    world.end_hold(&id, HowEnded::Done);
-    world.play(secs(60));
-    quietly_back(&world, &name, &unit);
+    let (mut m, hold) = held_and_stopped();
+    m.start("web");
+    m.run_for(60);
+    m.release(&hold, HowEnded::Done);
+    m.run_for(60);
+    assert_quietly_back(&m, 0);
     // Nor what is on its way.
-    let id = world.hold(&unit, HOUR).unwrap();
-    world.operator(&unit, false);
-    world.play(secs(10));
-    world.operator(&unit, true);
-    world.end_hold(&id, HowEnded::Done);
-    world.play(secs(60));
-    quietly_back(&world, &name, &unit);
-    assert_eq!(world.holds.starts, []);
+    m.edit("web", |file| *file = file.clone().start_pre(1));
+    let hold = m.hold("web", HOUR);
+    m.stop("web");
+    m.run_for(10);
+    m.start("web");
+    m.release(&hold, HowEnded::Done);
+    m.run_for(60);
+    assert_quietly_back(&m, 0);
 }
 
 #[test]
 fn start_after_hold_waits_for_a_stop_under_way() {
-    let (mut world, name, unit) = one();
-    let id = world.hold(&unit, HOUR).unwrap();
-    world.operator(&unit, false);
-    world.end_hold(&id, HowEnded::Gone);
-    assert_eq!(world.holds.starts, [], "there is a job on it");
-    world.play(secs(3));
-    assert_eq!(world.holds.starts.len(), 1);
-    quietly_back(&world, &name, &unit);
+    let mut m = web();
+    m.edit("web", |file| *file = file.clone().stop_takes(1));
+    let hold = m.hold("web", HOUR);
+    m.stop("web");
+    m.run_for_millis(500);
+    m.release(&hold, HowEnded::Gone);
+    assert_eq!(m.jobs("web"), 0, "there is a job on it");
+    m.run_for(4);
+    assert_quietly_back(&m, 1);
 }
 
 #[test]
 fn failed_start_after_hold_opens_an_incident() {
-    let (mut world, name, unit, id) = held_and_stopped();
-    world.units.get_mut(&unit).unwrap().service = Service::WontStart;
-    world.end_hold(&id, HowEnded::Gone);
-    world.play(secs(1));
-    assert_eq!(world.health(&name), Health::DOWN);
-    world.play(secs(120));
-    assert_eq!(world.holds.starts.len(), 1);
-    assert!(world.jobs(&unit) >= 3, "the ladder, by its backoff\n{}", world.timeline());
-    assert_eq!(world.notifications[0].attempts[0].number, 1, "the start was no attempt");
-    world.units.get_mut(&unit).unwrap().service = Service::Healthy;
-    world.play(secs(300));
-    assert_eq!((world.health(&name), world.kinds()), (Health::PASSING, vec![Down, Recovered]));
+    let (mut m, hold) = held_and_stopped();
+    m.fail_to_start("web");
+    m.release(&hold, HowEnded::Gone);
+    m.run_for(3);
+    assert_eq!(m.state("web"), "down");
+    m.run_for(120);
+    let (starts, attempts) = starts_and_attempts(&m);
+    assert!(starts == 1 && attempts >= 3, "{attempts} attempts, as the backoff has them");
+    assert_eq!(m.record.sent[0].notification.attempts[0].number, 1, "the start was no attempt");
+    m.mend("web");
+    m.run_for(300);
+    assert_eq!((m.state("web"), m.notifications("web")), ("passing", vec![Down, Recovered]));
 }
 
 #[test]
 fn stop_under_hold_is_not_respected_after_it() {
     // The start is withheld for so long that the unit counts as down.
-    let (mut world, name, unit, id) = held_and_stopped();
-    world.set_manager(ManagerState::Stopping);
-    world.end_hold(&id, HowEnded::Gone);
-    world.play(secs(119));
-    assert_eq!(world.health(&name).word(), "held");
-    world.play(secs(2));
-    assert_eq!(world.health(&name), Health::DOWN);
-    world.set_manager(ManagerState::Running);
-    world.play(secs(15));
-    assert_eq!((world.health(&name), world.jobs(&unit)), (Health::PASSING, 1), "{}", world.timeline());
+    let (mut m, hold) = held_and_stopped();
+    m.manager_says(ManagerState::Stopping);
+    m.release(&hold, HowEnded::Gone);
+    m.run_for(119);
+    assert_eq!(m.state("web"), "held");
+    m.run_for(2);
+    assert_eq!(m.state("web"), "down");
+    m.manager_says(ManagerState::Running);
+    m.run_for(15);
+    assert_eq!((m.state("web"), starts_and_attempts(&m)), ("passing", (0, 1)));
 }
 
 #[test]
 fn endless_start_after_hold_requires_action() {
-    let (mut world, name, _, id) = held_and_stopped();
-    world.job_takes = HOUR;
-    world.end_hold(&id, HowEnded::Gone);
-    world.play(secs(290));
-    assert_eq!(world.health(&name).word(), "held");
-    world.play(secs(30));
-    assert_eq!((world.health(&name), world.kinds().first()), (Health::DOWN, Some(&ActionRequired)));
-    world.play(2 * HOUR);
-    assert_eq!(world.health(&name), Health::PASSING);
+    let (mut m, hold) = held_and_stopped();
+    m.edit("web", |file| *file = file.clone().start_pre(HOUR).start_timeout(None));
+    m.release(&hold, HowEnded::Gone);
+    m.run_for(290);
+    assert_eq!(m.state("web"), "held");
+    m.run_for(30);
+    assert_eq!((m.state("web"), m.notifications("web")), ("down", vec![ActionRequired]));
+    m.run_for(2 * HOUR);
+    assert_eq!(m.state("web"), "passing");
 }
 
 #[test]
 fn start_after_hold_waits_for_systemd() {
-    let (mut world, name, unit, id) = held_and_stopped();
-    world.set_manager(ManagerState::Unreachable);
-    world.end_hold(&id, HowEnded::Gone);
-    world.play(secs(900));
-    assert_eq!((world.holds.starts.len(), world.kinds()), (0, vec![]));
-    world.set_manager(ManagerState::Running);
-    world.play(secs(2));
-    quietly_back(&world, &name, &unit);
+    let (mut m, hold) = held_and_stopped();
+    m.lose_bus();
+    m.release(&hold, HowEnded::Gone);
+    m.run_for(900);
+    m.assert_quiet();
+    m.bus_returns();
+    m.run_for(4);
+    assert_quietly_back(&m, 1);
 }
 
 #[test]
 fn unit_stopped_before_hold_stays_stopped() {
-    let (mut world, name, unit) = one();
-    world.operator(&unit, false);
-    world.play(secs(10));
-    let id = world.hold(&unit, HOUR).unwrap();
-    world.play(secs(100));
-    world.end_hold(&id, HowEnded::Done);
-    assert_eq!(world.health(&name).word(), "stopped");
-    assert_eq!(world.holds.starts, []);
+    let mut m = web();
+    m.stop("web");
+    m.run_for(10);
+    let hold = m.hold("web", HOUR);
+    m.run_for(100);
+    m.release(&hold, HowEnded::Done);
+    m.run_for(2);
+    assert_eq!((m.state("web"), m.jobs("web")), ("stopped", 0));
     // For as long as ever: the hold takes nothing away from it and adds nothing.
-    world.play(secs(170));
-    assert_eq!(world.health(&name).word(), "stopped");
-    world.play(secs(60));
-    assert_eq!((world.health(&name), world.kinds()), (Health::PASSING, vec![Down, Recovered]));
+    m.run_for(170);
+    assert_eq!((m.state("web"), m.jobs("web")), ("stopped", 0));
+    m.run_for(60);
+    assert_eq!((m.state("web"), m.notifications("web")), ("passing", vec![Down, Recovered]));
 }
 
 #[test]
 fn open_incident_is_suppressed_under_hold() {
-    let (mut world, name, unit) = one();
-    world.units.get_mut(&unit).unwrap().service = Service::WontStart;
-    world.end(&unit, true);
-    world.play(secs(60));
-    let (jobs, kinds) = (world.jobs(&unit), world.kinds());
-    assert!(jobs > 1 && kinds == [Down]);
-    let id = world.hold(&unit, 8 * HOUR).unwrap();
+    let mut m = web();
+    m.fail_to_start("web");
+    m.kill("web");
+    m.run_for(60);
+    let jobs = m.jobs("web");
+    assert!(jobs > 1 && m.notifications("web") == [Down]);
+    let hold = m.hold("web", 8 * HOUR);
     // Somebody repairs it, and tries it out: the incident is not closed by that, and nobody hears of it.
-    world.units.get_mut(&unit).unwrap().service = Service::Healthy;
-    world.operator(&unit, true);
-    world.play(5 * HOUR);
-    assert_eq!((world.health(&name).word(), world.jobs(&unit)), ("held", jobs));
-    assert_eq!(world.kinds(), kinds, "no reminder, and no all-clear");
-    world.operator(&unit, false);
-    world.play(secs(60));
-    world.end_hold(&id, HowEnded::Done);
-    world.play(secs(15));
-    assert_eq!((world.health(&name), world.kinds()), (Health::PASSING, vec![Down, Recovered]));
-    assert_eq!((world.jobs(&unit), world.holds.starts.len()), (jobs, 1));
+    m.mend("web");
+    m.start("web");
+    m.run_for(5 * HOUR);
+    assert_eq!((m.state("web"), m.jobs("web")), ("held", jobs));
+    assert_eq!(m.notifications("web"), [Down], "no reminder, and no all-clear");
+    m.stop("web");
+    m.run_for(60);
+    m.release(&hold, HowEnded::Done);
+    m.run_for(15);
+    assert_eq!((m.state("web"), m.notifications("web")), ("passing", vec![Down, Recovered]));
+    assert_eq!(starts_and_attempts(&m), (1, jobs));
 }
 
 #[test]
 fn hold_lets_the_running_attempt_end() {
-    let (mut world, name, unit) = one();
-    world.job_takes = secs(20);
-    world.end(&unit, true);
-    world.play(secs(5));
-    assert_eq!(world.jobs(&unit), 1);
-    let id = world.hold(&unit, HOUR).unwrap();
-    world.play(secs(100));
-    assert_eq!((world.health(&name).word(), world.jobs(&unit)), ("held", 1));
+    let mut m = web();
+    m.edit("web", |file| *file = file.clone().start_pre(20));
+    m.kill("web");
+    m.run_for(5);
+    assert_eq!(m.jobs("web"), 1);
+    let hold = m.hold("web", HOUR);
+    m.run_for(100);
+    assert_eq!((m.state("web"), m.jobs("web"), m.is_up("web")), ("held", 1, true));
     // It is stopped before anybody knew what the attempt was worth.
-    world.operator(&unit, false);
-    world.play(secs(100));
-    world.end_hold(&id, HowEnded::Done);
-    world.play(secs(35));
-    assert_eq!((world.health(&name), world.jobs(&unit)), (Health::PASSING, 1), "{}", world.timeline());
-    assert_eq!(world.kinds().last(), Some(&Recovered));
+    m.stop("web");
+    m.run_for(100);
+    m.release(&hold, HowEnded::Done);
+    m.run_for(35);
+    assert_eq!((m.state("web"), starts_and_attempts(&m)), ("passing", (1, 1)));
+    assert_eq!(m.notifications("web").last(), Some(&Recovered));
     // An attempt that is still under way when the hold ends comes first.
-    world.play(secs(600));
-    world.end(&unit, true);
-    world.play(secs(1));
-    let id = world.hold(&unit, HOUR).unwrap();
-    world.end_hold(&id, HowEnded::Done);
-    world.play(secs(60));
-    assert_eq!((world.health(&name), world.jobs(&unit)), (Health::PASSING, 2), "{}", world.timeline());
-    assert_eq!(world.holds.starts.len(), 1, "none but the one above");
+    m.run_for(600);
+    m.kill("web");
+    m.run_for(1);
+    let hold = m.hold("web", HOUR);
+    m.release(&hold, HowEnded::Done);
+    m.run_for(60);
+    assert_eq!((m.state("web"), starts_and_attempts(&m)), ("passing", (1, 2)));
 }
 
 #[test]
 fn second_hold_is_refused_and_names_the_holder() {
-    let (mut world, _, unit) = one();
-    let first = world.hold(&unit, HOUR).unwrap();
-    assert_eq!(world.hold(&unit, HOUR), None);
+    let mut m = web();
+    let first = m.hold("web", HOUR);
+    m.hold("web", HOUR);
     let says = "web.service is held already, by root (pid 7) (certbot renew), for 1h at most; \
                 `stealthctl release web.service` ends that";
-    assert_eq!(world.holds.refused, [says]);
-    world.operator(&unit, false);
-    world.play(secs(10));
-    world.end_hold(&first, HowEnded::Done);
-    assert_eq!(world.hold(&unit, HOUR), None);
-    assert!(world.holds.refused[1].contains("is being started after the hold"), "{:?}", world.holds.refused);
-    world.play(secs(10));
-    assert!(world.hold(&unit, HOUR).is_some(), "it is free again");
+    assert_eq!(m.record.refused_holds, [says]);
+    m.stop("web");
+    m.run_for(10);
+    m.release(&first, HowEnded::Done);
+    m.run_for(1);
+    m.hold("web", HOUR);
+    let refused = &m.record.refused_holds;
+    assert!(refused[1].contains("is being started after the hold"), "{refused:?}");
+    m.run_for(10);
+    let third = m.hold("web", HOUR);
+    assert!(m.is_held(&third), "it is free again");
 }
 
 #[test]
 fn hold_suppresses_all_checks_of_its_unit_only() {
-    let checks =
-        vec![check("page", "web.service"), check("port", "web.service"), check("other", "other.service")];
-    let web = UnitName::new("web.service").unwrap();
-    let mut world = World::new(checks);
-    world.play(secs(60));
-    let id = world.hold(&web, HOUR).unwrap();
-    assert_eq!(world.holds.granted[0].iter().map(CheckName::as_str).collect::<Vec<_>>(), ["page", "port"]);
-    world.operator(&web, false);
-    world.end(&UnitName::new("other.service").unwrap(), true);
-    world.play(secs(100));
-    let words = |world: &World| {
-        let named = ["page", "port", "other"].map(|name| CheckName::new(name).unwrap());
-        named.map(|name| world.health(&name).word())
-    };
-    assert_eq!(words(&world), ["held", "held", "passing"]);
-    assert_eq!(world.kinds(), [Down, Recovered], "of the other");
-    world.end_hold(&id, HowEnded::Done);
-    world.play(secs(5));
-    assert_eq!((words(&world), world.holds.starts.len()), (["passing"; 3], 1));
+    let mut m = Machine::new()
+        .unit(service("web"))
+        .unit(service("other"))
+        .check(http("page").on("web"))
+        .check(http("port").on("web"))
+        .check(http("other"))
+        .up();
+    let states = |m: &Machine| ["page", "port", "other"].map(|name| m.state(name));
+    let hold = m.hold("web", HOUR);
+    let granted: Vec<&str> = m.record.granted_holds[0].iter().map(|check| check.as_str()).collect();
+    assert_eq!(granted, ["page", "port"]);
+    m.stop("web");
+    m.kill("other");
+    m.run_for(100);
+    assert_eq!(states(&m), ["held", "held", "passing"]);
+    assert_eq!(m.notifications("other"), [Down, Recovered]);
+    assert_eq!(m.record.sent.len(), 2, "of the other only");
+    m.release(&hold, HowEnded::Done);
+    m.run_for(5);
+    assert_eq!((states(&m), starts_and_attempts(&m)), (["passing"; 3], (1, 0)));
 }
 
 #[test]
 fn paused_check_does_not_prevent_start_after_hold() {
-    let (mut world, name, unit) = one();
-    world.pause(&name, 2 * HOUR);
-    let id = world.hold(&unit, HOUR).unwrap();
-    world.operator(&unit, false);
-    world.play(secs(60));
-    assert_eq!(world.health(&name).word(), "paused");
-    world.end_hold(&id, HowEnded::Gone);
-    world.play(secs(2));
-    assert_eq!(active(&world, &unit), ActiveState::Active, "that was promised to whoever had the hold");
-    assert_eq!(world.health(&name).word(), "paused");
+    let mut m = web();
+    m.pause("web", 2 * HOUR);
+    let hold = m.hold("web", HOUR);
+    m.stop("web");
+    m.run_for(60);
+    assert_eq!(m.state("web"), "paused");
+    m.release(&hold, HowEnded::Gone);
+    m.run_for(3);
+    assert!(m.is_up("web"), "that was promised to whoever had the hold");
+    assert_eq!(m.state("web"), "paused");
     // Its time runs out under a pause too, though nothing is probed.
-    world.hold(&unit, secs(60)).unwrap();
-    world.operator(&unit, false);
-    world.play(secs(62));
-    assert_eq!(active(&world, &unit), ActiveState::Active);
+    m.hold("web", 60);
+    m.stop("web");
+    m.run_for(63);
+    assert!(m.is_up("web"));
     // And a pause that ends leaves the hold.
-    world.hold(&unit, 5 * HOUR).unwrap();
-    world.play(3 * HOUR);
-    assert_eq!((world.health(&name).word(), world.kinds()), ("held", vec![]));
-    world.tell(Event::Command(Command::Resume(name.clone())));
-    assert_eq!(world.health(&name).word(), "held");
+    m.hold("web", 5 * HOUR);
+    m.run_for(3 * HOUR);
+    assert_eq!(m.state("web"), "held");
+    m.assert_not_notified("web");
+    m.resume("web");
+    assert_eq!(m.state("web"), "held");
 }
 
 #[test]
 fn hold_ends_with_the_last_check_of_its_unit() {
-    let (mut world, _, unit, id) = held_and_stopped();
-    world.tell(Event::Configured(vec![check("other", "other.service")]));
-    assert!(!world.holds.open.contains_key(&id), "its lease is let go");
-    world.play(secs(60));
-    assert_eq!(world.holds.starts, [], "nobody may start it");
-    assert!(world.engine.hold_on(&unit).is_none());
+    let (mut m, hold) = held_and_stopped();
+    m.reload(vec![http("other")]);
+    assert!(!m.is_held(&hold), "its lease is let go");
+    m.run_for(60);
+    assert_eq!(m.jobs("web"), 0, "nobody may start it");
     // With its checks changed, or others for it, it stays held.
-    let (mut world, name, unit, id) = held_and_stopped();
-    let mut changed = check("web", "web.service");
-    changed.schedule.interval = secs(10);
-    world.tell(Event::Configured(vec![changed, check("page", "web.service")]));
-    assert_eq!(world.health(&name).word(), "held");
-    assert_eq!(world.engine.held_unit(&id), Some(&unit));
+    let (mut m, hold) = held_and_stopped();
+    m.reload(vec![http("web").interval(10), http("page").on("web")]);
+    assert_eq!((m.state("web"), m.is_held(&hold)), ("held", true));
 }
 
 #[test]
 fn hold_of_missing_unit_is_refused() {
-    let (mut world, _, unit) = one();
-    let unguarded = UnitName::new("other.service").unwrap();
-    assert_eq!(world.hold(&unguarded, HOUR), None);
-    world.units.get_mut(&unit).unwrap().state.load = LoadState::Masked;
-    world.units.get_mut(&unit).unwrap().state.active = ActiveState::Inactive;
-    world.tell_unit(&unit);
-    assert_eq!(world.hold(&unit, HOUR), None);
-    world.set_manager(ManagerState::Unreachable);
-    assert_eq!(world.hold(&unit, HOUR), None);
+    let mut m = web();
+    m.hold("other", HOUR);
+    m.mask("web");
+    m.kill("web");
+    m.run_for(1);
+    m.hold("web", HOUR);
+    m.lose_bus();
+    m.hold("web", HOUR);
+    assert_eq!(m.record.granted_holds.len(), 0);
     let says =
         ["no check monitors other.service", "there is no web.service to hold: it is", "cannot be reached"];
-    for (refused, says) in world.holds.refused.iter().zip(says) {
+    assert_eq!(m.record.refused_holds.len(), says.len());
+    for (refused, says) in m.record.refused_holds.iter().zip(says) {
         assert!(refused.contains(says), "{refused}");
     }
 }
 
 #[test]
 fn number_of_holds_is_limited() {
-    let names = (0..=MOST_HOLDS).map(|n| check(&format!("c{n}"), &format!("u{n}.service")));
-    let mut world = World::new(names.collect());
-    world.play(secs(60));
-    let units: Vec<UnitName> = world.units.keys().cloned().collect();
-    let (last, others) = units.split_last().unwrap();
-    let ids: Vec<HoldId> = others.iter().map(|unit| world.hold(unit, HOUR).unwrap()).collect();
-    assert_eq!(world.hold(last, HOUR), None);
-    assert!(world.holds.refused[0].contains("32 holds already"), "{:?}", world.holds.refused);
-    world.end_hold(&ids[0], HowEnded::Done);
-    assert!(world.hold(last, HOUR).is_some());
+    let names: Vec<String> = (0..=MOST_HOLDS).map(|n| format!("c{n}")).collect();
+    let machine = Machine::new();
+    let mut m = names.iter().fold(machine, |m, name| m.unit(service(name)).check(http(name))).up();
+    let (last, others) = names.split_last().expect("there are some");
+    let holds: Vec<String> = others.iter().map(|name| m.hold(name, HOUR)).collect();
+    assert!(holds.iter().all(|hold| m.is_held(hold)));
+    let one_more = m.hold(last, HOUR);
+    assert!(!m.is_held(&one_more));
+    assert!(m.record.refused_holds[0].contains("32 holds already"), "{:?}", m.record.refused_holds);
+    m.release(&holds[0], HowEnded::Done);
+    let one_more = m.hold(last, HOUR);
+    assert!(m.is_held(&one_more));
+}
+
+/// The end of a hold owes the unit its start, but not at the cost of what it has made room for meanwhile.
+#[test]
+fn start_after_hold_waits_for_the_conflict() {
+    for stopped_for_the_hold in [false, true] {
+        let rival = oneshot("rival", 1200).conflicts(&["web"]);
+        let mut m = Machine::new().unit(service("web")).unit(rival).check(http("web")).up();
+        let hold = m.hold("web", 3600);
+        if stopped_for_the_hold {
+            m.stop("web");
+            m.run_for(10);
+        }
+        m.start("rival");
+        m.run_for(60);
+        m.release(&hold, HowEnded::Done);
+        m.run_for(900);
+        m.assert_quiet();
+        m.run_for(400);
+        assert_quietly_back(&m, 1);
+    }
 }

@@ -1,4 +1,4 @@
-//! The core on a simulated machine: each rule of the design as a short story, and all of them under random faults.
+//! The core on a simulated machine: each rule of the design as a short story with a known end.
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
@@ -23,6 +23,7 @@ mod jobs;
 mod look_around;
 #[path = "../machine/mod.rs"]
 mod machine;
+mod outages;
 mod passes;
 mod random;
 mod rules;
@@ -37,4 +38,3 @@ mod unasked;
 mod unknown;
 mod usage;
 mod why;
-mod world;

@@ -1,405 +1,326 @@
 //! Each rule as a short story with a known end.
 
-use std::sync::Arc;
-use std::time::Duration;
+use stealthcheck::check::Check;
+use stealthcheck::check::Step::{Reload, Restart as RestartUnit, Start, StartUnit};
+use stealthcheck::notification::AttemptOutcome;
+use stealthcheck::notification::NotificationKind::{ActionRequired, Down, Recovered, StillDown};
+use stealthcheck::unit::ManagerState;
+use stealthcheck::verdict::SuppressedBy;
 
-use stealthcheck::check::{
-    Alert, Check, CheckName, HostPort, Probe, Recovery, Respect, Schedule, Step, TcpProbe,
-};
-use stealthcheck::engine::{Command, Event};
-use stealthcheck::notification::{AttemptOutcome, NotificationKind};
-use stealthcheck::unit::{ActiveState, LoadState, ManagerState, UnitName};
-use stealthcheck::verdict::{Health, State, SuppressedBy};
+use crate::machine::*;
 
-use super::world::{Service, World};
-
+/// A check by itself, for a core without a machine.
 pub fn check(name: &str, unit: &str) -> Check {
-    Check {
-        name: CheckName::new(name).unwrap(),
-        unit: Some(UnitName::new(unit).unwrap()),
-        probe: Probe::Tcp(Arc::new(TcpProbe {
-            address: HostPort::parse("127.0.0.1:9001").unwrap(),
-            send: None,
-            expect: None,
-        })),
-        schedule: Schedule::default(),
-        recovery: Recovery { steps: vec![Step::Restart], ..Recovery::default() },
-        alert: Alert { to: vec!["ops@example.org".into()], ..Alert::default() },
-        runbook: None,
-    }
+    http(name).on(unit).finish()
 }
 
-fn secs(n: u64) -> Duration {
-    Duration::from_secs(n)
+/// A service that says when it is ready, so that a start that fails is a job that fails, and its check.
+fn web() -> Machine {
+    Machine::new().unit(service("web").notify(0)).check(http("web")).up()
 }
 
-fn one() -> (World, CheckName, UnitName) {
-    let check = check("web", "web.service");
-    let (name, unit) = (check.name.clone(), check.unit.clone().unwrap());
-    let mut world = World::new(vec![check]);
-    world.play(secs(60));
-    assert_eq!(world.health(&name), Health::PASSING);
-    (world, name, unit)
+/// The same, after its end; it cannot be started again.
+fn web_that_cannot_start() -> Machine {
+    let mut m = web();
+    m.fail_to_start("web");
+    m.kill("web");
+    m
 }
-
-fn set(world: &mut World, unit: &UnitName, service: Service) {
-    world.units.get_mut(unit).unwrap().service = service;
-}
-
-use NotificationKind::{ActionRequired, Down, Recovered, StillDown};
 
 #[test]
 fn hung_service_is_down_and_recovered_by_one_restart() {
-    let (mut world, name, unit) = one();
-    set(&mut world, &unit, Service::Hung);
-    world.play(secs(35));
-    assert!(matches!(world.health(&name).state, State::Failing { .. }), "{:?}", world.health(&name));
-    assert_eq!(world.jobs(&unit), 0, "not before the third failure");
-    world.play(secs(60));
-    assert_eq!((world.health(&name), world.jobs(&unit)), (Health::PASSING, 1), "{}", world.timeline());
-    assert_eq!(world.kinds(), [Down, Recovered]);
-    let told = &world.notifications[1];
-    assert_eq!(told.attempts.len(), 1);
-    assert_eq!(told.attempts[0].outcome, Some(AttemptOutcome::Recovered));
+    let mut m = web();
+    m.hang("web");
+    assert!(m.run_until_it_holds(40, |m| m.state("web") == "failing"), "{}", m.timeline());
+    m.run_for(9);
+    assert_eq!((m.state("web"), m.jobs("web")), ("failing", 0), "not before the third failure");
+    m.run_for(60);
+    assert_eq!((m.state("web"), m.jobs("web")), ("passing", 1));
+    assert_eq!(m.notifications("web"), [Down, Recovered]);
+    let attempts = &m.record.sent[1].notification.attempts;
+    assert_eq!(attempts.len(), 1);
+    assert_eq!(attempts[0].outcome, Some(AttemptOutcome::Recovered));
 }
 
 #[test]
 fn process_end_without_stop_job_is_down_at_once() {
-    for failed in [false, true] {
-        let (mut world, name, unit) = one();
-        let before = world.now.mono;
-        world.end(&unit, failed);
-        assert_eq!(world.units[&unit].asked, [before], "the job is asked for in the same moment");
-        assert_eq!(world.health(&name), Health::DOWN);
-        world.play(secs(15));
-        assert_eq!((world.health(&name), world.kinds()), (Health::PASSING, vec![Down, Recovered]));
+    for exit in [Exit::Status(0), Exit::Signal(9)] {
+        let mut m = web();
+        m.exit("web", exit);
+        m.run_for_millis(10);
+        assert_eq!((m.state("web"), m.jobs("web")), ("down", 1), "requested as soon as it is read");
+        m.run_for(15);
+        assert_eq!((m.state("web"), m.notifications("web")), ("passing", vec![Down, Recovered]));
     }
 }
 
 #[test]
 fn first_notification_reports_the_first_attempt() {
-    let (mut world, _, unit) = one();
-    set(&mut world, &unit, Service::WontStart);
-    world.end(&unit, true);
-    world.play(secs(2));
-    assert_eq!(world.kinds(), [Down]);
-    assert_eq!(world.notifications[0].attempts.len(), 1);
-    assert!(world.notifications[0].attempts[0].result.is_some(), "its job's result is known");
+    let mut m = web_that_cannot_start();
+    m.run_for(2);
+    assert_eq!(m.notifications("web"), [Down]);
+    let attempts = &m.record.sent[0].notification.attempts;
+    assert_eq!(attempts.len(), 1);
+    assert!(attempts[0].result.is_some(), "its job's result is known");
 }
 
 #[test]
 fn first_notification_does_not_wait_for_an_endless_job() {
-    let (mut world, _, unit) = one();
-    world.job_takes = secs(3600);
-    world.end(&unit, true);
-    world.play(secs(11));
-    assert_eq!(world.kinds(), [Down]);
-    world.play(secs(300));
-    assert_eq!(world.kinds(), [Down, ActionRequired], "a job of five minutes is for a person to look at");
-    assert_eq!(world.jobs(&unit), 1);
+    let mut m = web();
+    m.edit("web", |file| *file = file.clone().never_ready());
+    m.kill("web");
+    m.run_for(11);
+    assert_eq!(m.notifications("web"), [Down]);
+    m.run_for(300);
+    assert_eq!(m.notifications("web"), [Down, ActionRequired], "a job of five minutes is for a person");
+    assert_eq!(m.jobs("web"), 1);
 }
 
 #[test]
 fn attempts_back_off_require_action_and_continue() {
-    let (mut world, name, unit) = one();
-    set(&mut world, &unit, Service::WontStart);
-    world.end(&unit, true);
-    world.play(secs(3600));
-    let asked = &world.units[&unit].asked;
-    let gaps: Vec<u64> = asked.windows(2).map(|w| w[1].since(w[0]).as_secs()).collect();
-    assert_eq!(gaps[..6], [10, 20, 40, 80, 160, 300], "{gaps:?}");
-    assert!(gaps[6..].iter().all(|gap| *gap == 300) && gaps.len() > 12, "{gaps:?}");
-    assert_eq!(world.kinds(), [Down, ActionRequired]);
-    set(&mut world, &unit, Service::Healthy);
-    world.play(secs(400));
-    assert_eq!(
-        (world.health(&name), world.kinds()),
-        (Health::PASSING, vec![Down, ActionRequired, Recovered])
-    );
+    let mut m = web_that_cannot_start();
+    m.run_for(3600);
+    let gaps: Vec<f64> = m.job_times("web").windows(2).map(|two| (two[1] - two[0]).round()).collect();
+    assert_eq!(gaps[..6], [10.0, 20.0, 40.0, 80.0, 160.0, 300.0], "{gaps:?}");
+    assert!(gaps[6..].iter().all(|gap| *gap == 300.0) && gaps.len() > 12, "{gaps:?}");
+    assert_eq!(m.notifications("web"), [Down, ActionRequired]);
+    m.mend("web");
+    m.run_for(400);
+    assert_eq!((m.state("web"), m.notifications("web")), ("passing", vec![Down, ActionRequired, Recovered]));
+}
+
+/// The units on which jobs were requested, in order.
+fn job_units(m: &Machine) -> Vec<&str> {
+    m.record.jobs.iter().map(|job| job.unit.as_str()).collect()
 }
 
 #[test]
 fn steps_advance_and_max_attempts_is_kept() {
-    let mut check = check("web", "web.service");
-    let other = UnitName::new("gru-terminate.service").unwrap();
-    check.recovery.steps = vec![Step::Restart, Step::Restart, Step::StartUnit(other.clone())];
-    check.recovery.max_attempts = Some(3);
-    let unit = check.unit.clone().unwrap();
-    let mut world = World::new(vec![check]);
-    world.play(secs(60));
-    set(&mut world, &unit, Service::WontStart);
-    world.end(&unit, true);
-    world.play(secs(7200));
-    let asked: Vec<&String> = world.log.iter().filter(|line| line.contains("StartJob")).collect();
-    assert_eq!(asked.len(), 3, "{asked:?}");
-    assert!(asked[1].contains("Restart") && asked[2].contains("gru-terminate.service"), "{asked:?}");
-    assert_eq!(world.kinds(), [Down, ActionRequired]);
+    let steps = [RestartUnit, RestartUnit, StartUnit(unit_name("gru-terminate"))];
+    let mut m = Machine::new()
+        .unit(service("web").notify(0))
+        .unit(oneshot("gru-terminate", 1))
+        .check(http("web").recover(&steps).max_attempts(3))
+        .up();
+    m.fail_to_start("web");
+    m.kill("web");
+    m.run_for(7200);
+    assert_eq!(job_units(&m), ["web.service", "web.service", "gru-terminate.service"]);
+    assert_eq!(m.notifications("web"), [Down, ActionRequired]);
 }
 
 /// Failing again within the proving time is the same incident, and the next step; an incident that follows is another
 /// one, and begins where the last one ended (rules 5 and 13).
 #[test]
 fn step_index_rises_within_proving_time_only() {
-    let mut check = check("web", "web.service");
-    let other = UnitName::new("other.service").unwrap();
-    check.recovery.steps = vec![Step::Restart, Step::StartUnit(other)];
-    let unit = check.unit.clone().unwrap();
-    let mut world = World::new(vec![check]);
-    world.play(secs(60));
-    let jobs =
-        |world: &World| world.log.iter().filter(|l| l.contains("StartJob")).cloned().collect::<Vec<_>>();
-    world.end(&unit, true);
-    world.play(secs(30));
-    world.end(&unit, true);
-    world.play(secs(12));
-    assert_eq!(jobs(&world).len(), 2, "{:?}", jobs(&world));
-    assert!(jobs(&world)[1].contains("step: Restart"), "{:?}", jobs(&world));
-    world.end(&unit, true);
-    world.play(secs(60));
-    assert!(jobs(&world)[2].contains("StartUnit"), "{:?}", jobs(&world));
-    world.units.get_mut(&unit).unwrap().service = Service::Healthy;
-    world.operator(&unit, true);
-    world.play(secs(600));
-    world.end(&unit, true);
-    world.play(secs(30));
-    assert!(jobs(&world).last().unwrap().contains("step: Restart"), "{:?}", jobs(&world));
+    let steps = [RestartUnit, StartUnit(unit_name("other"))];
+    let mut m =
+        Machine::new().unit(service("web")).unit(oneshot("other", 1)).check(http("web").recover(&steps)).up();
+    m.kill("web");
+    m.run_for(30);
+    m.kill("web");
+    m.run_for(12);
+    assert_eq!(job_units(&m), ["web.service"; 2], "{}", m.timeline());
+    m.kill("web");
+    m.run_for(60);
+    assert_eq!(job_units(&m)[2], "other.service", "{}", m.timeline());
+    m.start("web");
+    m.run_for(600);
+    m.forget();
+    m.kill("web");
+    m.run_for(30);
+    assert_eq!(job_units(&m), ["web.service"], "after lasting health the first step comes first");
 }
 
 #[test]
 fn operator_stop_is_respected_for_respect_stop() {
-    let (mut world, name, unit) = one();
-    world.operator(&unit, false);
-    world.play(secs(299));
-    assert!(
-        matches!(&world.health(&name).suppressed_by, Some(SuppressedBy::Stopped { until: Some(_) })),
-        "{:?}",
-        world.health(&name)
-    );
-    assert_eq!((world.jobs(&unit), world.kinds()), (0, vec![]));
-    world.play(secs(30));
-    assert_eq!((world.health(&name), world.jobs(&unit)), (Health::PASSING, 1), "{}", world.timeline());
-    assert_eq!(world.kinds(), [Down, Recovered]);
+    let mut m = web();
+    m.stop("web");
+    m.run_for(299);
+    let suppressed_by = m.status("web").health.suppressed_by;
+    assert!(matches!(suppressed_by, Some(SuppressedBy::Stopped { until: Some(_) })), "{suppressed_by:?}");
+    m.assert_quiet();
+    m.run_for(30);
+    assert_eq!((m.state("web"), m.jobs("web")), ("passing", 1));
+    assert_eq!(m.notifications("web"), [Down, Recovered]);
 }
 
 #[test]
 fn operator_stop_undone_in_time_is_no_incident() {
-    let (mut world, name, unit) = one();
-    world.operator(&unit, false);
-    world.play(secs(200));
-    world.operator(&unit, true);
-    world.play(secs(600));
-    assert_eq!((world.health(&name), world.jobs(&unit), world.kinds()), (Health::PASSING, 0, vec![]));
+    let mut m = web();
+    m.stop("web");
+    m.run_for(200);
+    m.start("web");
+    m.run_for(600);
+    m.assert_quiet();
+    assert_eq!(m.state("web"), "passing");
 }
 
 #[test]
 fn respect_stop_may_be_forever_or_zero() {
-    for (respect_stop, jobs) in [(Respect::Forever, 0), (Respect::For(Duration::ZERO), 1)] {
-        let mut check = check("web", "web.service");
-        check.recovery.respect_stop = respect_stop;
-        let unit = check.unit.clone().unwrap();
-        let mut world = World::new(vec![check]);
-        world.play(secs(60));
-        world.units.get_mut(&unit).unwrap().stopped_at = None;
-        world.operator(&unit, false);
-        world.units.get_mut(&unit).unwrap().stopped_at = None;
-        world.play(secs(86_400));
-        assert_eq!(world.jobs(&unit), jobs, "{respect_stop:?}");
+    for (respect_stop, jobs) in [(None, 0), (Some(0), 1)] {
+        let mut m = Machine::new().unit(service("web")).check(http("web").respect_stop(respect_stop)).up();
+        m.stop("web");
+        m.run_for(86_400);
+        assert_eq!(m.jobs("web"), jobs, "{respect_stop:?}");
     }
 }
 
 #[test]
 fn operator_stop_is_respected_after_daemon_restart() {
-    let (mut world, name, unit) = one();
-    world.operator(&unit, false);
-    world.play(secs(100));
-    world.restart_daemon(secs(1));
-    world.play(secs(150));
-    assert!(
-        matches!(&world.health(&name).suppressed_by, Some(SuppressedBy::Stopped { .. })),
-        "{:?}",
-        world.health(&name)
-    );
-    world.play(secs(100));
-    assert_eq!(world.jobs(&unit), 1);
+    let mut m = web();
+    m.stop("web");
+    m.run_for(100);
+    m.restart_daemon();
+    m.run_for(150);
+    assert_eq!((m.state("web"), m.jobs("web")), ("stopped", 0));
+    m.run_for(100);
+    assert_eq!(m.jobs("web"), 1);
 }
 
 #[test]
 fn no_job_while_unit_or_manager_forbids_it() {
-    let (mut world, name, unit) = one();
-    world.set_manager(ManagerState::Stopping);
-    world.end(&unit, true);
-    world.play(secs(600));
-    assert_eq!((world.health(&name), world.jobs(&unit)), (Health::DOWN, 0));
-    world.set_manager(ManagerState::Running);
-    assert_eq!(world.jobs(&unit), 1, "and at once when it is");
+    let mut m = web();
+    m.manager_says(ManagerState::Stopping);
+    m.kill("web");
+    m.run_for(600);
+    assert_eq!((m.state("web"), m.jobs("web")), ("down", 0));
+    m.manager_says(ManagerState::Running);
+    assert_eq!(m.jobs("web"), 1, "and at once when it is");
 
-    let (mut world, _, unit) = one();
-    world.units.get_mut(&unit).unwrap().state.load = LoadState::Masked;
-    world.tell_unit(&unit);
-    world.end(&unit, true);
-    set(&mut world, &unit, Service::Broken);
-    world.play(secs(600));
-    assert_eq!((world.jobs(&unit), world.kinds()), (0, vec![Down]), "{}", world.timeline());
-}
-
-#[test]
-fn crash_loop_is_an_incident_without_a_job() {
-    let (mut world, name, unit) = one();
-    for n in 1..=6 {
-        let state = &mut world.units.get_mut(&unit).unwrap().state;
-        state.active = ActiveState::Activating;
-        state.sub = "auto-restart".into();
-        state.result = "signal".into();
-        world.tell_unit(&unit);
-        world.play(secs(1));
-        let state = &mut world.units.get_mut(&unit).unwrap().state;
-        state.active = ActiveState::Active;
-        state.sub = "running".into();
-        state.n_restarts = n;
-        state.invocation_id = format!("{n:032}");
-        world.tell_unit(&unit);
-        world.play(secs(3));
-    }
-    assert_eq!((world.health(&name), world.jobs(&unit)), (Health::DOWN, 0), "{}", world.timeline());
-    world.play(secs(15));
-    assert_eq!(world.kinds(), [ActionRequired]);
-    assert!(world.notifications[0].cause.contains("crash-looping"), "{}", world.notifications[0].cause);
-    world.play(secs(300));
-    assert_eq!((world.health(&name), world.kinds()), (Health::PASSING, vec![ActionRequired, Recovered]));
+    let mut m = web();
+    m.mask("web");
+    m.kill("web");
+    m.run_for(600);
+    assert_eq!((m.jobs("web"), m.notifications("web")), (0, vec![Down]));
 }
 
 #[test]
 fn checks_of_one_unit_share_one_job() {
-    let checks =
-        vec![check("web-a", "web.service"), check("web-b", "web.service"), check("web-c", "web.service")];
-    let unit = checks[0].unit.clone().unwrap();
-    let mut world = World::new(checks);
-    world.play(secs(60));
-    set(&mut world, &unit, Service::Hung);
-    world.play(secs(120));
-    assert_eq!(world.jobs(&unit), 1, "{}", world.timeline());
-    assert!(world.open_incidents().is_empty());
-    for notification in world.notifications.iter().filter(|notification| notification.kind == Recovered) {
-        assert_eq!(notification.attempts.len(), 1, "the attempt of one is told to all: {notification:?}");
+    let mut m = Machine::new().unit(service("web"));
+    for name in ["web-a", "web-b", "web-c"] {
+        m = m.check(http(name).on("web"));
+    }
+    let mut m = m.up();
+    m.hang("web");
+    m.run_for(120);
+    assert_eq!(m.jobs("web"), 1);
+    assert_eq!(m.open_threads(), []);
+    for sent in m.record.sent.iter().filter(|sent| sent.notification.kind == Recovered) {
+        assert_eq!(sent.notification.attempts.len(), 1, "the attempt of one is told to all: {sent:?}");
     }
 }
 
 #[test]
 fn pause_lasts_until_its_end_over_daemon_restart() {
-    let (mut world, name, unit) = one();
-    world.pause(&name, secs(3600));
-    let probes = world.probes;
-    set(&mut world, &unit, Service::Broken);
-    world.end(&unit, true);
-    world.play(secs(1800));
-    world.restart_daemon(secs(10));
-    world.play(secs(1700));
-    assert_eq!((world.probes, world.jobs(&unit), world.kinds()), (probes, 0, vec![]));
-    world.play(secs(200));
-    assert_eq!(world.health(&name), Health::DOWN);
-    assert!(world.jobs(&unit) > 0);
+    let mut m = web();
+    m.pause("web", 3600);
+    m.break_service("web");
+    m.kill("web");
+    m.run_for(1800);
+    m.stop_daemon();
+    m.run_for(10);
+    m.start_daemon();
+    m.run_for(1700);
+    m.assert_quiet();
+    assert_eq!(m.probes(), 0);
+    m.run_for(200);
+    assert_eq!(m.state("web"), "down");
+    assert!(m.jobs("web") > 0);
 }
 
 #[test]
 fn resume_ends_pause_and_pause_drops_the_running_probe() {
-    let (mut world, name, unit) = one();
-    set(&mut world, &unit, Service::Broken);
-    world.pause(&name, secs(3600));
-    world.play(secs(10));
-    world.tell(Event::Command(Command::Resume(name.clone())));
-    world.play(secs(30));
-    assert_eq!(world.health(&name), Health::DOWN);
+    let mut m = web();
+    m.break_service("web");
+    assert!(m.run_until_it_holds(40, |m| m.probes() == 1));
+    m.pause("web", 3600);
+    m.run_for(10);
+    m.resume("web");
+    m.run_for(30);
+    assert_eq!((m.state("web"), m.cause("web").is_some()), ("down", true));
 }
 
 #[test]
 fn job_done_without_new_run_is_ineffective() {
-    let (mut world, _, unit) = one();
-    let mut checks = world.checks.clone();
-    checks[0].recovery.steps = vec![Step::Reload, Step::Start];
-    world.checks = checks.clone();
-    world.tell(Event::Configured(checks));
-    set(&mut world, &unit, Service::Broken);
-    world.play(secs(200));
-    let attempts = &world.notifications.last().unwrap().attempts;
-    assert!(matches!(&attempts[0].outcome, Some(AttemptOutcome::Ineffective(_)) | None), "{attempts:?}");
+    let mut m =
+        Machine::new().unit(service("web").can_reload()).check(http("web").recover(&[Reload, Start])).up();
+    m.break_service("web");
+    m.run_for(400);
+    let attempts = &m.record.sent.last().expect("somebody is notified").notification.attempts;
+    assert_eq!(attempts[0].step, Reload);
+    assert!(matches!(attempts[0].outcome, Some(AttemptOutcome::Ineffective(_))), "{attempts:?}");
 }
 
 #[test]
 fn alert_after_delays_and_reminder_follows() {
-    let mut check = check("dns", "dns.service");
-    check.unit = None;
-    check.recovery.steps.clear();
-    check.alert.after = secs(600);
-    check.alert.repeat_interval = Some(secs(4 * 3600));
-    let mut world = World::new(vec![check]);
-    world.play(secs(500));
-    assert_eq!(world.kinds(), []);
-    world.play(secs(200));
-    assert_eq!(world.kinds(), [Down]);
-    world.play(secs(9 * 3600));
-    assert_eq!(world.kinds(), [Down, StillDown, StillDown]);
+    let dns = http("dns").only_notified().repeat_interval(4 * 3600).with(|check| {
+        check.unit = None;
+        check.alert.after = std::time::Duration::from_secs(600);
+    });
+    let mut m = Machine::new().check(dns).up();
+    m.fail("dns");
+    m.run_for(550);
+    assert_eq!(m.notifications("dns"), []);
+    m.run_for(150);
+    assert_eq!(m.notifications("dns"), [Down]);
+    m.run_for(9 * 3600);
+    assert_eq!(m.notifications("dns"), [Down, StillDown, StillDown]);
 }
 
 #[test]
 fn suspend_causes_no_burst_of_probes() {
-    let checks: Vec<Check> = (0..200).map(|n| check(&format!("c{n}"), &format!("u{n}.service"))).collect();
-    let mut world = World::new(checks);
-    world.play(secs(120));
-    let before = world.probes;
-    world.now.mono = world.now.mono.after(secs(8 * 3600));
-    world.now.wall = world.now.wall.after(secs(8 * 3600));
-    world.tell(Event::Tick);
-    assert!(world.probes - before < 20, "{} at once", world.probes - before);
-    world.play(secs(11));
-    assert!(world.probes - before >= 200, "but all within the first ten seconds");
-    assert!(world.kinds().is_empty());
+    let mut m = Machine::new();
+    for n in 0..200 {
+        m = m.unit(service(&format!("c{n}"))).check(http(&format!("c{n}")));
+    }
+    let mut m = m.up();
+    let before = m.probes();
+    m.sleep(8 * 3600);
+    m.run_for_millis(1);
+    assert!(m.probes() - before < 20, "{} at once", m.probes() - before);
+    m.run_for(11);
+    assert!(m.probes() - before >= 200, "but all within the first ten seconds");
+    m.assert_quiet();
 }
 
 #[test]
 fn wall_clock_jump_changes_nothing() {
-    let (mut world, name, _) = one();
-    let before = world.probes;
-    for jump in [-86_400_000_i64, 365 * 86_400_000, -3600] {
-        world.now.wall.0 += jump;
-        world.play(secs(300));
+    let mut m = web();
+    for jump in [-86_400, 365 * 86_400, -3600] {
+        m.set_clock(jump);
+        m.run_for(300);
     }
-    assert_eq!((world.health(&name), world.kinds()), (Health::PASSING, vec![]));
-    assert!((25..=35).contains(&(world.probes - before)), "{} in 15 minutes", world.probes - before);
+    assert_eq!(m.state("web"), "passing");
+    m.assert_quiet();
+    assert!((25..=35).contains(&m.probes()), "{} in 15 minutes", m.probes());
 }
 
 #[test]
 fn unchanged_checks_keep_their_state_over_reload() {
-    let (mut world, name, unit) = one();
-    set(&mut world, &unit, Service::WontStart);
-    world.end(&unit, true);
-    world.play(secs(60));
-    let jobs = world.jobs(&unit);
-    let mut checks = world.checks.clone();
-    checks.push(check("more", "more.service"));
-    world.tell(Event::Configured(checks));
-    assert_eq!(world.health(&name), Health::DOWN);
-    assert_eq!(world.jobs(&unit), jobs);
-    world.play(secs(30));
-    let of_web = world.notifications.iter().filter(|notification| notification.check == name);
-    assert_eq!(of_web.count(), 1, "no second opening");
+    let more = service("more");
+    let mut m = Machine::new().unit(service("web").notify(0)).unit(more).check(http("web")).up();
+    m.fail_to_start("web");
+    m.kill("web");
+    m.run_for(60);
+    let jobs = m.jobs("web");
+    m.reload(vec![http("web"), http("more")]);
+    assert_eq!((m.state("web"), m.jobs("web")), ("down", jobs));
+    m.run_for(30);
+    assert_eq!(m.notifications("web"), [Down], "no second opening");
 }
 
 #[test]
 fn attempts_unproven_by_daemon_restarts_require_action() {
-    let (mut world, _, unit) = one();
-    set(&mut world, &unit, Service::Broken);
+    let mut m = web();
+    m.break_service("web");
     for attempts in 1..9 {
-        for _ in 0..600 {
-            if world.jobs(&unit) >= attempts {
-                break;
-            }
-            world.play(secs(1));
-        }
-        assert_eq!(world.jobs(&unit), attempts, "{}", world.timeline());
+        assert!(m.run_until_it_holds(600, |m| m.jobs("web") >= attempts));
+        assert_eq!(m.jobs("web"), attempts);
         // Long before its grace is over.
-        world.play(secs(2));
-        world.restart_daemon(secs(1));
+        m.run_for(2);
+        m.restart_daemon();
     }
-    world.play(secs(60));
-    assert_eq!(world.kinds(), [Down, ActionRequired], "{}", world.timeline());
+    m.run_for(60);
+    assert_eq!(m.notifications("web"), [Down, ActionRequired]);
 }

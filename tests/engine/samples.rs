@@ -67,7 +67,7 @@ impl Bench {
 }
 
 fn host(limit: UsageLimit, over: u64) -> Check {
-    let mut check = usage("host", "gru.service", limit, over);
+    let mut check = usage("host", "gru", limit, over).finish();
     check.unit = None;
     check.recovery.steps.clear();
     check.probe = Probe::Usage(Arc::new(UsageProbe { of: UsedBy::Host, limit, over: secs(over) }));
@@ -140,7 +140,7 @@ fn slow_sample_never_overstates_usage() {
 
 #[test]
 fn probe_by_command_leaves_the_window_as_it_is() {
-    let mut check = cpu("gru-cpu", "gru.service");
+    let mut check = cpu("gru-cpu", "gru").finish();
     check.recovery.steps.clear();
     let mut bench = Bench::new(check);
     let up = UnitState {

@@ -3,39 +3,36 @@
 use std::time::Duration;
 
 use stealthcheck::notification::NotificationKind::{Down, Recovered};
-use stealthcheck::verdict::{Health, Observation};
+use stealthcheck::verdict::Observation;
 
-use super::rules::check;
-use super::world::World;
+use crate::machine::*;
 
-fn took(millis: u64) -> Option<Observation> {
-    Some(Observation::Passing { detail: "200 OK".to_owned(), latency: Duration::from_millis(millis) })
+fn answers_in(m: &mut Machine, millis: u64) {
+    let latency = Duration::from_millis(millis);
+    m.sees("web", Observation::Passing { detail: "200 OK".to_owned(), latency });
 }
 
 #[test]
 fn slow_response_is_down_and_recovered() {
-    let mut check = check("web", "web.service");
-    check.schedule.max_response_time = Some(Duration::from_secs(2));
-    let (name, unit) = (check.name.clone(), check.unit.clone().unwrap());
-    let mut world = World::new(vec![check]);
-    world.seen = took(2000);
-    world.play(Duration::from_secs(120));
-    assert_eq!((world.health(&name), world.jobs(&unit)), (Health::PASSING, 0), "just in time");
-    world.seen = took(3200);
-    world.play(Duration::from_secs(45));
-    assert_eq!((world.health(&name), world.jobs(&unit)), (Health::DOWN, 1), "{}", world.timeline());
-    world.seen = took(1900);
-    world.play(Duration::from_secs(60));
-    assert_eq!((world.health(&name), world.kinds()), (Health::PASSING, vec![Down, Recovered]));
-    assert_eq!(world.notifications[0].cause, "took 3.2s, slower than 2s (200 OK)");
+    let check = http("web").with(|check| check.schedule.max_response_time = Some(Duration::from_secs(2)));
+    let mut m = Machine::new().unit(service("web")).check(check).up();
+    answers_in(&mut m, 2000);
+    m.run_for(120);
+    assert_eq!((m.state("web"), m.jobs("web")), ("passing", 0), "just in time");
+    answers_in(&mut m, 3200);
+    m.run_for(45);
+    assert_eq!((m.state("web"), m.jobs("web")), ("down", 1));
+    answers_in(&mut m, 1900);
+    m.run_for(60);
+    assert_eq!((m.state("web"), m.notifications("web")), ("passing", vec![Down, Recovered]));
+    assert_eq!(m.record.sent[0].notification.cause, "took 3.2s, slower than 2s (200 OK)");
 }
 
 #[test]
 fn no_response_is_too_slow_without_max_response_time() {
-    let check = check("web", "web.service");
-    let name = check.name.clone();
-    let mut world = World::new(vec![check]);
-    world.seen = took(60_000);
-    world.play(Duration::from_secs(300));
-    assert_eq!((world.health(&name), world.notifications.len()), (Health::PASSING, 0));
+    let mut m = Machine::new().unit(service("web")).check(http("web")).up();
+    answers_in(&mut m, 60_000);
+    m.run_for(300);
+    assert_eq!(m.state("web"), "passing");
+    m.assert_quiet();
 }

@@ -33,6 +33,11 @@ impl Machine {
         }
     }
 
+    /// systemd says this of the machine as a whole, and nothing else happens.
+    pub fn manager_says(&mut self, state: ManagerState) {
+        self.tell(Input::Manager(state));
+    }
+
     pub fn has_bus(&self) -> bool {
         self.has_bus
     }

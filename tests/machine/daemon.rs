@@ -219,8 +219,9 @@ impl Machine {
                     self.store(notification.id.clone());
                     self.record.host_sent(*notification);
                 }
-                Output::HoldGranted(id) => {
+                Output::HoldGranted { id, checks } => {
                     self.note(format!("hold {id} is granted"));
+                    self.record.granted_holds.push(checks);
                     if let Some(unit) = self.wanted_leases.remove(&id) {
                         self.leases.insert(id, unit);
                     }
@@ -265,12 +266,15 @@ impl Machine {
     fn job_is_requested(&mut self, request: JobRequest) {
         let JobRequest { request, unit, target, kind, reset_failed } = request;
         self.note(format!("REQUEST {kind:?} of {target} (for {unit}, reset_failed {reset_failed})"));
+        let id = self.systemd.id(&target);
+        let in_storm = self.storm().is_some() && !self.systemd.read(&id).is_down();
+        let job = Requested { at: self.time, unit: id.clone(), kind, for_unit: unit.clone(), in_storm };
         if let Some(result) = self.rejection(&target, kind) {
+            self.record.rejected.push(job);
             let input = Input::JobEnded { request, result, state: None };
             return self.later(Duration::from_millis(2), Coming::Input { life: self.life, input });
         }
-        let id = self.systemd.id(&target);
-        self.record.requested(Requested { at: self.time, unit: id.clone(), kind, for_unit: unit.clone() });
+        self.record.requested(job);
         if reset_failed {
             self.systemd.reset_failed(&target);
         }
@@ -296,7 +300,7 @@ impl Machine {
         self.systemd.run();
     }
 
-    fn check_of(&self, name: &CheckName) -> Option<&Check> {
+    pub(super) fn check_of(&self, name: &CheckName) -> Option<&Check> {
         self.checks.iter().find(|check| check.name == *name)
     }
 

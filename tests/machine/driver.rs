@@ -91,7 +91,11 @@ pub enum Output {
     Withdraw(u64),
     Notify(Box<Notification>),
     NotifyHost(Box<HostNotification>),
-    HoldGranted(String),
+    HoldGranted {
+        id: String,
+        /// What is suppressed by it.
+        checks: Vec<CheckName>,
+    },
     HoldRefused {
         id: String,
         why: String,
@@ -214,7 +218,9 @@ impl Driver {
             Effect::WithdrawJob(withdrawal) => Output::Withdraw(withdrawal.attempt.0),
             Effect::Notify(notification) => Output::Notify(notification),
             Effect::NotifyHost(notification) => Output::NotifyHost(notification),
-            Effect::Hold(HoldAction::Granted { id, .. }) => Output::HoldGranted(id.0.to_string()),
+            Effect::Hold(HoldAction::Granted { id, checks, .. }) => {
+                Output::HoldGranted { id: id.0.to_string(), checks }
+            }
             Effect::Hold(HoldAction::Refused { id, why }) => {
                 Output::HoldRefused { id: id.0.to_string(), why }
             }

@@ -4,7 +4,9 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use stealthcheck::check::CheckName;
-use stealthcheck::notification::{HostNotification, HostNotificationKind, Notification, NotificationKind};
+use stealthcheck::notification::{
+    HostNotification, HostNotificationKind, IncidentId, Notification, NotificationKind,
+};
 use stealthcheck::status::CheckStatus;
 use stealthcheck::unit::{JobKind, UnitName, UnitState};
 
@@ -20,6 +22,8 @@ pub struct Requested {
     pub kind: JobKind,
     /// The unit that the attempt is for.
     pub for_unit: UnitName,
+    /// The unit was up, and a storm was on.
+    pub in_storm: bool,
 }
 
 /// A notification, once.
@@ -42,6 +46,10 @@ pub struct Record {
     pub sent: Vec<Sent>,
     pub host: Vec<HostNotification>,
     pub refused_holds: Vec<String>,
+    /// The checks that each hold is for.
+    pub granted_holds: Vec<Vec<CheckName>>,
+    /// Requests that have become no job.
+    pub rejected: Vec<Requested>,
     /// Reboots that a unit's file asked for, and why.
     pub reboots: Vec<String>,
     /// When each check was probed.
@@ -139,6 +147,21 @@ impl Machine {
         ids.len()
     }
 
+    /// Threads of notifications that nothing has closed.
+    pub fn open_threads(&self) -> Vec<IncidentId> {
+        let sent = || self.record.sent.iter().map(|sent| &sent.notification);
+        let closed = |id: &IncidentId| sent().any(|sent| sent.id.incident == *id && sent.kind.is_last());
+        sent()
+            .filter(|sent| sent.id.number == 1 && !closed(&sent.id.incident))
+            .map(|sent| sent.id.incident.clone())
+            .collect()
+    }
+
+    /// How many probes there were, of all checks.
+    pub fn probes(&self) -> usize {
+        self.record.probes.values().map(Vec::len).sum()
+    }
+
     /// The kinds of the notifications about the machine.
     pub fn host_notifications(&self) -> Vec<HostNotificationKind> {
         self.record.host.iter().map(|notification| notification.kind).collect()
@@ -161,6 +184,11 @@ impl Machine {
 
     pub fn has_incident(&self, check: &str) -> bool {
         self.status(check).incident.is_some()
+    }
+
+    /// The storm that is on, in words.
+    pub fn storm(&self) -> Option<String> {
+        self.engine()?.storm(self.daemon_now())
     }
 
     /// What `stealthctl why` shows.

@@ -1,9 +1,9 @@
-//! The CPU time that the processes of units use.
+//! The CPU time and the memory that the processes of units use.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use stealthcheck::check::CheckName;
+use stealthcheck::check::{CheckName, UsedBy};
 use stealthcheck::unit::{ActiveState, UnitName};
 use stealthcheck::verdict::Sample;
 
@@ -22,6 +22,8 @@ struct Use {
     run: String,
     used: Duration,
     counted: Duration,
+    /// In bytes.
+    memory: u64,
 }
 
 impl Machine {
@@ -33,9 +35,17 @@ impl Machine {
         }
     }
 
+    /// The unit's processes use so many bytes from now on.
+    pub fn use_memory(&mut self, unit: &UnitName, bytes: u64) {
+        self.count_cpu(unit);
+        if let Some(load) = self.load.0.get_mut(unit) {
+            load.memory = bytes;
+        }
+    }
+
     fn count_cpu(&mut self, unit: &UnitName) {
         let (now, run) = (self.time, self.systemd.read(unit).invocation_id);
-        let fresh = || Use { percent: IDLE, run: run.clone(), used: Duration::ZERO, counted: now };
+        let fresh = || Use { percent: IDLE, run: run.clone(), used: Duration::ZERO, counted: now, memory: 0 };
         let load = self.load.0.entry(unit.clone()).or_insert_with(fresh);
         if load.run != run {
             *load = fresh();
@@ -56,8 +66,12 @@ impl Machine {
         if state.active != ActiveState::Active {
             return Ok(Sample::Idle { state: state.describe() });
         }
-        let used = self.load.0.get(&unit).map_or(0, |load| load.used.as_nanos());
-        let used = u64::try_from(used).unwrap_or(u64::MAX);
-        Ok(Sample::Used { run: state.invocation_id, used, whole: 1 })
+        let probe =
+            self.check_of(check).and_then(|check| check.probe.usage()).ok_or("the check is no sample")?;
+        assert_eq!(probe.of, UsedBy::Unit, "this machine has no load of its own");
+        let load = &self.load.0[&unit];
+        let cpu = || u64::try_from(load.used.as_nanos()).unwrap_or(u64::MAX);
+        let used = if probe.limit.is_cpu() { cpu() } else { load.memory };
+        Ok(Sample::Used { run: state.invocation_id, used, whole: 1 << 30 })
     }
 }

@@ -38,7 +38,7 @@ use std::time::Duration;
 use stealthcheck::check::{Check, CheckName};
 use stealthcheck::notification::NotificationId;
 use stealthcheck::time::{Mono, Now, Wall};
-use stealthcheck::unit::UnitName;
+use stealthcheck::unit::{JobResult, UnitName};
 use stealthcheck::verdict::Observation;
 
 pub use checks::{CheckBuilder, http, job_check, unit_check};
@@ -116,8 +116,8 @@ pub struct Machine {
     network: Network,
     /// The bus carries messages.
     has_bus: bool,
-    /// Every job that the daemon requests is rejected with this sentence (polkit, `LimitsExceeded`).
-    rejects_jobs: Option<String>,
+    /// What every request of the daemon for a job comes to (polkit, `LimitsExceeded`).
+    rejects_jobs: Option<JobResult>,
     /// Open leases, with the units that are held.
     leases: BTreeMap<String, UnitName>,
     /// Leases that are asked for.

@@ -43,8 +43,13 @@ impl Machine {
 
     /// Every job that the daemon requests is rejected with this sentence, or (`None`) none any more.
     pub fn reject_jobs(&mut self, why: Option<&str>) {
-        self.note(format!("# the daemon's jobs are rejected: {why:?}"));
-        self.rejects_jobs = why.map(str::to_owned);
+        self.answer_jobs(why.map(|why| JobResult::Unasked(why.to_owned())));
+    }
+
+    /// The same with any other result.
+    pub fn answer_jobs(&mut self, result: Option<JobResult>) {
+        self.note(format!("# the daemon's jobs are rejected: {result:?}"));
+        self.rejects_jobs = result;
     }
 
     /// The result of a request that does not become a job. The client looks at a unit that is not down before it asks for
@@ -64,6 +69,6 @@ impl Machine {
         } else {
             None
         };
-        why.or_else(|| self.rejects_jobs.clone()).map(JobResult::Unasked)
+        why.map(JobResult::Unasked).or_else(|| self.rejects_jobs.clone())
     }
 }

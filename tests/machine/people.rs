@@ -69,6 +69,12 @@ impl Machine {
         self.systemd.program(&unit_name(unit)).broken = true;
     }
 
+    /// Every start of the service fails.
+    pub fn fail_to_start(&mut self, unit: &str) {
+        self.note(format!("# {unit} cannot start"));
+        self.systemd.program(&unit_name(unit)).fails_to_start = true;
+    }
+
     /// Nothing is wrong with the service any more, from its next start on where it does not run.
     pub fn mend(&mut self, unit: &str) {
         self.note(format!("# {unit} is mended"));
@@ -234,6 +240,12 @@ impl Machine {
         self.note(format!("# the clock is set by {secs} s"));
         self.wall_shift += secs * 1000;
         self.systemd.set_time(self.now());
+    }
+
+    /// The machine sleeps: its clocks go on, and nothing happens meanwhile.
+    pub fn sleep(&mut self, secs: u64) {
+        self.note(format!("# the machine sleeps for {secs} s"));
+        self.advance_to(self.time + Duration::from_secs(secs));
     }
 
     /// A client connects to the socket of this service: systemd starts the service.

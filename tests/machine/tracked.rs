@@ -106,8 +106,16 @@ impl Tracked {
         self.attribute();
     }
 
-    /// Takes what is known of the latest job into `stop`.
+    /// Takes what is known of the latest job into `stop`. One that has ended while the unit is up does not explain what
+    /// comes later.
     fn attribute(&mut self) {
+        self.note_stop();
+        if self.active.is_some_and(is_up) {
+            self.last = self.last.filter(|last| last.ended.is_none());
+        }
+    }
+
+    fn note_stop(&mut self) {
         let Some(last) = self.last else { return };
         let down = self.active.is_some_and(is_down);
         let stops = match last.kind {

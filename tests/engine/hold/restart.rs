@@ -2,60 +2,63 @@
 
 use super::*;
 
+fn away(m: &mut Machine, secs: u64) {
+    m.stop_daemon();
+    m.run_for(secs);
+    m.start_daemon();
+}
+
 #[test]
 fn hold_survives_daemon_restart() {
-    let (mut world, name, unit, id) = held_and_stopped();
+    let (mut m, hold) = held_and_stopped();
     for _ in 0..3 {
-        world.restart_daemon(secs(20));
-        assert_eq!(world.health(&name).word(), "held");
-        world.play(secs(400));
-        assert_eq!((world.health(&name).word(), world.holds.starts.len()), ("held", 0));
+        away(&mut m, 20);
+        assert_eq!(m.state("web"), "held");
+        m.run_for(400);
+        assert_eq!((m.state("web"), m.jobs("web")), ("held", 0));
     }
-    let shown = world.engine.status(world.now, &[], false).remove(0);
+    let shown = m.status("web");
     assert!(shown.next.contains("for 37m 20s at most"), "{}", shown.next);
-    assert!(world.now.wall.since(shown.since) > secs(3 * 420), "it has been so all the time");
-    world.end_hold(&id, HowEnded::Done);
-    world.play(secs(2));
-    quietly_back(&world, &name, &unit);
+    assert!(m.now().wall.since(shown.since).as_secs() > 3 * 420, "it has been so all the time");
+    m.release(&hold, HowEnded::Done);
+    m.run_for(4);
+    assert_quietly_back(&m, 1);
 }
 
 #[test]
 fn hold_lost_during_daemon_restart_ends_after_it() {
-    let (mut world, name, unit, id) = held_and_stopped();
-    world.lease_is_lost(&id);
-    world.restart_daemon(secs(2));
-    world.play(secs(2));
-    assert_eq!(world.holds.starts.len(), 1);
-    quietly_back(&world, &name, &unit);
+    let (mut m, hold) = held_and_stopped();
+    m.lose_lease(&hold);
+    away(&mut m, 2);
+    m.run_for(4);
+    assert_quietly_back(&m, 1);
 }
 
 #[test]
 fn start_after_hold_survives_daemon_restart() {
-    // The start was asked for, and never reached systemd.
-    let (mut world, name, unit, id) = held_and_stopped();
-    world.set_manager(ManagerState::Unreachable);
-    world.end_hold(&id, HowEnded::Gone);
-    world.restart_daemon(secs(2));
-    world.set_manager(ManagerState::Running);
-    world.play(secs(2));
-    assert_eq!(world.holds.starts.len(), 1);
-    quietly_back(&world, &name, &unit);
+    // systemd could not be asked for the start.
+    let (mut m, hold) = held_and_stopped();
+    m.lose_bus();
+    m.release(&hold, HowEnded::Gone);
+    away(&mut m, 2);
+    m.bus_returns();
+    m.run_for(4);
+    assert_quietly_back(&m, 1);
     // It was under way.
-    let (mut world, name, unit, id) = held_and_stopped();
-    world.job_takes = secs(10);
-    world.end_hold(&id, HowEnded::Gone);
-    world.play(secs(1));
-    world.restart_daemon(secs(20));
-    world.play(secs(10));
-    assert_eq!(world.holds.starts.len(), 1, "{}", world.timeline());
-    quietly_back(&world, &name, &unit);
+    let (mut m, hold) = held_and_stopped();
+    m.edit("web", |file| *file = file.clone().start_pre(10));
+    m.release(&hold, HowEnded::Gone);
+    m.run_for(3);
+    assert_eq!(starts_and_attempts(&m), (1, 0));
+    away(&mut m, 20);
+    m.run_for(10);
+    assert_quietly_back(&m, 1);
 }
 
 #[test]
 fn hold_expired_during_daemon_restart_ends_after_it() {
-    let (mut world, name, unit, _) = held_and_stopped();
-    world.restart_daemon(HOUR);
-    world.play(secs(2));
-    quietly_back(&world, &name, &unit);
-    assert_eq!(world.holds.starts.len(), 1);
+    let (mut m, _) = held_and_stopped();
+    away(&mut m, HOUR);
+    m.run_for(4);
+    assert_quietly_back(&m, 1);
 }
