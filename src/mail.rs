@@ -119,7 +119,7 @@ impl Surroundings {
             credentials: std::env::var_os("CREDENTIALS_DIRECTORY").map(PathBuf::from),
             journals: vec![PathBuf::from("/run/log/journal"), PathBuf::from("/var/log/journal")],
             user,
-            journal_excerpt: Duration::from_secs(5),
+            journal_excerpt: Duration::from_secs(15),
             patience: Patience::default(),
             backoff: Backoff { initial: Duration::from_secs(5), max: Duration::from_secs(300) },
             limit: Limit::default(),

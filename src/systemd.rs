@@ -90,6 +90,8 @@ pub enum Request {
         /// The unit's primary name and its state; a sentence where it cannot be read.
         reply: oneshot::Sender<Result<(UnitName, UnitState), String>>,
     },
+    /// Read a watched unit's properties now, and report them whether they have changed or not.
+    Report(UnitName),
     /// Read what a unit uses now, watched or not.
     Usage {
         /// The unit.
@@ -208,7 +210,7 @@ impl Client {
         let sentence = format!("systemd cannot be reached: {why}");
         match request {
             Request::Job(request) => self.job_ended(request, JobResult::Unasked(sentence)),
-            Request::Withdraw(_) => {}
+            Request::Withdraw(_) | Request::Report(_) => {}
             // The requester may have gone.
             Request::Read { reply, .. } => drop(reply.send(Err(sentence))),
             Request::Usage { reply, .. } => drop(reply.send(Err(sentence))),

@@ -93,7 +93,13 @@ impl Client {
     }
 
     async fn request_job(&self, unit: &str, attempt: u64, step: Step, reset_failed: bool) {
-        let request = JobRequest { unit: name(unit), attempt: AttemptId(attempt), step, reset_failed };
+        let request = JobRequest {
+            unit: name(unit),
+            attempt: AttemptId(attempt),
+            step,
+            reset_failed,
+            displaces: false,
+        };
         self.requests.send(Request::Job(request)).await.unwrap();
     }
 

@@ -123,7 +123,7 @@ pub enum Effect {
         /// The deadline.
         timeout: Duration,
     },
-    /// Read the unit now, and answer with [`Event::UnitRead`] if it has changed: systemd sends no signal for everything
+    /// Read the unit now, and answer with [`Event::UnitRead`], changed or not: systemd sends no signal for everything
     /// (freezing), and a signal may be on its way.
     ReadUnit(UnitName),
     /// Request a job from systemd; answer with [`Event::JobEnded`].
@@ -154,6 +154,8 @@ pub struct JobRequest {
     pub step: Step,
     /// Call `ResetFailedUnit` first: the start would hit the unit's start limit otherwise.
     pub reset_failed: bool,
+    /// The job may take the place of others: of the one that starts what has had the unit's place for too long (rule 8).
+    pub displaces: bool,
 }
 
 impl JobRequest {

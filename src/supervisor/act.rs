@@ -76,10 +76,8 @@ impl Supervisor {
                 self.probe(check, run, probe, unit, timeout)
             }
             Effect::ReadUnit(unit) => {
-                // The client reports what is new; the answer itself is nobody's.
-                let (reply, _) = oneshot::channel();
                 // A client that is too busy is reading anyway.
-                let _ = self.requests.try_send(Request::Read { unit, reply });
+                let _ = self.requests.try_send(Request::Report(unit));
             }
             Effect::StartJob(request) => {
                 let (unit, attempt) = (request.unit.clone(), request.attempt);

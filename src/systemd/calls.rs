@@ -338,15 +338,14 @@ impl Systemd {
         }
     }
 
-    /// Queues a job by one of the `…Unit` methods, and returns its object path. `fail`: it takes the place of no job that
-    /// somebody else has queued, a stop for instance. (A stop does, as with systemctl: it may end a start that hangs.)
+    /// Queues a job by one of the `…Unit` methods, and returns its object path.
     ///
     /// Waits for the reply however long it takes: a request cannot be taken back, and a systemd that hangs queues the job
     /// later. (It reports itself that polkit hangs, after 25 s.)
-    pub async fn queue(&self, method: &str, unit: &UnitName) -> Result<String, Failure> {
+    pub async fn queue(&self, method: &str, unit: &UnitName, mode: &str) -> Result<String, Failure> {
         let mut limit = LimitRetry::new();
         loop {
-            let outcome = self.queue_once(method, unit).await;
+            let outcome = self.queue_once(method, unit, mode).await;
             if !limit.pause_after(&outcome).await {
                 return outcome;
             }
@@ -359,8 +358,7 @@ impl Systemd {
         Ok(())
     }
 
-    async fn queue_once(&self, method: &str, unit: &UnitName) -> Result<String, Failure> {
-        let mode = if method == "StopUnit" { "replace" } else { "fail" };
+    async fn queue_once(&self, method: &str, unit: &UnitName, mode: &str) -> Result<String, Failure> {
         let body = (unit.as_str(), mode);
         let reply = self.0.call_method(Some(SYSTEMD), MANAGER_PATH, Some(MANAGER), method, &body).await?;
         let path: OwnedObjectPath = reply.body().deserialize()?;

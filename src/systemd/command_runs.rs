@@ -184,7 +184,7 @@ impl Course {
     async fn queue(&self) -> Result<String, Failure> {
         // It is never closed.
         let _slot = self.calls.acquire().await;
-        self.systemd.queue("RestartUnit", &self.unit).await
+        self.systemd.queue("RestartUnit", &self.unit, "replace").await
     }
 
     /// The deadline is over: the run is read, then stopped.
@@ -200,7 +200,7 @@ impl Course {
         {
             return command_result::ended(&self.unit, None, reading, self.requested.elapsed(), self.manager);
         }
-        let stopped = within(self.systemd.queue("StopUnit", &self.unit)).await;
+        let stopped = within(self.systemd.queue("StopUnit", &self.unit, "replace")).await;
         let began = self.queued && reading.is_ok_and(|reading| reading.state.main_pid != 0);
         command_result::overdue(&self.unit, self.timeout, began, stopped.err().as_ref())
     }

@@ -85,6 +85,12 @@ impl PendingJob {
         }
     }
 
+    /// The mode of the call. `fail`: the job takes the place of no job that somebody else has queued, a stop for instance.
+    /// A stop does, as with systemctl: it may end a start that hangs.
+    pub fn mode(&self) -> &'static str {
+        if self.request.displaces || self.request.step == Step::Stop { "replace" } else { "fail" }
+    }
+
     /// Its job, where that is its own: it was not merged into one that was there before.
     fn own_job(&self) -> Option<u32> {
         let id = job_id(self.path.as_deref()?)?;

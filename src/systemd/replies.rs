@@ -72,6 +72,10 @@ pub(super) enum Reply {
         reply: oneshot::Sender<Result<(UnitName, UnitState), String>>,
         answer: Result<Reading, Failure>,
     },
+    ReadForReport {
+        unit: UnitName,
+        answer: Result<Reading, Failure>,
+    },
     Usage {
         unit: UnitName,
         reply: oneshot::Sender<Result<UnitUsage, String>>,
@@ -103,6 +107,7 @@ impl Session<'_> {
             }
             Reply::JobEnded { job, result, answer } => self.job_ended(job, result, answer),
             Reply::Requested { unit, reply, answer } => self.requested(unit, reply, answer),
+            Reply::ReadForReport { unit, answer } => self.read_for_report(unit, answer),
             Reply::Usage { unit, reply, answer } => {
                 let sentence = |failure| format!("systemd does not tell what {unit} uses: {failure}");
                 // The requester may have gone.
@@ -231,6 +236,18 @@ impl Session<'_> {
         };
         // The requester may have gone.
         drop(reply.send(answer));
+    }
+
+    fn read_for_report(&mut self, unit: UnitName, answer: Result<Reading, Failure>) {
+        // Where it cannot be read, whoever waits for it does not wait long.
+        let Ok(reading) = answer else { return };
+        self.resolve(&unit, &reading.id);
+        if let Some(watched) = self.client.watched.unit_mut(&reading.id) {
+            watched.track.forget_report();
+            if self.take_reading(reading).is_none() {
+                self.request(super::Request::Report(unit));
+            }
+        }
     }
 
     /// A signal about the unit came after the reading: what it shows is old.

@@ -41,6 +41,13 @@ impl Session<'_> {
                     Reply::Requested { unit, reply, answer }
                 }));
             }
+            Request::Report(unit) => {
+                let systemd = self.systemd.clone();
+                self.replies.push(Box::pin(async move {
+                    let answer = systemd.read(&unit, None).await;
+                    Reply::ReadForReport { unit, answer }
+                }));
+            }
             Request::Usage { unit, reply } => {
                 let systemd = self.systemd.clone();
                 self.replies.push(Box::pin(async move {
@@ -122,7 +129,8 @@ impl Session<'_> {
                 // The job itself will show whether it mattered.
                 tracing::debug!("cannot reset the failures of {}: {failure}", job.target());
             }
-            let answer = systemd.queue(job.method(), job.target()).await.map_err(NotQueued::Failed);
+            let answer =
+                systemd.queue(job.method(), job.target(), job.mode()).await.map_err(NotQueued::Failed);
             Reply::Queued { attempt, answer }
         }));
     }

@@ -236,6 +236,11 @@ impl UnitTracker {
         Some(reading)
     }
 
+    /// The next reading is reported whether it differs or not.
+    pub fn forget_report(&mut self) {
+        self.reported = None;
+    }
+
     /// The latest reading; nothing while it is undecided.
     pub fn current(&self) -> Option<&UnitState> {
         self.reading.as_ref().filter(|_| !self.undecided)

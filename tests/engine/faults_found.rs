@@ -167,7 +167,7 @@ fn start_after_hold_in_line_is_withdrawn() {
     let hold = m.hold_and_stop("web", 600);
     m.run_for(5);
     m.release(&hold, stealthcheck::engine::hold::HowEnded::Done);
-    m.run_for(4);
+    m.run_for(1);
     m.stop("web");
     m.run_for(60);
     assert!(!m.is_up("web"), "{}", m.timeline());

@@ -48,7 +48,7 @@ fn unit_stopped_under_hold_is_started_at_its_end() {
         assert_eq!(m.jobs("web"), 0, "longer than a stop is respected");
         m.release(&hold, how);
         assert_eq!(m.state("web"), "held", "until it is up");
-        m.run_for_millis(2010);
+        m.run_for_millis(50);
         assert_eq!((m.is_up("web"), starts_and_attempts(&m)), (true, (1, 0)));
         m.run_for(2);
         assert_quietly_back(&m, 1);
@@ -270,6 +270,7 @@ fn second_hold_is_refused_and_names_the_holder() {
     assert_eq!(m.record.refused_holds, [says]);
     m.stop("web");
     m.run_for(10);
+    m.set_request_delay(std::time::Duration::from_secs(5));
     m.release(&first, HowEnded::Done);
     m.run_for(1);
     m.hold("web", HOUR);

@@ -159,6 +159,10 @@ impl Client {
 
     /// The daemon wants the unit read again.
     pub fn read_again(&mut self, now: Mono, name: &UnitName) {
+        if let Some(unit) = self.units.get_mut(name) {
+            // It is reported whether it has changed or not.
+            unit.reported = None;
+        }
         self.will_read(now, name);
     }
 

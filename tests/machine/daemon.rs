@@ -264,7 +264,7 @@ impl Machine {
     }
 
     fn job_is_requested(&mut self, request: JobRequest) {
-        let JobRequest { request, unit, target, kind, reset_failed } = request;
+        let JobRequest { request, unit, target, kind, reset_failed, displaces } = request;
         self.note(format!("REQUEST {kind:?} of {target} (for {unit}, reset_failed {reset_failed})"));
         let id = self.systemd.id(&target);
         let in_storm = self.storm().is_some() && !self.systemd.read(&id).is_down();
@@ -286,6 +286,7 @@ impl Machine {
         };
         let invocation = self.systemd.read(&target).invocation_id;
         let before = self.systemd.job_on(&target).map(|(id, _)| id);
+        self.systemd.set_mode_replace(displaces);
         let answer = self.systemd.request(&target, wanted, By::Daemon);
         let refused = |why: String| match why.as_str() {
             "Transaction is destructive." => JobResult::Unasked(why),

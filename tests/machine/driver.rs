@@ -74,6 +74,8 @@ pub struct JobRequest {
     pub target: UnitName,
     pub kind: JobKind,
     pub reset_failed: bool,
+    /// Mode `replace` instead of `fail`.
+    pub displaces: bool,
 }
 
 /// What the daemon wants done.
@@ -204,7 +206,7 @@ impl Driver {
                 Output::Probe { check, run: run.0, probe, timeout }
             }
             Effect::ReadUnit(unit) => Output::ReadUnit(unit),
-            Effect::StartJob(engine::JobRequest { unit, attempt, step, reset_failed }) => {
+            Effect::StartJob(engine::JobRequest { unit, attempt, step, reset_failed, displaces }) => {
                 self.requests.insert(attempt.0, unit.clone());
                 let (target, kind) = match step {
                     Step::Restart => (unit.clone(), JobKind::Restart),
@@ -213,7 +215,7 @@ impl Driver {
                     Step::Reload => (unit.clone(), JobKind::Reload),
                     Step::StartUnit(other) => (other, JobKind::Start),
                 };
-                Output::Job(JobRequest { request: attempt.0, unit, target, kind, reset_failed })
+                Output::Job(JobRequest { request: attempt.0, unit, target, kind, reset_failed, displaces })
             }
             Effect::WithdrawJob(withdrawal) => Output::Withdraw(withdrawal.attempt.0),
             Effect::Notify(notification) => Output::Notify(notification),

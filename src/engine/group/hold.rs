@@ -169,7 +169,8 @@ impl Group {
             hold.record_start(now, id);
         }
         let name = unit.id().clone();
-        let request = JobRequest { unit: name.clone(), attempt: id, step: Step::Start, reset_failed };
+        let request =
+            JobRequest { unit: name.clone(), attempt: id, step: Step::Start, reset_failed, displaces: false };
         cx.emit(Effect::StartJob(request));
         cx.change(None, Some(&name), None, ChangeKind::HoldStartRequested { holder: hold.holder().clone() });
     }

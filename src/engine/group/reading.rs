@@ -131,10 +131,13 @@ impl Group {
         let reason = match unit.condition() {
             Condition::Stopped => other.unwrap_or_else(|| {
                 let lasting = human(now.since(unit.stopped_since().map_or(now, |(since, _)| since)));
-                let disabled = unit.reading().is_some_and(|state| state.is_disabled());
-                let disabled = if disabled { ", and is disabled" } else { "" };
+                let besides = match unit.reading() {
+                    Some(state) if state.load != LoadState::Loaded => format!(", and is {}", state.describe()),
+                    Some(state) if state.is_disabled() => ", and is disabled".to_owned(),
+                    _ => String::new(),
+                };
                 format!(
-                    "unit was stopped {lasting} ago and has not been started again{disabled} (respect_stop is over)"
+                    "unit was stopped {lasting} ago and has not been started again{besides} (respect_stop is over)"
                 )
             }),
             condition => match condition.down() {

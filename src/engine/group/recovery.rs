@@ -118,12 +118,14 @@ impl Group {
             *check.other_attempt_mut() = Some(attempt);
             check.other_pace().attempts() > 1
         };
+        let displaces = unit.conflict().is_some();
         let unit = unit.id().clone();
         cx.emit(Effect::StartJob(JobRequest {
             unit: unit.clone(),
             attempt: id,
             step: step.clone(),
             reset_failed,
+            displaces,
         }));
         let incident = self.checks[index].incident().map(|incident| incident.id().clone());
         cx.change(

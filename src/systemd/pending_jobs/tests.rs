@@ -7,7 +7,8 @@ fn web() -> UnitName {
 
 fn job(attempt: u64, invocation: Option<&str>, before: Option<u32>) -> PendingJob {
     let attempt = AttemptId(attempt);
-    let request = JobRequest { unit: web(), attempt, step: Step::Restart, reset_failed: false };
+    let request =
+        JobRequest { unit: web(), attempt, step: Step::Restart, reset_failed: false, displaces: false };
     PendingJob::new(request, invocation.map(ToOwned::to_owned), before)
 }
 

@@ -163,7 +163,7 @@ fn a_unit_whose_file_goes_breaks_or_is_masked_in_mid_incident_is_told_and_comes_
     machine.sh_ok("mv /etc/systemd/system/gone.service /root/ && systemctl daemon-reload && systemctl stop gone.service");
     machine.becomes("gone", "down");
     let mails = machine.wait_mails("gone", 1);
-    assert_has(&mails[0].body, &["unit is not found"]);
+    assert_has(&mails[0].body, &["has not been started again, and is not found"]);
     machine.sh_ok("mv /root/gone.service /etc/systemd/system/ && systemctl daemon-reload");
     machine.wait_told(ids::INCIDENT_CLOSED, "gone", 1);
     assert_thread(&machine.wait_mails("gone", 2), &["DOWN", "RECOVERED"]);

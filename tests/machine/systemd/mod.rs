@@ -128,6 +128,8 @@ pub struct Systemd {
     /// Primary names and aliases.
     names: BTreeMap<UnitName, usize>,
     next_job: u32,
+    /// The mode of the daemon's next request.
+    mode_replace: bool,
     next_invocation: u64,
     run_queue: VecDeque<usize>,
     reviews: BTreeSet<(Review, usize)>,
@@ -171,6 +173,7 @@ impl Systemd {
             sequence: 0,
             booting: false,
             stopping: false,
+            mode_replace: false,
             reboot_wanted: None,
             notes: Vec::new(),
             keeps_notes: false,
@@ -248,6 +251,11 @@ impl Systemd {
     /// The primary name (`Id`) of a unit.
     pub fn id(&self, name: &UnitName) -> UnitName {
         self.index(name).map_or_else(|| name.clone(), |index| self.units[index].name().clone())
+    }
+
+    /// The mode of the daemon's next request: `replace`, or `fail`.
+    pub fn set_mode_replace(&mut self, replace: bool) {
+        self.mode_replace = replace;
     }
 
     /// `StartUnit`, `StopUnit`, `RestartUnit`, `ReloadUnit`. Returns the job's id, or systemd's sentence.

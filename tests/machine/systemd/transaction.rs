@@ -39,7 +39,7 @@ impl Systemd {
             let this = &self.units[*u];
             this.job.is_some_and(|job| job.kind.merge(*kind, unit::is_up(this.active())).is_none())
         };
-        if by == By::Daemon && kind != JobType::Stop && merged.iter().any(destroys) {
+        if by == By::Daemon && !self.mode_replace && kind != JobType::Stop && merged.iter().any(destroys) {
             return Err("Transaction is destructive.".to_owned());
         }
         let mut id = 0;
