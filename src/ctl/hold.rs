@@ -9,6 +9,7 @@ mod child;
 mod jobs;
 mod outcome;
 
+use std::cell::Cell;
 use std::ffi::OsString;
 use std::process::ExitCode;
 use std::time::{Duration, Instant};
@@ -23,8 +24,8 @@ use crate::bus::client::{CallError, Client};
 use crate::bus::{Bus, Grant, LONGEST_HOLD, Refusal};
 use crate::check::CheckName;
 use crate::lease::Held;
+use crate::status::CheckStatus;
 use crate::time::human;
-use crate::unit::UnitName;
 use outcome::Outcome;
 
 pub(super) use child::exec;
@@ -78,43 +79,53 @@ pub(super) async fn hold(bus: Bus, asked: &Hold) -> Result<ExitCode, Failure> {
         Failure::new(Exit::Unavailable, format!("stealthcheck's lease cannot be used: {error}"))
     })?;
     let name = sanitize(&unit);
-    let mut monitored_as = None;
+    let mut before = None;
     if asked.stop {
-        monitored_as = configured_unit(&client, &checks).await;
+        before = status_of(&client, &checks).await;
         // Where this fails the lease closes with the return, and the unit comes back if it went down at all.
         jobs::stop(client.connection(), &unit).await?;
         say(&format!("{name} is stopped, and held for {} at most", human(asked.for_)));
     } else {
         say(&format!("{name} is held for {} at most", human(asked.for_)));
     }
-    let revoked = || say(&format!("the hold on {name} has ended; the command continues without it"));
-    let ended = child::run(&asked.command, &lease, revoked).await;
+    let revoked = Cell::new(false);
+    let revoke = || {
+        revoked.set(true);
+        say(&format!("the hold on {name} has ended; the command continues without it"));
+    };
+    let ended = child::run(&asked.command, &lease, revoke).await;
     lease.done();
     let child::Ended { code, told_to_end, mut signals } = ended?;
     // Whoever wants an end of this need not wait: the daemon does not.
     if !asked.no_wait && !told_to_end {
         let outcome = tokio::select! {
-            outcome = brought_back(bus, &client, &checks, monitored_as.as_ref()) => outcome,
+            outcome = brought_back(bus, &client, &checks, before.as_ref()) => outcome,
             () = signals.end() => Outcome::Pending,
+        };
+        // A daemon that has dropped the hold with the check takes our stop for anybody's.
+        let was_up = before.as_ref().is_some_and(|check| outcome::of(check) == Outcome::Up);
+        let outcome = match outcome {
+            Outcome::LeftStopped if revoked.get() && was_up => Outcome::Dropped,
+            outcome => outcome,
         };
         finish(bus, &client, &unit, asked.stop, outcome).await;
     }
     Ok(ExitCode::from(code))
 }
 
-/// The name under which the configuration knows the unit of these checks (it may be an alias).
-async fn configured_unit(client: &Client, checks: &[CheckName]) -> Option<UnitName> {
-    let snapshot = client.status(&[checks.first()?.as_str()], false).await.ok()?;
-    snapshot.checks.first()?.unit.clone()
+/// How the first of these checks is before its unit is stopped.
+async fn status_of(client: &Client, checks: &[CheckName]) -> Option<CheckStatus> {
+    let snapshot = client.status(&[checks.first()?.as_str()], true).await.ok()?;
+    snapshot.checks.into_iter().next()
 }
 
-/// Waits until it is known what became of the unit, but not for ever. `monitored_as`: a check that has another unit now says
-/// nothing of this one.
+/// Waits until it is known what became of the unit, but not for ever. `before`: the check as it was; one that has another
+/// unit now says nothing of this one.
 async fn brought_back(
     bus: Bus,
     client: &Client,
     checks: &[CheckName],
-    monitored_as: Option<&UnitName>,
+    before: Option<&CheckStatus>,
 ) -> Outcome {
     let names: Vec<&str> = checks.iter().take(1).map(CheckName::as_str).collect();
     let deadline = Instant::now() + PATIENCE;
@@ -124,8 +135,7 @@ async fn brought_back(
         let outcome = match &answer {
             Ok(snapshot) => {
                 let check = snapshot.checks.first();
-                let of_unit =
-                    check.filter(|check| monitored_as.is_none() || check.unit.as_ref() == monitored_as);
+                let of_unit = check.filter(|check| before.is_none_or(|before| check.unit == before.unit));
                 of_unit.map_or(Outcome::Unguarded, outcome::of)
             }
             Err(CallError::Refused(Refusal::NoSuchCheck(_))) => Outcome::Unguarded,
@@ -153,10 +163,11 @@ async fn finish(bus: Bus, client: &Client, unit: &str, stopped: bool, outcome: O
         Outcome::LeftStopped => say(&format!("{name} was stopped before and stays stopped")),
         Outcome::Down(why) => say(&format!("{name} is not active again: {}; {look}", sanitize(&why))),
         Outcome::Pending => say(&format!("{name} is not active yet; {look}")),
-        Outcome::Unguarded | Outcome::Unknown if !stopped => {}
-        Outcome::Unguarded | Outcome::Unknown => {
+        Outcome::Unguarded | Outcome::Dropped | Outcome::Unknown if !stopped => {}
+        Outcome::Unguarded | Outcome::Dropped | Outcome::Unknown => {
             let why = match outcome {
                 Outcome::Unguarded => "no check monitors it any more",
+                Outcome::Dropped => "the hold ended before the command",
                 _ => "stealthcheck does not answer",
             };
             // The bus may have been restarted meanwhile.

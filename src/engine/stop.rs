@@ -17,6 +17,7 @@
 //! | first reading, it was down at the end of the run before and has not changed | what it was then |
 //! | first reading, inactive, and it has been up since the boot (by systemd's timestamp, or by an earlier reading: systemd forgets a unit that nothing keeps loaded): nothing tells who took it down | operator: to fight a person is worse than to come five minutes late |
 //! | first reading, failed, and its process ended only after the unit had left `active` (a stop whose process exits with a status, or is killed at `TimeoutStopSec=`) | the same |
+//! | first reading, failed before it was up (in `ExecStartPre=`) | a failure: nothing tells a stop from a crash |
 //! | a stop job on a unit that was down already | operator, whatever took it down |
 //! | a stop of a unit that is bound (`BindsTo=`) to one that has just ended by itself | systemd's own, as a second stop of a unit that is stopping leaves no trace; an operator's once the unit is down |
 //! | frozen (`systemctl freeze`) | operator, see `Unit::is_frozen` |

@@ -95,7 +95,7 @@ impl Session<'_> {
             Reply::Ready(owners) => return self.subscribed(owners?),
             Reply::Pinged(answer) => self.pinged(answer),
             Reply::Queued { attempt, answer } => {
-                self.asked = self.asked.saturating_sub(1);
+                self.asked.remove(&attempt);
                 self.queued(attempt, answer);
                 self.ask_for_jobs();
             }
@@ -103,6 +103,10 @@ impl Session<'_> {
             Reply::JobOverdue { attempt } => {
                 if self.client.watched.jobs.waits_for_reply(attempt) {
                     self.query(Query::SystemState);
+                }
+                // It keeps the others waiting no longer.
+                if self.asked.remove(&attempt) {
+                    self.ask_for_jobs();
                 }
             }
             Reply::JobEnded { job, result, answer } => self.job_ended(job, result, answer),

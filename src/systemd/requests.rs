@@ -16,8 +16,9 @@ use crate::unit::{JobKind, JobResult, UnitName};
 /// A job request without a reply after this long: systemd is asked whether it answers at all.
 const REPLY_PATIENCE: Duration = Duration::from_secs(5);
 
-/// So many job requests wait for systemd's reply at a time; the others wait here, where they can be withdrawn.
-const ASKED_AT_ONCE: usize = 4;
+/// So many job requests wait for systemd's reply at a time (those without a reply for [`REPLY_PATIENCE`] apart); the others
+/// wait here, where they can be withdrawn.
+const ASKED_AT_ONCE: usize = 1;
 
 /// Why systemd has not queued a job.
 pub(super) enum NotQueued {
@@ -77,11 +78,11 @@ impl Session<'_> {
     }
 
     /// Asks systemd for the jobs that are next. It asks polkit about each, and until that has answered a request cannot be
-    /// taken back: few are asked for at a time, as polkit answers one after the other anyway.
+    /// taken back: one is asked for at a time, as polkit answers one after the other anyway.
     pub fn ask_for_jobs(&mut self) {
-        while self.ready && self.asked < ASKED_AT_ONCE {
+        while self.ready && self.asked.len() < ASKED_AT_ONCE {
             let Some(job) = self.line.pop_front() else { return };
-            self.asked += 1;
+            self.asked.insert(job.attempt());
             self.ask_for_job(job);
         }
     }

@@ -18,6 +18,7 @@ use super::queries::{Query, QueryQueue};
 use super::replies::{PendingReply, Reply};
 use super::unit_tracker::Read;
 use super::{Bus, Client};
+use crate::engine::AttemptId;
 use crate::unit::{ManagerState, UnitName};
 
 /// How often everything is compared with systemd's list although no signal came.
@@ -55,8 +56,8 @@ pub(super) struct Session<'a> {
     pub owners_changed: bool,
     /// Job requests that systemd has not been asked for yet.
     pub line: VecDeque<PendingJob>,
-    /// How many it has been asked for and has not answered.
-    pub asked: usize,
+    /// Those that it has been asked for and has not answered, unless that takes too long.
+    pub asked: BTreeSet<AttemptId>,
     pub queries: QueryQueue,
     pub replies: FuturesUnordered<PendingReply>,
     pub runs: CommandRuns,
@@ -134,7 +135,7 @@ impl<'a> Session<'a> {
             ready: false,
             owners_changed: false,
             line: VecDeque::new(),
-            asked: 0,
+            asked: BTreeSet::new(),
             queries: QueryQueue::default(),
             replies: FuturesUnordered::new(),
             runs: CommandRuns::default(),

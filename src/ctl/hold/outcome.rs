@@ -17,6 +17,8 @@ pub(super) enum Outcome {
     Pending,
     /// Nobody guards it any more.
     Unguarded,
+    /// The daemon dropped the hold before the command had ended, and takes the holder's stop for an operator's.
+    Dropped,
     /// The daemon does not say.
     Unknown,
 }
