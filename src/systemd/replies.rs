@@ -58,6 +58,10 @@ pub(super) enum Reply {
     },
     /// A job was canceled, or had ended.
     Canceled,
+    /// A job request has been out for longer than one takes.
+    JobSlow {
+        attempt: AttemptId,
+    },
     /// A job request has been out for some seconds.
     JobOverdue {
         attempt: AttemptId,
@@ -100,13 +104,14 @@ impl Session<'_> {
                 self.ask_for_jobs();
             }
             Reply::Canceled => {}
+            Reply::JobSlow { attempt } => {
+                if self.asked.remove(&attempt) {
+                    self.ask_for_jobs();
+                }
+            }
             Reply::JobOverdue { attempt } => {
                 if self.client.watched.jobs.waits_for_reply(attempt) {
                     self.query(Query::SystemState);
-                }
-                // It keeps the others waiting no longer.
-                if self.asked.remove(&attempt) {
-                    self.ask_for_jobs();
                 }
             }
             Reply::JobEnded { job, result, answer } => self.job_ended(job, result, answer),

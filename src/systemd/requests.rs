@@ -16,9 +16,12 @@ use crate::unit::{JobKind, JobResult, UnitName};
 /// A job request without a reply after this long: systemd is asked whether it answers at all.
 const REPLY_PATIENCE: Duration = Duration::from_secs(5);
 
-/// So many job requests wait for systemd's reply at a time (those without a reply for [`REPLY_PATIENCE`] apart); the others
-/// wait here, where they can be withdrawn.
+/// So many job requests wait for systemd's reply at a time; the others wait here, where they can be withdrawn.
 const ASKED_AT_ONCE: usize = 1;
+
+/// One that is not answered within this time keeps the others waiting no longer: polkit needs some 6 ms for an answer, and
+/// may hang over one unit alone.
+const NEXT_AFTER: Duration = Duration::from_millis(250);
 
 /// Why systemd has not queued a job.
 pub(super) enum NotQueued {
@@ -116,6 +119,10 @@ impl Session<'_> {
         self.replies.push(Box::pin(async move {
             tokio::time::sleep(REPLY_PATIENCE).await;
             Reply::JobOverdue { attempt }
+        }));
+        self.replies.push(Box::pin(async move {
+            tokio::time::sleep(NEXT_AFTER).await;
+            Reply::JobSlow { attempt }
         }));
         let target = self.client.watched.unit(&self.client.watched.id(job.target()));
         let down = target.and_then(|unit| unit.track.current()).is_some_and(|state| state.is_down());
