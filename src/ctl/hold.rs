@@ -26,6 +26,7 @@ use crate::check::CheckName;
 use crate::lease::Held;
 use crate::status::CheckStatus;
 use crate::time::human;
+use crate::unit::ActiveState;
 use outcome::Outcome;
 
 pub(super) use child::exec;
@@ -103,7 +104,8 @@ pub(super) async fn hold(bus: Bus, asked: &Hold) -> Result<ExitCode, Failure> {
             () = signals.end() => Outcome::Pending,
         };
         // A daemon that has dropped the hold with the check takes our stop for anybody's.
-        let was_up = before.as_ref().is_some_and(|check| outcome::of(check) == Outcome::Up);
+        let state = before.as_ref().and_then(|check| check.unit_state.as_ref());
+        let was_up = state.is_some_and(|unit| unit.active == ActiveState::Active);
         let outcome = match outcome {
             Outcome::LeftStopped if revoked.get() && was_up => Outcome::Dropped,
             outcome => outcome,
