@@ -121,8 +121,8 @@ async fn status_of(client: &Client, checks: &[CheckName]) -> Option<CheckStatus>
     snapshot.checks.into_iter().next()
 }
 
-/// Waits until it is known what became of the unit, but not for ever. `before`: the check as it was; one that has another
-/// unit now says nothing of this one.
+/// Waits, up to [`PATIENCE`], for the state of the unit after the hold. `before`: the check before the hold; if it monitors
+/// another unit now, its status does not describe this one.
 async fn brought_back(
     bus: Bus,
     client: &Client,

@@ -34,18 +34,18 @@ impl Manager {
         }
     }
 
-    /// Whether anything is known of systemd yet. The client reports it when it has read all units, or cannot: before that,
-    /// nothing is requested and nobody is notified.
+    /// Whether the client has reported systemd's state. It does when it has read all units, or cannot reach systemd. Before
+    /// that, no job is requested and no notification is sent.
     pub fn is_known(&self) -> bool {
         self.known
     }
 
-    /// When it is no longer waited for.
+    /// When the wait for the first report ends; `None`: it has come.
     pub fn known_by(&self) -> Option<Mono> {
         self.begun.filter(|_| !self.known).map(|begun| begun.after(KNOWN_WITHIN))
     }
 
-    /// Something happens. Returns whether it has been waited for long enough.
+    /// Notes the first event of this run. Returns whether the wait for the first report is over.
     pub fn pass_time(&mut self, now: Mono) -> bool {
         self.begun.get_or_insert(now);
         self.known_by().is_some_and(|at| at <= now)
@@ -66,8 +66,8 @@ impl Manager {
     }
 }
 
-/// So long the first account of systemd is waited for: the units are read within milliseconds, and a systemd that says
-/// nothing is reported after 25 s (libdbus's own time-out).
+/// Timeout for the first report of systemd's state. Units are read within milliseconds; a systemd that does not reply is
+/// reported after 25 s (libdbus's own timeout).
 const KNOWN_WITHIN: Duration = Duration::from_secs(30);
 
 /// Numbers of runs and attempts.

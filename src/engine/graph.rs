@@ -199,7 +199,7 @@ impl Graph {
         self.closure(unit, |relations, found| found.extend(relations.requires.iter().cloned()))
     }
 
-    /// What the unit is bound to, directly or not: it is stopped when one of these ends, however that comes.
+    /// The units that this one is bound to, directly or indirectly: systemd stops it when one of them ends.
     fn bound_to(&self, unit: &UnitName) -> BTreeSet<UnitName> {
         self.closure(unit, |relations, found| found.extend(relations.binds_to.iter().cloned()))
     }
@@ -460,7 +460,7 @@ impl Graph {
             around.extend(self.reading(unit).and_then(|state| state.triggers.clone()));
         }
         around.extend(self.started.get(unit).into_iter().flatten().cloned());
-        // What these start in their turn.
+        // The units that a start of these starts as well.
         let started =
             self.taken_along(unit).into_iter().chain(self.started.get(unit).into_iter().flatten().cloned());
         around.extend(started.flat_map(|name| self.pulled_in(&name)));

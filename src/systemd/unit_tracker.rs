@@ -153,8 +153,8 @@ impl UnitTracker {
         self.attribute();
     }
 
-    /// The unit's properties were read, with the kind of its job. `stopped_by`, `start_dropped`, `seen_ended_usec` and `Job::ours` are
-    /// filled in here.
+    /// The unit's properties were read, with the kind of its job. `stopped_by`, `start_dropped`, `seen_ended_usec` and
+    /// `Job::ours` are filled in here.
     pub fn read_done(&mut self, mut state: UnitState, start: &StartConditions) {
         let before = self.jobs.active();
         self.jobs.oneshot = state.oneshot;

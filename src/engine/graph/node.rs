@@ -27,12 +27,12 @@ struct End {
     by_job: bool,
 }
 
-/// Who knows of the unit's stops and starts.
+/// The owner of the record of the unit's stops and starts.
 #[derive(Debug)]
 enum Account {
     /// Its group, of which this is the latest summary.
     Group { summary: Summary, follows_trigger: bool },
-    /// Nobody else: no check monitors it.
+    /// The graph, as no check monitors the unit.
     Graph { stops: StopRecord, starts: Starts },
 }
 
