@@ -21,33 +21,46 @@ const BOOT_AT_MOST: Duration = Duration::from_secs(600);
 pub(super) struct Manager {
     state: ManagerState,
     since: Mono,
-    /// It was reported in this run of the daemon.
-    known: bool,
-    /// When this run of the daemon began.
-    begun: Option<Mono>,
+    first_report: FirstReport,
+}
+
+/// The first report of systemd's state in this run of the daemon.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+enum FirstReport {
+    /// There was no event yet.
+    #[default]
+    NotBegun,
+    /// It is awaited until then.
+    AwaitedUntil(Mono),
+    Received,
 }
 
 impl Manager {
     pub fn change(&mut self, now: Mono, state: ManagerState) {
-        if self.state != state || !self.known {
-            *self = Self { state, since: now, known: true, begun: self.begun };
+        if self.state != state || !self.is_known() {
+            *self = Self { state, since: now, first_report: FirstReport::Received };
         }
     }
 
     /// Whether the client has reported systemd's state. It does when it has read all units, or cannot reach systemd. Before
     /// that, no job is requested and no notification is sent.
     pub fn is_known(&self) -> bool {
-        self.known
+        self.first_report == FirstReport::Received
     }
 
-    /// When the wait for the first report ends; `None`: it has come.
+    /// When the wait for the first report ends; `None`: it is not awaited.
     pub fn known_by(&self) -> Option<Mono> {
-        self.begun.filter(|_| !self.known).map(|begun| begun.after(KNOWN_WITHIN))
+        match self.first_report {
+            FirstReport::AwaitedUntil(at) => Some(at),
+            FirstReport::NotBegun | FirstReport::Received => None,
+        }
     }
 
     /// Notes the first event of this run. Returns whether the wait for the first report is over.
     pub fn pass_time(&mut self, now: Mono) -> bool {
-        self.begun.get_or_insert(now);
+        if self.first_report == FirstReport::NotBegun {
+            self.first_report = FirstReport::AwaitedUntil(now.after(KNOWN_WITHIN));
+        }
         self.known_by().is_some_and(|at| at <= now)
     }
 

@@ -187,14 +187,13 @@ impl PendingJobs {
         Some((job, result))
     }
 
-    /// The job was not requested; the sentence gives the reason.
-    pub fn not_requested(&mut self, attempt: AttemptId, why: String) -> Option<(PendingJob, JobResult)> {
-        Some((self.remove(attempt)?, JobResult::Unasked(why)))
-    }
-
-    /// The job was taken back before it was requested.
-    pub fn withdrawn(&mut self, attempt: AttemptId, why: String) -> Option<(PendingJob, JobResult)> {
-        Some((self.remove(attempt)?, JobResult::Withdrawn(why)))
+    /// systemd was not asked for the job, or it was taken back before: the result gives the reason.
+    pub fn not_requested(
+        &mut self,
+        attempt: AttemptId,
+        result: JobResult,
+    ) -> Option<(PendingJob, JobResult)> {
+        Some((self.remove(attempt)?, result))
     }
 
     fn remove(&mut self, attempt: AttemptId) -> Option<PendingJob> {

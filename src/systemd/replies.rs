@@ -12,7 +12,7 @@ use super::requests::NotQueued;
 use super::session::{Owners, Session};
 use super::unit_tracker::{Listed, Read};
 use crate::engine::{AttemptId, Event, JobRequest};
-use crate::unit::{JobKind, JobResult, ManagerState, UnitName, UnitState, UnitUsage};
+use crate::unit::{JobKind, JobResult, LoadState, ManagerState, UnitName, UnitState, UnitUsage};
 
 /// systemd has no name on the bus.
 pub(super) const NOT_ON_THE_BUS: &str = "systemd is not on the bus";
@@ -191,7 +191,7 @@ impl Session<'_> {
                 self.mark_own_job(attempt);
                 self.client.watched.jobs.take_early(attempt)
             }
-            Err(NotQueued::Withheld(why)) => jobs.not_requested(attempt, why),
+            Err(NotQueued::Withheld(why)) => jobs.not_requested(attempt, JobResult::Unasked(why)),
             // systemd left the bus with the request in its hands, to re-execute itself.
             Err(NotQueued::Failed(failure)) if failure.is_disconnect() => {
                 jobs.reply_lost(attempt);
@@ -337,8 +337,11 @@ impl Session<'_> {
             }
         };
         for (name, line) in names.into_iter().zip(lines) {
-            let id = line.as_ref().and_then(|line| line.id.clone());
-            let id = id.unwrap_or_else(|| self.client.watched.id(&name));
+            let known = self.client.watched.id(&name);
+            // A name that systemd does not know any more stays with the unit that it belonged to: `systemctl disable`
+            // removes an alias while its unit still runs.
+            let line = line.filter(|line| line.load != LoadState::NotFound || known == name);
+            let id = line.as_ref().and_then(|line| line.id.clone()).unwrap_or(known);
             self.resolve(&name, &id);
             let Some(unit) = self.client.watched.unit_mut(&id) else { continue };
             if unit.track.read != Read::Idle {

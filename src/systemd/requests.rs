@@ -93,7 +93,9 @@ impl Session<'_> {
     fn withdraw_job(&mut self, Withdrawal { attempt, why, stays_down }: Withdrawal) {
         if let Some(at) = self.line.iter().position(|job| job.attempt() == attempt) {
             self.line.remove(at);
-            if let Some((job, result)) = self.client.watched.jobs.withdrawn(attempt, why.to_owned()) {
+            if let Some((job, result)) =
+                self.client.watched.jobs.not_requested(attempt, JobResult::Withdrawn(why.to_owned()))
+            {
                 self.finish_job(job, result);
             }
         } else if stays_down && let Some(path) = self.client.watched.jobs.withdraw(attempt) {

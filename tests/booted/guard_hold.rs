@@ -384,3 +384,24 @@ fn unit_that_is_no_longer_monitored_is_started_by_the_holder() {
     let said = holder.said();
     assert_has(&said, &["no check monitors it any more, so stealthctl started web.service"]);
 }
+
+/// The check is removed and restored while its unit is held: the hold is gone with it, and its holder still keeps its word.
+#[test]
+fn unit_whose_check_was_away_in_the_hold_is_started_by_the_holder() {
+    let machine = guarded("hold-restored");
+    let holder = Holder::borrows(&machine, "renewal");
+    let configuration = machine.read("/etc/stealthcheck/stealthcheck.yaml");
+    let without: String = configuration
+        .lines()
+        .filter(|line| !line.starts_with("  web:"))
+        .map(|line| format!("{line}\n"))
+        .collect();
+    for text in [&without, &configuration] {
+        machine.configure(text);
+        machine.sh_ok("stealthctl reload");
+    }
+    machine.write("/run/borrower.end", "");
+    assert_eq!(holder.status(), 7);
+    assert_eq!(machine.unit("web.service", "ActiveState"), "active");
+    assert_has(&holder.said(), &["the hold ended before the command, so stealthctl started web.service"]);
+}

@@ -91,3 +91,22 @@ fn reload_reexec_and_an_alias_change_nothing() {
     let unhappy: Vec<&str> = unhappy.iter().filter_map(|entry| entry["MESSAGE"].as_str()).collect();
     assert!(unhappy.iter().all(|line| line.contains(" is down: ")), "{unhappy:#?}");
 }
+
+/// `systemctl disable --now` removes the alias that the check names while its unit still runs, and then stops the unit.
+#[test]
+fn stop_of_a_unit_whose_alias_is_gone_is_respected() {
+    let machine = Machine::ready("guard-disabled");
+    machine.service(
+        "real.service",
+        &format!("{UNIT}[Install]\nAlias=nick.service\nWantedBy=multi-user.target\n"),
+    );
+    machine.sh_ok("systemctl enable -q --now real");
+    machine.guard("  nick: { unit: nick.service, interval: 1s, retry_interval: 500ms }\n");
+    machine.becomes("nick", "passing");
+    machine.sh_ok("systemctl disable --now real");
+    machine.becomes("nick", "stopped");
+    machine.sh_ok("systemctl enable --now real");
+    machine.becomes("nick", "passing");
+    assert_eq!(machine.asked("nick"), 0);
+    assert!(machine.mails_about("nick").is_empty());
+}

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use stealthcheck::check::Step::StartUnit;
 use stealthcheck::notification::HostNotificationKind::{StillStorm, Storm, StormOver};
 use stealthcheck::notification::NotificationKind::{self, Down, Recovered};
 use stealthcheck::verdict::Health;
@@ -11,6 +12,10 @@ use crate::machine::*;
 /// The name of a check and of its service.
 pub fn name(n: usize) -> String {
     format!("c{n}")
+}
+
+fn helper(n: usize) -> String {
+    format!("helper{n}")
 }
 
 /// So many services, each with a check.
@@ -191,6 +196,30 @@ fn units_still_down_after_storm_are_staggered() {
     assert_eq!(still.map(|check| check.name.as_str()).collect::<Vec<_>>(), ["c2", "c5", "c7"]);
     assert_eq!(kinds(&m).iter().filter(|kind| **kind == Down).count(), 3);
     assert_eq!(m.open_threads(), []);
+}
+
+/// A step that starts another unit takes its turn as a restart does.
+#[test]
+fn start_steps_are_staggered_after_storm() {
+    let steps = |n: usize, check: CheckBuilder| check.recover(&[StartUnit(unit_name(&helper(n)))]);
+    let helper_unit = |n: usize| service(&helper(n)).not_enabled().start_pre(5);
+    let mut m = (0..12)
+        .fold(Machine::new(), |m, n| {
+            let check = steps(n, http(&name(n)).repeat_interval(4 * 3600));
+            m.unit(service(&name(n))).unit(helper_unit(n)).check(check)
+        })
+        .up();
+    outage(&mut m, 0..12);
+    m.run_for(60);
+    hang(&mut m, [2, 5, 7]);
+    answer_again(&mut m, 0..12);
+    m.run_for(120);
+    // What a check requests after its turn waits for nobody.
+    let first = |n: usize| m.record.jobs.iter().find(|job| job.unit == unit_name(&helper(n)));
+    let mut first: Vec<Duration> = [2, 5, 7].map(|n| first(n).expect("it has its turn").at).to_vec();
+    first.sort();
+    let apart = first.windows(2).all(|two| two[1] - two[0] >= Duration::from_secs(5));
+    assert!(apart, "two at a time: {first:?}");
 }
 
 #[test]

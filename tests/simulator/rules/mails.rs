@@ -142,13 +142,15 @@ impl Sim {
         }
     }
 
-    /// The daemon is gone: what the server has accepted in this very moment, and the disk still holds, will come again.
+    /// The daemon is gone: what the server has accepted in this very moment, and the disk still holds, will come again. So
+    /// will what the disk refused: nothing on it says who has it already.
     pub fn rules_mail_interrupted(&mut self) {
         for ((id, to), at) in std::mem::take(&mut self.rules.unsettled) {
-            if !self.is_pending_on_disk(&id, &to) {
+            let never_on_disk = self.post.queue.find(&id) == Some(false);
+            if !never_on_disk && !self.is_pending_on_disk(&id, &to) {
                 continue;
             }
-            if at < self.mono {
+            if self.post.is_safe() && at < self.mono {
                 let what = format!("{id} was accepted for {to} {:?} ago", self.mono.since(at));
                 self.broken("what was accepted is noted at once", &what);
             }
