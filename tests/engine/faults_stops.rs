@@ -207,6 +207,20 @@ fn stop_is_respected_across_reboot() {
     }
 }
 
+/// Failures before the freeze was read do not count after the thaw.
+#[test]
+fn failure_by_freeze_is_forgotten() {
+    let mut m = Machine::new().unit(service("web")).check(http("web").interval(10)).up();
+    m.freeze("web");
+    m.run_for(15);
+    assert_eq!(m.state("web"), "stopped", "{}", m.timeline());
+    m.thaw("web");
+    m.run_for_millis(500);
+    assert_eq!(m.state("web"), "starting", "{}", m.timeline());
+    m.run_for(15);
+    assert_eq!(m.state("web"), "passing", "{}", m.timeline());
+}
+
 /// E32: `systemctl freeze` is an operator's act, as a stop is.
 #[test]
 fn frozen_unit_is_left_alone() {

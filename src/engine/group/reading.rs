@@ -91,9 +91,11 @@ impl Group {
     }
 
     fn not_down(&mut self, cx: &mut Context<'_>, index: usize, condition: &Condition, entered: bool) {
+        let frozen = self.unit.as_ref().is_some_and(Unit::is_frozen);
         let check = &mut self.checks[index];
         match condition {
             Condition::Stopped => check.forget_failures(),
+            _ if frozen => check.forget_failures(),
             Condition::Up if entered && !check.is_passing() => check.probe_at(cx.now.mono),
             _ => {}
         }

@@ -43,7 +43,8 @@ impl Engine {
             reasons.add(Topic::Suppressed, text);
         }
         if self.breaker.is_member(name) {
-            let text = "storm: many checks fail together; no job and no notification for this one (rule 14)";
+            let text =
+                "storm: many checks fail together; its own jobs and notifications are withheld (rule 14)";
             reasons.add(Topic::Suppressed, text.to_owned());
         }
         match check.incident() {
