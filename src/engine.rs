@@ -19,6 +19,7 @@
 //! | `withheld` | why no job is requested now, one wording each |
 //! | `graph` | requires, wants and conflicts among units, and what each group publishes about itself |
 //! | `breaker` | the brake on correlated failures: surveys, storms, staggered recovery |
+//! | `storm_report` | the notifications and journal entries about a storm |
 //! | `view` | status, explanation, decision log: read-only |
 //! | `configured` | what becomes of everything when the configuration or a unit's name changes |
 //! | `saved` | what survives a restart of the daemon |
@@ -36,6 +37,7 @@ pub mod hold;
 pub mod saved;
 mod starts;
 mod stop;
+mod storm_report;
 mod suppression;
 mod timers;
 mod unit;

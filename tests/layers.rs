@@ -3,7 +3,7 @@
 //! modules do not know each other, and the core touches no clock, no file and no socket.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::{Path, PathBuf};
 
@@ -43,11 +43,11 @@ fn sources(dir: &Path) -> Vec<PathBuf> {
     found
 }
 
-/// The top-level modules that `text` names, in `use crate::{a, b::c}` and in `crate::a::b` alike.
-fn named(text: &str) -> BTreeSet<String> {
+/// The modules below `parent` that `text` names: of `crate::` in `use crate::{a, b::c}` and in `crate::a::b` alike.
+fn named(text: &str, parent: &str) -> BTreeSet<String> {
     let mut names = BTreeSet::new();
-    for (at, _) in text.match_indices("crate::") {
-        let rest = &text[at + "crate::".len()..];
+    for (at, _) in text.match_indices(parent) {
+        let rest = &text[at + parent.len()..];
         if let Some(group) = rest.strip_prefix('{') {
             let mut depth = 0;
             for (start, c) in group.char_indices() {
@@ -96,13 +96,41 @@ fn modules_know_only_what_is_below_them() {
             continue;
         }
         let allowed = allowed(&module).unwrap_or_else(|| panic!("{module} has no place in the layers"));
-        for name in named(&code(&fs::read_to_string(&path).unwrap())) {
+        for name in named(&code(&fs::read_to_string(&path).unwrap()), "crate::") {
             if name != module && !allowed.contains(name.as_str()) {
                 broken.push(format!("{} names crate::{name}", path.display()));
             }
         }
     }
     assert!(broken.is_empty(), "{}", broken.join("\n"));
+}
+
+/// What owns a type in the engine: a file with the folder of its name.
+#[test]
+fn owners_in_the_engine_form_no_circle() {
+    let engine = Path::new(env!("CARGO_MANIFEST_DIR")).join("src/engine");
+    let mut arrows: BTreeMap<String, BTreeSet<String>> = BTreeMap::new();
+    for path in sources(&engine) {
+        let owner = module_of(&path, &engine);
+        let text = code(&fs::read_to_string(&path).unwrap());
+        let text = text.split("#[cfg(test)]").next().unwrap();
+        let mut names = named(text, "crate::engine::");
+        let own_file = path.parent() == Some(&engine);
+        names.extend(named(text, if own_file { "super::" } else { "super::super::" }));
+        names.remove(&owner);
+        arrows.entry(owner).or_default().extend(names);
+    }
+    assert!(arrows["group"].contains("check") && arrows["view"].contains("group"), "{arrows:#?}");
+    // Whoever points at nobody that is left is in no circle.
+    loop {
+        let left: BTreeSet<String> = arrows.keys().cloned().collect();
+        let before = arrows.len();
+        arrows.retain(|_, names| names.iter().any(|name| left.contains(name)));
+        if arrows.len() == before {
+            break;
+        }
+    }
+    assert!(arrows.is_empty(), "these name each other in a circle: {arrows:#?}");
 }
 
 #[test]
@@ -138,6 +166,6 @@ fn the_core_touches_no_clock_no_file_and_no_socket() {
 #[test]
 fn the_reader_of_paths_sees_them_all() {
     let text = "use crate::{mail, probe::text, engine::{Action, saved}};\nlet x = crate::systemd::run();";
-    let names: Vec<String> = named(text).into_iter().collect();
+    let names: Vec<String> = named(text, "crate::").into_iter().collect();
     assert_eq!(names, ["engine", "mail", "probe", "systemd"]);
 }

@@ -11,7 +11,6 @@
 //! not wait, but a survey begins as well: of a machine that fails as a whole at most one unit is restarted, however far
 //! apart its checks are probed.
 
-pub(super) mod report;
 mod storm;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -26,7 +25,7 @@ use crate::check::CheckName;
 use crate::time::{Mono, Now};
 use crate::unit::UnitName;
 
-pub(super) use storm::{Report, Storm};
+pub(super) use storm::{Report, Storm, next_kind};
 
 /// Fewer failures than this are never a storm.
 const LEAST: usize = 5;

@@ -13,6 +13,7 @@
 //! | `notify` | which notifications are due, and which state is shown |
 
 mod hold;
+mod next_action;
 mod notify;
 mod observation;
 mod permit;
@@ -20,6 +21,7 @@ mod reading;
 mod recovery;
 
 pub(super) use hold::withholds_start;
+pub(super) use next_action::incident_clause;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
@@ -30,8 +32,8 @@ use super::check::{Check, schedule};
 use super::context::Context;
 use super::event::Effect;
 use super::graph::{RootIncident, Summary, Suppressed};
-use super::suppression::{self, Suppression, UnitHold};
-use super::unit::{Condition, Unit};
+use super::suppression::{self, Suppression};
+use super::unit::{Condition, Unit, UnitHold};
 use crate::check::{CheckName, Respect};
 use crate::status::Topic;
 use crate::time::{Mono, Now};

@@ -7,9 +7,12 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-pub use super::suppression::MOST_HOLDS;
 use crate::check::CheckName;
 use crate::unit::UnitName;
+
+/// At most this many holds at once. Each has a descriptor in the service manager's store, which `FileDescriptorStoreMax=`
+/// of the unit file bounds (64).
+pub const MOST_HOLDS: usize = 32;
 
 /// The id of a hold, unique among those that there are. It names the lease in the service manager's store (`FDNAME=`), so
 /// it has no colon and no control character.

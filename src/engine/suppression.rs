@@ -4,19 +4,10 @@
 //! sent. In: the check's pause, the unit's hold, stop, conflict and dependency. Out: the first that applies: an operator's
 //! command comes before what systemd shows, and an operator's stop before other reasons to be down.
 
-mod conflict;
-mod dependency;
-mod hold;
-
 use std::sync::Arc;
 
-pub(super) use conflict::{Conflict, Displaced, Moment};
-pub(super) use dependency::Dependency;
-pub use hold::MOST_HOLDS;
-pub(super) use hold::{DEFERRED_AT_MOST, UnitHold};
-
 use super::check::Check;
-use super::unit::{Condition, Unit};
+use super::unit::{Condition, Moment, Unit};
 use crate::check::Respect;
 use crate::time::{Mono, Now};
 use crate::unit::UnitName;

@@ -4,6 +4,9 @@
 //! be requested for it now (rules 4 to 8 and 12).
 
 mod condition;
+mod conflict;
+mod dependency;
+mod hold;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -11,12 +14,14 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 
 pub(in crate::engine) use condition::Condition;
+pub(in crate::engine) use conflict::{Conflict, Displaced, Moment};
+pub(in crate::engine) use dependency::Dependency;
+pub(in crate::engine) use hold::{DEFERRED_AT_MOST, UnitHold};
 
 use super::attempt::{Attempt, Pace};
 use super::graph::Root;
 use super::starts::Starts;
 use super::stop::StopRecord;
-use super::suppression::{Conflict, Dependency, Displaced, Moment, UnitHold};
 use super::withheld::Withheld;
 use crate::check::Respect;
 use crate::time::{Mono, Now};

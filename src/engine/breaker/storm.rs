@@ -137,7 +137,7 @@ impl Storm {
     }
 
     /// Numbers a notification: its number, who receives it, and how many checks were concerned at first, of so many.
-    pub(super) fn number_notification(
+    pub(in crate::engine) fn number_notification(
         &mut self,
         now: Mono,
         concerned: (usize, usize),
@@ -251,6 +251,6 @@ impl Breaker {
 }
 
 /// The kind of a storm's next notification.
-pub(super) fn next_kind(storm: &Storm) -> HostNotificationKind {
+pub(in crate::engine) fn next_kind(storm: &Storm) -> HostNotificationKind {
     if storm.is_notified() { HostNotificationKind::StillStorm } else { HostNotificationKind::Storm }
 }

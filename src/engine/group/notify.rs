@@ -3,13 +3,13 @@
 //! In: incidents, suppressions, the breaker. Out: notifications, in order, each once; changes of state for the journal.
 
 use super::Group;
+use super::next_action::next_sentence;
 use crate::engine::check::{Check, Incident};
 use crate::engine::context::Context;
 use crate::engine::event::ChangeKind;
 use crate::engine::graph::Graph;
 use crate::engine::suppression::Suppression;
 use crate::engine::unit::Condition;
-use crate::engine::view::next_sentence;
 use crate::notification::{Dependent, Notification, NotificationId, NotificationKind};
 use crate::time::{Mono, Now};
 use crate::verdict::{Health, State};

@@ -1,9 +1,8 @@
 //! The status that people see.
 
-use super::next_action::incident_clause;
 use crate::check::CheckName;
 use crate::engine::check::Check;
-use crate::engine::group::Group;
+use crate::engine::group::{Group, incident_clause};
 use crate::engine::withheld::human_until;
 use crate::engine::{Engine, Withheld};
 use crate::notification::Dependent;

@@ -2,11 +2,10 @@
 
 use std::time::Duration;
 
-use super::next_action::incident_clause;
 use crate::check::{CheckName, Step};
 use crate::engine::Engine;
 use crate::engine::check::{Check, Incident};
-use crate::engine::group::{Group, withholds_start};
+use crate::engine::group::{Group, incident_clause, withholds_start};
 use crate::engine::suppression::Suppression;
 use crate::engine::unit::Unit;
 use crate::engine::withheld::{Withheld, human_until};

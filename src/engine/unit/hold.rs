@@ -13,10 +13,6 @@ use crate::engine::hold::{HoldId, Holder, HowEnded};
 use crate::engine::withheld::human_until;
 use crate::time::{Mono, Now, Wall};
 
-/// At most this many holds at once. Each has a descriptor in the service manager's store, which `FileDescriptorStoreMax=`
-/// of the unit file bounds (64).
-pub const MOST_HOLDS: usize = 32;
-
 /// How long the start after a hold may be deferred by other jobs on the unit until the unit counts as down: longer than
 /// systemd lets a stop take by default (`DefaultTimeoutStopSec=`, 90 s), as the holder may have been killed in one.
 pub(in crate::engine) const DEFERRED_AT_MOST: Duration = Duration::from_secs(120);

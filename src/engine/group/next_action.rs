@@ -1,14 +1,14 @@
 //! What happens next about a check: one clause for the status, one sentence for notifications.
 
+use super::Group;
 use crate::engine::check::Check;
-use crate::engine::group::Group;
 use crate::engine::withheld::{Withheld, human_until};
 use crate::time::Now;
 
 const WINDOW_FILLS: &str = "waiting for the measuring window to fill";
 
 /// What happens next about a check in an incident.
-pub(super) fn incident_clause(now: Now, group: &Group, check: &Check) -> String {
+pub(in crate::engine) fn incident_clause(now: Now, group: &Group, check: &Check) -> String {
     let Some(incident) = check.incident() else { return String::new() };
     let recovery = &check.settings().recovery;
     if incident.passing_since().is_some()
@@ -51,7 +51,7 @@ pub(super) fn incident_clause(now: Now, group: &Group, check: &Check) -> String 
 }
 
 /// The sentence for a notification.
-pub(in crate::engine) fn next_sentence(now: Now, group: &Group, check: &Check) -> String {
+pub(super) fn next_sentence(now: Now, group: &Group, check: &Check) -> String {
     let Some(incident) = check.incident() else { return String::new() };
     if check.settings().recovery.steps.is_empty() {
         return "No action is taken: no recovery is configured for this check.".to_owned();

@@ -6,9 +6,10 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::storm::{Storm, next_kind};
-use crate::engine::check::{Check, WAIT_FOR_RESULT};
-use crate::engine::group::Group;
+use super::breaker::{Report, Storm, next_kind};
+use super::check::{Check, WAIT_FOR_RESULT};
+use super::group::Group;
+use super::{Change, ChangeKind, Effect, Engine};
 use crate::notification::{HostNotification, HostNotificationKind, NotificationId, StormCheck};
 use crate::time::{Mono, Now};
 
@@ -16,11 +17,57 @@ use crate::time::{Mono, Now};
 /// must look.
 const LASTS: Duration = Duration::from_secs(30 * 60);
 
+impl Engine {
+    /// Reports the storms that began or ended.
+    pub(super) fn report_storms(&mut self, now: Now, out: &mut Vec<Effect>) {
+        for one in self.breaker.take_reports() {
+            let (id, what) = match one {
+                Report::Began { id, checks, of } => (id, ChangeKind::StormBegan { checks, of }),
+                Report::Over { mut storm, passing, failing } => {
+                    if storm.is_notified() {
+                        let members = self.members(&storm);
+                        let last = notification(now, &mut storm, &members, self.index.len(), true);
+                        self.outbox.add_host(last, out);
+                    }
+                    (storm.id().clone(), ChangeKind::StormOver { since: storm.since(), passing, failing })
+                }
+            };
+            out.push(Effect::Changed(Change { check: None, unit: None, incident: Some(id), what }));
+        }
+    }
+
+    /// Requests the notification of the storm that is due.
+    pub(super) fn notify_storm(&mut self, now: Now, out: &mut Vec<Effect>) {
+        self.storm_due = None;
+        let Some(mut storm) = self.breaker.storm().cloned() else { return };
+        let members = self.members(&storm);
+        let due = next_due(&storm, &members);
+        if due.is_some_and(|at| at <= now.mono) {
+            let notification = notification(now, &mut storm, &members, self.index.len(), false);
+            self.storm_due = next_due(&storm, &members).filter(|at| *at > now.mono);
+            self.outbox.add_host(notification, out);
+            if let Some(on) = self.breaker.storm_mut() {
+                *on = storm;
+            }
+        } else {
+            self.storm_due = due;
+        }
+    }
+
+    fn members(&self, storm: &Storm) -> Vec<(&Group, &Check)> {
+        let found = storm.members().filter_map(|name| {
+            let group = self.groups.get(self.index.get(name)?)?;
+            Some((group, group.check(name)?))
+        });
+        found.collect()
+    }
+}
+
 /// A member of the storm, with its group.
-pub(in crate::engine) type Member<'a> = (&'a Group, &'a Check);
+type Member<'a> = (&'a Group, &'a Check);
 
 /// When the next notification of the storm is due; `None`: never, as things are.
-pub(in crate::engine) fn due(storm: &Storm, members: &[Member<'_>]) -> Option<Mono> {
+fn next_due(storm: &Storm, members: &[Member<'_>]) -> Option<Mono> {
     let notifies =
         || members.iter().map(|(_, check)| *check).filter(|check| !check.settings().alert.is_silent());
     if !storm.is_notified() {
@@ -41,7 +88,7 @@ fn first_due(check: &Check) -> Option<Mono> {
 }
 
 /// The next notification of the storm. `over`: its last.
-pub(in crate::engine) fn notification(
+fn notification(
     now: Now,
     storm: &mut Storm,
     members: &[Member<'_>],
