@@ -296,13 +296,26 @@ impl Graph {
         self.taken_along(unit).into_iter().find(|name| self.is_up(name) && self.is_held(name))
     }
 
-    /// A unit that a job on this one would start or restart as well, where its failure, or one more start, would trigger an
-    /// action of systemd's that takes the machine down (rule 7).
-    pub fn would_trigger(&self, now: Mono, unit: &UnitName) -> Option<UnitName> {
-        let started = self.pulled_in(unit).into_iter().filter(|name| self.is_down(name));
-        let restarted = self.taken_along(unit).into_iter().filter(|name| self.is_up(name));
-        let armed = |name: &UnitName| self.nodes.get(name).is_some_and(|node| node.is_armed(now));
-        started.chain(restarted).find(armed)
+    /// A unit that a job on this one would start or stop as well, where that may trigger an action of systemd's that takes
+    /// the machine down (rule 7).
+    pub fn would_trigger(
+        &self,
+        now: Mono,
+        unit: &UnitName,
+        (starts, stops): (bool, bool),
+    ) -> Option<UnitName> {
+        let pulled_in = self.pulled_in(unit).into_iter().filter(|name| self.is_down(name));
+        let taken_along = self.taken_along(unit).into_iter().filter(|name| self.is_up(name));
+        let by_start =
+            |name: &UnitName| starts && self.nodes.get(name).is_some_and(|node| node.is_armed(now));
+        let by_stop = |name: &UnitName| self.nodes.get(name).is_some_and(Node::is_armed_against_stop);
+        let started = pulled_in.into_iter().find(by_start);
+        started.or_else(|| taken_along.filter(|_| stops).find(|name| by_start(name) || by_stop(name)))
+    }
+
+    /// Whether a start of the unit may trigger an action of its own that takes the machine down.
+    pub fn start_may_trigger(&self, now: Mono, unit: &UnitName) -> bool {
+        self.is_down(unit) && self.nodes.get(unit).is_some_and(|node| node.is_armed(now))
     }
 
     /// Whether a `start` step may not start this unit: an operator has stopped it, or holds it.

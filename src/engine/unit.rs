@@ -51,6 +51,26 @@ pub(in crate::engine) struct Memory {
     fell_with: Option<UnitName>,
     /// Why it is down: it was not started after a hold.
     not_returned: Option<String>,
+    /// `ActiveExitTimestamp` of the fall that the marks above are about; `None` while it is up.
+    fall_usec: Option<u64>,
+}
+
+impl Memory {
+    /// A unit that fell anew without having been seen up in between: what is known is of another fall.
+    fn note_fall(&mut self, state: &UnitState) {
+        if !state.is_down() && state.active != ActiveState::Deactivating {
+            self.fall_usec = None;
+            return;
+        }
+        let fall = Some(state.active_exit_usec).filter(|usec| *usec != 0);
+        if self.fall_usec.is_some() && fall.is_some() && self.fall_usec != fall {
+            self.conflict = None;
+            self.dependency = None;
+            self.fell_with = None;
+            self.not_returned = None;
+        }
+        self.fall_usec = fall.or(self.fall_usec);
+    }
 }
 
 /// One unit.
@@ -186,6 +206,7 @@ impl Unit {
         // What happened while systemd could not be reached was not seen, as before the first reading.
         let first = std::mem::take(&mut self.unwatched) || self.reading.is_none();
         self.memory.starts.read(now, self.reading.as_deref().filter(|_| !first), &state);
+        self.memory.note_fall(&state);
         let comes = state.job.is_some_and(|job| matches!(job.kind, JobKind::Start | JobKind::Restart));
         let stopped = state.is_down() && !comes && self.memory.stops.read_down(now, &state, first);
         self.start_dropped = state.start_dropped.then(|| self.start_dropped.unwrap_or(now.mono));
@@ -396,6 +417,7 @@ impl Unit {
                 stopping: matches!(self.condition, Condition::Stopping | Condition::Stopped),
                 remembered_stop: self.memory.stops.stop().is_some(),
                 fell,
+                went_down: self.went_down(now),
             };
             Conflict::update(&mut self.memory.conflict, now, in_the_way.filter(|_| !oneshot), displaced);
         }
@@ -571,6 +593,15 @@ impl Unit {
         }
         let until = self.start_limited_until(now.mono).filter(|_| state.settings.transient)?;
         Some(Withheld::StartLimit(now.wall_of(until)))
+    }
+
+    /// Why a stop, or a restart, may not be requested, by the unit's settings (rule 7).
+    pub fn withholds_stop(&self) -> Option<Withheld> {
+        let state = self.reading.as_ref().filter(|state| !state.is_down())?;
+        if state.settings.success_action {
+            return Some(Withheld::SuccessAction);
+        }
+        state.settings.failure_action.then_some(Withheld::FailureAction)
     }
 
     // --- holds

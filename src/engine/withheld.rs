@@ -61,7 +61,8 @@ pub enum Withheld {
     WouldStart(UnitName),
     /// A start would stop a unit that is up and conflicts with this one.
     WouldStop(UnitName),
-    /// A job would also start or restart a unit whose `FailureAction=` or `StartLimitAction=` it might trigger.
+    /// A job would also start, restart or stop a unit whose `FailureAction=`, `SuccessAction=` or `StartLimitAction=` it
+    /// might trigger.
     WouldTrigger(UnitName),
     /// A restart would also restart a unit that a command holds.
     WouldDisturb(UnitName),
@@ -71,8 +72,10 @@ pub enum Withheld {
     OtherCheck(CheckName),
     /// One more start would hit the start limit of a transient unit, which cannot be reset.
     StartLimit(Wall),
-    /// A failed restart would trigger the unit's `FailureAction=`.
+    /// A failed job would trigger the unit's `FailureAction=` or `JobTimeoutAction=`.
     FailureAction,
+    /// A stop, also that of a restart, would trigger the unit's `SuccessAction=`.
+    SuccessAction,
     /// The socket's service runs: a restart would close the socket and could not open it again.
     SocketInUse(UnitName),
     /// Many checks fail together (`failed`, of `of`).
@@ -140,6 +143,7 @@ impl Withheld {
             Self::OtherCheck(_) => "other-check",
             Self::StartLimit(_) => "start-limit",
             Self::FailureAction => "failure-action",
+            Self::SuccessAction => "success-action",
             Self::SocketInUse(_) => "socket-in-use",
             Self::Storm { .. } => "storm",
             Self::Survey => "survey",
@@ -158,6 +162,7 @@ impl Withheld {
                 | Self::StoppedByStep
                 | Self::StartSkipped(_)
                 | Self::FailureAction
+                | Self::SuccessAction
                 | Self::WouldTrigger(_)
                 | Self::Masked
                 | Self::Frozen(_)
@@ -205,7 +210,7 @@ impl fmt::Display for Withheld {
             }
             Self::WouldTrigger(unit) => write!(
                 f,
-                "it would also start or restart {unit}, and might trigger that unit's FailureAction= or StartLimitAction="
+                "it would also start, restart or stop {unit}, and might trigger an action of that unit which takes the machine down (FailureAction=, SuccessAction=, StartLimitAction=)"
             ),
             Self::WouldDisturb(unit) => write!(f, "it would also restart {unit}, which is held"),
             Self::StoppedByStep => f.write_str("the unit was stopped by its last recovery step (stop)"),
@@ -216,7 +221,10 @@ impl fmt::Display for Withheld {
                 clock_time(*until)
             ),
             Self::FailureAction => {
-                f.write_str("a restart that fails would trigger the unit's FailureAction=")
+                f.write_str("a job that fails would trigger the unit's FailureAction= or JobTimeoutAction=")
+            }
+            Self::SuccessAction => {
+                f.write_str("its stop would trigger the unit's SuccessAction=, which takes the machine down")
             }
             Self::SocketInUse(service) => {
                 write!(f, "{service} is running: a restart would close the socket; restart {service} instead")

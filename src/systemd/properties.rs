@@ -160,6 +160,8 @@ impl Properties {
             "StartLimitBurst" => settings.start_limit_burst = value(map)?,
             "StartLimitAction" => settings.start_limit_action = value(map)?,
             "FailureAction" => settings.failure_action = value(map)?,
+            "SuccessAction" => settings.success_action = value(map)?,
+            "JobTimeoutAction" => settings.job_timeout_action = value(map)?,
             "Restart" => settings.restart = value(map)?,
             "RestartUSec" => settings.restart_delay = value(map)?,
             "UnitFileState" => settings.unit_file_state = value(map)?,

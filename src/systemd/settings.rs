@@ -17,6 +17,8 @@ pub(super) struct SettingProperties {
     pub start_limit_burst: Option<u32>,
     pub start_limit_action: Option<String>,
     pub failure_action: Option<String>,
+    pub success_action: Option<String>,
+    pub job_timeout_action: Option<String>,
     pub restart: Option<String>,
     pub restart_delay: Option<u64>,
     pub unit_file_state: Option<String>,
@@ -42,7 +44,10 @@ impl SettingProperties {
             transient: self.transient.unwrap_or(false),
             triggered_by: unit_names(self.triggered_by.unwrap_or_default()),
             start_limit,
-            failure_action: is_set(self.failure_action.as_deref(), "none"),
+            failure_action: is_set(self.failure_action.as_deref(), "none")
+                || (is_set(self.job_timeout_action.as_deref(), "none")
+                    && self.job_timeout.is_some_and(|usec| finite(usec).is_some())),
+            success_action: is_set(self.success_action.as_deref(), "none"),
             restarts: is_set(self.restart.as_deref(), "no"),
             restarts_on_success: matches!(self.restart.as_deref(), Some("always" | "on-success")),
             restart_delay: Duration::from_micros(self.restart_delay.unwrap_or(0)),

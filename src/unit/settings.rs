@@ -19,8 +19,11 @@ pub struct UnitSettings {
     pub triggered_by: Vec<UnitName>,
     /// `StartLimitIntervalUSec`, `StartLimitBurst`, `StartLimitAction`; `None`: its starts are not limited.
     pub start_limit: Option<StartLimit>,
-    /// `FailureAction` is other than `none`: the machine reboots or powers off when the unit fails.
+    /// `FailureAction` is other than `none`, or `JobTimeoutAction` with a finite timeout: the machine reboots or powers off
+    /// when the unit fails, or a job on it takes too long.
     pub failure_action: bool,
+    /// `SuccessAction` is other than `none`: the machine reboots or powers off when the unit stops, also for a restart.
+    pub success_action: bool,
     /// `Restart` is other than `no`: systemd restarts the service itself.
     pub restarts: bool,
     /// `Restart` is `always` or `on-success`: systemd also restarts the service after a run that ended well.

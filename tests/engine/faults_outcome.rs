@@ -180,6 +180,42 @@ fn own_restarts_never_trip_failure_action() {
     assert!(m.notifications("web").contains(&ActionRequired), "{:?}", m.notifications("web"));
 }
 
+/// With `SuccessAction=reboot` each stop reboots the machine, that of a restart as well.
+#[test]
+fn own_restarts_never_trip_success_action() {
+    let mut m = Machine::new()
+        .unit(service("web").success_reboots())
+        .unit(service("root"))
+        .unit(service("app").requires(&["root"]).after(&["root"]).success_reboots())
+        .check(http("web"))
+        .check(http("root"))
+        .up();
+    m.hang("web");
+    m.hang("root");
+    m.run_for(600);
+    assert!(!m.rebooted(), "the machine rebooted: {:?}", m.record.reboots);
+    assert_eq!(
+        (m.notifications("web"), m.notifications("root")),
+        (vec![ActionRequired], vec![ActionRequired])
+    );
+    assert!(m.why("web").contains("SuccessAction="), "{}", m.why("web"));
+    m.kill("web");
+    m.run_for(60);
+    assert!(m.is_up("web"), "what is down is started: {}", m.timeline());
+}
+
+/// A `start` step starts nothing whose failure takes the machine down.
+#[test]
+fn start_step_never_trips_failure_action() {
+    let steps = [StartUnit(unit_name("rebuild"))];
+    let rebuild = service("rebuild").failure_reboots().fails_to_start().not_enabled();
+    let mut m = Machine::new().unit(service("web")).unit(rebuild).check(http("web").recover(&steps)).up();
+    m.hang("web");
+    m.run_for(600);
+    assert!(!m.rebooted(), "the machine rebooted: {:?}", m.record.reboots);
+    assert_eq!(m.notifications("web"), [ActionRequired]);
+}
+
 /// E31: a service that hangs twenty seconds after each start is flapping, not new each time.
 #[test]
 fn flapping_is_notified_once() {

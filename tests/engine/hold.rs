@@ -57,6 +57,33 @@ fn unit_stopped_under_hold_is_started_at_its_end() {
     }
 }
 
+/// The hold had stopped nothing, and a reading that shows so may take two seconds.
+#[test]
+fn what_happens_right_after_the_hold_is_no_matter_of_it() {
+    for how in [HowEnded::Done, HowEnded::Gone, HowEnded::Released] {
+        for millis in [300, 700, 1500, 1990] {
+            let mut m = web();
+            let hold = m.hold("web", HOUR);
+            m.run_for(10);
+            m.release(&hold, how);
+            m.run_for_millis(millis);
+            m.stop("web");
+            m.run_for(60);
+            assert_eq!((m.state("web"), m.jobs("web")), ("stopped", 0), "{how:?} {millis}: {}", m.timeline());
+
+            let mut m = web();
+            let hold = m.hold("web", HOUR);
+            m.run_for(10);
+            m.release(&hold, how);
+            m.run_for_millis(millis);
+            m.kill("web");
+            m.run_for(60);
+            assert_eq!(m.notifications("web"), [Down, Recovered], "{how:?} {millis}: {}", m.timeline());
+            assert_eq!(m.job_kinds("web"), [JobKind::Restart]);
+        }
+    }
+}
+
 #[test]
 fn hold_ends_when_its_time_is_over() {
     let (mut m, hold) = held_and_stopped();

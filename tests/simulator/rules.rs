@@ -77,6 +77,8 @@ pub struct UnitBook {
 pub struct Pace {
     streak: u32,
     last: Option<Mono>,
+    /// The least distance that the checks of that time wanted.
+    least: Duration,
 }
 
 /// Books on a check.

@@ -243,7 +243,7 @@ impl Sim {
     fn act(&mut self, effect: Effect) {
         match effect {
             // One in ten thousand is never heard of again: its task was lost.
-            Effect::Probe { .. } if self.random.below(10_000) == 0 => {}
+            Effect::Probe { .. } if self.random.below(10_000) == 0 && !self.quiet => {}
             Effect::StartJob(request) => {
                 self.rules.stats.jobs += 1;
                 let target = request.target().clone();

@@ -284,6 +284,7 @@ impl Fake {
             ("StartLimitBurst", 5_u32.into()),
             ("StartLimitAction", "none".into()),
             ("FailureAction", "none".into()),
+            ("SuccessAction", "none".into()),
             ("Restart", "on-failure".into()),
             ("RestartUSec", 100_000_u64.into()),
             ("UnitFileState", "enabled".into()),

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::{Summary, TOGETHER, is_down};
+use super::{Summary, is_down};
 use crate::engine::starts::Starts;
 use crate::engine::stop::StopRecord;
 use crate::time::{Mono, Now};
@@ -167,6 +167,12 @@ impl Node {
         settings.failure_action || limited
     }
 
+    /// A stop of it triggers an action of systemd's, or does when it fails.
+    pub fn is_armed_against_stop(&self) -> bool {
+        let settings = self.reading.as_ref().map(|state| &state.settings);
+        settings.is_some_and(|settings| settings.failure_action || settings.success_action)
+    }
+
     /// What of it matters to other units: whether it has changed tells whether they must look again.
     pub fn outline(&self) -> impl PartialEq + use<> {
         (self.active(), self.occupied.is_some(), self.fall, self.is_stopped())
@@ -189,7 +195,7 @@ impl Node {
     pub fn was_held_with(&self, other: &Self) -> bool {
         let Some(since) = other.held_since() else { return false };
         let in_hold = |fall: &Fall| since <= fall.at;
-        self.fall.as_ref().is_some_and(in_hold) && self.fell_near(other, TOGETHER, in_hold)
+        self.fall.as_ref().is_some_and(in_hold) && self.fell_near(other, BOUND_WITHIN, in_hold)
     }
 
     fn fell_near(&self, other: &Self, within: Duration, of: impl Fn(&Fall) -> bool) -> bool {

@@ -48,6 +48,12 @@ impl Group {
                 if let Some(stopped) = stopped.or_else(|| cx.graph.would_start(other, false)) {
                     return Err(Withheld::WouldStart(stopped));
                 }
+                let triggered =
+                    Some(other).filter(|other| cx.graph.start_may_trigger(now.mono, other)).cloned();
+                let along = || cx.graph.would_trigger(now.mono, other, (true, false));
+                if let Some(triggered) = triggered.or_else(along) {
+                    return Err(Withheld::WouldTrigger(triggered));
+                }
                 self.permit_other(check, unit, cx)?;
             }
             _ => self.permit_own(check, unit, cx, &step)?,
@@ -113,24 +119,27 @@ impl Group {
         if let Some(other) = unit.would_stop() {
             return Err(Withheld::WouldStop(other.clone()));
         }
-        if matches!(step, Step::Restart | Step::Stop)
-            && let Some(other) = cx.graph.would_disturb(unit.id())
-        {
+        let (starts, stops) =
+            (matches!(step, Step::Restart | Step::Start), matches!(step, Step::Restart | Step::Stop));
+        if stops && let Some(other) = cx.graph.would_disturb(unit.id()) {
             return Err(Withheld::WouldDisturb(other));
         }
-        if matches!(step, Step::Restart | Step::Start) {
+        if let Some(why) = unit.withholds_stop().filter(|_| stops) {
+            return Err(why);
+        }
+        if starts {
             if let Some(other) = cx.graph.would_start(unit.id(), *step == Step::Restart) {
                 return Err(Withheld::WouldStart(other));
             }
             if let Some(why) = unit.withholds_start(now) {
                 return Err(why);
             }
-            if let Some(other) = cx.graph.would_trigger(now.mono, unit.id()) {
-                return Err(Withheld::WouldTrigger(other));
-            }
             if let Some(service) = cx.graph.socket_user(unit.id()) {
                 return Err(Withheld::SocketInUse(service));
             }
+        }
+        if let Some(other) = cx.graph.would_trigger(now.mono, unit.id(), (starts, stops)) {
+            return Err(Withheld::WouldTrigger(other));
         }
         if self.grace_ends(check, unit).is_some_and(|until| now.mono < until) {
             return Err(Withheld::Grace);

@@ -18,6 +18,9 @@ use crate::time::{Now, human};
 use crate::unit::{LoadState, UnitState};
 use crate::verdict::Observation;
 
+/// A probe that is due is reported this long after its timeout, at the latest.
+const PROBED_WITHIN: Duration = Duration::from_secs(2);
+
 impl Group {
     /// Takes a reading of the unit.
     pub fn unit_read(&mut self, cx: &mut Context<'_>, state: Arc<UnitState>) {
@@ -44,13 +47,30 @@ impl Group {
     pub(super) fn take_reading(&mut self, cx: &mut Context<'_>, state: Arc<UnitState>) {
         let Some(unit) = &mut self.unit else { return };
         let before = unit.condition().clone();
+        let was_frozen = unit.is_frozen();
         unit.read(cx.now, state);
+        let thawed = was_frozen && !unit.is_frozen();
         if let Some(unknown) = unit.take_unknown_change() {
             let id = unit.id().clone();
             cx.change(None, Some(&id), None, ChangeKind::UnitUnknown(unknown));
         }
+        if thawed {
+            self.look_after_thaw(cx);
+        }
         self.refresh_marks(cx);
         self.condition_changed(cx, &before);
+    }
+
+    /// What was seen of the unit while it was frozen does not count: each check looks afresh before anything is done.
+    fn look_after_thaw(&mut self, cx: &mut Context<'_>) {
+        let now = cx.now.mono;
+        for check in &mut self.checks {
+            check.probe_at(now);
+            let timeout = check.settings().schedule.timeout;
+            if let Some(incident) = check.incident_mut() {
+                incident.wait_until(now.after(timeout).after(PROBED_WITHIN));
+            }
+        }
     }
 
     /// What a change of the condition means for the checks.

@@ -23,6 +23,8 @@ pub(in crate::engine) type Moment = (Mono, Wall);
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(in crate::engine) struct Conflict {
     by: UnitName,
+    /// When that came up, or got a start job.
+    came: Mono,
     /// Since when the unit is down for it.
     since: Moment,
     /// When the other one ended, once it has.
@@ -42,8 +44,10 @@ pub(in crate::engine) struct Displaced {
     pub stopping: bool,
     /// A stop is remembered from before a restart of the daemon.
     pub remembered_stop: bool,
-    /// When it began to go down.
+    /// When it began to go down, as far as that was seen.
     pub fell: Option<Mono>,
+    /// The same, by systemd's timestamp.
+    pub went_down: Option<Mono>,
 }
 
 impl Conflict {
@@ -67,16 +71,26 @@ impl Conflict {
                             None => unit.remembered_stop,
                         };
                         let stopped_apart = unit.stopping && apart;
-                        *mark =
-                            Some(Self { by, since: moment, over: None, stopped_apart, down: unit.may_be });
+                        *mark = Some(Self {
+                            by,
+                            came,
+                            since: moment,
+                            over: None,
+                            stopped_apart,
+                            down: unit.may_be,
+                        });
                     }
                 }
             }
             (None, Some(known)) => {
-                if !unit.may_be {
+                // It was up when it was last seen, and fell when the other one had come long before.
+                let fell_later = !known.down
+                    && unit.fell.or(unit.went_down).is_some_and(|fell| fell.since(known.came) > TOGETHER);
+                if !unit.may_be || fell_later {
                     *mark = None;
-                } else if known.over.is_none() {
-                    known.over = Some(moment);
+                } else {
+                    known.down |= unit.went_down.is_some();
+                    known.over.get_or_insert(moment);
                 }
             }
             (None, None) => {}

@@ -21,6 +21,9 @@ pub(in crate::engine) const DEFERRED_AT_MOST: Duration = Duration::from_secs(120
 /// this time.
 const STOP_READ_WITHIN: Duration = Duration::from_secs(2);
 
+/// A holder that was killed may have requested its stop just before: systemd carries it out within this time.
+const LAST_STOP_WITHIN: Duration = Duration::from_millis(200);
+
 /// The hold on a unit.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(in crate::engine) struct UnitHold {
@@ -40,12 +43,13 @@ pub(in crate::engine) struct UnitHold {
 enum Stage {
     /// The lease is open.
     Open,
-    /// It is over; the unit is to be started. `done`: the holder's command had ended, and with it a stop of the holder's.
-    Over { since: Mono, done: bool },
+    /// It is over; the unit is to be started. `stops_until`: a stop that began before then is of the hold. `since`: since
+    /// when the start has been possible.
+    Over { stops_until: Mono, since: Mono },
     /// Its start was requested.
-    Starting { attempt: AttemptId, requested: Mono },
+    Starting { attempt: AttemptId, requested: Mono, stops_until: Mono },
     /// The start takes so long that the checks count again.
-    Overdue { attempt: AttemptId },
+    Overdue { attempt: AttemptId, stops_until: Mono },
 }
 
 impl UnitHold {
@@ -93,12 +97,14 @@ impl UnitHold {
 
     /// The lease is closed.
     pub fn end(&mut self, now: Mono, how: HowEnded) {
-        self.stage = Stage::Over { since: now, done: how == HowEnded::Done };
+        let stops_until =
+            if matches!(how, HowEnded::Gone | HowEnded::Lost) { now.after(LAST_STOP_WITHIN) } else { now };
+        self.stage = Stage::Over { stops_until, since: now };
     }
 
-    /// A stop that began at `at` is no matter of the hold, which was over and had stopped nothing.
+    /// The unit went down at `at`, and that is no matter of the hold, which was over.
     pub fn ended_before(&self, at: Mono) -> bool {
-        matches!(self.stage, Stage::Over { since, done: true } if since < at)
+        matches!(self.stage, Stage::Over { stops_until, .. } if stops_until < at)
     }
 
     /// Since when the start has been possible, while it is not requested yet.
@@ -131,19 +137,21 @@ impl UnitHold {
 
     /// The start is requested now.
     pub fn record_start(&mut self, now: Mono, attempt: AttemptId) {
-        self.stage = Stage::Starting { attempt, requested: now };
+        if let Stage::Over { stops_until, .. } = self.stage {
+            self.stage = Stage::Starting { attempt, requested: now, stops_until };
+        }
     }
 
     /// The start takes too long.
     pub fn record_overdue(&mut self) {
-        if let Stage::Starting { attempt, .. } = self.stage {
-            self.stage = Stage::Overdue { attempt };
+        if let Stage::Starting { attempt, stops_until, .. } = self.stage {
+            self.stage = Stage::Overdue { attempt, stops_until };
         }
     }
 
     /// Whether this is the start after the hold.
     pub fn starts_by(&self, id: AttemptId) -> bool {
-        matches!(self.stage, Stage::Starting { attempt, .. } | Stage::Overdue { attempt } if attempt == id)
+        matches!(self.stage, Stage::Starting { attempt, .. } | Stage::Overdue { attempt, .. } if attempt == id)
     }
 
     /// It suppresses the unit's checks.
@@ -164,10 +172,12 @@ impl UnitHold {
     /// After a restart of the daemon: the start that was requested may never have reached systemd, so it is requested
     /// again where the unit is not up. The wall clock may have been set.
     pub fn resume_after_restart(&mut self, now: Now) {
-        if self.is_open() {
-            self.until = now.wall.after(self.ends.since(now.mono));
-        } else {
-            self.stage = Stage::Over { since: now.mono, done: false };
+        match &mut self.stage {
+            Stage::Open => self.until = now.wall.after(self.ends.since(now.mono)),
+            Stage::Over { since, .. } => *since = now.mono,
+            Stage::Starting { stops_until, .. } | Stage::Overdue { stops_until, .. } => {
+                self.stage = Stage::Over { stops_until: *stops_until, since: now.mono };
+            }
         }
     }
 

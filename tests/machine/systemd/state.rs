@@ -62,6 +62,10 @@ impl Systemd {
             let name = self.units[unit].name().clone();
             self.reboot_wanted = Some(format!("FailureAction= of {name}"));
         }
+        if new == ActiveState::Inactive && !is_down(old) && self.units[unit].file.success_reboots {
+            let name = self.units[unit].name().clone();
+            self.reboot_wanted = Some(format!("SuccessAction= of {name}"));
+        }
         self.review_around(unit, new, &links);
     }
 

@@ -281,6 +281,7 @@ impl Unit {
                 action: limit.reboots,
             }),
             failure_action: file.failure_reboots,
+            success_action: file.success_reboots,
             restarts: file.restart != Restart::No,
             restarts_on_success: file.restart == Restart::Always,
             restart_delay: if self.is_service() { file.restart_sec } else { Duration::ZERO },

@@ -110,6 +110,8 @@ pub struct UnitFile {
     pub start_limit: Option<Limit>,
     /// `FailureAction=reboot`.
     pub failure_reboots: bool,
+    /// `SuccessAction=reboot`.
+    pub success_reboots: bool,
     pub condition: Option<Condition>,
     pub assertion: Option<Condition>,
     pub exec_condition: Option<Condition>,
@@ -153,6 +155,7 @@ pub fn service(name: &str) -> UnitFile {
         restart_sec: Duration::from_millis(100),
         start_limit: Some(Limit { interval: Duration::from_secs(10), burst: 5, reboots: false }),
         failure_reboots: false,
+        success_reboots: false,
         condition: None,
         assertion: None,
         exec_condition: None,
@@ -284,6 +287,10 @@ impl UnitFile {
 
     pub fn failure_reboots(self) -> Self {
         Self { failure_reboots: true, ..self }
+    }
+
+    pub fn success_reboots(self) -> Self {
+        Self { success_reboots: true, ..self }
     }
 
     pub fn condition(self, line: &str) -> Self {

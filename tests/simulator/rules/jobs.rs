@@ -33,7 +33,7 @@ impl Sim {
         self.one_job_at_a_time(unit, attempt, step, asker);
         self.not_ours_to_fight(unit, step, asker.is_some());
         self.a_held_unit_is_left_alone(unit);
-        let Some(name) = asker else { return };
+        let Some(name) = asker else { return self.nobody_stopped_it_after_the_hold(unit) };
         let Some(check) = self.check(name).cloned() else {
             self.broken("only checks ask for recoveries", name.as_str())
         };
@@ -190,6 +190,17 @@ impl Sim {
             }
             let what = format!("{} asks for a job on {unit}, stopped {rested:?} ago", check.name);
             self.broken("an operator's stop is respected", &what);
+        }
+    }
+
+    /// Rule 10: the unit is started after a hold, unless an operator has stopped it since. A stop that a holder who was
+    /// killed had just requested is of the hold.
+    fn nobody_stopped_it_after_the_hold(&self, unit: &UnitName) {
+        let stop = self.rules.units.get(unit).and_then(|book| book.operators_stop);
+        let (Some(stop), Some(over)) = (stop, self.rules.leases_over.get(unit)) else { return };
+        if stop > over.after(Duration::from_millis(300)) {
+            let what = format!("{unit}, stopped {:?} after its hold", stop.since(*over));
+            self.broken("a stop after a hold is respected", &what);
         }
     }
 

@@ -20,12 +20,14 @@ impl Sim {
             true => self.rules.checks.get(check).map(|book| book.other_pace),
             false => self.rules.units.get(unit).map(|book| book.pace),
         };
-        let Some(Pace { mut streak, last }) = book else { return };
+        let Some(Pace { mut streak, last, least: then }) = book else { return };
         let gap = last.map(|last| now.since(last).saturating_add(SLACK));
         if gap.is_none_or(|gap| gap >= longest) {
             streak = 0;
         }
-        let least = backoffs().map(|backoff| backoff.delay(streak)).min().unwrap_or_default();
+        let least_after = |streak| backoffs().map(|backoff| backoff.delay(streak)).min().unwrap_or_default();
+        // The checks may be others since.
+        let least = least_after(streak).min(then);
         if let Some(gap) = gap
             && streak > 0
             && gap < least
@@ -33,7 +35,7 @@ impl Sim {
             let what = format!("{unit}: {gap:?} after attempt {streak} in a row, at least {least:?}");
             self.broken("attempts keep their distance", &what);
         }
-        let pace = Pace { streak: streak + 1, last: Some(now) };
+        let pace = Pace { streak: streak + 1, last: Some(now), least: least_after(streak + 1) };
         if other {
             for books in [&mut self.rules.checks, &mut self.rules.committed] {
                 if let Some(book) = books.get_mut(check) {

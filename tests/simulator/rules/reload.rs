@@ -48,9 +48,10 @@ impl Sim {
             for books in [&mut self.rules.checks, &mut self.rules.committed] {
                 let known = books.remove(&old.name).unwrap_or_default();
                 if new.is_some() {
-                    let CheckBook { incident, down_since, .. } = known;
-                    books
-                        .insert(old.name.clone(), CheckBook { incident, down_since, ..CheckBook::default() });
+                    // (A pause is the name's.)
+                    let CheckBook { incident, down_since, paused, .. } = known;
+                    let book = CheckBook { incident, down_since, paused, ..CheckBook::default() };
+                    books.insert(old.name.clone(), book);
                 }
             }
         }
