@@ -33,6 +33,10 @@ const LEAST: usize = 5;
 /// Failures that begin within this time of each other come together.
 const TOGETHER: Duration = Duration::from_secs(30);
 
+/// After a storm an attempt keeps the others waiting for this long at most: long enough for nearly all services to come up
+/// and to be seen, short where forty wait.
+const TURN_AT_MOST: Duration = Duration::from_secs(60);
+
 /// A check that begins to fail within this time of another may do so for the same reason: a reason for a survey before a
 /// unit is restarted, and in a storm to count it in.
 const RELATED: Duration = Duration::from_secs(300);
@@ -287,8 +291,14 @@ impl Breaker {
     }
 
     fn is_turn_taken(&self, now: Mono) -> bool {
-        // A job that does not end is for a person to look at; the others do not wait for it.
-        self.turn.as_ref().is_some_and(|(_, since)| now.since(*since) < JOB_OVERDUE)
+        self.turn_ends().is_some_and(|at| now < at)
+    }
+
+    /// When the others do not wait any longer for the attempt on the unit whose turn it is. In a storm it shows whether the
+    /// storm is over; a job that does not end is for a person to look at.
+    fn turn_ends(&self) -> Option<Mono> {
+        let most = if self.memory.storm.is_some() { JOB_OVERDUE } else { TURN_AT_MOST };
+        self.turn.as_ref().map(|(_, since)| since.after(most))
     }
 
     /// Whether it must be known first how others do; then a survey is under way, and `name` is evaluated again after it.
@@ -387,10 +397,10 @@ impl Breaker {
             self.reviewed = now.mono;
             self.review_storm(now);
             let settles = self.memory.storm.as_ref().and_then(Storm::settles);
-            let due = [survey, settles].into_iter().flatten();
+            let due = [survey, settles, self.turn_ends()].into_iter().flatten();
             self.due = due.filter(|at| *at > now.mono).min();
         } else {
-            self.due = Some(survey.map_or(next, |until| until.min(next)));
+            self.due = [survey, self.turn_ends(), Some(next)].into_iter().flatten().min();
         }
         if self.survey.is_some() || self.is_turn_taken(now.mono) {
             return BTreeSet::new();

@@ -72,6 +72,13 @@ pub struct UnitBook {
     rival_went: Option<Mono>,
 }
 
+impl Rules {
+    /// A `stop` step of ours is under way on the unit.
+    pub fn is_being_stopped_by_us(&self, unit: &UnitName) -> bool {
+        self.units.get(unit).is_some_and(|book| book.stopped_by_us && book.open.is_some())
+    }
+}
+
 /// Attempts in a row without a long pause between them, and when the last was.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Pace {

@@ -12,7 +12,7 @@ use crate::machine::{By, Happened, JobType};
 use crate::sim::Sim;
 
 /// A stop that is read so long after the end of a hold may be the holder's (rule 10).
-const READ_AFTER_HOLD: Duration = Duration::from_secs(2);
+const READ_AFTER_HOLD: Duration = Duration::from_millis(300);
 
 /// One unit.
 #[derive(Clone, Debug, Default)]
@@ -77,9 +77,11 @@ impl Sim {
         }
         let now = self.mono;
         let in_hold = self.is_held_or_was(unit, READ_AFTER_HOLD);
+        let stopped_by_us = self.rules.is_being_stopped_by_us(unit);
         let Some(truth) = self.truths.0.get_mut(unit) else { return };
         match (kind, by) {
-            (JobType::Stop, By::Operator) if unit == root && was_up => {
+            // (One that is merged into our own stop leaves no trace.)
+            (JobType::Stop, By::Operator) if unit == root && was_up && !stopped_by_us => {
                 truth.stopped_by_operator = (!in_hold).then_some(now);
             }
             (JobType::Start | JobType::Restart, _) => truth.stopped_by_operator = None,

@@ -156,6 +156,7 @@ impl Sim {
         }
         // (A first reading tells how what it needs is.)
         let first = before.is_none();
+        let was_down = before.as_ref().is_some_and(UnitState::is_down);
         // A stop of a unit that has failed already stops nothing.
         let had_failed = before.as_ref().is_some_and(|before| {
             before.active == ActiveState::Failed && before.inactive_enter_usec == state.inactive_enter_usec
@@ -187,7 +188,8 @@ impl Sim {
         let at = Some(state.inactive_enter_usec);
         let falls = state.active == ActiveState::Deactivating;
         book.held_fall = (falls || state.is_down()) && (book.held_fall || (held && somebodys && falls));
-        if (held || book.held_fall) && somebodys && state.is_down() {
+        // (What was down before is not owed anything.)
+        if (held || book.held_fall) && somebodys && state.is_down() && !was_down {
             book.held_stop = at;
         }
         let counts = !held && !had_failed && book.held_stop != at && !book.stopped_by_us;
