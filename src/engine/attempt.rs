@@ -20,6 +20,9 @@ pub(super) const JOB_OVERDUE: Duration = Duration::from_secs(300);
 enum Stage {
     /// The job is queued or runs.
     Running,
+    /// An earlier run of the daemon requested the job, and its end will not be reported: a reading without a job shows it.
+    /// The unit has `grace` from then.
+    Unseen { grace: Duration },
     /// The job is done; the unit may come up, and must stay up.
     Settling { since: Mono, grace_until: Mono },
 }
@@ -107,13 +110,13 @@ impl Attempt {
     }
 
     pub fn is_running(&self) -> bool {
-        self.stage == Stage::Running
+        matches!(self.stage, Stage::Running | Stage::Unseen { .. })
     }
 
     /// When the job ended.
     pub fn ended(&self) -> Option<Mono> {
         match self.stage {
-            Stage::Running => None,
+            Stage::Running | Stage::Unseen { .. } => None,
             Stage::Settling { since, .. } => Some(since),
         }
     }
@@ -121,7 +124,7 @@ impl Attempt {
     /// Until when failures do not count.
     pub fn grace_until(&self) -> Option<Mono> {
         match self.stage {
-            Stage::Running => None,
+            Stage::Running | Stage::Unseen { .. } => None,
             Stage::Settling { grace_until, .. } => Some(grace_until),
         }
     }
@@ -136,9 +139,16 @@ impl Attempt {
         self.stage = Stage::Settling { since: now, grace_until: now.after(grace) };
     }
 
-    /// The daemon that requested it has ended; the job's result is lost, and the unit has its grace from now.
-    pub fn resume_after_restart(&mut self, now: Mono, grace: Duration) {
+    /// The daemon that requested it has ended, and the job's result is lost.
+    pub fn resume_after_restart(&mut self, grace: Duration) {
         if self.is_running() {
+            self.stage = Stage::Unseen { grace };
+        }
+    }
+
+    /// There is no job on the unit of the attempt.
+    pub fn no_job_read(&mut self, now: Mono) {
+        if let Stage::Unseen { grace } = self.stage {
             self.settle(now, grace);
         }
     }

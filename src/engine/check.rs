@@ -199,7 +199,7 @@ impl Check {
             incident.resume_after_restart(now.mono);
         }
         if let Some(attempt) = &mut self.memory.other_attempt {
-            attempt.resume_after_restart(now.mono, self.settings.recovery.grace);
+            attempt.resume_after_restart(self.settings.recovery.grace);
         }
     }
 

@@ -181,6 +181,7 @@ impl Group {
     pub fn observe(&mut self, cx: &mut Context<'_>) {
         self.take_deferred_reading(cx);
         self.refresh_marks(cx);
+        self.settle_unseen_steps(cx);
         self.run_timers(cx);
         self.report_crash_loop(cx);
         for index in 0..self.checks.len() {

@@ -105,6 +105,11 @@ impl Starts {
         (recent.len() >= CRASH_RESTARTS).then(|| (recent.len(), last.since(recent[0])))
     }
 
+    /// When systemd last restarted the unit after a failure.
+    pub fn last_crash(&self) -> Option<Mono> {
+        self.crashes.back().copied()
+    }
+
     /// When the crash loop ends if systemd does not restart the unit again.
     pub fn crash_loop_ends(&self, now: Mono) -> Option<Mono> {
         self.crash_loop(now)?;

@@ -140,7 +140,7 @@ impl Unit {
         self.memory = memory;
         self.memory.pace.bound(now.mono.after(longest_wait));
         if let Some(attempt) = &mut self.memory.attempt {
-            attempt.resume_after_restart(now.mono, grace);
+            attempt.resume_after_restart(grace);
         }
         if let Some(hold) = &mut self.memory.hold {
             hold.resume_after_restart(now);
@@ -222,6 +222,9 @@ impl Unit {
         );
         let new_run = self.reading.as_ref().is_some_and(|old| old.invocation_id != state.invocation_id);
         let entered = condition != self.condition;
+        if let Some(attempt) = self.memory.attempt.as_mut().filter(|_| state.job.is_none()) {
+            attempt.no_job_read(now.mono);
+        }
         if condition.is_rising() {
             if first {
                 self.started = Some(begin_of_start(now, &state));
@@ -606,11 +609,11 @@ impl Unit {
 
     // --- holds
 
-    /// An operator has stopped it when its start after a hold was requested already.
+    /// An operator has stopped it, down as it was, when its hold was over.
     pub fn is_stopped_after_hold(&self) -> bool {
-        let requested = self.memory.hold.as_ref().and_then(UnitHold::start_requested);
+        let over = self.memory.hold.as_ref().and_then(UnitHold::stops_until);
         let stop = self.memory.stops.stop().filter(|_| self.memory.stops.is_explicit());
-        requested.zip(stop).is_some_and(|(requested, stop)| stop.since().0 >= requested)
+        over.zip(stop).is_some_and(|(over, stop)| stop.since().0 > over)
     }
 
     pub fn hold(&self) -> Option<&UnitHold> {

@@ -48,6 +48,57 @@ fn crash_loop_is_one_incident_that_ends() {
     }
 }
 
+/// The daemon is restarted while its job brings up a unit that takes longer than its grace: the job is awaited all the same.
+#[test]
+fn job_of_the_run_before_is_awaited() {
+    let mut m = Machine::new()
+        .unit(service("web").start_pre(60))
+        .check(unit_check("web").recover(&[RestartUnit, StartUnit(unit_name("last"))]).max_attempts(1))
+        .unit(service("last").not_enabled())
+        .up();
+    m.kill("web");
+    m.run_for(2);
+    m.restart_daemon();
+    m.run_for(50);
+    assert_eq!((m.jobs("web"), m.jobs("last")), (1, 0), "{}", m.timeline());
+    m.run_for(60);
+    assert_eq!((m.state("web"), m.jobs("web"), m.jobs("last")), ("passing", 1, 0), "{}", m.timeline());
+    assert_eq!(m.notifications("web"), [Down, Recovered]);
+
+    // Likewise a job on another unit.
+    let rebuild = oneshot("rebuild", 600);
+    let steps = [StartUnit(unit_name("rebuild")), RestartUnit];
+    let mut m = Machine::new().unit(service("web")).unit(rebuild).check(http("web").recover(&steps)).up();
+    m.hang("web");
+    m.run_for(60);
+    assert_eq!(m.jobs("rebuild"), 1, "{}", m.timeline());
+    m.restart_daemon();
+    m.run_for(300);
+    assert_eq!(m.jobs("web"), 0, "{}", m.timeline());
+    m.run_for(400);
+    assert_eq!(m.jobs("web"), 1, "{}", m.timeline());
+}
+
+/// A hung service is restarted, and then crash-loops: the attempt is concluded, the next steps follow, a person is notified.
+#[test]
+fn crash_loop_in_open_incident_is_one_of_its_own() {
+    for last in [None, Some(StartUnit(unit_name("last")))] {
+        let steps: Vec<_> = [RestartUnit].into_iter().chain(last.clone()).collect();
+        let web = service("web").restart(Restart::Always, 5 * SECOND).no_start_limit();
+        let mut m = Machine::new()
+            .unit(web)
+            .unit(service("last").not_enabled())
+            .check(http("web").interval(3).recover(&steps))
+            .up();
+        m.hang("web");
+        m.edit("web", |file| *file = file.clone().exits_after(1, Exit::Status(1)));
+        m.run_for(200);
+        assert_eq!(m.is_up("last"), last.is_some(), "{}", m.timeline());
+        assert!(m.notifications("web").contains(&ActionRequired), "{:?}", m.notifications("web"));
+        assert!(m.why("web").contains("crash-looping"), "the log is not flooded: {}", m.why("web"));
+    }
+}
+
 /// E19: one crash that systemd mends itself is nobody's concern, however long its delay is.
 #[test]
 fn crash_that_systemd_mends_notifies_nobody() {

@@ -84,6 +84,34 @@ fn what_happens_right_after_the_hold_is_no_matter_of_it() {
     }
 }
 
+/// The unit is stopped when it has just been started after the hold.
+#[test]
+fn stop_in_the_moment_of_the_end_is_respected() {
+    for millis in [10, 30, 100] {
+        let (mut m, hold) = held_and_stopped();
+        m.release(&hold, HowEnded::Done);
+        m.run_for_millis(millis);
+        m.stop("web");
+        m.run_for(100);
+        assert_eq!(m.state("web"), "stopped", "{millis}: {}", m.timeline());
+        m.assert_not_notified("web");
+    }
+}
+
+/// The condition of the unit's file is not met any more: that is no operator's stop.
+#[test]
+fn unit_whose_start_is_skipped_after_hold_is_down() {
+    let mut m =
+        Machine::new().unit(service("web").condition("ConditionPathExists=/x")).check(http("web")).up();
+    let hold = m.hold("web", HOUR);
+    m.stop("web");
+    m.set_condition("web", false);
+    m.run_for(10);
+    m.release(&hold, HowEnded::Done);
+    m.run_for(60);
+    assert_eq!((m.state("web"), m.notifications("web")), ("down", vec![ActionRequired]), "{}", m.timeline());
+}
+
 #[test]
 fn hold_ends_when_its_time_is_over() {
     let (mut m, hold) = held_and_stopped();

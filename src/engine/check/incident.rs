@@ -53,6 +53,9 @@ pub(in crate::engine) struct Incident {
     action_required: Option<String>,
     #[serde(skip)]
     withheld: Option<Withheld>,
+    /// The latest reason that was logged since the latest attempt.
+    #[serde(skip)]
+    logged: Option<Withheld>,
     act_from: Mono,
     muted_until: Option<(Mono, Wall)>,
     /// Something else explains it at present.
@@ -80,6 +83,7 @@ impl Incident {
             passing_since: None,
             action_required: None,
             withheld: None,
+            logged: None,
             act_from: now.mono,
             muted_until: None,
             explained: false,
@@ -177,6 +181,7 @@ impl Incident {
         self.attempts_total = self.attempts_total.saturating_add(1);
         self.own_attempts = self.own_attempts.saturating_add(u32::from(own));
         self.withheld = None;
+        self.logged = None;
         if self.attempts.len() >= ATTEMPTS_KEPT {
             self.attempts.remove(1);
         }
@@ -231,10 +236,14 @@ impl Incident {
 
     /// Remembers why no job is requested. Returns whether that is to be reported.
     pub fn withhold(&mut self, why: &Withheld) -> bool {
-        let news = self.withheld.as_ref().is_none_or(|known| !known.is_same(why));
         self.withheld = Some(why.clone());
-        // (That it passes again is the beginning of every recovery.)
-        news && !why.is_routine() && *why != Withheld::PassesAgain
+        // (That it passes again is the beginning of every recovery, and of every turn of a crash loop.)
+        let worth_it = !why.is_routine() && *why != Withheld::PassesAgain;
+        let news = worth_it && self.logged.as_ref().is_none_or(|known| !known.is_same(why));
+        if news {
+            self.logged = Some(why.clone());
+        }
+        news
     }
 
     pub fn action_required(&self) -> Option<&str> {

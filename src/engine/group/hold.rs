@@ -127,7 +127,8 @@ impl Group {
         let seen = unit.stopped_since().map(|(since, _)| since);
         // (systemd's timestamp is by a clock that may have been set since.)
         let went_down = unit.went_down(now).map(|at| seen.map_or(at, |seen| at.min(seen)));
-        if up || !hold.starts_after() || went_down.is_some_and(|at| hold.ended_before(at)) {
+        let later = went_down.zip(hold.stops_until()).is_some_and(|(at, until)| until < at);
+        if up || !hold.starts_after() || later || unit.is_stopped_after_hold() {
             self.finish_hold(cx);
             return;
         }
@@ -197,10 +198,16 @@ impl Group {
         if *result == JobResult::Done {
             unit.set_started(cx.now.mono);
         }
-        let stopped = matches!(result, JobResult::Withdrawn(_)) && unit.is_stopped_after_hold();
+        // (systemd refuses a start while a stop is queued.)
+        let stopped = unit.is_stopped_after_hold() || *unit.condition() == Condition::Stopping;
         let (rising, name) = (unit.is_up_or_coming(), unit.id().clone());
         cx.change(None, Some(&name), None, ChangeKind::HoldStartEnded { result: result.clone() });
+        let skipped =
+            unit.reading().filter(|state| state.is_down()).and_then(|state| state.start_skipped.clone());
         match result {
+            JobResult::Done if skipped.is_some() => {
+                self.not_returned(cx, &format!("systemd skips its start: {}", skipped.unwrap_or_default()));
+            }
             // Another job took the place of ours: an operator's, for a reason of their own.
             JobResult::Done | JobResult::Canceled => self.finish_hold(cx),
             _ if rising || stopped => self.finish_hold(cx),

@@ -332,15 +332,19 @@ impl Group {
         if let Some(incident) = self.checks[index].incident_mut().filter(|incident| incident.is_crash_loop())
         {
             incident.set_crash_loop(looping.is_some());
+            if looping.is_some() {
+                self.conclude_steps_in_loop(cx);
+            }
             return;
         }
         let Some((times, within)) = looping else { return };
         if self.suppression_at(index, cx.now).is_some() {
             return;
         }
-        // In an incident that is open already it is one more thing to know.
+        // In an incident that is open already it is one more thing to know: what was tried has not helped.
         let reason =
             format!("crash-looping: systemd restarted the unit {times} times within {}", human(within));
+        self.conclude_by_end(cx, &reason);
         self.go_down(cx, index, reason);
         let (unit, name) = (self.unit_id(), self.checks[index].name().clone());
         if let Some(incident) = self.checks[index].incident_mut() {

@@ -346,6 +346,29 @@ impl Group {
         self.leave_step(cx.now.mono, index, attempt.step(), advances && outcome.is_failure());
     }
 
+    /// What an earlier run of the daemon requested on other units is over once there is no job on them.
+    pub(super) fn settle_unseen_steps(&mut self, cx: &Context<'_>) {
+        for attempt in self.checks.iter_mut().filter_map(|check| check.other_attempt_mut().as_mut()) {
+            if let Step::StartUnit(other) = attempt.step()
+                && cx.graph.reading(other).is_some_and(|state| state.job.is_none())
+            {
+                attempt.no_job_read(cx.now.mono);
+            }
+        }
+    }
+
+    /// A step that started another unit has not ended the crash loop: the unit has crashed again after its grace.
+    pub(super) fn conclude_steps_in_loop(&mut self, cx: &mut Context<'_>) {
+        let Some(crash) = self.unit.as_ref().and_then(|unit| unit.starts().last_crash()) else { return };
+        for index in 0..self.checks.len() {
+            let attempt = self.checks[index].other_attempt();
+            if attempt.and_then(Attempt::grace_until).is_some_and(|until| until <= crash) {
+                let why = "systemd still restarts the unit repeatedly".to_owned();
+                self.conclude_other(cx, index, AttemptOutcome::Ineffective(why), true);
+            }
+        }
+    }
+
     fn record_outcome(&mut self, cx: &mut Context<'_>, attempt: &Attempt, outcome: &AttemptOutcome) {
         for (name, number) in attempt.served() {
             let incident = self.check_mut(name).and_then(Check::incident_mut);

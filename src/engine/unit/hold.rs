@@ -102,9 +102,14 @@ impl UnitHold {
         self.stage = Stage::Over { stops_until, since: now };
     }
 
-    /// The unit went down at `at`, and that is no matter of the hold, which was over.
-    pub fn ended_before(&self, at: Mono) -> bool {
-        matches!(self.stage, Stage::Over { stops_until, .. } if stops_until < at)
+    /// What stopped the unit later is no matter of the hold; `None`: it is open.
+    pub fn stops_until(&self) -> Option<Mono> {
+        match self.stage {
+            Stage::Open => None,
+            Stage::Over { stops_until, .. }
+            | Stage::Starting { stops_until, .. }
+            | Stage::Overdue { stops_until, .. } => Some(stops_until),
+        }
     }
 
     /// Since when the start has been possible, while it is not requested yet.
