@@ -18,7 +18,7 @@
 //! | first reading, inactive, and it has been up since the boot (by systemd's timestamp, or by an earlier reading: systemd forgets a unit that nothing keeps loaded): nothing tells who took it down | operator: to fight a person is worse than to come five minutes late |
 //! | first reading, failed, and its process ended only after the unit had left `active` (a stop whose process exits with a status, or is killed at `TimeoutStopSec=`) | the same |
 //! | first reading, failed before it was up (in `ExecStartPre=`) | a failure: nothing tells a stop from a crash |
-//! | a stop job on a unit that was down already | operator, whatever took it down |
+//! | a stop job on a unit that was down already, or had not come up since | operator, whatever took it down |
 //! | a stop of a unit that is bound (`BindsTo=`) to one that has just ended by itself | systemd's own, as a second stop of a unit that is stopping leaves no trace; an operator's once the unit is down |
 //! | frozen (`systemctl freeze`) | operator, see `Unit::is_frozen` |
 
@@ -67,7 +67,7 @@ pub(in crate::engine) struct StopRecord {
     down_since_usec: Option<u64>,
     /// The latest reading found the unit up, in this boot.
     up: bool,
-    /// A job stopped it that found it down already.
+    /// A job stopped it that found it down already, or being started.
     explicit: bool,
     /// Our own job on the unit was canceled: whoever did that wants the unit as it is.
     #[serde(skip)]
@@ -79,7 +79,7 @@ impl StopRecord {
         self.stop.as_ref()
     }
 
-    /// A person stopped the unit, which was down already: nothing else has a stop job run on such a unit.
+    /// A person stopped the unit, which was down already, or had not come up since: nothing else has a stop job run on such a unit.
     pub fn is_explicit(&self) -> bool {
         self.explicit
     }
@@ -116,9 +116,12 @@ impl StopRecord {
         let was_up = std::mem::take(&mut self.up);
         if self.is_operators(state, first.then_some(was_up), known_down) {
             let another = self.stop.is_none_or(|stop| stop.is_before(state));
-            self.explicit |= known_down && another && state.stopped_by.is_some() && !first;
-            // Another stop than the one known is respected from now on.
-            self.stop.take_if(|stop| stop.is_before(state));
+            self.explicit |= !was_up && another && state.stopped_by.is_some() && !first;
+            // Another stop than the one known, or another end of the unit by it, is respected from now on.
+            let later = |stop: &Stop| {
+                state.stopped_by.is_some() && stop.inactive_enter_usec != state.inactive_enter_usec
+            };
+            self.stop.take_if(|stop| stop.is_before(state) || later(stop));
             let begin = || Stop::found(now, state, first);
             let stop = self.stop.get_or_insert_with(begin);
             stop.inactive_enter_usec = state.inactive_enter_usec;
