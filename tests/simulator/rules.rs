@@ -51,6 +51,8 @@ pub struct UnitBook {
     stop: Option<(Mono, u64)>,
     /// A stop in the middle of a hold, by when the unit was down: what the hold owes the unit comes before it, also later.
     held_stop: Option<u64>,
+    /// It was up when it was stopped so.
+    owed: bool,
     /// When the daemon last requested the start after a hold.
     hold_start: Mono,
     /// It is going down by a stop in the middle of a hold.
@@ -70,13 +72,6 @@ pub struct UnitBook {
     /// What conflicts with it is up: since when, and when it went.
     rival_up: Option<Mono>,
     rival_went: Option<Mono>,
-}
-
-impl Rules {
-    /// A `stop` step of ours is under way on the unit.
-    pub fn is_being_stopped_by_us(&self, unit: &UnitName) -> bool {
-        self.units.get(unit).is_some_and(|book| book.stopped_by_us && book.open.is_some())
-    }
 }
 
 /// Attempts in a row without a long pause between them, and when the last was.

@@ -55,7 +55,9 @@ impl Sim {
     pub fn note_truth(&mut self) {
         for what in std::mem::take(&mut self.machine.systemd.account) {
             match what {
-                Happened::Queued { unit, kind, root, by, was_up } => {
+                // (Nothing tells of a stop that is merged into another.)
+                Happened::Queued { kind: JobType::Stop, merged: true, .. } => {}
+                Happened::Queued { unit, kind, root, by, was_up, .. } => {
                     self.job_is_queued(&unit, kind, &root, by, was_up);
                 }
                 Happened::State { unit, from, to, by_job } => self.state_is_another(&unit, from, to, by_job),
@@ -77,11 +79,9 @@ impl Sim {
         }
         let now = self.mono;
         let in_hold = self.is_held_or_was(unit, READ_AFTER_HOLD);
-        let stopped_by_us = self.rules.is_being_stopped_by_us(unit);
         let Some(truth) = self.truths.0.get_mut(unit) else { return };
         match (kind, by) {
-            // (One that is merged into our own stop leaves no trace.)
-            (JobType::Stop, By::Operator) if unit == root && was_up && !stopped_by_us => {
+            (JobType::Stop, By::Operator) if unit == root && was_up => {
                 truth.stopped_by_operator = (!in_hold).then_some(now);
             }
             (JobType::Start | JobType::Restart, _) => truth.stopped_by_operator = None,

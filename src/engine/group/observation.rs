@@ -216,6 +216,11 @@ impl Group {
         if self.suppression_at(index, now).is_some() {
             return;
         }
+        let left_down = self.unit.as_ref().is_some_and(|unit| unit.is_left_down());
+        if left_down && self.checks[index].looks_at_unit() && !self.checks[index].is_down() {
+            // What it went down with is the reason.
+            return self.count_overdue(cx, index);
+        }
         if let Some(excuse) = self.excuse(&self.checks[index], now) {
             let text = format!("a failure did not count ({reason}): {}", excuse.why);
             self.log(index, now, Topic::Seen, text);

@@ -15,6 +15,8 @@ pub enum Happened {
         by: By,
         /// The unit was not down, or about to be started.
         was_up: bool,
+        /// It is merged into a job of its kind that is there already: nothing tells of it.
+        merged: bool,
     },
     /// A unit is in another state. `by_job`: a job that stops the unit was running.
     State { unit: UnitName, from: ActiveState, to: ActiveState, by_job: bool },

@@ -49,6 +49,7 @@ impl Systemd {
                 kind,
                 root: this.units[unit].name().clone(),
                 by,
+                merged: this.units[u].job.is_some_and(|job| job.kind == kind),
                 was_up: !this.units[u].is_down() || this.units[u].job.is_some_and(|job| !job.kind.stops()),
             });
             let by = if u == unit { by } else { By::Systemd };

@@ -59,6 +59,7 @@ impl Sim {
             && told.settings.triggered_by.is_empty();
         let left_down = told.active == ActiveState::Inactive
             && book.held_stop == Some(told.inactive_enter_usec)
+            && book.owed
             && self.machine.systemd.is_down(unit)
             && truth.stopped_by_operator.is_none();
         let held = self.rules.leases.values().any(|held| held == unit);
@@ -90,7 +91,8 @@ impl Sim {
             broken(&format!("{:?} with incident {:?}", status.health, status.incident));
         }
         let paused = book.paused.is_some_and(|until| until > self.mono);
-        if paused != matches!(status.health.suppressed_by, Some(SuppressedBy::Paused { .. })) {
+        let ends_now = book.paused == Some(self.mono);
+        if !ends_now && paused != matches!(status.health.suppressed_by, Some(SuppressedBy::Paused { .. })) {
             broken(&format!("{:?}, and it is paused: {paused}", status.health));
         }
         self.what_is_down_is_recovered(&status);

@@ -188,9 +188,10 @@ impl Sim {
         let at = Some(state.inactive_enter_usec);
         let falls = state.active == ActiveState::Deactivating;
         book.held_fall = (falls || state.is_down()) && (book.held_fall || (held && somebodys && falls));
-        // (What was down before is not owed anything.)
-        if (held || book.held_fall) && somebodys && state.is_down() && !was_down {
+        if (held || book.held_fall) && somebodys && state.is_down() {
             book.held_stop = at;
+            // (What was down before is not owed anything.)
+            book.owed = !was_down || (book.owed && held);
         }
         let counts = !held && !had_failed && book.held_stop != at && !book.stopped_by_us;
         if !state.is_down() || !(somebodys || goes_on) {
