@@ -183,7 +183,9 @@ impl Tracked {
     /// The latest reading with what the signals add to it; nothing while the kind of a job is being asked for.
     pub fn current(&self) -> Option<UnitState> {
         let mut state = self.reading.clone()?;
-        if self.is_undecided() {
+        let queued = self.last.filter(|last| last.ended.is_none()).map(|last| last.id);
+        // A job came after the reading: another one is on its way.
+        if self.is_undecided() || (queued.is_some() && queued != state.job.map(|job| job.id)) {
             return None;
         }
         state.seen_ended_usec = self.ended;

@@ -78,7 +78,7 @@ impl Group {
         let Some(unit) = &self.unit else { return };
         let condition = unit.condition().clone();
         let entered = condition != *before;
-        let ours = unit.has_job_of_ours();
+        let (ours, left_down) = (unit.has_job_of_ours(), unit.is_left_down());
         if entered {
             self.record_not_up();
         }
@@ -102,7 +102,8 @@ impl Group {
             match condition.down() {
                 // A job of ours is on it: its end tells more.
                 Some(_) if ours || self.is_left_alone(index, cx.now) => {}
-                Some(reason) if entered => self.go_down(cx, index, reason.to_owned()),
+                // What fell with a root has that for a reason, see `count_overdue`.
+                Some(reason) if entered && !left_down => self.go_down(cx, index, reason.to_owned()),
                 Some(_) => {}
                 None => self.not_down(cx, index, &condition, entered),
             }

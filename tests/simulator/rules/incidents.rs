@@ -105,9 +105,12 @@ impl Sim {
             let started = unit.as_ref().map_or(book.started, |unit| self.up_since(unit, book.started));
             book.job_ended.max(started)
         });
-        // (A run of a job that has succeeded proves it.)
-        let moved =
-            settings.probe.job().is_none() && since >= book.opened && (attempts > 0 || unit_book.is_some());
+        // (A run of a job that has succeeded proves it. Where the clock was set, a daemon that was restarted cannot tell since
+        // when the unit is up.)
+        let moved = settings.probe.job().is_none()
+            && since >= book.opened
+            && self.rules.clock_set < since
+            && (attempts > 0 || unit_book.is_some());
         if moved && now.since(since).saturating_add(SLACK) < proven {
             let what = format!("{check} closes {:?} after the latest start or job", now.since(since));
             self.broken("a recovery is proven before it counts", &what);
