@@ -83,6 +83,9 @@ mod tests {
             start_limit_burst: Some(5),
             start_limit_action: Some("reboot".to_owned()),
             failure_action: Some("none".to_owned()),
+            success_action: Some("poweroff".to_owned()),
+            // (Without a timeout it does nothing.)
+            job_timeout_action: Some("reboot".to_owned()),
             restart: Some("on-failure".to_owned()),
             restart_delay: Some(100_000),
             unit_file_state: Some("disabled".to_owned()),
@@ -97,6 +100,7 @@ mod tests {
             triggered_by: ["web.socket", "web.timer"].map(|name| UnitName::new(name).unwrap()).to_vec(),
             start_limit: Some(StartLimit { interval: Duration::from_secs(10), burst: 5, action: true }),
             failure_action: false,
+            success_action: true,
             restarts: true,
             restarts_on_success: false,
             restart_delay: Duration::from_millis(100),

@@ -1,4 +1,4 @@
-//! What an adversarial user of the package found on a booted machine in a second round.
+//! What adversarial users of the package found on booted machines.
 
 use stealthcheck::check::Step::{Restart as RestartUnit, StartUnit};
 use stealthcheck::unit::ManagerState;
@@ -216,4 +216,18 @@ fn restarts_that_nobody_watched_are_no_crash_loop() {
     m.run_for(60);
     assert_eq!(m.count("web", stealthcheck::notification::NotificationKind::Down), 0, "{}", m.timeline());
     assert_eq!(m.state("web"), "passing");
+}
+
+/// An incident that nobody was notified of, as an operator then stopped the unit, ends in silence when its check is renamed.
+#[test]
+fn renamed_check_of_a_stopped_unit_notifies_nobody() {
+    let mut m = Machine::new().unit(service("web").start_pre(20)).check(unit_check("web")).up();
+    m.kill("web");
+    m.run_for(1);
+    m.stop("web");
+    m.run_for(15);
+    m.reload(vec![unit_check("other").on("web")]);
+    m.run_for(60);
+    m.assert_not_notified("web");
+    assert_eq!(m.state("other"), "stopped", "{}", m.timeline());
 }

@@ -365,7 +365,9 @@ impl Incident {
             return kinds;
         }
         let long_enough = now.since(self.opened) >= settings.alert.after;
-        if !self.notified.down && long_enough && self.muted_until.is_none() {
+        // (Where nobody was notified there is no thread to close.)
+        let tells = last != NotificationKind::NotMonitored && long_enough && self.muted_until.is_none();
+        if !self.notified.down && tells {
             self.notified.down = true;
             kinds.push(if self.flapping.is_some() {
                 NotificationKind::Flapping

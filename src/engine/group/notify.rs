@@ -20,9 +20,13 @@ impl Group {
         check.incident()?.next_due(check.settings(), self.is_pending(check))
     }
 
-    /// The first notification should wait: a first attempt is about to be requested, or its job runs.
+    /// The first notification should wait: a first attempt is about to be requested, or its job runs, or somebody is stopping
+    /// the unit.
     pub fn is_pending(&self, check: &Check) -> bool {
         let Some(incident) = check.incident() else { return false };
+        if self.unit.as_ref().is_some_and(|unit| unit.stopping_since().is_some()) {
+            return true;
+        }
         if check.settings().recovery.steps.is_empty() {
             return false;
         }

@@ -157,6 +157,8 @@ impl Sim {
         // (A first reading tells how what it needs is.)
         let first = before.is_none();
         let was_down = before.as_ref().is_some_and(UnitState::is_down);
+        let stopped_again =
+            was_down && before.as_ref().is_some_and(|before| before.stopped_by != state.stopped_by);
         // A stop of a unit that has failed already stops nothing.
         let had_failed = before.as_ref().is_some_and(|before| {
             before.active == ActiveState::Failed && before.inactive_enter_usec == state.inactive_enter_usec
@@ -188,6 +190,10 @@ impl Sim {
         let at = Some(state.inactive_enter_usec);
         let falls = state.active == ActiveState::Deactivating;
         book.held_fall = (falls || state.is_down()) && (book.held_fall || (held && somebodys && falls));
+        if stopped_again && !held {
+            // A second stop that is read after the hold may be a later one: it is respected.
+            book.owed = false;
+        }
         if (held || book.held_fall) && somebodys && state.is_down() {
             book.held_stop = at;
             // (What was down before is not owed anything.)
