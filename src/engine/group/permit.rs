@@ -8,6 +8,7 @@ use crate::check::Step;
 use crate::engine::attempt::Attempt;
 use crate::engine::check::Check;
 use crate::engine::context::Context;
+use crate::engine::graph::Graph;
 use crate::engine::unit::{Condition, Unit};
 use crate::engine::withheld::Withheld;
 use crate::time::Mono;
@@ -119,6 +120,7 @@ impl Group {
         if let Some(other) = unit.would_stop() {
             return Err(Withheld::WouldStop(other.clone()));
         }
+        let step = job_step(unit, cx.graph, step);
         let (starts, stops) =
             (matches!(step, Step::Restart | Step::Start), matches!(step, Step::Restart | Step::Stop));
         if stops && let Some(other) = cx.graph.would_disturb(unit.id()) {
@@ -128,7 +130,7 @@ impl Group {
             return Err(why);
         }
         if starts {
-            if let Some(other) = cx.graph.would_start(unit.id(), *step == Step::Restart) {
+            if let Some(other) = cx.graph.would_start(unit.id(), step == Step::Restart) {
                 return Err(Withheld::WouldStart(other));
             }
             if let Some(why) = unit.withholds_start(now) {
@@ -194,6 +196,14 @@ impl Group {
         let passed = check.last_pass().is_some_and(|pass| pass > started);
         (!passed).then(|| started.after(check.settings().recovery.grace))
     }
+}
+
+/// The job for a step on the unit itself. A restart also restarts what requires the unit, and starts what that pulls in: where
+/// an operator has stopped some of it, a unit that is down is started instead (rule 9).
+pub(super) fn job_step(unit: &Unit, graph: &Graph, step: &Step) -> Step {
+    let down = unit.reading().is_some_and(|state| state.is_down());
+    let starts_instead = *step == Step::Restart && down && graph.would_start(unit.id(), true).is_some();
+    if starts_instead { Step::Start } else { step.clone() }
 }
 
 /// Whether a step can change anything in the unit's present state.

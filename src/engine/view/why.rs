@@ -99,8 +99,11 @@ fn counts(now: Now, group: &Group, check: &Check) -> Option<String> {
     }
     match (Group::state(check), check.incident()) {
         (State::Failing { .. }, _) => Some(format!(
-            "{} failures in a row, {m} make it down (failure_threshold, rule 1)",
-            check.failures()
+            "{} in a row, {m} make it down (failure_threshold, rule 1)",
+            match check.failures() {
+                1 => "1 failure".to_owned(),
+                n => format!("{n} failures"),
+            }
         )),
         (_, Some(incident)) if incident.successes() > 0 => {
             let of = check.settings().schedule.success_threshold;
