@@ -79,7 +79,8 @@ impl StopRecord {
         self.stop.as_ref()
     }
 
-    /// A person stopped the unit, which was down already, or had not come up since: nothing else has a stop job run on such a unit.
+    /// A person stopped the unit, which was down already, or had not come up since: nothing else has a stop job run on such
+    /// a unit.
     pub fn is_explicit(&self) -> bool {
         self.explicit
     }
@@ -119,7 +120,10 @@ impl StopRecord {
             self.explicit |= !was_up && another && state.stopped_by.is_some() && !first;
             // Another stop than the one known, or another end of the unit by it, is respected from now on.
             let later = |stop: &Stop| {
-                state.stopped_by.is_some() && stop.inactive_enter_usec != state.inactive_enter_usec
+                let forgotten = state.inactive_enter_usec == 0;
+                state.stopped_by.is_some()
+                    && !forgotten
+                    && stop.inactive_enter_usec != state.inactive_enter_usec
             };
             self.stop.take_if(|stop| stop.is_before(state) || later(stop));
             let begin = || Stop::found(now, state, first);
