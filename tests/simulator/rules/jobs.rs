@@ -37,7 +37,7 @@ impl Sim {
         let Some(check) = self.check(name).cloned() else {
             self.broken("only checks ask for recoveries", name.as_str())
         };
-        self.what_is_asked_is_on_the_steps(&check, step);
+        self.what_is_asked_is_on_the_steps(unit, &check, step);
         self.a_paused_check_asks_for_nothing(name);
         self.a_check_that_passes_asks_for_nothing(unit, name);
         self.a_stop_is_respected(unit, &check);
@@ -117,8 +117,11 @@ impl Sim {
         }
     }
 
-    fn what_is_asked_is_on_the_steps(&self, check: &Check, step: &Step) {
-        if !check.recovery.steps.contains(step) {
+    /// A unit that is down may be started in place of a restart (rule 9).
+    fn what_is_asked_is_on_the_steps(&self, unit: &UnitName, check: &Check, step: &Step) {
+        let down = self.rules.told.get(unit).is_some_and(UnitState::is_down);
+        let in_place = *step == Step::Start && down && check.recovery.steps.contains(&Step::Restart);
+        if !check.recovery.steps.contains(step) && !in_place {
             self.broken("what is asked for is on the check's ladder", &format!("{}: {step:?}", check.name));
         }
     }

@@ -65,7 +65,9 @@ impl Sim {
         let first = check.recovery.steps.iter().find(applies);
         // A unit that is down when the job of such a step has ended gets a step of its own.
         let own = !up && matches!(first, Some(Step::StartUnit(_)));
-        if !crashes && !own && first.is_some_and(|first| first != step) {
+        // (Rule 9: it may be started in place of a restart.)
+        let in_place = !up && *step == Step::Start && first == Some(&Step::Restart);
+        if !crashes && !own && !in_place && first.is_some_and(|first| first != step) {
             self.broken(
                 "the first step comes first",
                 &format!("{name}: {step:?} of {:?}", check.recovery.steps),
