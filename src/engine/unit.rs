@@ -56,7 +56,7 @@ pub(in crate::engine) struct Memory {
 }
 
 impl Memory {
-    /// A unit that fell anew without having been seen up in between: what is known is of another fall.
+    /// A unit that went down again without having been read as up in between: the marks are about the time before, and void.
     fn note_fall(&mut self, state: &UnitState) {
         if !state.is_down() && state.active != ActiveState::Deactivating {
             self.fall_usec = None;

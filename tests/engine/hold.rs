@@ -62,20 +62,20 @@ fn unit_stopped_under_hold_is_started_at_its_end() {
 fn what_happens_right_after_the_hold_is_no_matter_of_it() {
     for how in [HowEnded::Done, HowEnded::Gone, HowEnded::Released] {
         for millis in [300, 700, 1500, 1990] {
-            let mut m = web();
-            let hold = m.hold("web", HOUR);
-            m.run_for(10);
-            m.release(&hold, how);
-            m.run_for_millis(millis);
+            let after_hold = || {
+                let mut m = web();
+                let hold = m.hold("web", HOUR);
+                m.run_for(10);
+                m.release(&hold, how);
+                m.run_for_millis(millis);
+                m
+            };
+            let mut m = after_hold();
             m.stop("web");
             m.run_for(60);
             assert_eq!((m.state("web"), m.jobs("web")), ("stopped", 0), "{how:?} {millis}: {}", m.timeline());
 
-            let mut m = web();
-            let hold = m.hold("web", HOUR);
-            m.run_for(10);
-            m.release(&hold, how);
-            m.run_for_millis(millis);
+            let mut m = after_hold();
             m.kill("web");
             m.run_for(60);
             assert_eq!(m.notifications("web"), [Down, Recovered], "{how:?} {millis}: {}", m.timeline());

@@ -218,7 +218,7 @@ impl Group {
         }
         let left_down = self.unit.as_ref().is_some_and(|unit| unit.is_left_down());
         if left_down && self.checks[index].looks_at_unit() && !self.checks[index].is_down() {
-            // What it went down with is the reason.
+            // The reason is the unit that it went down with.
             return self.count_overdue(cx, index);
         }
         if let Some(excuse) = self.excuse(&self.checks[index], now) {

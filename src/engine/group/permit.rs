@@ -15,7 +15,7 @@ use crate::time::Mono;
 use crate::unit::ManagerState;
 
 impl Group {
-    /// The step to request now for this check.
+    /// The step to request now for this check: a restart may be a start, see [`job_step`].
     pub(super) fn permitted_step(&self, cx: &Context<'_>, index: usize) -> Result<Step, Withheld> {
         let (check, now) = (&self.checks[index], cx.now);
         let Some(unit) = &self.unit else { return Err(Withheld::NoSteps) };
@@ -56,10 +56,14 @@ impl Group {
                     return Err(Withheld::WouldTrigger(triggered));
                 }
                 self.permit_other(check, unit, cx)?;
+                Ok(step)
             }
-            _ => self.permit_own(check, unit, cx, &step)?,
+            _ => {
+                let step = job_step(unit, cx.graph, step);
+                self.permit_own(check, unit, cx, &step)?;
+                Ok(step)
+            }
         }
-        Ok(step)
     }
 
     fn manager_withholds(&self, cx: &Context<'_>, unit: &Unit) -> Result<(), Withheld> {
@@ -120,7 +124,6 @@ impl Group {
         if let Some(other) = unit.would_stop() {
             return Err(Withheld::WouldStop(other.clone()));
         }
-        let step = job_step(unit, cx.graph, step);
         let (starts, stops) =
             (matches!(step, Step::Restart | Step::Start), matches!(step, Step::Restart | Step::Stop));
         if stops && let Some(other) = cx.graph.would_disturb(unit.id()) {
@@ -130,7 +133,7 @@ impl Group {
             return Err(why);
         }
         if starts {
-            if let Some(other) = cx.graph.would_start(unit.id(), step == Step::Restart) {
+            if let Some(other) = cx.graph.would_start(unit.id(), *step == Step::Restart) {
                 return Err(Withheld::WouldStart(other));
             }
             if let Some(why) = unit.withholds_start(now) {
@@ -200,10 +203,10 @@ impl Group {
 
 /// The job for a step on the unit itself. A restart also restarts what requires the unit, and starts what that pulls in: where
 /// an operator has stopped some of it, a unit that is down is started instead (rule 9).
-pub(super) fn job_step(unit: &Unit, graph: &Graph, step: &Step) -> Step {
+fn job_step(unit: &Unit, graph: &Graph, step: Step) -> Step {
     let down = unit.reading().is_some_and(|state| state.is_down());
-    let starts_instead = *step == Step::Restart && down && graph.would_start(unit.id(), true).is_some();
-    if starts_instead { Step::Start } else { step.clone() }
+    let starts_instead = step == Step::Restart && down && graph.would_start(unit.id(), true).is_some();
+    if starts_instead { Step::Start } else { step }
 }
 
 /// Whether a step can change anything in the unit's present state.

@@ -102,7 +102,7 @@ impl Group {
             match condition.down() {
                 // A job of ours is on it: its end tells more.
                 Some(_) if ours || self.is_left_alone(index, cx.now) => {}
-                // What fell with a root has that for a reason, see `count_overdue`.
+                // A unit that went down with another goes down in `count_overdue`, which names that one.
                 Some(reason) if entered && !left_down => self.go_down(cx, index, reason.to_owned()),
                 Some(_) => {}
                 None => self.not_down(cx, index, &condition, entered),

@@ -6,7 +6,6 @@
 use std::time::Duration;
 
 use super::Group;
-use super::permit::job_step;
 use crate::check::Step;
 use crate::engine::attempt::{Attempt, JOB_OVERDUE};
 use crate::engine::breaker::Permit;
@@ -76,10 +75,6 @@ impl Group {
     fn request(&mut self, cx: &mut Context<'_>, index: usize, step: Step) {
         let (id, name, now) = (cx.ids.next_attempt(), self.checks[index].name().clone(), cx.now);
         let own = !matches!(step, Step::StartUnit(_));
-        let step = match &self.unit {
-            Some(unit) if own => job_step(unit, cx.graph, &step),
-            _ => step,
-        };
         if own {
             let why = "another attempt was due before its effect could be measured".to_owned();
             self.conclude(cx, AttemptOutcome::Ineffective(why), false, index);
