@@ -13,6 +13,9 @@ use serde::{Deserialize, Serialize};
 pub struct Mono(pub Duration);
 
 impl Mono {
+    /// The end of time.
+    pub const MAX: Self = Self(Duration::MAX);
+
     /// This point plus `by`, stopping at the end of time instead of overflowing.
     #[must_use]
     pub fn after(self, by: Duration) -> Self {

@@ -76,8 +76,8 @@ pub(super) struct Vital {
     /// systemd's account of the unit explains the failures.
     pub explained: bool,
     pub suppressed: bool,
-    /// Its failures do not count now (it comes up).
-    pub excused: bool,
+    /// Its failures do not count until then (it comes up).
+    pub excused_until: Option<Mono>,
     /// A recovery of its unit is configured.
     pub recoverable: bool,
     pub interval: Duration,
@@ -343,7 +343,7 @@ impl Breaker {
                 && vital.interval <= SELDOM
                 && !vital.suppressed
                 // What comes up may well fail, and says nothing.
-                && !vital.excused
+                && vital.excused_until.is_none_or(|until| until <= now)
                 && !vital.explained
         });
         let mut well: Vec<(&CheckName, Duration)> = well.map(|(name, vital)| (name, vital.timeout)).collect();

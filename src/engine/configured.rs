@@ -8,7 +8,6 @@ use std::sync::Arc;
 
 use super::check::Check;
 use super::group::{Group, GroupKey};
-use super::unit::Unit;
 use super::{Effect, Engine};
 use crate::check::{Check as Settings, CheckName};
 use crate::time::Now;
@@ -37,9 +36,8 @@ impl Engine {
         for key in unused {
             self.with_group(now, &key, out, Group::drop_hold);
             // Another configuration may name it again: an operator's stop is no less one for that.
-            if let Some((id, stops)) = self.groups.get(&key).and_then(Group::unit).and_then(Unit::known_stop)
-            {
-                self.graph.remember(id, stops);
+            if let Some(unit) = self.groups.get(&key).and_then(Group::unit) {
+                self.graph.remember(unit.id(), unit.stops());
             }
             self.groups.remove(&key);
             self.timers.set(&key, None);

@@ -77,7 +77,7 @@ pub(super) struct Graph {
     around: BTreeMap<UnitName, BTreeSet<UnitName>>,
     /// The reverse: the monitored units that have this unit around them.
     of: BTreeMap<UnitName, BTreeSet<UnitName>>,
-    /// Stops of units without checks that an earlier run of the daemon saw, until each is read.
+    /// What an earlier run of the daemon or an earlier configuration saw of units without checks, until each is read.
     remembered: Memory,
     /// For each monitored unit: the units that steps of its checks start.
     started: BTreeMap<UnitName, BTreeSet<UnitName>>,
@@ -85,7 +85,7 @@ pub(super) struct Graph {
     changed: bool,
 }
 
-/// The units without checks that an operator has stopped. It survives a restart of the daemon.
+/// What is known of the stops of units without checks. It survives a restart of the daemon.
 pub(super) type Memory = BTreeMap<UnitName, StopRecord>;
 
 impl Graph {
@@ -113,6 +113,13 @@ impl Graph {
             self.place(name);
         }
         self.prune();
+        for (name, node) in self.nodes.iter_mut().filter(|(_, node)| node.reading().is_some()) {
+            if !node.is_monitored()
+                && let Some(stops) = self.remembered.remove(name)
+            {
+                node.recall(stops);
+            }
+        }
     }
 
     /// Takes a reading. Returns whether anything of it matters to other units.
@@ -140,21 +147,20 @@ impl Graph {
         moved || rewired || self.of.get(unit).is_some_and(|of| !of.is_empty())
     }
 
-    /// Keeps what is known of a stop of a unit that no check monitors any more.
+    /// Keeps what is known of the stops of a unit that no check monitors any more.
     pub fn remember(&mut self, unit: &UnitName, stops: &StopRecord) {
         self.remembered.insert(unit.clone(), stops.clone());
     }
 
     /// The remembered stop of a unit that a check monitors from now on, if there is one.
     pub fn recall(&mut self, unit: &UnitName) -> Option<StopRecord> {
-        let seen = self.nodes.get(unit).and_then(Node::known_stop).cloned();
-        seen.or_else(|| self.remembered.remove(unit))
+        let seen = self.nodes.get(unit).and_then(Node::stops).cloned();
+        seen.or_else(|| self.remembered.remove(unit)).filter(|stops| stops.stop().is_some())
     }
 
     /// See [`Memory`].
     pub fn memory(&self) -> Memory {
-        let seen =
-            self.nodes.iter().filter_map(|(name, node)| Some((name.clone(), node.known_stop()?.clone())));
+        let seen = self.nodes.iter().filter_map(|(name, node)| Some((name.clone(), node.stops()?.clone())));
         self.remembered.clone().into_iter().chain(seen).collect()
     }
 

@@ -416,7 +416,7 @@ impl Group {
                     failing_since: check.failing_since(),
                     explained: explained || crash_loop,
                     suppressed,
-                    excused: self.excuse(check, cx.now).is_some(),
+                    excused_until: self.excuse(check, cx.now).map(|excuse| excuse.until.unwrap_or(Mono::MAX)),
                     recoverable: self.unit.is_some() && !settings.recovery.steps.is_empty(),
                     interval: settings.schedule.interval,
                     timeout: settings.schedule.timeout,

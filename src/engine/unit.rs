@@ -348,9 +348,8 @@ impl Unit {
         self.reading.as_ref().is_some_and(|state| state.frozen && !state.is_down())
     }
 
-    /// What is known of an operator's stop, where there is one.
-    pub fn known_stop(&self) -> Option<(&UnitName, &StopRecord)> {
-        self.memory.stops.stop().map(|_| (&self.id, &self.memory.stops))
+    pub fn stops(&self) -> &StopRecord {
+        &self.memory.stops
     }
 
     /// What an earlier configuration knew of a stop.
@@ -492,7 +491,8 @@ impl Unit {
 
     /// The stop that took it down was not an operator's wish, but made room for another unit.
     pub fn stopped_for_conflict(&self) -> bool {
-        self.conflict().is_some_and(|conflict| !conflict.is_stopped_apart())
+        let stop = self.memory.stops.stop().map(|stop| stop.since().0);
+        stop.zip(self.conflict()).is_some_and(|(stop, conflict)| conflict.explains_stop(stop))
     }
 
     // --- attempts

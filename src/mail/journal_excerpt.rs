@@ -5,9 +5,9 @@
 //! reader in Rust: it starts no process, needs no library, and writes nothing. It never fails a mail: a journal that
 //! cannot be read, a reader that takes too long and even one that panics are each a clause in the mail.
 
-use std::collections::BTreeSet;
 use std::fs::File;
 use std::io::ErrorKind;
+use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -124,47 +124,57 @@ impl Reader {
         zone: &TimeZone,
         deadline: Option<Instant>,
     ) -> Result<Vec<Vec<String>>, String> {
-        let (own, about) = self.fields(by);
-        let (unit_own, _) = self.fields(By::Unit);
         let unit = wanted.unit.as_str();
-        let value = match by {
-            By::Invocation => wanted.invocation.as_str(),
-            By::Unit => unit,
+        let run = match by {
+            By::Invocation => Some(wanted.invocation.as_str()),
+            By::Unit => None,
         };
+        let (unit_own, unit_about) = self.fields(By::Unit);
+        let (run_own, run_about) = self.fields(By::Invocation);
         let mut query = journal.query();
-        for (field, value) in BTreeSet::from([(own, value), (about, value), (unit_own, unit)]) {
+        let of_unit = [(unit_own, unit), (unit_about, unit)];
+        for (field, value) in of_unit.into_iter().chain(run.map(|run| (run_own, run))) {
             query.or_group(|group| {
                 group.match_exact(field, value.as_bytes());
             });
         }
         query.reverse(true);
-        let mut entries = Vec::new();
+        let mut lines = LinesOfRun::new(wanted.lines);
         let mut errors = 0;
         for entry in query.iter().map_err(|e| clause(&e))? {
             if deadline.is_some_and(|at| Instant::now() > at) {
-                if entries.is_empty() {
+                if lines.of_run.is_empty() {
                     return Err(self.out_of_time());
                 }
                 break;
             }
-            match entry {
-                Ok(entry) if self.is_trusted(&entry, own, value) => entries.push(render(&entry, zone)),
-                // What a process wrote that had ended before journald looked has the unit, but no run.
-                Ok(entry) if entry.get(own).is_none() && is_of(&entry, unit_own, unit) => {
-                    entries.push(render(&entry, zone));
-                }
-                // An earlier run of the unit; or a later one, or somebody who pretends.
-                Ok(entry) if !entries.is_empty() && is_of(&entry, unit_own, unit) => break,
-                Ok(_) => {}
+            let entry = match entry {
+                Ok(entry) => entry,
                 // Appended since the file was opened, or damaged: the rest is still worth having.
-                Err(_) if errors < ERRORS_MAX => errors += 1,
-                Err(e) => return if entries.is_empty() { Err(clause(&e)) } else { Ok(entries) },
+                Err(_) if errors < ERRORS_MAX => {
+                    errors += 1;
+                    continue;
+                }
+                Err(e) if lines.of_run.is_empty() => return Err(clause(&e)),
+                Err(_) => break,
+            };
+            // Any process may write `UNIT=`: only the manager is believed when it speaks of another.
+            let from_manager = self.is_from_manager(&entry);
+            let its_run = entry.get(if from_manager { run_about } else { run_own });
+            let is_of_run = run.is_some_and(|run| its_run == Some(run.as_bytes()));
+            if !from_manager && !is_of(&entry, unit_own, unit) && !is_of_run {
+                continue;
             }
-            if entries.len() == wanted.lines {
+            let whose = match its_run {
+                _ if run.is_none() || is_of_run => Whose::Run,
+                Some(_) => Whose::AnotherRun,
+                None => Whose::Unknown,
+            };
+            if lines.add(whose, || render(&entry, zone)).is_break() || lines.is_full() {
                 break;
             }
         }
-        Ok(entries)
+        Ok(lines.finish())
     }
 
     /// The field that journald adds to what a unit's processes write, and the one in which its manager says what it
@@ -178,14 +188,62 @@ impl Reader {
         }
     }
 
-    /// Any process may write `UNIT=`: only the manager is believed when it speaks of another.
-    fn is_trusted(&self, entry: &EntryRef, own: &str, value: &str) -> bool {
-        is_of(entry, own, value)
-            || if self.user {
-                entry.get("_COMM") == Some(b"systemd")
-            } else {
-                entry.get("_PID") == Some(b"1")
+    fn is_from_manager(&self, entry: &EntryRef) -> bool {
+        if self.user { entry.get("_COMM") == Some(b"systemd") } else { entry.get("_PID") == Some(b"1") }
+    }
+}
+
+/// Which run of the unit an entry is from.
+#[derive(Clone, Copy)]
+enum Whose {
+    /// The one that is wanted.
+    Run,
+    AnotherRun,
+    /// What a process wrote that had ended before journald looked has the unit, but no run.
+    Unknown,
+}
+
+/// The entries of a run, newest first. One that names no run belongs to that of its neighbours.
+struct LinesOfRun {
+    at_most: usize,
+    of_run: Vec<Vec<String>>,
+    /// Newer ones of no run, until it is known what is before them.
+    unknown: Vec<Vec<String>>,
+}
+
+impl LinesOfRun {
+    /// The newest of them, at most so many.
+    const fn new(at_most: usize) -> Self {
+        Self { at_most, of_run: Vec::new(), unknown: Vec::new() }
+    }
+
+    /// Takes the next entry, which is older than all before it; breaks where the run has begun after it.
+    fn add(&mut self, whose: Whose, lines: impl FnOnce() -> Vec<String>) -> ControlFlow<()> {
+        match whose {
+            Whose::Run => {
+                self.of_run.append(&mut self.unknown);
+                self.of_run.push(lines());
             }
+            Whose::AnotherRun => {
+                self.unknown.clear();
+                if !self.of_run.is_empty() {
+                    return ControlFlow::Break(());
+                }
+            }
+            Whose::Unknown if self.unknown.len() < self.at_most => self.unknown.push(lines()),
+            Whose::Unknown => {}
+        }
+        ControlFlow::Continue(())
+    }
+
+    fn is_full(&self) -> bool {
+        self.of_run.len() >= self.at_most
+    }
+
+    fn finish(mut self) -> Vec<Vec<String>> {
+        self.of_run.append(&mut self.unknown);
+        self.of_run.truncate(self.at_most);
+        self.of_run
     }
 }
 
@@ -273,6 +331,31 @@ mod tests {
 
     fn reader(root: &Path) -> Reader {
         Reader::new(vec![root.to_owned()], false, Duration::from_secs(2))
+    }
+
+    /// What is taken of entries, newest first: `1` and `2` are runs (1 is wanted), `?` names none.
+    fn taken(entries: &str) -> String {
+        let mut lines = LinesOfRun::new(20);
+        for (i, entry) in entries.chars().enumerate() {
+            let whose = match entry {
+                '1' => Whose::Run,
+                '2' => Whose::AnotherRun,
+                _ => Whose::Unknown,
+            };
+            if lines.add(whose, || vec![i.to_string()]).is_break() {
+                break;
+            }
+        }
+        lines.finish().concat().concat()
+    }
+
+    #[test]
+    fn an_entry_that_names_no_run_belongs_to_that_of_its_neighbours() {
+        assert_eq!(taken("111"), "012");
+        assert_eq!(taken("2??2?11?12"), "45678", "a later run, and what it said last");
+        assert_eq!(taken("?1?2?1"), "01", "an earlier run, and what it said last");
+        assert_eq!(taken("??"), "01", "nothing names a run");
+        assert_eq!(taken("?2"), "", "not that of the run that is wanted");
     }
 
     #[tokio::test]

@@ -95,6 +95,7 @@ fn every_change_of_the_configuration_is_committed_and_pushed() {
     }
 
     changes_in_a_row_are_all_there(&machine);
+    files_that_change_while_git_reads_them_are_no_failure(&machine);
     a_change_during_a_push_is_pushed_too(&machine);
     a_failure_is_told_and_made_up_for(&machine);
     nothing_else_has_left_the_machine(&machine);
@@ -115,6 +116,18 @@ fn changes_in_a_row_are_all_there(machine: &Machine) {
     assert_eq!(subject.trim(), "stealthcheck:config-backup: conf.d/20-two.yaml");
 }
 
+fn files_that_change_while_git_reads_them_are_no_failure(machine: &Machine) {
+    machine.sh_ok(
+        "cd /etc/stealthcheck/conf.d && end=$(($(date +%s) + 15)) && while [ $(date +%s) -lt $end ]; do
+             for i in $(seq 50); do echo '# busy' >25-busy.yaml; rm 25-busy.yaml; done
+         done; echo 'checks: {}' >25-busy.yaml",
+    );
+    wait_backed_up(machine, "conf.d/25-busy.yaml", Some("checks: {}\n"));
+    let journal = machine.sh_ok(&format!("journalctl -u {UNIT} -o cat -b"));
+    // Once it has failed, for want of a remote.
+    assert_eq!(journal.matches("Failed with result").count(), 1, "{journal}");
+}
+
 fn a_change_during_a_push_is_pushed_too(machine: &Machine) {
     machine.sh_ok("runuser -u git -- true; touch /srv/hold/on; chmod 666 /srv/hold/on");
     machine.write("/etc/stealthcheck/conf.d/30-first.yaml", "checks: {}\n");
@@ -132,6 +145,7 @@ fn a_change_during_a_push_is_pushed_too(machine: &Machine) {
 }
 
 fn a_failure_is_told_and_made_up_for(machine: &Machine) {
+    assert_eq!(machine.mails_about("config-backup").len(), 0, "{:#?}", machine.mails_about("config-backup"));
     machine.sh_ok("systemctl stop ssh");
     machine.write("/etc/stealthcheck/conf.d/50-third.yaml", "checks: {}\n");
     let mails = machine.wait_mails("config-backup", 1);

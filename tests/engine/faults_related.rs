@@ -213,6 +213,62 @@ fn stop_is_respected_across_configurations() {
     m.assert_not_notified("web");
 }
 
+/// A conflict that has lasted too long explains no stop after it.
+#[test]
+fn stop_after_a_conflict_that_lasted_too_long_is_respected() {
+    let mut m = Machine::new()
+        .unit(service("web").notify(3))
+        .unit(service("rival").conflicts(&["web"]).not_enabled())
+        .check(unit_check("web").respect_conflict(Some(60)))
+        .up();
+    m.start("rival");
+    m.run_for(61);
+    assert_eq!(m.jobs("web"), 1, "{}", m.timeline());
+    m.stop("web");
+    m.run_for(300);
+    assert!(!m.is_up("web"), "{}", m.timeline());
+    assert_eq!(m.jobs("web"), 1, "{}", m.timeline());
+}
+
+/// The graph knows the stop of a unit that no check monitors any more: a restart of another does not start it.
+#[test]
+fn stop_of_a_unit_whose_check_is_removed_is_respected_by_other_restarts() {
+    let mut m = Machine::new()
+        .unit(service("web").wants(&["helper"]))
+        .unit(service("helper"))
+        .check(unit_check("web"))
+        .check(unit_check("helper"))
+        .up();
+    m.stop("helper");
+    m.run_for(5);
+    m.reload(vec![unit_check("web")]);
+    m.kill("web");
+    m.run_for(120);
+    assert!(!m.is_up("helper"), "{}", m.timeline());
+    m.start("helper");
+    m.run_for(600);
+    assert!(m.is_up("web"), "{}", m.timeline());
+}
+
+/// A unit that no check monitors is stopped in the daemon's absence: a restart of another does not start it.
+#[test]
+fn stop_in_absence_of_a_unit_without_checks_is_respected() {
+    let mut m = Machine::new()
+        .unit(service("web").wants(&["helper"]))
+        .unit(service("helper"))
+        .check(unit_check("web"))
+        .up();
+    m.run_for(30);
+    m.stop_daemon();
+    m.stop("helper");
+    m.run_for(5);
+    m.start_daemon();
+    m.run_for(30);
+    m.kill("web");
+    m.run_for(120);
+    assert!(!m.is_up("helper"), "{}", m.timeline());
+}
+
 /// An operator who stops the unit again is no proof that the step was ineffective.
 #[test]
 fn stop_while_an_attempt_settles_does_not_advance_the_steps() {

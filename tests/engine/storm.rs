@@ -389,3 +389,17 @@ fn alert_after_delays_the_host_notification() {
     m.run_for(200);
     assert_eq!(m.host_notifications(), [Storm]);
 }
+
+#[test]
+fn services_that_have_come_up_and_passed_are_asked_in_a_survey() {
+    let mut m = many(12, |i, check| if i < 2 { check } else { check.interval(900) });
+    m.run_for(1800);
+    for i in 0..12 {
+        m.restart(&name(i));
+    }
+    m.run_for(60);
+    outage(&mut m, 0..12);
+    m.run_for(900);
+    assert!(jobs(&m) <= 1, "{}", m.timeline());
+    assert_eq!(m.host_notifications(), [Storm]);
+}

@@ -132,10 +132,10 @@ impl Node {
             }
     }
 
-    /// What is known of the operator's stop of a unit without checks.
-    pub fn known_stop(&self) -> Option<&StopRecord> {
+    /// What is known of the stops of a unit without checks that has been read.
+    pub fn stops(&self) -> Option<&StopRecord> {
         match &self.account {
-            Account::Graph { stops, .. } => Some(stops).filter(|stops| stops.stop().is_some()),
+            Account::Graph { stops, .. } => self.reading.as_ref().map(|_| stops),
             Account::Group { .. } => None,
         }
     }
@@ -231,8 +231,9 @@ impl Node {
         if let Account::Graph { stops, starts } = &mut self.account {
             starts.read(now, self.reading.as_deref(), state);
             if down && !comes && !state.oneshot {
-                // What it was before the daemon knew it is not guessed: nothing would ever end that stop.
-                stops.read_down(now, state, false);
+                // What it was before any run of the daemon knew it is not guessed: nothing would ever end that stop.
+                let first = self.reading.is_none() && *stops != StopRecord::default();
+                stops.read_down(now, state, first);
             } else {
                 stops.read_up();
             }

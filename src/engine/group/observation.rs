@@ -80,9 +80,11 @@ impl Group {
             }
             return true;
         }
-        let stale = self.unit.as_ref().and_then(|unit| unit.started()).is_some_and(|started| began < started);
-        let passes = matches!(observation, Observation::Passing { .. });
-        let quiet = check.is_quiet() && passes;
+        let started = self.unit.as_ref().and_then(|unit| unit.started());
+        let stale = started.is_some_and(|started| began < started);
+        // The first pass of a run ends the grace, which others may wait for.
+        let ends_grace = started.is_some_and(|started| check.last_pass().is_none_or(|pass| pass <= started));
+        let quiet = check.is_quiet() && !ends_grace && matches!(observation, Observation::Passing { .. });
         check.record(now, observation.clone());
         if stale {
             // It saw the run of the unit before this one.
@@ -428,7 +430,10 @@ impl Group {
             // A run that succeeded proves it; that the next one has begun says nothing.
             return Some(ended.max().map_or(passing, |ended| passing.max(ended)));
         }
-        let started = unit.and_then(|unit| unit.started()).filter(|started| *started >= incident.opened());
+        let started = unit.and_then(|unit| unit.started()).filter(|started| {
+            // Where the start is known by systemd's timestamp, it is known to the millisecond.
+            incident.opened().since(*started) <= Duration::from_millis(1)
+        });
         let Some(since) = ended.chain(started).max() else {
             let steady = incident.flapping().is_some();
             return Some(if steady { passing.after(check.proving_time(passing)) } else { passing });

@@ -63,6 +63,7 @@ impl Conflict {
                 match same {
                     Some(same) => {
                         same.over = None;
+                        same.came = came;
                         same.down = unit.may_be;
                     }
                     None => {
@@ -105,8 +106,9 @@ impl Conflict {
         self.over.is_some()
     }
 
-    pub fn is_stopped_apart(&self) -> bool {
-        self.stopped_apart
+    /// The unit's stop, which was seen at that moment, made room for the other unit.
+    pub fn explains_stop(&self, stopped: Mono) -> bool {
+        !self.stopped_apart && stopped <= self.came.max(self.since.0).after(TOGETHER)
     }
 
     /// Why a unit that is down counts as such, although a conflict explains it.

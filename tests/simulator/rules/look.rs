@@ -91,7 +91,8 @@ impl Sim {
             broken(&format!("{:?} with incident {:?}", status.health, status.incident));
         }
         let paused = book.paused.is_some_and(|until| until > self.mono);
-        let ends_now = book.paused == Some(self.mono);
+        // A pause that ends now, or has ended while the machine slept, until the engine has looked.
+        let ends_now = book.paused == Some(self.mono) || self.rules.slept == self.mono;
         if !ends_now && paused != matches!(status.health.suppressed_by, Some(SuppressedBy::Paused { .. })) {
             broken(&format!("{:?}, and it is paused: {paused}", status.health));
         }

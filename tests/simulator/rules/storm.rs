@@ -89,7 +89,8 @@ impl Sim {
         }
         self.rules.jobs_without_network.insert(unit.clone());
         if self.rules.jobs_without_network.len() > 1 {
-            let what = format!("{:?} are well and restarted", self.rules.jobs_without_network);
+            let what =
+                format!("{:?} are well and restarted, beside {things:?}", self.rules.jobs_without_network);
             self.broken("a machine without its network restarts nothing", &what);
         }
     }
