@@ -213,7 +213,7 @@ fn stop_is_respected_across_configurations() {
     m.assert_not_notified("web");
 }
 
-/// A conflict that has lasted too long explains no stop after it.
+/// A conflict that has lasted too long explains no stop after it, although the daemon was away meanwhile.
 #[test]
 fn stop_after_a_conflict_that_lasted_too_long_is_respected() {
     let mut m = Machine::new()
@@ -222,9 +222,18 @@ fn stop_after_a_conflict_that_lasted_too_long_is_respected() {
         .check(unit_check("web").respect_conflict(Some(60)))
         .up();
     m.start("rival");
-    m.run_for(61);
+    m.run_for(59);
+    for _ in 0..2000 {
+        if m.jobs("web") == 0 {
+            m.run_for_millis(1);
+        }
+    }
     assert_eq!(m.jobs("web"), 1, "{}", m.timeline());
+    m.stop_daemon();
+    m.run_for_millis(500);
     m.stop("web");
+    m.run_for_millis(1);
+    m.start_daemon();
     m.run_for(300);
     assert!(!m.is_up("web"), "{}", m.timeline());
     assert_eq!(m.jobs("web"), 1, "{}", m.timeline());
