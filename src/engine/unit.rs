@@ -591,6 +591,9 @@ impl Unit {
     /// Why a start or restart may not be requested, by the unit's settings (rule 7).
     pub fn withholds_start(&self, now: Now) -> Option<Withheld> {
         let state = self.reading.as_ref()?;
+        if state.settings.refuses_start {
+            return Some(Withheld::Refused("RefuseManualStart"));
+        }
         if state.settings.failure_action {
             return Some(Withheld::FailureAction);
         }
@@ -600,7 +603,13 @@ impl Unit {
 
     /// Why a stop, or a restart, may not be requested, by the unit's settings (rule 7).
     pub fn withholds_stop(&self) -> Option<Withheld> {
-        let state = self.reading.as_ref().filter(|state| !state.is_down())?;
+        let state = self.reading.as_ref()?;
+        if state.settings.refuses_stop {
+            return Some(Withheld::Refused("RefuseManualStop"));
+        }
+        if state.is_down() {
+            return None;
+        }
         if state.settings.success_action {
             return Some(Withheld::SuccessAction);
         }

@@ -76,6 +76,8 @@ pub enum Withheld {
     FailureAction,
     /// A stop, also that of a restart, would trigger the unit's `SuccessAction=`.
     SuccessAction,
+    /// systemd refuses the job: the unit has this setting.
+    Refused(&'static str),
     /// The socket's service runs: a restart would close the socket and could not open it again.
     SocketInUse(UnitName),
     /// Many checks fail together (`failed`, of `of`).
@@ -144,6 +146,7 @@ impl Withheld {
             Self::StartLimit(_) => "start-limit",
             Self::FailureAction => "failure-action",
             Self::SuccessAction => "success-action",
+            Self::Refused(_) => "refused",
             Self::SocketInUse(_) => "socket-in-use",
             Self::Storm { .. } => "storm",
             Self::Survey => "survey",
@@ -163,6 +166,7 @@ impl Withheld {
                 | Self::StartSkipped(_)
                 | Self::FailureAction
                 | Self::SuccessAction
+                | Self::Refused(_)
                 | Self::WouldTrigger(_)
                 | Self::Masked
                 | Self::Frozen(_)
@@ -226,6 +230,7 @@ impl fmt::Display for Withheld {
             Self::SuccessAction => {
                 f.write_str("its stop would trigger the unit's SuccessAction=, which takes the machine down")
             }
+            Self::Refused(setting) => write!(f, "systemd would refuse it: the unit has {setting}=yes"),
             Self::SocketInUse(service) => {
                 write!(f, "{service} is running: a restart would close the socket; restart {service} instead")
             }

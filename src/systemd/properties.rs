@@ -167,6 +167,8 @@ impl Properties {
             "UnitFileState" => settings.unit_file_state = value(map)?,
             "CanReload" => settings.can_reload = value(map)?,
             "StopWhenUnneeded" => settings.stop_when_unneeded = value(map)?,
+            "RefuseManualStart" => settings.refuse_manual_start = value(map)?,
+            "RefuseManualStop" => settings.refuse_manual_stop = value(map)?,
             "TimeoutStartUSec" | "TimeoutUSec" => settings.start_timeout = value(map)?,
             "JobTimeoutUSec" => settings.job_timeout = value(map)?,
             _ => return Ok(false),

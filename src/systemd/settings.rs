@@ -24,6 +24,8 @@ pub(super) struct SettingProperties {
     pub unit_file_state: Option<String>,
     pub can_reload: Option<bool>,
     pub stop_when_unneeded: Option<bool>,
+    pub refuse_manual_start: Option<bool>,
+    pub refuse_manual_stop: Option<bool>,
     /// `TimeoutStartUSec` of a service, `TimeoutUSec` of a mount, socket or swap.
     pub start_timeout: Option<u64>,
     pub job_timeout: Option<u64>,
@@ -54,6 +56,8 @@ impl SettingProperties {
             unit_file_state: self.unit_file_state.unwrap_or_default(),
             can_reload: self.can_reload.unwrap_or(false),
             stop_when_unneeded: self.stop_when_unneeded.unwrap_or(false),
+            refuses_start: self.refuse_manual_start.unwrap_or(false),
+            refuses_stop: self.refuse_manual_stop.unwrap_or(false),
             start_timeout: timeouts.into_iter().flatten().filter_map(finite).min(),
         })
     }
@@ -91,6 +95,8 @@ mod tests {
             unit_file_state: Some("disabled".to_owned()),
             can_reload: Some(true),
             stop_when_unneeded: Some(true),
+            refuse_manual_start: Some(false),
+            refuse_manual_stop: Some(true),
             start_timeout: Some(90_000_000),
             job_timeout: Some(u64::MAX),
         };
@@ -107,6 +113,8 @@ mod tests {
             unit_file_state: "disabled".to_owned(),
             can_reload: true,
             stop_when_unneeded: true,
+            refuses_start: false,
+            refuses_stop: true,
             start_timeout: Some(Duration::from_secs(90)),
         };
         assert_eq!(*settings, expected);

@@ -36,6 +36,10 @@ pub struct UnitSettings {
     pub can_reload: bool,
     /// `StopWhenUnneeded`: systemd stops it when nothing requires it any more.
     pub stop_when_unneeded: bool,
+    /// `RefuseManualStart`: systemd starts it for other units only.
+    pub refuses_start: bool,
+    /// `RefuseManualStop`: systemd stops it for other units only, and refuses a restart.
+    pub refuses_stop: bool,
     /// `TimeoutStartUSec` (or `JobTimeoutUSec`) where it is finite: how long a start may take.
     pub start_timeout: Option<Duration>,
 }

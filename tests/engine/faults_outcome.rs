@@ -255,6 +255,27 @@ fn own_restarts_never_trip_success_action() {
     assert!(m.is_up("web"), "what is down is started: {}", m.timeline());
 }
 
+/// What systemd refuses is not requested again and again: a person is told at once.
+#[test]
+fn job_that_systemd_refuses_is_not_requested() {
+    let mut m = Machine::new()
+        .unit(service("only-started").refuses_stop())
+        .unit(service("only-stopped").refuses_start())
+        .check(http("only-started"))
+        .check(unit_check("only-stopped"))
+        .up();
+    m.hang("only-started");
+    m.kill("only-stopped");
+    m.run_for(600);
+    for (unit, setting) in [("only-started", "RefuseManualStop="), ("only-stopped", "RefuseManualStart=")] {
+        assert_eq!((m.jobs(unit), m.notifications(unit)), (0, vec![ActionRequired]), "{}", m.timeline());
+        assert!(m.why(unit).contains(setting), "{}", m.why(unit));
+    }
+    m.kill("only-started");
+    m.run_for(60);
+    assert!(m.is_up("only-started"), "what is down is started: {}", m.timeline());
+}
+
 /// A `start` step starts nothing whose failure takes the machine down.
 #[test]
 fn start_step_never_trips_failure_action() {

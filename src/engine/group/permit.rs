@@ -202,10 +202,12 @@ impl Group {
 }
 
 /// The job for a step on the unit itself. A restart also restarts what requires the unit, and starts what that pulls in: where
-/// an operator has stopped some of it, a unit that is down is started instead (rule 9).
+/// an operator has stopped some of it, a unit that is down is started instead (rule 9); so is one that systemd refuses to stop.
 fn job_step(unit: &Unit, graph: &Graph, step: Step) -> Step {
     let down = unit.reading().is_some_and(|state| state.is_down());
-    let starts_instead = step == Step::Restart && down && graph.would_start(unit.id(), true).is_some();
+    let refused = unit.reading().is_some_and(|state| state.settings.refuses_stop);
+    let starts_instead =
+        step == Step::Restart && down && (refused || graph.would_start(unit.id(), true).is_some());
     if starts_instead { Step::Start } else { step }
 }
 

@@ -63,6 +63,7 @@ fn settings_and_relations_are_read_from_the_properties() {
     all.insert("UnitFileState", "enabled".into());
     all.insert("CanReload", true.into());
     all.insert("StopWhenUnneeded", false.into());
+    all.insert("RefuseManualStop", true.into());
     all.insert("TimeoutStartUSec", 90_000_000_u64.into());
     all.insert("JobTimeoutUSec", u64::MAX.into());
     all.insert("Requires", names(&["a.service"]).into());
@@ -76,6 +77,7 @@ fn settings_and_relations_are_read_from_the_properties() {
     let read = state(&all);
     let settings = &read.settings;
     assert!(settings.transient && settings.failure_action && settings.restarts && settings.can_reload);
+    assert!(settings.refuses_stop && !settings.refuses_start);
     assert_eq!(settings.triggered_by, [unit("web.socket")]);
     let start_limit = StartLimit { interval: Duration::from_secs(10), burst: 5, action: false };
     assert_eq!(settings.start_limit, Some(start_limit));

@@ -264,6 +264,11 @@ impl Systemd {
         if self.stopping && kind != JobType::Stop {
             return Err("Transaction is destructive.".to_owned());
         }
+        let file = &self.units[unit].file;
+        let starts = matches!(kind, JobType::Start | JobType::Restart);
+        if (starts && file.refuses_start) || (kind.stops() && file.refuses_stop) {
+            return Err(format!("Operation refused, unit {name} may be requested by dependency only."));
+        }
         self.changes += 1;
         let id = self.add_job(unit, kind, by)?;
         self.note(|| format!("systemd: {kind:?} of {name} requested by {by:?}, job {id}"));

@@ -282,6 +282,8 @@ impl Unit {
             }),
             failure_action: file.failure_reboots,
             success_action: file.success_reboots,
+            refuses_start: file.refuses_start,
+            refuses_stop: file.refuses_stop,
             restarts: file.restart != Restart::No,
             restarts_on_success: file.restart == Restart::Always,
             restart_delay: if self.is_service() { file.restart_sec } else { Duration::ZERO },

@@ -112,6 +112,10 @@ pub struct UnitFile {
     pub failure_reboots: bool,
     /// `SuccessAction=reboot`.
     pub success_reboots: bool,
+    /// `RefuseManualStart=`.
+    pub refuses_start: bool,
+    /// `RefuseManualStop=`.
+    pub refuses_stop: bool,
     pub condition: Option<Condition>,
     pub assertion: Option<Condition>,
     pub exec_condition: Option<Condition>,
@@ -156,6 +160,8 @@ pub fn service(name: &str) -> UnitFile {
         start_limit: Some(Limit { interval: Duration::from_secs(10), burst: 5, reboots: false }),
         failure_reboots: false,
         success_reboots: false,
+        refuses_start: false,
+        refuses_stop: false,
         condition: None,
         assertion: None,
         exec_condition: None,
@@ -287,6 +293,14 @@ impl UnitFile {
 
     pub fn failure_reboots(self) -> Self {
         Self { failure_reboots: true, ..self }
+    }
+
+    pub fn refuses_start(self) -> Self {
+        Self { refuses_start: true, ..self }
+    }
+
+    pub fn refuses_stop(self) -> Self {
+        Self { refuses_stop: true, ..self }
     }
 
     pub fn success_reboots(self) -> Self {
