@@ -97,10 +97,12 @@ pub(super) async fn hold(bus: Bus, asked: &Hold) -> Result<ExitCode, Failure> {
     let ended = child::run(&asked.command, &lease, revoke).await;
     lease.done();
     let child::Ended { code, told_to_end, mut signals } = ended?;
-    // Whoever wants an end of this need not wait: the daemon does not.
-    if !asked.no_wait && !told_to_end {
+    // Whoever wants an end of this need not wait: the daemon starts the unit, if it is there.
+    let waits = !asked.no_wait && !told_to_end;
+    if waits || asked.stop {
+        let patience = if waits { PATIENCE } else { Duration::ZERO };
         let outcome = tokio::select! {
-            outcome = brought_back(bus, &client, &checks, before.as_ref()) => outcome,
+            outcome = brought_back(bus, &client, &checks, before.as_ref(), patience) => outcome,
             () = signals.end() => Outcome::Pending,
         };
         // A daemon that has dropped the hold with the check takes our stop for anybody's.
@@ -110,7 +112,9 @@ pub(super) async fn hold(bus: Bus, asked: &Hold) -> Result<ExitCode, Failure> {
             Outcome::LeftStopped if revoked.get() && was_up => Outcome::Dropped,
             outcome => outcome,
         };
-        finish(bus, &client, &unit, asked.stop, outcome).await;
+        if waits || outcome.is_up_to_us() {
+            finish(bus, &client, &unit, asked.stop, outcome).await;
+        }
     }
     Ok(ExitCode::from(code))
 }
@@ -121,16 +125,17 @@ async fn status_of(client: &Client, checks: &[CheckName]) -> Option<CheckStatus>
     snapshot.checks.into_iter().next()
 }
 
-/// Waits, up to [`PATIENCE`], for the state of the unit after the hold. `before`: the check before the hold; if it monitors
+/// Waits, up to `patience`, for the state of the unit after the hold. `before`: the check before the hold; if it monitors
 /// another unit now, its status does not describe this one.
 async fn brought_back(
     bus: Bus,
     client: &Client,
     checks: &[CheckName],
     before: Option<&CheckStatus>,
+    patience: Duration,
 ) -> Outcome {
     let names: Vec<&str> = checks.iter().take(1).map(CheckName::as_str).collect();
-    let deadline = Instant::now() + PATIENCE;
+    let deadline = Instant::now() + patience;
     let mut again: Option<Client> = None;
     loop {
         let answer = again.as_ref().unwrap_or(client).status(&names, true).await;

@@ -13,6 +13,7 @@ use super::style::{Colour, Style};
 use super::text::{Paint, paint, sanitize, sanitize_json, width, wrap};
 use crate::bus::Bus;
 use crate::status::{Decision, Explanation, Topic};
+use crate::verdict::State;
 
 /// Room for the topics, right-aligned.
 const TOPIC: usize = 12;
@@ -47,6 +48,8 @@ pub fn text(explanation: &Explanation, style: &Style) -> String {
     let name = paint(explanation.name.as_str(), Paint::Strong, style.colour);
     let state = explanation.health.state;
     let health = match &explanation.health.suppressed_by {
+        // What it was before the unit was stopped is no news of it.
+        Some(why) if state == State::Passing => format!("suppressed: {}", why.word()),
         Some(why) => format!("{state}, suppressed: {}", why.word()),
         None => state.to_string(),
     };

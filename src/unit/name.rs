@@ -52,10 +52,10 @@ impl UnitName {
         if !SUFFIXES.contains(&suffix) {
             // systemd's suffixes are in lower case: `NGINX.SERVICE` misses only that.
             let lower = suffix.to_ascii_lowercase();
-            let meant = if SUFFIXES.contains(&lower.as_str()) {
-                format!("{stem}.{lower}")
-            } else {
-                format!("{name}.service")
+            let near = |known: &&&str| strsim::damerau_levenshtein(&lower, known) <= 2;
+            let meant = match SUFFIXES.iter().find(near) {
+                Some(known) => format!("{stem}.{known}"),
+                None => format!("{name}.service"),
             };
             return Err(format!("`.{suffix}` is not a unit type, did you mean `{meant}`?"));
         }
@@ -131,6 +131,7 @@ mod tests {
             ("", "empty"),
             ("fibridge", "did you mean `fibridge.service`"),
             ("fibridge.conf", "did you mean `fibridge.conf.service`"),
+            ("fibridge.servce", "did you mean `fibridge.service`"),
             ("nginx.SERVICE", "did you mean `nginx.service`"),
             ("a b.service", "' '"),
             ("x\n.service", "'\\n'"),

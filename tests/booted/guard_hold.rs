@@ -269,6 +269,11 @@ fn a_hold_outlives_the_daemon_and_ends_in_its_absence() {
     assert_eq!(machine.unit("web.service", "ActiveState"), "active");
     machine.sh_ok("systemctl start stealthcheck");
     machine.becomes("web", "passing");
+    let said = machine.sh_ok("stealthctl hold web --stop --no-wait -- systemctl stop stealthcheck 2>&1");
+    assert_has(&said, &["stealthcheck does not answer, so stealthctl started web.service"]);
+    assert_eq!(machine.unit("web.service", "ActiveState"), "active");
+    machine.sh_ok("systemctl start stealthcheck");
+    machine.becomes("web", "passing");
     in_silence(&machine);
 
     // A reboot ends everything, holds too: in good order, and by a power cut.

@@ -24,6 +24,11 @@ pub(super) enum Outcome {
 }
 
 impl Outcome {
+    /// The daemon will not start the unit.
+    pub(super) fn is_up_to_us(&self) -> bool {
+        matches!(self, Self::Unguarded | Self::Dropped | Self::Unknown)
+    }
+
     /// Waiting longer would not change it.
     pub(super) fn is_final(&self) -> bool {
         !matches!(self, Self::Pending | Self::Unknown)

@@ -173,9 +173,9 @@ impl Sim {
     fn an_operators_stop_is_respected(&self, unit: &UnitName, check: &Check) {
         let Some(since) = self.rules.units.get(unit).and_then(|book| book.operators_stop) else { return };
         let rested = self.mono.since(since);
-        // A stop that only took a start job away, before the daemon was there: nothing tells of it.
-        let state = self.machine.systemd.read(unit);
-        if state.active_enter_usec == 0 && state.inactive_enter_usec == 0 && since <= self.rules.started {
+        // A stop of what was down, which took a start job away at most, before the daemon was there: nothing tells of it.
+        let down_before = self.truths.get(unit).is_none_or(|truth| truth.down_at < since);
+        if down_before && since <= self.rules.started {
             return;
         }
         let respected = match check.recovery.respect_stop {
