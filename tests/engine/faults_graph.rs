@@ -23,7 +23,7 @@ fn db_and_app_within(latency: u64) -> Machine {
         .up()
 }
 
-/// E7: a unit that is up takes nobody down, whatever its checks say.
+/// A unit that is up takes nobody down, whatever its checks say.
 #[test]
 fn dependent_of_unit_that_is_up_is_recovered() {
     for fail in [Machine::fail as fn(&mut Machine, &str), Machine::fail_for_good] {
@@ -39,7 +39,7 @@ fn dependent_of_unit_that_is_up_is_recovered() {
     }
 }
 
-/// E7: the same where the incident's attempts are used up.
+/// The same where the incident's attempts are used up.
 #[test]
 fn dependent_is_recovered_after_last_attempt_of_its_dependency() {
     let mut m = Machine::new()
@@ -57,7 +57,7 @@ fn dependent_is_recovered_after_last_attempt_of_its_dependency() {
     assert!(m.is_up("app"), "app was not restarted");
 }
 
-/// The other side of E7: what is down as a unit has its dependents wait, and they come back with it.
+/// The other side: what is down as a unit has its dependents wait, and they come back with it.
 #[test]
 fn dependent_of_unit_that_is_down_waits() {
     let mut m = db_and_app();
@@ -83,7 +83,7 @@ fn mariadb() -> Machine {
         .up()
 }
 
-/// E8: one unit under two names is restarted once.
+/// One unit under two names is restarted once.
 #[test]
 fn alias_and_own_name_are_one_unit() {
     let mut m = mariadb();
@@ -97,7 +97,7 @@ fn alias_and_own_name_are_one_unit() {
     assert_eq!((m.state("by-new-name"), m.state("by-old-name")), ("passing", "passing"));
 }
 
-/// E8: a hold on one of the names covers the other.
+/// A hold on one of the names covers the other.
 #[test]
 fn hold_covers_all_names_of_the_unit() {
     for held in ["mariadb", "mysql"] {
@@ -113,7 +113,7 @@ fn hold_covers_all_names_of_the_unit() {
     }
 }
 
-/// E15: what the hold's stop took down comes back with it.
+/// What the hold's stop took down comes back with it.
 #[test]
 fn hold_brings_back_what_was_stopped_with_its_unit() {
     let mut m = db_and_app();
@@ -128,7 +128,7 @@ fn hold_brings_back_what_was_stopped_with_its_unit() {
     assert!(m.record.sent.is_empty(), "{:?}", m.record.sent);
 }
 
-/// E15: the same for what is only a part of it.
+/// The same for what is only a part of it.
 #[test]
 fn hold_brings_back_the_parts_of_its_unit() {
     let mut m = Machine::new()
@@ -145,7 +145,7 @@ fn hold_brings_back_the_parts_of_its_unit() {
     assert!(m.record.sent.is_empty(), "{:?}", m.record.sent);
 }
 
-/// E15: the command ends before the daemon has read that the unit was stopped.
+/// The command ends before the daemon has read that the unit was stopped.
 #[test]
 fn hold_that_ends_at_once_brings_its_unit_back() {
     for latency in [6, 300, 1500] {
@@ -156,7 +156,7 @@ fn hold_that_ends_at_once_brings_its_unit_back() {
     }
 }
 
-/// E15: the holder was killed before its stop had ended.
+/// The holder was killed before its stop had ended.
 #[test]
 fn unit_stopped_by_killed_holder_comes_back() {
     for latency in [6, 300, 1500] {
@@ -169,7 +169,7 @@ fn unit_stopped_by_killed_holder_comes_back() {
     }
 }
 
-/// E15: a script that stops the unit after the hold means it.
+/// A script that stops the unit after the hold means it.
 #[test]
 fn stop_right_after_hold_is_respected() {
     let mut m = db_and_app();
@@ -182,7 +182,7 @@ fn stop_right_after_hold_is_respected() {
     assert!(!m.is_up("db"), "db was started against the operator");
 }
 
-/// E15: an operator who stops one of them meanwhile is respected.
+/// An operator who stops one of them meanwhile is respected.
 #[test]
 fn hold_leaves_what_an_operator_stopped_meanwhile() {
     let mut m = db_and_app();
@@ -202,7 +202,7 @@ fn shop(link: fn(UnitFile) -> UnitFile, guarded: bool) -> Machine {
     machine.up()
 }
 
-/// E22: a recovery does not start what an operator has stopped, in whatever way systemd would pull it in.
+/// A recovery does not start what an operator has stopped, in whatever way systemd would pull it in.
 #[test]
 fn recovery_does_not_start_a_wanted_unit_that_was_stopped() {
     let links: [fn(UnitFile) -> UnitFile; 4] = [
@@ -222,7 +222,7 @@ fn recovery_does_not_start_a_wanted_unit_that_was_stopped() {
     }
 }
 
-/// E22: db is started by systemd itself where it is upheld; nothing of that is the daemon's.
+/// `db` is started by systemd itself where it is upheld; nothing of that is the daemon's.
 #[test]
 fn withheld_restart_names_the_unit_that_was_stopped() {
     let mut m = shop(|unit| unit.wants(&["db"]), true);
@@ -235,7 +235,7 @@ fn withheld_restart_names_the_unit_that_was_stopped() {
     assert_eq!((m.state("db"), m.state("shop")), ("passing", "passing"));
 }
 
-/// E16: a third of the checks that are watched fail together, and not of all that are configured.
+/// A third of the checks that are watched fail together, and not of all that are configured.
 #[test]
 fn storm_counts_only_checks_that_are_watched() {
     let names: Vec<String> = (0..30).map(|n| format!("web{n:02}")).collect();

@@ -9,7 +9,7 @@ use crate::machine::*;
 
 const SECOND: Duration = Duration::from_secs(1);
 
-/// E10: a service that hangs for good after a crash loop is restarted: the loop has ended with the restarts.
+/// A service that hangs for good after a crash loop is restarted: the loop has ended with the restarts.
 #[test]
 fn hang_after_crash_loop_is_recovered() {
     for (healthy, probe) in [(0, http as fn(&str) -> CheckBuilder), (30, http)] {
@@ -29,7 +29,7 @@ fn hang_after_crash_loop_is_recovered() {
     }
 }
 
-/// E10: while systemd restarts the service each time, the daemon does not; the incident ends with the restarts.
+/// While systemd restarts the service each time, the daemon does not; the incident ends with the restarts.
 #[test]
 fn crash_loop_is_one_incident_that_ends() {
     for probe in [http, unit_check] {
@@ -99,7 +99,7 @@ fn crash_loop_in_open_incident_is_one_of_its_own() {
     }
 }
 
-/// E19: one crash that systemd mends itself is nobody's concern, however long its delay is.
+/// One crash that systemd mends itself is nobody's concern, however long its delay is.
 #[test]
 fn crash_that_systemd_mends_notifies_nobody() {
     for secs in [1, 5, 25, 60] {
@@ -114,7 +114,7 @@ fn crash_that_systemd_mends_notifies_nobody() {
     }
 }
 
-/// E34: `RestartSec=30min` is no matter of seconds: people are notified, and told when systemd restarts it.
+/// `RestartSec=30min` is no matter of seconds: people are notified, and told when systemd restarts it.
 #[test]
 fn long_restart_delay_is_told() {
     let web = service("web").restart(Restart::Always, 1800 * SECOND);
@@ -128,7 +128,7 @@ fn long_restart_delay_is_told() {
     assert!(why.contains("systemd itself restarts the unit at 12:38:40 UTC"), "{why}");
 }
 
-/// E23: a service that ends two seconds after each start never works.
+/// A service that ends two seconds after each start never works.
 #[test]
 fn service_that_dies_after_each_start_is_one_incident() {
     let mut m = Machine::new().unit(service("api")).check(unit_check("api")).up();
@@ -141,7 +141,7 @@ fn service_that_dies_after_each_start_is_one_incident() {
     assert!(m.status("api").incident.is_some_and(|incident| incident.attempts >= 5));
 }
 
-/// E23: a process that a former run has left answers for the new one, which dies.
+/// A process that a former run has left answers for the new one, which dies.
 #[test]
 fn left_over_process_does_not_prove_a_recovery() {
     let sslh = service("sslh").leaves_child();
@@ -153,7 +153,7 @@ fn left_over_process_does_not_prove_a_recovery() {
     assert_eq!(m.state("sslh"), "down");
 }
 
-/// E23: the unit has to be up, and its checks have to pass, for ten seconds.
+/// The unit has to be up, and its checks have to pass, for ten seconds.
 #[test]
 fn recovery_is_proven_after_ten_seconds() {
     for probe in [http, unit_check] {
@@ -168,7 +168,7 @@ fn recovery_is_proven_after_ten_seconds() {
     }
 }
 
-/// E23: dying again within the proving time goes on with the next step.
+/// Dying again within the proving time goes on with the next step.
 #[test]
 fn death_within_proving_time_is_next_step() {
     let mut m = Machine::new()
@@ -183,7 +183,7 @@ fn death_within_proving_time_is_next_step() {
     assert_eq!(m.threads("web"), 1);
 }
 
-/// E28: a worker that ends well each time, and that systemd starts again, does not crash.
+/// A worker that ends well each time, and that systemd starts again, does not crash.
 #[test]
 fn clean_exits_under_restart_always_are_no_crashes() {
     for lives in [1, 20, 100] {
@@ -197,7 +197,7 @@ fn clean_exits_under_restart_always_are_no_crashes() {
     }
 }
 
-/// E30: the daemon's own restarts never leave the unit dead for its start limit.
+/// The daemon's own restarts never leave the unit dead for its start limit.
 #[test]
 fn own_restarts_do_not_use_up_the_start_limit() {
     let sensor = service("sensor").start_limit(3600, 3).hangs_after(8);
@@ -210,7 +210,7 @@ fn own_restarts_do_not_use_up_the_start_limit() {
     assert_ne!(m.unit_state("sensor").result, "start-limit-hit");
 }
 
-/// E30: with `StartLimitAction=reboot` the machine never reboots for the daemon's restarts.
+/// With `StartLimitAction=reboot` the machine never reboots for the daemon's restarts.
 #[test]
 fn own_restarts_never_trip_start_limit_action() {
     let sensor = service("sensor").start_limit(3600, 3).start_limit_reboots().hangs_after(8);
@@ -220,7 +220,7 @@ fn own_restarts_never_trip_start_limit_action() {
     assert!(m.jobs("sensor") >= 1);
 }
 
-/// E30: with `FailureAction=reboot` no restart is tried that would fail the unit; a person is needed.
+/// With `FailureAction=reboot` no restart is tried that would fail the unit; a person is needed.
 #[test]
 fn own_restarts_never_trip_failure_action() {
     let mut m = Machine::new().unit(service("web").failure_reboots()).check(http("web")).up();
@@ -288,7 +288,7 @@ fn start_step_never_trips_failure_action() {
     assert_eq!(m.notifications("web"), [ActionRequired]);
 }
 
-/// E31: a service that hangs twenty seconds after each start is flapping, not new each time.
+/// A service that hangs twenty seconds after each start is flapping, not new each time.
 #[test]
 fn flapping_is_notified_once() {
     let web = service("web").no_start_limit();

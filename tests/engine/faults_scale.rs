@@ -8,7 +8,7 @@ use stealthcheck::verdict::Observation;
 
 use crate::machine::*;
 
-/// E20: a restart of the daemon makes no attempt come early, not by a part of a millisecond.
+/// A restart of the daemon makes no attempt come early, not by a part of a millisecond.
 #[test]
 fn next_attempt_keeps_its_distance_across_daemon_restart() {
     for nanos in [741_341, 999_999, 1] {
@@ -45,7 +45,7 @@ fn first_readings(n: usize) -> Duration {
     began.elapsed()
 }
 
-/// E21: the first look at ten times as many inactive units takes about ten times as long.
+/// The first look at ten times as many inactive units takes about ten times as long.
 #[test]
 fn first_readings_of_many_units_take_linear_time() {
     first_readings(100);

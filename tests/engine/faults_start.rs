@@ -5,7 +5,7 @@ use stealthcheck::unit::ManagerState;
 
 use crate::machine::*;
 
-/// E13: a unit whose start job still waits at the first reading is on its way.
+/// A unit whose start job still waits at the first reading is on its way.
 #[test]
 fn waiting_start_job_at_boot_notifies_nobody() {
     for secs in [3, 15, 70] {
@@ -22,7 +22,7 @@ fn waiting_start_job_at_boot_notifies_nobody() {
     }
 }
 
-/// E13: the same at every later boot.
+/// The same at every later boot.
 #[test]
 fn waiting_start_job_at_reboot_notifies_nobody() {
     let mut m = Machine::new()
@@ -50,7 +50,7 @@ fn never_booted() -> Machine {
     m
 }
 
-/// E14: a unit that has been up and fails is recovered although the machine still boots.
+/// A unit that has been up and fails is recovered although the machine still boots.
 #[test]
 fn crash_during_unfinished_boot_is_recovered() {
     let mut m = never_booted();
@@ -59,7 +59,7 @@ fn crash_during_unfinished_boot_is_recovered() {
     assert!(m.is_up("web"), "web was not restarted");
 }
 
-/// E14: a hold's end during an unfinished boot.
+/// A hold's end during an unfinished boot.
 #[test]
 fn hold_during_unfinished_boot_brings_its_unit_back() {
     let mut m = never_booted();
@@ -69,7 +69,7 @@ fn hold_during_unfinished_boot_brings_its_unit_back() {
     assert_eq!(m.state("web"), "passing");
 }
 
-/// E25: a unit that is stuck in its start is down, also where the daemon came later.
+/// A unit that is stuck in its start is down, also where the daemon came later.
 #[test]
 fn unit_stuck_in_start_before_daemon_is_down() {
     for (probe, cause) in [(http as fn(&str) -> CheckBuilder, ""), (unit_check, "activating")] {
@@ -86,7 +86,7 @@ fn unit_stuck_in_start_before_daemon_is_down() {
     }
 }
 
-/// E25: the same long after the boot.
+/// The same long after the boot.
 #[test]
 fn unit_stuck_in_start_long_before_daemon_is_down() {
     let mut m = Machine::new()
@@ -108,7 +108,7 @@ fn slow_check() -> CheckBuilder {
     http("tomcat").grace(60)
 }
 
-/// E24: the unit was started just before its check was configured.
+/// The unit was started just before its check was configured.
 #[test]
 fn slow_start_before_reload_has_its_grace() {
     let mut m = Machine::new().unit(service("web")).unit(tomcat().not_enabled()).check(http("web")).up();
@@ -120,7 +120,7 @@ fn slow_start_before_reload_has_its_grace() {
     assert_eq!(m.state("tomcat"), "passing");
 }
 
-/// E24: the unit was started just before the daemon.
+/// The unit was started just before the daemon.
 #[test]
 fn slow_start_before_daemon_has_its_grace() {
     for first in [true, false] {
@@ -135,7 +135,7 @@ fn slow_start_before_daemon_has_its_grace() {
     }
 }
 
-/// E24: every boot.
+/// Every boot.
 #[test]
 fn slow_start_at_boot_has_its_grace() {
     let mut m = Machine::new().unit(tomcat()).check(slow_check()).up();
@@ -147,7 +147,7 @@ fn slow_start_at_boot_has_its_grace() {
     }
 }
 
-/// E24: the grace begins with the unit's start and not with the daemon's.
+/// The grace begins with the unit's start and not with the daemon's.
 #[test]
 fn grace_begins_with_the_units_own_start() {
     let mut m = Machine::new().unit(service("web")).check(http("web").grace(600)).before_daemon();
@@ -157,7 +157,7 @@ fn grace_begins_with_the_units_own_start() {
     assert_eq!(m.state("web"), "down", "web was started an hour ago");
 }
 
-/// E17: a pass ends the grace.
+/// A pass ends the grace.
 #[test]
 fn pass_ends_the_grace() {
     let mut m = Machine::new().unit(service("web")).check(http("web").grace(600).only_notified()).up();
@@ -170,7 +170,7 @@ fn pass_ends_the_grace() {
     assert_eq!(m.notifications("web"), [Down]);
 }
 
-/// E17: a unit that comes up is not probed once a second for its whole grace.
+/// A unit that comes up is not probed once a second for its whole grace.
 #[test]
 fn probes_during_grace_keep_to_the_retry_interval() {
     let web = http("web").interval(60).retry_interval(10).grace(300);

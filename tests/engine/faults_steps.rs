@@ -10,7 +10,7 @@ fn start_of(unit: &str) -> stealthcheck::check::Step {
     StartUnit(unit_name(unit))
 }
 
-/// E5: the certificate's step comes first by name, and cannot mend a crash.
+/// The certificate's step comes first by name, and cannot mend a crash.
 #[test]
 fn crash_is_recovered_beside_a_check_with_other_steps() {
     let mut m = Machine::new()
@@ -28,7 +28,7 @@ fn crash_is_recovered_beside_a_check_with_other_steps() {
     assert_eq!((m.state("web"), m.state("certificate")), ("passing", "passing"));
 }
 
-/// E5: the same with a reload, which a dead unit refuses.
+/// The same with a reload, which a dead unit refuses.
 #[test]
 fn crash_is_recovered_beside_a_check_that_reloads() {
     let mut m = Machine::new()
@@ -42,7 +42,7 @@ fn crash_is_recovered_beside_a_check_that_reloads() {
     assert_eq!(m.job_kinds("web"), [JobKind::Restart]);
 }
 
-/// E5: each check serves its own incident, also while the other one's lasts.
+/// Each check serves its own incident, also while the other one's lasts.
 #[test]
 fn hang_is_recovered_while_another_check_cannot_be_helped() {
     let mut m = Machine::new()
@@ -61,7 +61,7 @@ fn hang_is_recovered_while_another_check_cannot_be_helped() {
     assert_eq!(m.job_kinds("web"), [JobKind::Restart]);
 }
 
-/// E6: a long run of another unit hides nothing that happens to the check's own.
+/// A long run of another unit hides nothing that happens to the check's own.
 #[test]
 fn crash_is_recovered_while_a_step_runs_another_unit() {
     for same_check in [true, false] {
@@ -87,7 +87,7 @@ fn crash_is_recovered_while_a_step_runs_another_unit() {
     }
 }
 
-/// E9: the check is renamed while its job runs. The attempt is concluded for the unit.
+/// The check is renamed while its job runs. The attempt is concluded for the unit.
 #[test]
 fn renamed_check_begins_next_incident_with_first_step() {
     let steps = [RestartUnit, start_of("poweroff-node")];
@@ -108,7 +108,7 @@ fn renamed_check_begins_next_incident_with_first_step() {
     assert_eq!(m.state("new"), "passing");
 }
 
-/// E9: a check that is down and is no longer configured closes its thread, and says why.
+/// A check that is down and is no longer configured closes its thread, and says why.
 #[test]
 fn removed_check_that_is_down_closes_its_thread() {
     let web = || http("web").interval(10);
@@ -128,7 +128,7 @@ fn removed_check_that_is_down_closes_its_thread() {
     assert!(format!("{:?}", last.notification).contains("no longer monitored"), "{:?}", last.notification);
 }
 
-/// E11: a reload of a dead unit is skipped without costing time.
+/// A reload of a dead unit is skipped without costing time.
 #[test]
 fn step_that_cannot_apply_costs_no_time() {
     for can_reload in [true, false] {
@@ -143,7 +143,7 @@ fn step_that_cannot_apply_costs_no_time() {
     }
 }
 
-/// E11: a step index does not survive the incident.
+/// A step index does not survive the incident.
 #[test]
 fn second_crash_after_health_begins_with_first_step() {
     let mut m = Machine::new()
@@ -159,7 +159,7 @@ fn second_crash_after_health_begins_with_first_step() {
     assert_eq!(m.jobs("search-rebuild"), 0);
 }
 
-/// E11: `max_attempts` counts within one incident.
+/// `max_attempts` counts within one incident.
 #[test]
 fn max_attempts_counts_within_one_incident() {
     let mut m = Machine::new().unit(service("web")).check(http("web").max_attempts(1)).up();
@@ -176,7 +176,7 @@ fn max_attempts_counts_within_one_incident() {
     assert_eq!(m.count("web", ActionRequired), 1);
 }
 
-/// E12: a good renewal is the end of its incident; minutes later the next one begins anew.
+/// A good renewal is the end of its incident; minutes later the next one begins anew.
 #[test]
 fn second_incident_of_certificate_begins_with_an_attempt() {
     let mut m = Machine::new()
@@ -197,7 +197,7 @@ fn second_incident_of_certificate_begins_with_an_attempt() {
     }
 }
 
-/// E12: the same with probes that come seldom, as those of certificates do.
+/// The same with probes that come seldom, as those of certificates do.
 #[test]
 fn incident_of_rare_probes_begins_with_an_attempt() {
     let certificate =
@@ -221,7 +221,7 @@ fn incident_of_rare_probes_begins_with_an_attempt() {
     }
 }
 
-/// E18: the renewal failed, and somebody renewed in another way. The pass counts, although the renewal's unit is failed.
+/// The renewal failed, and somebody renewed in another way. The pass counts, although the renewal's unit is failed.
 #[test]
 fn pass_closes_incident_although_helper_unit_failed() {
     let mut m = Machine::new()

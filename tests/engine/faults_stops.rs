@@ -23,7 +23,7 @@ fn stays_stopped(machine: &mut Machine, unit: &str, check: &str, secs: u64) {
     assert_eq!(machine.state(check), "stopped");
 }
 
-/// E1: the stop arrives while the daemon's restart starts the unit.
+/// The stop arrives while the daemon's restart starts the unit.
 #[test]
 fn stop_in_start_phase_of_own_restart_is_respected() {
     let slow = service("slow").start_pre(20);
@@ -38,7 +38,7 @@ fn stop_in_start_phase_of_own_restart_is_respected() {
     assert!(m.is_up("slow"));
 }
 
-/// E1: the same with `respect_stop: forever`.
+/// The same with `respect_stop: forever`.
 #[test]
 fn stop_in_start_phase_is_respected_forever() {
     let slow = service("slow").start_pre(20);
@@ -50,7 +50,7 @@ fn stop_in_start_phase_is_respected_forever() {
     stays_stopped(&mut m, "slow", "slow", 3600);
 }
 
-/// E1: the stop arrives while the daemon's restart stops the unit.
+/// The stop arrives while the daemon's restart stops the unit.
 #[test]
 fn stop_in_stop_phase_of_own_restart_is_respected() {
     let lazy = service("lazy").stop_takes(10);
@@ -62,7 +62,7 @@ fn stop_in_stop_phase_of_own_restart_is_respected() {
     stays_stopped(&mut m, "lazy", "lazy", 600);
 }
 
-/// E1: the stop arrives while the unit is started because a hold has ended.
+/// The stop arrives while the unit is started because a hold has ended.
 #[test]
 fn stop_during_start_after_hold_is_respected() {
     let slow = service("slow").start_pre(20);
@@ -75,7 +75,7 @@ fn stop_during_start_after_hold_is_respected() {
     m.assert_not_notified("slow");
 }
 
-/// E1: the stop arrives while a step that starts another unit runs.
+/// The stop arrives while a step that starts another unit runs.
 #[test]
 fn stop_during_start_of_other_unit_is_respected() {
     let mut m = Machine::new()
@@ -92,7 +92,7 @@ fn stop_during_start_of_other_unit_is_respected() {
     assert_eq!(m.jobs("renew"), 1, "what is stopped needs no certificate");
 }
 
-/// E2: of the jobs on a unit the last one counts.
+/// Of the jobs on a unit the last one counts.
 #[test]
 fn stop_behind_operators_restart_is_respected() {
     for secs in [1, 5] {
@@ -108,7 +108,7 @@ fn stop_behind_operators_restart_is_respected() {
     }
 }
 
-/// E3: what is restarted with the unit it is ordered after waits as a queued start job. How fast the daemon reads makes no
+/// What is restarted with the unit it is ordered after waits as a queued start job. How fast the daemon reads makes no
 /// difference.
 #[test]
 fn operators_restart_of_ordered_units_notifies_nobody() {
@@ -129,7 +129,7 @@ fn operators_restart_of_ordered_units_notifies_nobody() {
     }
 }
 
-/// E3: a plain restart, read late.
+/// A plain restart, read late.
 #[test]
 fn operators_restart_read_late_notifies_nobody() {
     for latency in [6, 300, 1000, 4000] {
@@ -141,7 +141,7 @@ fn operators_restart_read_late_notifies_nobody() {
     }
 }
 
-/// E4: the unit was down with an incident; it was stopped while the daemon was away.
+/// The unit was down with an incident; it was stopped while the daemon was away.
 #[test]
 fn stop_while_daemon_is_away_is_respected_in_incident() {
     let mut m = Machine::new().unit(service("web")).check(http("web").respect_stop(None)).up();
@@ -164,7 +164,7 @@ fn stop_while_away_is_respected(m: &mut Machine) {
     assert_eq!(m.state("web"), "stopped");
 }
 
-/// E4: systemd has forgotten the unit, with its timestamps, when the daemon comes back.
+/// systemd has forgotten the unit, with its timestamps, when the daemon comes back.
 #[test]
 fn stop_while_daemon_is_away_is_respected_though_systemd_forgets_the_unit() {
     for broken in [false, true] {
@@ -184,7 +184,7 @@ fn stop_while_daemon_is_away_is_respected_though_systemd_forgets_the_unit() {
     }
 }
 
-/// E29: systemd keeps a unit loaded that another one names, and its timestamps are those of the present boot.
+/// systemd keeps a unit loaded that another one names, and its timestamps are those of the present boot.
 #[test]
 fn stop_is_respected_across_reboot() {
     for named_by_another in [false, true] {
@@ -221,7 +221,7 @@ fn failure_by_freeze_is_forgotten() {
     assert_eq!(m.state("web"), "passing", "{}", m.timeline());
 }
 
-/// E32: `systemctl freeze` is an operator's act, as a stop is.
+/// `systemctl freeze` is an operator's act, as a stop is.
 #[test]
 fn frozen_unit_is_left_alone() {
     for version in [Version::V252, Version::V257] {
@@ -239,7 +239,7 @@ fn frozen_unit_is_left_alone() {
     }
 }
 
-/// E32: a check of the unit's state sees a frozen unit as active.
+/// A check of the unit's state sees a frozen unit as active.
 #[test]
 fn frozen_unit_is_explained_by_unit_check() {
     let mut m = Machine::new().unit(service("web")).check(unit_check("web")).up();
@@ -249,7 +249,7 @@ fn frozen_unit_is_explained_by_unit_check() {
     assert!(m.why("web").contains("frozen"), "{}", m.why("web"));
 }
 
-/// E34: a unit that was disabled and stopped is not simply one that was stopped.
+/// A unit that was disabled and stopped is not simply one that was stopped.
 #[test]
 fn disabled_unit_is_named_as_disabled() {
     let mut m = Machine::new().unit(service("web")).check(http("web").recover(&[RestartUnit])).up();

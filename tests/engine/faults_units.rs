@@ -7,7 +7,7 @@ use stealthcheck::notification::NotificationKind::Down;
 
 use crate::machine::*;
 
-/// E26: `ResetFailedUnit` would make systemd forget a failed transient unit.
+/// `ResetFailedUnit` would make systemd forget a failed transient unit.
 #[test]
 fn failed_transient_unit_is_not_deleted() {
     let job = service("simulation").transient().restart(Restart::OnFailure, Duration::from_millis(100));
@@ -28,7 +28,7 @@ fn failed_transient_unit_is_not_deleted() {
     assert_eq!(m.state("simulation"), "passing");
 }
 
-/// E27: what a timer runs is at rest once it has ended well.
+/// What a timer runs is at rest once it has ended well.
 #[test]
 fn service_of_a_timer_is_at_rest_after_its_run() {
     let nightly = service("nightly").not_enabled().exits_after(2, Exit::Status(0));
@@ -39,7 +39,7 @@ fn service_of_a_timer_is_at_rest_after_its_run() {
     assert!(!m.has_incident("nightly"));
 }
 
-/// E27: a run that fails is no rest.
+/// A run that fails is no rest.
 #[test]
 fn failed_run_of_a_timer_is_notified() {
     let nightly = service("nightly").not_enabled().exits_after(2, Exit::Status(1));
@@ -49,7 +49,7 @@ fn failed_run_of_a_timer_is_notified() {
     assert_eq!(m.count("nightly", Down), 1);
 }
 
-/// E27: a socket-activated service that ends when it is idle.
+/// A socket-activated service that ends when it is idle.
 #[test]
 fn socket_activated_service_is_at_rest_when_idle() {
     let proxy = service("ondemand").not_enabled().exits_after(5, Exit::Status(0));
@@ -64,7 +64,7 @@ fn socket_activated_service_is_at_rest_when_idle() {
     assert!(!m.has_incident("ondemand"));
 }
 
-/// E33: what systemd does not start because of a condition is not started again and again.
+/// What systemd does not start because of a condition is not started again and again.
 #[test]
 fn unmet_condition_is_notified_once_and_restarts_nothing() {
     let kinds: [fn(UnitFile, &str) -> UnitFile; 3] =
@@ -90,7 +90,7 @@ fn unmet_condition_is_notified_once_and_restarts_nothing() {
     }
 }
 
-/// E33: the same at boot.
+/// The same at boot.
 #[test]
 fn unmet_condition_at_boot_restarts_nothing() {
     let mut modem = service("modem").condition("ConditionPathExists=/dev/modem");
@@ -104,7 +104,7 @@ fn unmet_condition_at_boot_restarts_nothing() {
     assert!(m.why("modem").contains("ConditionPathExists=/dev/modem"), "{}", m.why("modem"));
 }
 
-/// E34: a wrapper that is active says nothing of the unit that does the work.
+/// A wrapper that is active says nothing of the unit that does the work.
 #[test]
 fn wrapper_passes_only_while_its_parts_run() {
     let cluster = service("postgresql@15-main").part_of(&["postgresql"]).after(&["postgresql"]);
@@ -123,7 +123,7 @@ fn wrapper_passes_only_while_its_parts_run() {
     assert_eq!(m.state("postgresql"), "passing");
 }
 
-/// E34: a socket cannot be opened again while its service runs.
+/// A socket cannot be opened again while its service runs.
 #[test]
 fn socket_is_not_restarted_while_its_service_runs() {
     let mut m = Machine::new()
@@ -140,7 +140,7 @@ fn socket_is_not_restarted_while_its_service_runs() {
     assert!(m.why("api").contains("api.service"), "{}", m.why("api"));
 }
 
-/// E34: systemd stops what nothing needs any more. That is no operator's stop, and no failure.
+/// systemd stops what nothing needs any more. That is no operator's stop, and no failure.
 #[test]
 fn unneeded_unit_that_systemd_stops_is_left_alone() {
     let mut m = Machine::new()
@@ -160,7 +160,7 @@ fn unneeded_unit_that_systemd_stops_is_left_alone() {
     assert_eq!(m.state("touch"), "passing");
 }
 
-/// E34: a machine that was off catches up its jobs after the boot; until then they are not late.
+/// A machine that was off catches up its jobs after the boot; until then they are not late.
 #[test]
 fn persistent_timer_may_catch_up_after_boot() {
     let mut m = Machine::new()
