@@ -97,7 +97,8 @@ pub(super) async fn hold(bus: Bus, asked: &Hold) -> Result<ExitCode, Failure> {
     let ended = child::run(&asked.command, &lease, revoke).await;
     lease.done();
     let child::Ended { code, told_to_end, mut signals } = ended?;
-    // Whoever wants an end of this need not wait: the daemon starts the unit, if it is there.
+    // With --no-wait, or after a signal, the daemon starts the unit without being watched. Where it does not run, it must
+    // be done here.
     let waits = !asked.no_wait && !told_to_end;
     if waits || asked.stop {
         let patience = if waits { PATIENCE } else { Duration::ZERO };
@@ -112,8 +113,10 @@ pub(super) async fn hold(bus: Bus, asked: &Hold) -> Result<ExitCode, Failure> {
             Outcome::LeftStopped if revoked.get() && was_up => Outcome::Dropped,
             outcome => outcome,
         };
-        if waits || outcome.is_up_to_us() {
-            finish(bus, &client, &unit, asked.stop, outcome).await;
+        match outcome.left_to_holder() {
+            Some(why) if asked.stop => start(bus, &client, &unit, why).await,
+            None if waits => report(bus, &unit, asked.stop, outcome),
+            _ => {}
         }
     }
     Ok(ExitCode::from(code))
@@ -160,31 +163,28 @@ async fn brought_back(
     }
 }
 
-/// Says what became of the unit. Where the daemon is not there to bring it back, that is done here.
-async fn finish(bus: Bus, client: &Client, unit: &str, stopped: bool, outcome: Outcome) {
+/// Says what became of a unit that the daemon guards.
+fn report(bus: Bus, unit: &str, stopped: bool, outcome: Outcome) {
     let name = sanitize(unit);
     let look = format!("see `{} status {name}`", systemctl(bus));
     match outcome {
         Outcome::Up if stopped => say(&format!("{name} is active again")),
-        Outcome::Up => {}
         Outcome::LeftStopped => say(&format!("{name} was stopped before and stays stopped")),
         Outcome::Down(why) => say(&format!("{name} is not active again: {}; {look}", sanitize(&why))),
         Outcome::Pending => say(&format!("{name} is not active yet; {look}")),
-        Outcome::Unguarded | Outcome::Dropped | Outcome::Unknown if !stopped => {}
-        Outcome::Unguarded | Outcome::Dropped | Outcome::Unknown => {
-            let why = match outcome {
-                Outcome::Unguarded => "no check monitors it any more",
-                Outcome::Dropped => "the hold ended before the command",
-                _ => "stealthcheck does not answer",
-            };
-            // The bus may have been restarted meanwhile.
-            let fresh = Client::connect(bus).await;
-            let client = fresh.as_ref().unwrap_or(client);
-            match jobs::start(client.connection(), unit).await {
-                Ok(()) => say(&format!("{why}, so stealthctl started {name}")),
-                Err(failure) => say(&format!("{why}, and {name} stays stopped: {}", failure.message)),
-            }
-        }
+        Outcome::Up | Outcome::Unguarded | Outcome::Dropped | Outcome::Unknown => {}
+    }
+}
+
+/// Starts the unit that this command has stopped, as the daemon will not: why.
+async fn start(bus: Bus, client: &Client, unit: &str, why: &str) {
+    let name = sanitize(unit);
+    // The bus may have been restarted meanwhile.
+    let fresh = Client::connect(bus).await;
+    let client = fresh.as_ref().unwrap_or(client);
+    match jobs::start(client.connection(), unit).await {
+        Ok(()) => say(&format!("{why}, so stealthctl started {name}")),
+        Err(failure) => say(&format!("{why}, and {name} stays stopped: {}", failure.message)),
     }
 }
 

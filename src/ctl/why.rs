@@ -48,7 +48,7 @@ pub fn text(explanation: &Explanation, style: &Style) -> String {
     let name = paint(explanation.name.as_str(), Paint::Strong, style.colour);
     let state = explanation.health.state;
     let health = match &explanation.health.suppressed_by {
-        // What it was before the unit was stopped is no news of it.
+        // The latest result is from before the suppression: "is passing" would be wrong of a stopped unit.
         Some(why) if state == State::Passing => format!("suppressed: {}", why.word()),
         Some(why) => format!("{state}, suppressed: {}", why.word()),
         None => state.to_string(),

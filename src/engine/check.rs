@@ -398,8 +398,9 @@ impl Check {
         &mut self.memory.log
     }
 
-    pub fn last_pass(&self) -> Option<Mono> {
-        self.memory.last_pass
+    /// It has passed after that moment.
+    pub fn passed_since(&self, since: Mono) -> bool {
+        self.memory.last_pass.is_some_and(|pass| pass > since)
     }
 
     pub fn record_pass(&mut self, now: Mono) {

@@ -77,7 +77,8 @@ pub(super) struct Graph {
     around: BTreeMap<UnitName, BTreeSet<UnitName>>,
     /// The reverse: the monitored units that have this unit around them.
     of: BTreeMap<UnitName, BTreeSet<UnitName>>,
-    /// What an earlier run of the daemon or an earlier configuration saw of units without checks, until each is read.
+    /// The records of units without checks from an earlier run of the daemon or an earlier configuration, until a node
+    /// takes them over.
     remembered: Memory,
     /// For each monitored unit: the units that steps of its checks start.
     started: BTreeMap<UnitName, BTreeSet<UnitName>>,
@@ -85,7 +86,7 @@ pub(super) struct Graph {
     changed: bool,
 }
 
-/// What is known of the stops of units without checks. It survives a restart of the daemon.
+/// The stop records of units without checks. They survive a restart of the daemon.
 pub(super) type Memory = BTreeMap<UnitName, StopRecord>;
 
 impl Graph {
@@ -113,8 +114,9 @@ impl Graph {
             self.place(name);
         }
         self.prune();
-        for (name, node) in self.nodes.iter_mut().filter(|(_, node)| node.reading().is_some()) {
-            if !node.is_monitored()
+        for (name, node) in &mut self.nodes {
+            if node.reading().is_some()
+                && !node.is_monitored()
                 && let Some(stops) = self.remembered.remove(name)
             {
                 node.recall(stops);
@@ -147,7 +149,7 @@ impl Graph {
         moved || rewired || self.of.get(unit).is_some_and(|of| !of.is_empty())
     }
 
-    /// Keeps what is known of the stops of a unit that no check monitors any more.
+    /// Keeps the stop record of a unit that no check monitors any more.
     pub fn remember(&mut self, unit: &UnitName, stops: &StopRecord) {
         self.remembered.insert(unit.clone(), stops.clone());
     }

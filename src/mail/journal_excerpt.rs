@@ -100,10 +100,10 @@ impl Reader {
         let journal = Journal::open_dirs_with_config(&roots, config).map_err(|e| clause(&e))?;
         let mut found = Vec::new();
         if !wanted.invocation.is_empty() {
-            found = self.newest(&journal, wanted, By::Invocation, zone, deadline)?;
+            found = self.newest(&journal, wanted, Some(&wanted.invocation), zone, deadline)?;
         }
         if found.is_empty() {
-            found = self.newest(&journal, wanted, By::Unit, zone, deadline)?;
+            found = self.newest(&journal, wanted, None, zone, deadline)?;
         }
         // The reader passes over files that it may not open, such as the system's for a user who has only their own.
         if found.is_empty() && roots.iter().any(|root| has_closed_file(root)) {
@@ -115,25 +115,20 @@ impl Reader {
         Ok(lines.get(lines.len().saturating_sub(wanted.lines)..).unwrap_or(&[]).to_vec())
     }
 
-    /// The newest entries, newest first, each as its lines.
+    /// The newest entries of a run, or of any run, newest first, each as its lines.
     fn newest(
         &self,
         journal: &Journal,
         wanted: &Wanted,
-        by: By,
+        run: Option<&str>,
         zone: &TimeZone,
         deadline: Option<Instant>,
     ) -> Result<Vec<Vec<String>>, String> {
         let unit = wanted.unit.as_str();
-        let run = match by {
-            By::Invocation => Some(wanted.invocation.as_str()),
-            By::Unit => None,
-        };
-        let (unit_own, unit_about) = self.fields(By::Unit);
-        let (run_own, run_about) = self.fields(By::Invocation);
+        let fields = if self.user { USER } else { SYSTEM };
         let mut query = journal.query();
-        let of_unit = [(unit_own, unit), (unit_about, unit)];
-        for (field, value) in of_unit.into_iter().chain(run.map(|run| (run_own, run))) {
+        let of_unit = [(fields.unit, unit), (fields.about_unit, unit)];
+        for (field, value) in of_unit.into_iter().chain(run.map(|run| (fields.run, run))) {
             query.or_group(|group| {
                 group.match_exact(field, value.as_bytes());
             });
@@ -159,10 +154,11 @@ impl Reader {
                 Err(_) => break,
             };
             // Any process may write `UNIT=`: only the manager is believed when it speaks of another.
-            let from_manager = self.is_from_manager(&entry);
-            let its_run = entry.get(if from_manager { run_about } else { run_own });
+            let (field, value) = fields.manager;
+            let from_manager = entry.get(field) == Some(value);
+            let its_run = entry.get(if from_manager { fields.about_run } else { fields.run });
             let is_of_run = run.is_some_and(|run| its_run == Some(run.as_bytes()));
-            if !from_manager && !is_of(&entry, unit_own, unit) && !is_of_run {
+            if !from_manager && entry.get(fields.unit) != Some(unit.as_bytes()) && !is_of_run {
                 continue;
             }
             let whose = match its_run {
@@ -176,22 +172,36 @@ impl Reader {
         }
         Ok(lines.finish())
     }
-
-    /// The field that journald adds to what a unit's processes write, and the one in which its manager says what it
-    /// tells about.
-    fn fields(&self, by: By) -> (&'static str, &'static str) {
-        match (by, self.user) {
-            (By::Invocation, false) => ("_SYSTEMD_INVOCATION_ID", "INVOCATION_ID"),
-            (By::Invocation, true) => ("_SYSTEMD_INVOCATION_ID", "USER_INVOCATION_ID"),
-            (By::Unit, false) => ("_SYSTEMD_UNIT", "UNIT"),
-            (By::Unit, true) => ("_SYSTEMD_USER_UNIT", "USER_UNIT"),
-        }
-    }
-
-    fn is_from_manager(&self, entry: &EntryRef) -> bool {
-        if self.user { entry.get("_COMM") == Some(b"systemd") } else { entry.get("_PID") == Some(b"1") }
-    }
 }
+
+/// The journal's fields for units of a manager (systemd.journal-fields(7)).
+#[derive(Clone, Copy)]
+struct Fields {
+    /// What journald adds to the lines of a unit's processes: the unit, and its run.
+    unit: &'static str,
+    run: &'static str,
+    /// What the manager adds to its lines about a unit.
+    about_unit: &'static str,
+    about_run: &'static str,
+    /// By what the manager's own lines are recognized.
+    manager: (&'static str, &'static [u8]),
+}
+
+const SYSTEM: Fields = Fields {
+    unit: "_SYSTEMD_UNIT",
+    run: "_SYSTEMD_INVOCATION_ID",
+    about_unit: "UNIT",
+    about_run: "INVOCATION_ID",
+    manager: ("_PID", b"1"),
+};
+
+const USER: Fields = Fields {
+    unit: "_SYSTEMD_USER_UNIT",
+    run: "_SYSTEMD_INVOCATION_ID",
+    about_unit: "USER_UNIT",
+    about_run: "USER_INVOCATION_ID",
+    manager: ("_COMM", b"systemd"),
+};
 
 /// Which run of the unit an entry is from.
 #[derive(Clone, Copy)]
@@ -199,7 +209,7 @@ enum Whose {
     /// The one that is wanted.
     Run,
     AnotherRun,
-    /// What a process wrote that had ended before journald looked has the unit, but no run.
+    /// The entry names no run: the process had ended before journald looked it up.
     Unknown,
 }
 
@@ -207,7 +217,7 @@ enum Whose {
 struct LinesOfRun {
     at_most: usize,
     of_run: Vec<Vec<String>>,
-    /// Newer ones of no run, until it is known what is before them.
+    /// Entries that name no run, until an older one tells which they belong to.
     unknown: Vec<Vec<String>>,
 }
 
@@ -247,10 +257,6 @@ impl LinesOfRun {
     }
 }
 
-fn is_of(entry: &EntryRef, field: &str, value: &str) -> bool {
-    entry.iter_fields().any(|(name, content)| name == field && content == value.as_bytes())
-}
-
 /// Whether there is a journal file below `root` that this process may not read.
 fn has_closed_file(root: &Path) -> bool {
     let is_closed = |path: &Path| File::open(path).is_err_and(|e| e.kind() == ErrorKind::PermissionDenied);
@@ -264,13 +270,6 @@ fn has_closed_file(root: &Path) -> bool {
             let path = file.path();
             path.extension().is_some_and(|extension| extension == "journal") && is_closed(&path)
         })
-}
-
-/// What an entry is found by.
-#[derive(Clone, Copy)]
-enum By {
-    Invocation,
-    Unit,
 }
 
 /// Lets the next reading in, also after a panic.

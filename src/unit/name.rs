@@ -50,7 +50,7 @@ impl UnitName {
             return Err(format!("a unit name needs a suffix, did you mean `{name}.service`?"));
         };
         if !SUFFIXES.contains(&suffix) {
-            // systemd's suffixes are in lower case: `NGINX.SERVICE` misses only that.
+            // systemd's suffixes are in lower case: `NGINX.SERVICE` misses only that, `nginx.servce` a letter.
             let lower = suffix.to_ascii_lowercase();
             let near = |known: &&&str| strsim::damerau_levenshtein(&lower, known) <= 2;
             let meant = match SUFFIXES.iter().find(near) {

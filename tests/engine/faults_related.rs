@@ -223,6 +223,7 @@ fn stop_after_a_conflict_that_lasted_too_long_is_respected() {
         .up();
     m.start("rival");
     m.run_for(59);
+    // The daemon goes in the very moment of its request, before it has read what that does.
     for _ in 0..2000 {
         if m.jobs("web") == 0 {
             m.run_for_millis(1);

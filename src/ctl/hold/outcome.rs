@@ -24,9 +24,14 @@ pub(super) enum Outcome {
 }
 
 impl Outcome {
-    /// The daemon will not start the unit.
-    pub(super) fn is_up_to_us(&self) -> bool {
-        matches!(self, Self::Unguarded | Self::Dropped | Self::Unknown)
+    /// Why the daemon will not start the unit, where it will not.
+    pub(super) fn left_to_holder(&self) -> Option<&'static str> {
+        match self {
+            Self::Unguarded => Some("no check monitors it any more"),
+            Self::Dropped => Some("the hold ended before the command"),
+            Self::Unknown => Some("stealthcheck does not answer"),
+            Self::Up | Self::Down(_) | Self::LeftStopped | Self::Pending => None,
+        }
     }
 
     /// Waiting longer would not change it.

@@ -132,7 +132,7 @@ impl Node {
             }
     }
 
-    /// What is known of the stops of a unit without checks that has been read.
+    /// The stop record of a unit without checks, once it has been read.
     pub fn stops(&self) -> Option<&StopRecord> {
         match &self.account {
             Account::Graph { stops, .. } => self.reading.as_ref().map(|_| stops),
@@ -231,7 +231,7 @@ impl Node {
         if let Account::Graph { stops, starts } = &mut self.account {
             starts.read(now, self.reading.as_deref(), state);
             if down && !comes && !state.oneshot {
-                // What it was before any run of the daemon knew it is not guessed: nothing would ever end that stop.
+                // A unit without a record is not taken for stopped: nothing would ever end such a stop.
                 let first = self.reading.is_none() && *stops != StopRecord::default();
                 stops.read_down(now, state, first);
             } else {

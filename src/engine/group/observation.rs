@@ -83,7 +83,7 @@ impl Group {
         let started = self.unit.as_ref().and_then(|unit| unit.started());
         let stale = started.is_some_and(|started| began < started);
         // The first pass of a run ends the grace, which others may wait for.
-        let ends_grace = started.is_some_and(|started| check.last_pass().is_none_or(|pass| pass <= started));
+        let ends_grace = started.is_some_and(|started| !check.passed_since(started));
         let quiet = check.is_quiet() && !ends_grace && matches!(observation, Observation::Passing { .. });
         check.record(now, observation.clone());
         if stale {
@@ -296,15 +296,14 @@ impl Group {
     pub fn excuse(&self, check: &Check, now: Now) -> Option<Excuse> {
         let unit = self.unit.as_ref()?;
         let recovery = &check.settings().recovery;
-        // A pass ends the grace.
-        let passed_since = |since: Mono| check.last_pass().is_some_and(|pass| pass > since);
         let until =
             |why: String, until: Mono| (now.mono < until).then_some(Excuse { why, until: Some(until) });
         if let Some(attempt) = unit.attempt() {
             let step = attempt.step().describe();
             match attempt.ended() {
                 None => return Some(Excuse { why: format!("the {step} job is running"), until: None }),
-                Some(ended) if !passed_since(ended) => {
+                // (A pass ends the grace.)
+                Some(ended) if !check.passed_since(ended) => {
                     let why = format!("the unit may come up after the {step} (grace)");
                     if let Some(excuse) = attempt.grace_until().and_then(|at| until(why, at)) {
                         return Some(excuse);
@@ -334,7 +333,7 @@ impl Group {
             let why = "systemd restarts the unit itself (RestartSec=)".to_owned();
             return until(why, since.after(delay).after(RESTART_SLACK));
         }
-        let started = unit.started().filter(|started| !passed_since(*started))?;
+        let started = unit.started().filter(|started| !check.passed_since(*started))?;
         if !unit.condition().is_rising() {
             return None;
         }

@@ -196,8 +196,7 @@ impl Group {
         if unit.attempt().is_some_and(by_attempt) {
             return None;
         }
-        let passed = check.last_pass().is_some_and(|pass| pass > started);
-        (!passed).then(|| started.after(check.settings().recovery.grace))
+        (!check.passed_since(started)).then(|| started.after(check.settings().recovery.grace))
     }
 }
 
