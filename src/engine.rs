@@ -112,8 +112,8 @@ impl Engine {
     /// When [`Event::Tick`] should come at the latest; `None`: nothing is ever due.
     #[must_use]
     pub fn next_wakeup(&self) -> Option<Mono> {
-        let known_by = self.manager.known_by();
-        [self.timers.earliest(), self.breaker.due(), self.storm_due, known_by].into_iter().flatten().min()
+        let awaited = self.manager.step_ends();
+        [self.timers.earliest(), self.breaker.due(), self.storm_due, awaited].into_iter().flatten().min()
     }
 
     /// The notifications that are not known to be stored: they are requested again after a restart.

@@ -30,8 +30,11 @@ enum FirstReport {
     /// There was no event yet.
     #[default]
     NotBegun,
-    /// It is awaited until then.
-    AwaitedUntil(Mono),
+    /// It is awaited; this many steps of the wait are left, and the current one ends at `until`.
+    Awaited {
+        steps: u32,
+        until: Mono,
+    },
     Received,
 }
 
@@ -48,20 +51,23 @@ impl Manager {
         self.first_report == FirstReport::Received
     }
 
-    /// When the wait for the first report ends; `None`: it is not awaited.
-    pub fn known_by(&self) -> Option<Mono> {
+    /// When the current step of the wait for the first report ends; `None`: it is not awaited.
+    pub fn step_ends(&self) -> Option<Mono> {
         match self.first_report {
-            FirstReport::AwaitedUntil(at) => Some(at),
+            FirstReport::Awaited { until, .. } => Some(until),
             FirstReport::NotBegun | FirstReport::Received => None,
         }
     }
 
-    /// Notes the first event of this run. Returns whether the wait for the first report is over.
+    /// Notes the first event of this run, and each step of the wait. Returns whether the wait for the first report is over.
     pub fn pass_time(&mut self, now: Mono) -> bool {
-        if self.first_report == FirstReport::NotBegun {
-            self.first_report = FirstReport::AwaitedUntil(now.after(KNOWN_WITHIN));
-        }
-        self.known_by().is_some_and(|at| at <= now)
+        let left = match self.first_report {
+            FirstReport::NotBegun => KNOWN_WITHIN_STEPS,
+            FirstReport::Awaited { steps, until } if until <= now => steps - 1,
+            FirstReport::Awaited { .. } | FirstReport::Received => return false,
+        };
+        self.first_report = FirstReport::Awaited { steps: left, until: now.after(KNOWN_STEP) };
+        left == 0
     }
 
     pub fn state(&self) -> ManagerState {
@@ -79,9 +85,11 @@ impl Manager {
     }
 }
 
-/// Timeout for the first report of systemd's state. Units are read within milliseconds; a systemd that does not reply is
-/// reported after 25 s (libdbus's own timeout).
-const KNOWN_WITHIN: Duration = Duration::from_secs(30);
+/// Timeout for the first report of systemd's state: 30 s. Units are read within milliseconds; a systemd that does not reply
+/// is reported after 25 s (libdbus's own timeout). It is counted in steps, as the machine may sleep meanwhile: a sleep is
+/// one step, however long it is.
+const KNOWN_WITHIN_STEPS: u32 = 6;
+const KNOWN_STEP: Duration = Duration::from_secs(5);
 
 /// Numbers of runs and attempts.
 #[derive(Debug, Default)]

@@ -138,10 +138,7 @@ impl StopRecord {
 
     /// `first`: whether the unit was up at the reading before, where this is the first of this run of the daemon.
     fn is_operators(&self, state: &UnitState, first: Option<bool>, known_down: bool) -> bool {
-        if let Some(job) = state.stopped_by
-            && !job.ours
-            && matches!(job.kind, JobKind::Stop | JobKind::Other)
-        {
+        if is_operators_job(state) {
             return true;
         }
         if self.by_step {
@@ -159,6 +156,11 @@ impl StopRecord {
             && state.start_skipped.is_none()
             && !state.oneshot
     }
+}
+
+/// The last job on the unit while it went down was a stop, and not ours.
+pub(in crate::engine) fn is_operators_job(state: &UnitState) -> bool {
+    state.stopped_by.is_some_and(|job| !job.ours && matches!(job.kind, JobKind::Stop | JobKind::Other))
 }
 
 impl Stop {

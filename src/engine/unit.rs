@@ -21,7 +21,7 @@ pub(in crate::engine) use hold::{DEFERRED_AT_MOST, UnitHold};
 use super::attempt::{Attempt, Pace};
 use super::graph::Root;
 use super::starts::Starts;
-use super::stop::StopRecord;
+use super::stop::{self, StopRecord};
 use super::withheld::Withheld;
 use crate::check::Respect;
 use crate::time::{Mono, Now};
@@ -209,6 +209,9 @@ impl Unit {
         self.memory.note_fall(&state);
         let comes = state.job.is_some_and(|job| matches!(job.kind, JobKind::Start | JobKind::Restart));
         let stopped = state.is_down() && !comes && self.memory.stops.read_down(now, &state, first);
+        if !first && !comes && self.is_coming() && stop::is_operators_job(&state) {
+            self.memory.hold.iter_mut().for_each(|hold| hold.record_stop(now.mono));
+        }
         self.start_dropped = state.start_dropped.then(|| self.start_dropped.unwrap_or(now.mono));
         let condition = condition::classify(
             &state,
@@ -618,11 +621,21 @@ impl Unit {
 
     // --- holds
 
-    /// An operator has stopped it, down as it was, when its hold was over.
+    /// An operator has stopped it, down or on its way down as it was, when its hold was over.
     pub fn is_stopped_after_hold(&self) -> bool {
-        let over = self.memory.hold.as_ref().and_then(UnitHold::stops_until);
+        let Some(hold) = &self.memory.hold else { return false };
         let stop = self.memory.stops.stop().filter(|_| self.memory.stops.is_explicit());
-        over.zip(stop).is_some_and(|(over, stop)| stop.since().0 > over)
+        let later = hold.stops_until().zip(stop).is_some_and(|(over, stop)| stop.since().0 > over);
+        later || hold.is_overruled()
+    }
+
+    /// A start is queued on it, and it is not up.
+    fn is_coming(&self) -> bool {
+        let starts = |state: &&Arc<UnitState>| {
+            let job = state.job.filter(|job| matches!(job.kind, JobKind::Start | JobKind::Restart));
+            job.is_some() && (state.is_down() || state.active == ActiveState::Deactivating)
+        };
+        self.reading.as_ref().filter(starts).is_some()
     }
 
     pub fn hold(&self) -> Option<&UnitHold> {

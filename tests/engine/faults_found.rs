@@ -87,6 +87,23 @@ fn unit_never_active_in_this_boot_is_not_started_while_the_machine_boots() {
     assert_eq!(m.jobs("web"), 0, "{}", m.timeline());
 }
 
+/// The machine sleeps before systemd has told how it is. The sleep counts little towards the time that is waited for that.
+#[test]
+fn nothing_is_requested_before_the_first_report_when_the_machine_has_slept() {
+    let slow = oneshot("slow", 8_000).enabled();
+    let mut m = Machine::new()
+        .unit(slow)
+        .unit(service("web").not_enabled())
+        .check(unit_check("web"))
+        .latency(2_000)
+        .booting();
+    m.run_for(1);
+    m.sleep(3_600);
+    m.run_for(60);
+    assert_eq!(m.systemd.manager(), ManagerState::Starting);
+    assert_eq!(m.jobs("web"), 0, "{}", m.timeline());
+}
+
 /// An operator stops a unit in its incident, before anybody is notified. A restart of the daemon notifies nobody: how the
 /// unit is, is read first.
 #[test]

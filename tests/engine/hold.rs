@@ -98,6 +98,25 @@ fn stop_in_the_moment_of_the_end_is_respected() {
     }
 }
 
+/// The unit takes its time to stop. The holder has stopped and started it; after the hold an operator stops it.
+#[test]
+fn stop_after_hold_of_a_unit_that_still_stops_is_respected() {
+    for millis in [400, 1_600, 5_000] {
+        let mut m = web();
+        m.edit("web", |file| *file = file.clone().stop_takes(60));
+        let hold = m.hold("web", HOUR);
+        m.stop("web");
+        m.run_for(10);
+        m.start("web");
+        m.run_for(10);
+        m.release(&hold, HowEnded::Gone);
+        m.run_for_millis(millis);
+        m.stop("web");
+        m.run_for(120);
+        assert_eq!((m.state("web"), m.jobs("web")), ("stopped", 0), "{millis}: {}", m.timeline());
+    }
+}
+
 /// The condition of the unit's file is not met any more: that is no operator's stop.
 #[test]
 fn unit_whose_start_is_skipped_after_hold_is_down() {

@@ -34,6 +34,8 @@ pub(in crate::engine) struct UnitHold {
     until: Wall,
     /// The unit was up when it began, or down against the operator's wish: it is started when the hold ends.
     start_after: bool,
+    /// When it was over, an operator's stop took the place of a start that was queued.
+    overruled: bool,
     stage: Stage,
 }
 
@@ -61,6 +63,7 @@ impl UnitHold {
             ends: now.mono.after(lasting),
             until: now.wall.after(lasting),
             start_after,
+            overruled: false,
             stage: Stage::Open,
         }
     }
@@ -110,6 +113,17 @@ impl UnitHold {
             | Stage::Starting { stops_until, .. }
             | Stage::Overdue { stops_until, .. } => Some(stops_until),
         }
+    }
+
+    /// An operator's stop took the place of a start of the unit, as it is read now. Once the hold is over, that stop is none
+    /// of its own.
+    pub fn record_stop(&mut self, now: Mono) {
+        self.overruled |= self.stops_until().is_some_and(|until| until < now);
+    }
+
+    /// Such a stop was read.
+    pub fn is_overruled(&self) -> bool {
+        self.overruled
     }
 
     /// Since when the start has been possible, while it is not requested yet.

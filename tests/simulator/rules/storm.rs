@@ -28,7 +28,11 @@ impl Sim {
         }
         let beside = self.rules.units.iter().find(|(name, book)| {
             book.open.is_some_and(|(open, since)| {
-                open != attempt && since >= self.rules.storm_since && self.mono.since(since) < OVERDUE
+                // (The start after a hold is no recovery.)
+                open != attempt
+                    && book.hold_start != since
+                    && since >= self.rules.storm_since
+                    && self.mono.since(since) < OVERDUE
             }) && *name != unit
                 && runs(name)
         });
@@ -45,7 +49,8 @@ impl Sim {
         if !matches!(check.probe, Probe::Tcp(_)) || opened.is_none_or(|opened| opened < gone) {
             return;
         }
-        let well = self.machine.systemd.answer(unit) == Answer::Well;
+        // (A process that was left over may answer for a unit that is down.)
+        let well = self.machine.systemd.is_up(unit) && self.machine.systemd.answer(unit) == Answer::Well;
         // What needs another unit may fail for that one's sake, and says nothing about the machine.
         let alone = |unit: &UnitName| {
             self.plan.units.iter().any(|plan| plan.name == *unit && plan.requires.is_empty())
