@@ -286,10 +286,18 @@ impl Graph {
         bound.iter().find(ended).cloned().or_else(by_hold)
     }
 
-    /// The root that systemd brings back itself, of what fell with `by`.
-    pub fn comes_back(&self, by: &UnitName) -> Option<Root> {
+    /// The root of what fell with `by`, although it need not require that: one that has an incident, or that systemd brings
+    /// back itself.
+    pub fn root_of_fall(&self, by: &UnitName) -> Option<Root> {
         let coming = self.nodes.get(by).and_then(Node::active) == Some(ActiveState::Activating);
-        coming.then(|| Root { by: by.clone(), opened: None, silent: false, held: false, comes_back: true })
+        let coming = coming.then(|| Root {
+            by: by.clone(),
+            opened: None,
+            silent: false,
+            held: false,
+            comes_back: true,
+        });
+        self.trouble(by, false).filter(|root| root.opened.is_some()).or(coming)
     }
 
     /// The units that a stop or restart of this unit stops or restarts as well, directly or indirectly.

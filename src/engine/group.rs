@@ -244,7 +244,7 @@ impl Group {
         let known = graph.is_known(&id);
         let conflict = graph.in_the_way_of(&id);
         let fell_with = graph.fell_with(&id);
-        let root = graph.root_for(&id).or_else(|| graph.comes_back(fell_with.as_ref()?));
+        let root = graph.root_for(&id).or_else(|| graph.root_of_fall(fell_with.as_ref()?));
         let dependency = (root, fell_with.map(|by| (by.clone(), graph.is_up(&by))));
         unit.update_marks(cx.now, known, conflict, graph.fell(&id), dependency);
         let part_changed = unit.update_failed_part(graph.failed_part(&id).map(|(part, _)| part));

@@ -205,7 +205,7 @@ impl fmt::Display for Withheld {
             Self::Booting => f.write_str("the machine is still booting"),
             Self::ShuttingDown => f.write_str("the machine is shutting down"),
             Self::Unreachable => f.write_str("systemd cannot be reached over D-Bus"),
-            Self::Dependency(unit) => write!(f, "{unit}, which the unit requires, must be recovered first"),
+            Self::Dependency(unit) => write!(f, "{unit}, which the unit depends on, must be recovered first"),
             Self::WouldStart(unit) => {
                 write!(f, "it would start {unit}, which an operator has stopped or holds")
             }

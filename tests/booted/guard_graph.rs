@@ -162,7 +162,7 @@ fn what_needs_a_broken_database_waits_for_it_in_silence() {
     }
     assert_has(&machine.run(&["stealthctl", "status"]).stdout, &["4 checks: 1 down, 3 dependency"]);
     assert_has(&machine.run(&["stealthctl", "status", "db"]).stdout, &["Affected: app (app.service), bound"]);
-    assert_has(&why(&machine, "far"), &["db.service, which the unit requires, must be recovered first"]);
+    assert_has(&why(&machine, "far"), &["db.service, which the unit depends on, must be recovered first"]);
     let mails = machine.wait_mails("db", 1);
     assert_has(&mails[0].body, &["AFFECTED UNITS", "app (app.service): ", "far (far.service): "]);
 

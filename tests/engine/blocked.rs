@@ -278,7 +278,7 @@ fn dependents_of_silent_root_notify_without_jobs() {
     assert_eq!((stage.health("app"), stage.told("app")), (Health::DOWN, vec![Down]));
     assert_eq!(stage.jobs.len(), 1, "{:?}", stage.jobs);
     let next = &stage.notifications[0].next;
-    assert!(next.contains("db.service, which the unit requires, must be recovered first"), "{next}");
+    assert!(next.contains("db.service, which the unit depends on, must be recovered first"), "{next}");
 
     // One that is paused is as silent.
     let mut stage = Stage::new(two(), TWO);
@@ -292,7 +292,7 @@ fn dependents_of_silent_root_notify_without_jobs() {
     stage.play(secs(120));
     assert_eq!((stage.told("app"), stage.jobs.len()), (vec![Down], 0), "{}", stage.timeline());
     let next = &stage.notifications[0].next;
-    assert!(next.contains("db.service, which the unit requires, must be recovered first"), "{next}");
+    assert!(next.contains("db.service, which the unit depends on, must be recovered first"), "{next}");
 }
 
 #[test]

@@ -417,3 +417,40 @@ fn stop_step_on_a_stopped_unit_is_skipped() {
     assert_eq!(m.jobs("main"), 0, "{}", m.timeline());
     assert_eq!(m.state("patient"), "stopped");
 }
+
+/// `PropagatesStopTo=`: what stops with a root that fails, although it does not require it, nobody is notified of it, and it
+/// is started when the root is back.
+#[test]
+fn unit_that_stops_with_a_root_it_does_not_require_waits_for_it() {
+    for slow in [0, 25] {
+        let vpn = service("vpn").start_pre(slow);
+        let cli = service("cli").stop_propagated_from(&["vpn"]);
+        let mut m = Machine::new().unit(vpn).unit(cli).check(unit_check("vpn")).check(unit_check("cli")).up();
+        m.run_for(60);
+        m.kill("vpn");
+        m.run_for(120);
+        assert!(m.is_up("vpn") && m.is_up("cli"), "{}", m.timeline());
+        assert_eq!(m.jobs("vpn"), 1);
+        assert_eq!(m.jobs("cli"), 1);
+        m.assert_not_notified("cli");
+        let cli_up = m.last_change("cli").0;
+        assert!(cli_up > m.last_change("vpn").0, "the root comes first: {}", m.timeline());
+    }
+}
+
+/// The same unit fails alone, while the other one is stopped: nothing keeps it from being restarted.
+#[test]
+fn unit_that_fails_beside_a_stopped_unit_it_does_not_require_is_restarted() {
+    let cli = service("cli").stop_propagated_from(&["vpn"]);
+    let vpn = unit_check("vpn").respect_stop(None);
+    let mut m = Machine::new().unit(service("vpn")).unit(cli).check(vpn).check(unit_check("cli")).up();
+    m.stop("vpn");
+    m.run_for(30);
+    assert!(!m.is_up("cli"));
+    m.start("cli");
+    m.run_for(30);
+    m.kill("cli");
+    m.run_for(30);
+    assert!(m.is_up("cli") && !m.is_up("vpn"), "{}", m.timeline());
+    assert_eq!(m.jobs("cli"), 1);
+}

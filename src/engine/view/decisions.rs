@@ -157,7 +157,7 @@ fn health(now: Now, unit: &str, from: &Health, to: &Health, because: &str) -> Op
             format!("{unit} conflicts with {by}, which is up: suppressed {} (rule 8)", lasting(until))
         }
         (_, SuppressedBy::Dependency { by, until: None }) => {
-            format!("{unit} requires {by}, which must be recovered first (rule 9)")
+            format!("{unit} depends on {by}, which must be recovered first (rule 9)")
         }
         (_, SuppressedBy::Dependency { by, until }) => {
             format!("{by} is back: {unit} may come back with it {} (rule 9)", lasting(until))

@@ -137,7 +137,7 @@ fn next(now: Now, group: &Group, check: &Check, health: &Health) -> String {
         }
         Some(SuppressedBy::Conflict { by, until }) => return conflict(now, group, by, *until),
         Some(SuppressedBy::Dependency { by, until: None }) => {
-            return format!("waits for {by}, which it requires");
+            return format!("waits for {by}, which it depends on");
         }
         Some(SuppressedBy::Dependency { by, until: Some(until) }) => {
             return format!("{by} is back; counts as down in {} unless it comes back", left(until));

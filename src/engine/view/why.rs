@@ -54,7 +54,7 @@ impl Engine {
                     reasons.add(Topic::Recovery, sentence);
                 }
             }
-            None => reasons.add(Topic::Recovery, would_be_done(check)),
+            None => reasons.add(Topic::Recovery, would_be_done(now, group, check)),
         }
         reasons.add(Topic::Notification, notifications(now, group, check));
         Some(Explanation {
@@ -159,7 +159,7 @@ fn suppressed(now: Now, group: &Group, why: &Suppression) -> String {
         }
         Suppression::Conflict { by, .. } => format!("{by} has ended, and the unit may come back (rule 8)"),
         Suppression::Dependency { by, until: None } => {
-            format!("{by}, which the unit requires, must be recovered first (rule 9)")
+            format!("{by}, which the unit depends on, must be recovered first (rule 9)")
         }
         Suppression::Dependency { by, .. } => {
             format!("{by} is back, and the unit may come back with it (rule 9)")
@@ -213,7 +213,11 @@ fn recovery(now: Now, group: &Group, check: &Check, incident: &Incident) -> Vec<
     sentences
 }
 
-fn would_be_done(check: &Check) -> String {
+fn would_be_done(now: Now, group: &Group, check: &Check) -> String {
+    let withheld = group.unit().and_then(|unit| unit.withholds(now));
+    if let Some(why @ (Withheld::Missing(_) | Withheld::Masked)) = withheld {
+        return format!("if it went down, no job would be requested: {why} (rule 7)");
+    }
     let steps = &check.settings().recovery.steps;
     match steps.get(check.step_index()).or(steps.last()) {
         None if check.settings().unit.is_none() => {

@@ -138,7 +138,8 @@ impl Systemd {
 
     /// The unit has gone without a job: so does what is bound to it.
     fn stop_bound(&mut self, unit: usize) {
-        for other in self.units[unit].links.bound_by.clone() {
+        let links = &self.units[unit].links;
+        for other in [links.bound_by.clone(), links.propagates_stop_to.clone()].concat() {
             if !self.units[other].is_down_or_going() {
                 let _ = self.add_job(other, JobType::Stop, By::Systemd);
             }
@@ -242,6 +243,7 @@ impl Systemd {
             link!(wants, wanted_by);
             link!(upholds, upheld_by);
             link!(conflicts, conflicted_by);
+            link!(stop_propagated_from, propagates_stop_to);
             link!(after, before);
             for other in resolve(&file.part_of) {
                 links[other].consists_of.push(n);

@@ -119,8 +119,9 @@ impl Systemd {
         }
         if kind.stops() {
             let dependents = || {
-                let lists = [&links.required_by, &links.requisite_of, &links.bound_by, &links.consists_of];
-                lists.into_iter().flatten().copied()
+                let dependents = [&links.required_by, &links.requisite_of, &links.bound_by];
+                let along = [&links.consists_of, &links.propagates_stop_to];
+                dependents.into_iter().chain(along).flatten().copied()
             };
             for other in dependents() {
                 // The dependents of a restart are restarted where they are up, else left alone.

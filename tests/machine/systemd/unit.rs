@@ -78,6 +78,7 @@ pub struct Links {
     pub wants: Vec<usize>,
     pub upholds: Vec<usize>,
     pub conflicts: Vec<usize>,
+    pub stop_propagated_from: Vec<usize>,
     pub after: Vec<usize>,
     pub on_success: Vec<usize>,
     pub on_failure: Vec<usize>,
@@ -88,6 +89,7 @@ pub struct Links {
     pub upheld_by: Vec<usize>,
     pub conflicted_by: Vec<usize>,
     pub consists_of: Vec<usize>,
+    pub propagates_stop_to: Vec<usize>,
     pub before: Vec<usize>,
     pub triggered_by: Vec<usize>,
     /// Units that name this one in any way: while one of them is loaded, so is this.
@@ -258,7 +260,7 @@ impl Unit {
         let joined = |lists: [&Vec<UnitName>; 3]| lists.into_iter().flatten().cloned().collect();
         let relations = Relations {
             requires: joined([&file.requires, &file.binds_to, &file.requisite]),
-            binds_to: file.binds_to.clone(),
+            binds_to: joined([&file.binds_to, &file.stop_propagated_from, &vec![]]),
             wants: joined([&file.wants, &file.upholds, &vec![]]),
             part_of: file.part_of.clone(),
             consists_of,

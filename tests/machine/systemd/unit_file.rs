@@ -133,6 +133,8 @@ pub struct UnitFile {
     pub wants: Vec<UnitName>,
     pub upholds: Vec<UnitName>,
     pub part_of: Vec<UnitName>,
+    /// `PropagatesStopTo=` of those units.
+    pub stop_propagated_from: Vec<UnitName>,
     pub conflicts: Vec<UnitName>,
     pub after: Vec<UnitName>,
     /// `OnSuccess=`.
@@ -176,6 +178,7 @@ pub fn service(name: &str) -> UnitFile {
         wants: vec![],
         upholds: vec![],
         part_of: vec![],
+        stop_propagated_from: vec![],
         conflicts: vec![],
         after: vec![],
         on_success: vec![],
@@ -353,6 +356,11 @@ impl UnitFile {
 
     pub fn part_of(mut self, units: &[&str]) -> Self {
         self.part_of.extend(names(units));
+        self
+    }
+
+    pub fn stop_propagated_from(mut self, units: &[&str]) -> Self {
+        self.stop_propagated_from.extend(names(units));
         self
     }
 
