@@ -33,7 +33,7 @@ use super::context::Context;
 use super::event::Effect;
 use super::graph::{RootIncident, Summary, Suppressed};
 use super::suppression::{self, Suppression};
-use super::unit::{Condition, Unit, UnitHold};
+use super::unit::{Condition, Surroundings, Unit, UnitHold};
 use crate::check::{CheckName, Respect};
 use crate::status::Topic;
 use crate::time::{Mono, Now};
@@ -241,12 +241,15 @@ impl Group {
     fn refresh_marks(&mut self, cx: &mut Context<'_>) {
         let Some(unit) = &mut self.unit else { return };
         let (graph, id) = (cx.graph, unit.id().clone());
-        let known = graph.is_known(&id);
-        let conflict = graph.in_the_way_of(&id);
         let fell_with = graph.fell_with(&id);
-        let root = graph.root_for(&id).or_else(|| graph.root_of_fall(fell_with.as_ref()?));
-        let dependency = (root, fell_with.map(|by| (by.clone(), graph.is_up(&by))));
-        unit.update_marks(cx.now, known, conflict, graph.fell(&id), dependency);
+        let around = Surroundings {
+            known: graph.is_known(&id),
+            in_the_way: graph.in_the_way_of(&id),
+            fell: graph.fell(&id),
+            root: graph.root_for(&id).or_else(|| graph.root_of_fall(fell_with.as_ref()?)),
+            fell_with: fell_with.map(|by| (by.clone(), graph.is_up(&by))),
+        };
+        unit.update_marks(cx.now, around);
         let part_changed = unit.update_failed_part(graph.failed_part(&id).map(|(part, _)| part));
         let root_back = unit.dependency().is_some_and(|dependency| dependency.ends_now(cx.now));
         // Of a unit with parts these tell.

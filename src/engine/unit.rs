@@ -7,6 +7,9 @@ mod condition;
 mod conflict;
 mod dependency;
 mod hold;
+mod marks;
+mod timeline;
+mod withholds;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -14,15 +17,16 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 
 pub(in crate::engine) use condition::Condition;
-pub(in crate::engine) use conflict::{Conflict, Displaced, Moment};
-pub(in crate::engine) use dependency::Dependency;
+pub(in crate::engine) use conflict::Moment;
 pub(in crate::engine) use hold::{DEFERRED_AT_MOST, UnitHold};
+pub(in crate::engine) use marks::Surroundings;
+
+use marks::{Marked, Marks};
+use timeline::Timeline;
 
 use super::attempt::{Attempt, Pace};
-use super::graph::Root;
 use super::starts::Starts;
 use super::stop::{self, StopRecord};
-use super::withheld::Withheld;
 use crate::check::Respect;
 use crate::time::{Mono, Now};
 use crate::unit::{ActiveState, JobKind, LoadState, UnitName, UnitState};
@@ -45,32 +49,8 @@ pub(in crate::engine) struct Memory {
     /// Since when no check of the unit has an incident.
     healthy_since: Option<Mono>,
     hold: Option<UnitHold>,
-    conflict: Option<Conflict>,
-    dependency: Option<Dependency>,
-    /// What it requires and went down with.
-    fell_with: Option<UnitName>,
-    /// Why it is down: it was not started after a hold.
-    not_returned: Option<String>,
-    /// `ActiveExitTimestamp` of the fall that the marks above are about; `None` while it is up.
-    fall_usec: Option<u64>,
-}
-
-impl Memory {
-    /// A unit that went down again without having been read as up in between: the marks are about the time before, and void.
-    fn note_fall(&mut self, state: &UnitState) {
-        if !state.is_down() && state.active != ActiveState::Deactivating {
-            self.fall_usec = None;
-            return;
-        }
-        let fall = Some(state.active_exit_usec).filter(|usec| *usec != 0);
-        if self.fall_usec.is_some() && fall.is_some() && self.fall_usec != fall {
-            self.conflict = None;
-            self.dependency = None;
-            self.fell_with = None;
-            self.not_returned = None;
-        }
-        self.fall_usec = fall.or(self.fall_usec);
-    }
+    #[serde(flatten)]
+    marks: Marks,
 }
 
 /// One unit.
@@ -82,18 +62,7 @@ pub(in crate::engine) struct Unit {
     /// When it was read last.
     read_at: Option<Mono>,
     condition: Condition,
-    /// When it began to come up, or came up: probes that began before saw another run, and failures within the grace from
-    /// here do not count.
-    started: Option<Mono>,
-    /// Since when a job takes it down.
-    stopping_since: Option<Mono>,
-    /// Since when systemd waits to restart it.
-    auto_restart_since: Option<Mono>,
-    /// Since when a start job waits for other units.
-    waiting_since: Option<Mono>,
-    /// When systemd dropped a start job on it, where it is down by that.
-    start_dropped: Option<Mono>,
-    seen_up: bool,
+    timeline: Timeline,
     /// systemd could not be reached since the latest reading.
     unwatched: bool,
     /// The reader was notified that systemd does not know the unit.
@@ -116,12 +85,7 @@ impl Unit {
             reading: None,
             read_at: None,
             condition: Condition::Unread,
-            started: None,
-            stopping_since: None,
-            auto_restart_since: None,
-            waiting_since: None,
-            start_dropped: None,
-            seen_up: false,
+            timeline: Timeline::default(),
             unwatched: false,
             unknown_reported: false,
             deferred: None,
@@ -206,21 +170,20 @@ impl Unit {
         // What happened while systemd could not be reached was not seen, as before the first reading.
         let first = std::mem::take(&mut self.unwatched) || self.reading.is_none();
         self.memory.starts.read(now, self.reading.as_deref().filter(|_| !first), &state);
-        self.memory.note_fall(&state);
-        let comes = state.job.is_some_and(|job| matches!(job.kind, JobKind::Start | JobKind::Restart));
+        self.memory.marks.read(&state);
+        let comes = has_start_job(&state);
         let stopped = state.is_down() && !comes && self.memory.stops.read_down(now, &state, first);
         if !first && !comes && self.is_coming() && stop::is_operators_job(&state) {
             self.memory.hold.iter_mut().for_each(|hold| hold.record_stop(now.mono));
         }
-        self.start_dropped = state.start_dropped.then(|| self.start_dropped.unwrap_or(now.mono));
         let condition = condition::classify(
             &state,
             condition::Facts {
                 is_job: self.job.is_some(),
                 stopped,
                 stopped_by_step: self.memory.stops.is_by_step(),
-                not_returned: self.memory.not_returned.as_deref(),
-                seen_up: self.seen_up,
+                not_returned: self.memory.marks.not_returned(),
+                seen_up: self.timeline.was_seen_up(),
             },
         );
         let new_run = self.reading.as_ref().is_some_and(|old| old.invocation_id != state.invocation_id);
@@ -229,28 +192,12 @@ impl Unit {
             attempt.no_job_read(now.mono);
         }
         if condition.is_rising() {
-            if first {
-                self.started = Some(begin_of_start(now, &state));
-            } else if entered || new_run {
-                self.started = Some(now.mono);
-            }
-            self.seen_up |= condition == Condition::Up;
-            self.memory.not_returned = None;
+            self.memory.marks.read_rising(&state, entered);
             if !state.is_down() {
                 self.memory.stops.read_up();
-                self.memory.fell_with = None;
-            }
-            if entered && self.memory.dependency.as_ref().is_some_and(Dependency::is_over) {
-                // From here on it has the grace of any unit that comes up.
-                self.memory.dependency = None;
             }
         }
-        self.waiting_since = (condition == Condition::Starting && state.is_down())
-            .then(|| self.waiting_since.unwrap_or(now.mono));
-        let falls = condition == Condition::Stopping && state.stopped_by.is_some();
-        self.stopping_since = falls.then(|| self.stopping_since.unwrap_or(now.mono));
-        self.auto_restart_since =
-            (condition == Condition::AutoRestart).then(|| self.auto_restart_since.unwrap_or(now.mono));
+        self.timeline.read(now, &state, &condition, first, entered || new_run);
         self.condition = condition;
         self.reading = Some(state);
         self.read_at = Some(now.mono);
@@ -295,32 +242,31 @@ impl Unit {
 
     /// When it began to come up, or came up.
     pub fn started(&self) -> Option<Mono> {
-        self.started
+        self.timeline.started()
     }
 
     /// It comes up now, although no reading shows another run (a reload, a job of an earlier daemon).
     pub fn set_started(&mut self, now: Mono) {
-        self.started = Some(now);
+        self.timeline.set_started(now);
     }
 
     pub fn stopping_since(&self) -> Option<Mono> {
-        self.stopping_since
+        self.timeline.stopping_since()
     }
 
     /// Since when a start job waits for other units.
     pub fn waiting_since(&self) -> Option<Mono> {
-        self.waiting_since
+        self.timeline.waiting_since()
     }
 
     /// When systemd will restart it itself.
     pub fn auto_restart_at(&self) -> Option<Mono> {
-        let delay = self.reading.as_ref()?.settings.restart_delay;
-        self.auto_restart_since.map(|since| since.after(delay))
+        self.auto_restart().map(|(since, delay)| since.after(delay))
     }
 
     /// Since when systemd waits to restart it, and for how long.
     pub fn auto_restart(&self) -> Option<(Mono, Duration)> {
-        Some((self.auto_restart_since?, self.reading.as_ref()?.settings.restart_delay))
+        Some((self.timeline.auto_restart_since()?, self.reading.as_ref()?.settings.restart_delay))
     }
 
     pub fn starts(&self) -> &Starts {
@@ -329,7 +275,7 @@ impl Unit {
 
     /// It has been active since the machine booted.
     pub fn was_active(&self) -> bool {
-        self.seen_up || self.reading.as_ref().is_some_and(|state| state.active_enter_usec != 0)
+        self.timeline.was_seen_up() || self.reading.as_ref().is_some_and(|state| state.active_enter_usec != 0)
     }
 
     // --- stops
@@ -387,59 +333,39 @@ impl Unit {
     /// Another unit's reading may be on its way that explains why systemd has dropped its start: until then it counts for
     /// nothing.
     pub fn explained_until(&self) -> Option<Mono> {
-        Some(self.start_dropped?.after(self.reason_may_follow()))
+        Some(self.timeline.start_dropped()?.after(self.reason_may_follow()))
     }
 
     /// A stop is not reported before this.
     pub fn stop_shown_from(&self) -> Option<Mono> {
         let (since, _) = self.stopped_since()?;
-        let unexplained = self.memory.conflict.is_none() && self.memory.dependency.is_none();
+        let unexplained = !self.memory.marks.explain_a_stop();
         let after = if self.fell_with().is_some() { self.reason_may_follow() } else { STOP_SHOWN_AFTER };
         (unexplained && !self.reason_may_follow().is_zero()).then(|| since.after(after))
     }
 
     // --- surroundings
 
-    /// Brings the marks up to date with what the graph says. Returns whether they changed.
-    pub fn update_marks(
-        &mut self,
-        now: Now,
-        surroundings_known: bool,
-        in_the_way: Option<(UnitName, Mono)>,
-        fell: Option<Mono>,
-        (root, fell_with): (Option<Root>, Option<(UnitName, bool)>),
-    ) -> bool {
-        let before = (self.memory.conflict.clone(), self.memory.dependency.clone());
-        // What it requires did not come up: its end is a matter of that one.
-        let dropped_for = root.as_ref().filter(|root| self.start_dropped.is_some() && !root.held);
-        let fell_with = fell_with.or_else(|| Some((dropped_for?.by.clone(), false)));
-        // After a restart of the daemon: as long as what stood in the way is not read, nothing says that it has gone.
-        if surroundings_known || self.condition != Condition::Unread {
-            // A oneshot comes and goes; it is what displaces others.
-            let oneshot = self.reading.as_ref().is_some_and(|state| state.oneshot);
-            let displaced = Displaced {
-                may_be: self.may_be_displaced(),
-                stopping: matches!(self.condition, Condition::Stopping | Condition::Stopped),
-                remembered_stop: self.memory.stops.stop().is_some(),
-                fell,
-                went_down: self.went_down(now),
-            };
-            Conflict::update(&mut self.memory.conflict, now, in_the_way.filter(|_| !oneshot), displaced);
-        }
-        if let Some((by, is_up)) =
-            fell_with.filter(|_| !self.condition.is_rising() && self.memory.fell_with.is_none())
-        {
-            if is_up && root.is_none() && self.memory.dependency.is_none() {
-                // systemd has restarted that one already; it does not bring back what it stopped for it.
-                self.memory.dependency = Some(Dependency::back(by.clone(), now));
-            }
-            self.memory.fell_with = Some(by);
-        }
-        // Likewise: a root that is not read yet is not back.
-        if root.is_some() || (surroundings_known && self.condition != Condition::Unread) {
-            Dependency::update(&mut self.memory.dependency, now, root);
-        }
-        before.0 != self.memory.conflict || before.1 != self.memory.dependency
+    fn marks(&self) -> &Marks {
+        &self.memory.marks
+    }
+
+    /// Brings the marks up to date with what the graph says.
+    pub fn update_marks(&mut self, now: Now, around: Surroundings) {
+        let unit = Marked {
+            condition: &self.condition,
+            may_be_displaced: self.may_be_displaced(),
+            remembered_stop: self.memory.stops.stop().is_some(),
+            went_down: self.went_down(now),
+            oneshot: self.reading.as_ref().is_some_and(|state| state.oneshot),
+            start_dropped: self.timeline.start_dropped().is_some(),
+        };
+        self.memory.marks.update(now, around, &unit);
+    }
+
+    /// Why it is down after a hold.
+    pub fn set_not_returned(&mut self, reason: String) {
+        self.memory.marks.set_not_returned(reason);
     }
 
     /// Takes what the graph says of its parts. Returns whether another one has failed, or none any more.
@@ -447,55 +373,6 @@ impl Unit {
         let changed = self.failed_part != part;
         self.failed_part = part;
         changed
-    }
-
-    fn may_be_displaced(&self) -> bool {
-        let stopping = || {
-            let job = self.reading.as_ref().and_then(|state| state.job).map(|job| job.kind);
-            matches!(job, Some(JobKind::Stop | JobKind::Restart))
-        };
-        match self.condition {
-            Condition::Unread
-            | Condition::Stopping
-            | Condition::Stopped
-            | Condition::Skipped(_)
-            | Condition::Ended(_)
-            | Condition::Failed(_) => true,
-            Condition::Up => self.memory.attempt.is_none() && stopping(),
-            Condition::Missing(_) | Condition::AtRest | Condition::Starting | Condition::AutoRestart => false,
-        }
-    }
-
-    /// The conflict, where the unit is down with it.
-    pub fn conflict(&self) -> Option<&Conflict> {
-        self.memory.conflict.as_ref().filter(|_| self.may_be_displaced())
-    }
-
-    /// A unit that is up and conflicts with something that a job on this unit, which is up, would start.
-    pub fn would_stop(&self) -> Option<&UnitName> {
-        let conflict = self.memory.conflict.as_ref().filter(|conflict| !conflict.is_over())?;
-        (!self.may_be_displaced()).then_some(conflict.by())
-    }
-
-    pub fn dependency(&self) -> Option<&Dependency> {
-        self.memory.dependency.as_ref()
-    }
-
-    /// What it requires and went down with.
-    pub fn fell_with(&self) -> Option<&UnitName> {
-        // A stop of what was down already is a person's, whatever took it down.
-        self.memory.fell_with.as_ref().filter(|_| !self.memory.stops.is_explicit())
-    }
-
-    /// It went down with a root that is back, and nothing has started it again.
-    pub fn is_left_down(&self) -> bool {
-        self.fell_with().is_some() && self.memory.dependency.as_ref().is_some_and(Dependency::brings_back)
-    }
-
-    /// The stop that took it down was not an operator's wish, but made room for another unit.
-    pub fn stopped_for_conflict(&self) -> bool {
-        let stop = self.memory.stops.stop().map(|stop| stop.since().0);
-        stop.zip(self.conflict()).is_some_and(|(stop, conflict)| conflict.explains_stop(stop))
     }
 
     // --- attempts
@@ -530,112 +407,18 @@ impl Unit {
         self.memory.healthy_since.take().map(|since| now.since(since))
     }
 
-    /// Whether `ResetFailedUnit` is to be called before a start: repeated starts may have hit the unit's start limit, or
-    /// one more would. It would delete a transient unit.
-    pub fn needs_reset(&self, now: Mono) -> bool {
-        let Some(state) = &self.reading else { return false };
-        if state.settings.transient {
-            return false;
-        }
-        let failed = state.active == ActiveState::Failed
-            && (state.result == "start-limit-hit" || state.n_restarts > 0 || self.memory.pace.attempts() > 1);
-        failed || self.start_limited_until(now).is_some()
-    }
-
-    fn start_limited_until(&self, now: Mono) -> Option<Mono> {
-        let limit = self.reading.as_ref()?.settings.start_limit?;
-        self.memory.starts.limited_until(now, limit)
-    }
-
-    /// Until when one more start would trigger its `StartLimitAction=`.
-    pub fn start_limit_action_until(&self, now: Mono) -> Option<Mono> {
-        let limit = self.reading.as_ref()?.settings.start_limit.filter(|limit| limit.action)?;
-        self.memory.starts.limited_until(now, limit)
-    }
-
     /// systemd's counters of the unit were reset.
     pub fn record_reset(&mut self) {
         self.memory.starts.reset();
     }
 
-    /// Why no job may be requested for the unit, by its own state (rule 7).
-    pub fn withholds(&self, now: Now) -> Option<Withheld> {
-        match &self.condition {
-            Condition::Unread => return Some(Withheld::Unread),
-            Condition::Missing(what) => return Some(Withheld::Missing(what.clone())),
-            Condition::Starting => return Some(Withheld::Starting),
-            Condition::Stopping => return Some(Withheld::Stopping),
-            Condition::AutoRestart => {
-                const SOON: Duration = Duration::from_secs(10);
-                let at = self.auto_restart_at().filter(|at| at.since(now.mono) > SOON);
-                return Some(Withheld::AutoRestart(at.map(|at| now.wall_of(at))));
-            }
-            Condition::Skipped(_) => {
-                let which = self.reading.as_ref().and_then(|state| state.start_skipped.clone());
-                return Some(Withheld::StartSkipped(which.unwrap_or_default()));
-            }
-            _ => {}
-        }
-        let state = self.reading.as_ref()?;
-        match state.load {
-            LoadState::Masked => return Some(Withheld::Masked),
-            LoadState::NotFound => return Some(Withheld::Missing(state.describe())),
-            _ => {}
-        }
-        if self.is_frozen() {
-            return Some(Withheld::Frozen(self.id.clone()));
-        }
-        if let Some(which) = state.start_skipped.as_ref().filter(|_| state.is_down()) {
-            return Some(Withheld::StartSkipped(which.clone()));
-        }
-        state.job.map(|job| Withheld::JobQueued(job_kind(job.kind).to_owned()))
-    }
-
-    /// Why a start or restart may not be requested, by the unit's settings (rule 7).
-    pub fn withholds_start(&self, now: Now) -> Option<Withheld> {
-        let state = self.reading.as_ref()?;
-        if state.settings.refuses_start {
-            return Some(Withheld::Refused("RefuseManualStart"));
-        }
-        if state.settings.failure_action {
-            return Some(Withheld::FailureAction);
-        }
-        let until = self.start_limited_until(now.mono).filter(|_| state.settings.transient)?;
-        Some(Withheld::StartLimit(now.wall_of(until)))
-    }
-
-    /// Why a stop, or a restart, may not be requested, by the unit's settings (rule 7).
-    pub fn withholds_stop(&self) -> Option<Withheld> {
-        let state = self.reading.as_ref()?;
-        if state.settings.refuses_stop {
-            return Some(Withheld::Refused("RefuseManualStop"));
-        }
-        if state.is_down() {
-            return None;
-        }
-        if state.settings.success_action {
-            return Some(Withheld::SuccessAction);
-        }
-        state.settings.failure_action.then_some(Withheld::FailureAction)
-    }
-
     // --- holds
-
-    /// An operator has stopped it, down or on its way down as it was, when its hold was over.
-    pub fn is_stopped_after_hold(&self) -> bool {
-        let Some(hold) = &self.memory.hold else { return false };
-        let stop = self.memory.stops.stop().filter(|_| self.memory.stops.is_explicit());
-        let later = hold.stops_until().zip(stop).is_some_and(|(over, stop)| stop.since().0 > over);
-        later || hold.is_overruled()
-    }
 
     /// A start is queued on it, and it is not up.
     fn is_coming(&self) -> bool {
-        let starts = |state: &&Arc<UnitState>| {
-            let job = state.job.filter(|job| matches!(job.kind, JobKind::Start | JobKind::Restart));
-            job.is_some() && (state.is_down() || state.active == ActiveState::Deactivating)
-        };
-        self.reading.as_ref().filter(starts).is_some()
+        self.reading.as_ref().is_some_and(|state| {
+            has_start_job(state) && (state.is_down() || state.active == ActiveState::Deactivating)
+        })
     }
 
     pub fn hold(&self) -> Option<&UnitHold> {
@@ -646,54 +429,13 @@ impl Unit {
         &mut self.memory.hold
     }
 
-    /// Why it is down after a hold.
-    pub fn set_not_returned(&mut self, reason: String) {
-        self.memory.not_returned = Some(reason);
-    }
-
-    /// Whether it is to be up again after a hold that begins now: not where it was stopped on purpose before, and not
-    /// where it is at rest or cannot be started.
-    pub fn is_wanted_up(&self) -> bool {
-        let wanted_down = match self.condition {
-            Condition::Stopped | Condition::AtRest => true,
-            Condition::Stopping => self.is_being_stopped(),
-            _ => self.memory.stops.is_by_step(),
-        };
-        self.id.can_be_started() && !wanted_down
-    }
-
-    fn is_being_stopped(&self) -> bool {
-        let job = self.reading.as_ref().and_then(|state| state.stopped_by);
-        job.is_some_and(|job| !job.ours && matches!(job.kind, JobKind::Stop | JobKind::Other))
-    }
-
     /// It is up, or on its way without us.
     pub fn is_up_or_coming(&self) -> bool {
         self.condition.is_rising() || self.condition == Condition::AutoRestart
     }
 }
 
-/// When a unit that is found up, or on its way, began to be so, by systemd's timestamp.
-fn begin_of_start(now: Now, state: &UnitState) -> Mono {
-    let usec = match state.active {
-        ActiveState::Activating => state.inactive_exit_usec,
-        _ if state.is_down() => 0,
-        _ => state.active_enter_usec,
-    };
-    match usec / 1000 {
-        1.. => now.mono_of_usec(usec),
-        // A start job that waits; or a unit that was never started and is up: a mount, a device.
-        _ if state.is_down() => now.mono,
-        _ => Mono::default(),
-    }
-}
-
-fn job_kind(kind: JobKind) -> &'static str {
-    match kind {
-        JobKind::Start => "start",
-        JobKind::Stop => "stop",
-        JobKind::Restart => "restart",
-        JobKind::Reload => "reload",
-        JobKind::Other => "systemd",
-    }
+/// A start is queued on it or runs.
+fn has_start_job(state: &UnitState) -> bool {
+    state.job.is_some_and(|job| matches!(job.kind, JobKind::Start | JobKind::Restart))
 }

@@ -1,15 +1,17 @@
 //! The hold on a unit, from when it is granted until the unit has been started again (rule 10).
 //!
-//! In: the lease's beginning and end, the state of the unit. Out: whether the hold suppresses the unit's checks, and when
-//! something is to be done about it. It never stops a unit: the holder does that, with rights of their own.
+//! In: the lease's beginning and end, the state of the unit. Out: whether the hold suppresses the unit's checks, when
+//! something is to be done about it, and whether the unit is to be started after it. It never stops a unit: the holder does that, with rights of their own.
 
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
+use super::{Condition, Unit};
 use crate::engine::attempt::JOB_OVERDUE;
 use crate::engine::event::AttemptId;
 use crate::engine::hold::{HoldId, Holder, HowEnded};
+use crate::engine::stop;
 use crate::engine::withheld::human_until;
 use crate::time::{Mono, Now, Wall};
 
@@ -210,5 +212,26 @@ impl UnitHold {
                 format!("being started after the hold of {who}")
             }
         }
+    }
+}
+
+impl Unit {
+    /// An operator has stopped it, down or on its way down as it was, when its hold was over.
+    pub fn is_stopped_after_hold(&self) -> bool {
+        let Some(hold) = self.hold() else { return false };
+        let stop = self.stops().stop().filter(|_| self.stops().is_explicit());
+        let later = hold.stops_until().zip(stop).is_some_and(|(over, stop)| stop.since().0 > over);
+        later || hold.is_overruled()
+    }
+
+    /// Whether it is to be up again after a hold that begins now: not where it was stopped on purpose before, and not
+    /// where it is at rest or cannot be started.
+    pub fn is_wanted_up(&self) -> bool {
+        let wanted_down = match self.condition() {
+            Condition::Stopped | Condition::AtRest => true,
+            Condition::Stopping => self.reading().is_some_and(|state| stop::is_operators_job(state)),
+            _ => self.stops().is_by_step(),
+        };
+        self.id().can_be_started() && !wanted_down
     }
 }
