@@ -7,11 +7,13 @@ mod decision_log;
 mod history;
 mod incident;
 mod job;
+mod pause;
+mod probe_timer;
+mod recurrence;
 pub(in crate::engine) mod schedule;
 mod unknown;
 mod usage;
 
-use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -21,31 +23,18 @@ pub(in crate::engine) use decision_log::DecisionLog;
 pub(in crate::engine) use history::History;
 pub(in crate::engine) use incident::{Incident, WAIT_FOR_RESULT};
 pub(in crate::engine) use job::{JobVerdict, Runs, last_run_failed};
+pub(in crate::engine) use pause::Pause;
+pub(in crate::engine) use probe_timer::{LOST_AFTER, ProbeTimer};
 pub(in crate::engine) use unknown::Unknown;
 pub(in crate::engine) use usage::{Usage, UsageSample, WindowVerdict};
 
+use recurrence::Recurrence;
+
 use super::attempt::{Attempt, Pace};
-use super::event::RunId;
 use crate::check::{Check as Settings, CheckName, Probe};
 use crate::notification::IncidentId;
 use crate::time::{Mono, Now, Wall};
 use crate::verdict::{Health, Observation};
-
-/// A probe that has not reported back this long after its deadline is lost.
-pub(in crate::engine) const LOST_AFTER: Duration = Duration::from_secs(5);
-
-/// Incidents are counted over this time for [`FLAPPING_INCIDENTS`].
-const FLAPPING_WINDOW: Duration = Duration::from_secs(3600);
-
-/// More incidents than this within [`FLAPPING_WINDOW`] are flapping (rule 13).
-const FLAPPING_INCIDENTS: usize = 6;
-
-/// A flapping check must pass for this long until its incident closes.
-const FLAPPING_STABLE: Duration = Duration::from_secs(600);
-
-/// A recovery must hold for this long after the first incident of an hour; twice as long after each further one (rule 13).
-/// Supervisor's `startsecs` is of this order.
-const PROVING: Duration = Duration::from_secs(10);
 
 /// The phase of a check (rules 1 and 2).
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
@@ -60,21 +49,6 @@ enum Phase {
     Failing { n: u32 },
     /// An incident is open.
     Down(Box<Incident>),
-}
-
-/// A pause by an operator.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub(in crate::engine) struct Pause {
-    pub ends: Mono,
-    pub until: Wall,
-}
-
-/// A probe run under way.
-#[derive(Clone, Copy, Debug)]
-struct Run {
-    id: RunId,
-    started: Mono,
-    lost_at: Mono,
 }
 
 /// What survives a restart of the daemon.
@@ -96,10 +70,8 @@ pub(in crate::engine) struct Memory {
     /// Jobs on other units that its steps start: the one under way, and their spacing.
     other_attempt: Option<Attempt>,
     other_pace: Pace,
-    /// When the incidents of the last hour opened.
-    openings: VecDeque<Mono>,
-    /// The wall-clock second in the latest incident's id.
-    last_incident: i64,
+    #[serde(flatten)]
+    recurrence: Recurrence,
     log: DecisionLog,
 }
 
@@ -108,11 +80,7 @@ pub(in crate::engine) struct Memory {
 pub(in crate::engine) struct Check {
     settings: Arc<Settings>,
     memory: Memory,
-    run: Option<Run>,
-    next_probe: Mono,
-    probed: Mono,
-    /// The due probe was missed and was planned again: it is not deferred twice.
-    deferred: bool,
+    timer: ProbeTimer,
     history: History,
     /// The state that was last reported.
     shown: Health,
@@ -127,12 +95,9 @@ impl Check {
             ..Memory::default()
         };
         Self {
-            next_probe: schedule::first(&settings.name, settings.schedule.interval, now.mono),
+            timer: ProbeTimer::new(Arc::clone(&settings), now.mono),
             settings,
             memory,
-            run: None,
-            probed: Mono::default(),
-            deferred: false,
             history: History::default(),
             shown: Health::STARTING,
         }
@@ -160,8 +125,7 @@ impl Check {
         new.memory.pause = old.pause;
         new.memory.other_attempt = old.other_attempt;
         new.memory.other_pace = old.other_pace;
-        new.memory.openings = old.openings;
-        new.memory.last_incident = old.last_incident;
+        new.memory.recurrence = old.recurrence;
         new.memory.log = old.log;
         new.memory.since = old.since;
         new.history = self.history;
@@ -173,7 +137,7 @@ impl Check {
     pub fn moved(self, settings: Arc<Settings>, now: Now) -> Self {
         let mut new = Self::new(settings, now);
         new.memory.pause = self.memory.pause;
-        new.memory.last_incident = self.memory.last_incident;
+        new.memory.recurrence = self.memory.recurrence.moved();
         new.memory.log = self.memory.log;
         new.memory.since = self.memory.since;
         new.history = self.history;
@@ -194,7 +158,7 @@ impl Check {
         self.memory.runs = runs.map(|fresh| self.memory.runs.take().unwrap_or(fresh));
         self.memory.step_index =
             self.memory.step_index.min(self.settings.recovery.steps.len().saturating_sub(1));
-        self.memory.pause = self.memory.pause.filter(|pause| pause.ends > now.mono);
+        self.memory.pause = self.memory.pause.filter(|pause| !pause.is_over(now.mono));
         if let Some(incident) = self.incident_mut() {
             incident.resume_after_restart(now.mono);
         }
@@ -283,16 +247,14 @@ impl Check {
         cause: String,
         failed_invocation: String,
     ) -> (IncidentId, Option<usize>) {
-        let second = self.next_second(now);
+        let second = self.memory.recurrence.next_second(now);
         let id = IncidentId(Arc::from(format!("{}-{second}", self.settings.name)));
         let mut incident = Incident::open(id.clone(), now, cause, failed_invocation);
-        self.prune_openings(now.mono);
-        self.memory.openings.push_back(now.mono);
-        if self.memory.openings.len() > FLAPPING_INCIDENTS {
-            incident.set_flapping(self.memory.openings.len());
+        let flapping = self.memory.recurrence.record(now.mono);
+        if let Some(incidents) = flapping {
+            incident.set_flapping(incidents);
         }
-        self.next_probe = self.next_probe.min(now.mono.after(self.settings.schedule.retry_interval));
-        let flapping = incident.flapping();
+        self.timer.retry_soon(now.mono);
         self.memory.phase = Phase::Down(Box::new(incident));
         (id, flapping)
     }
@@ -308,28 +270,10 @@ impl Check {
         }
     }
 
-    fn next_second(&mut self, now: Now) -> i64 {
-        let second = now.wall.0.div_euclid(1000).max(self.memory.last_incident.saturating_add(1));
-        self.memory.last_incident = second;
-        second
-    }
-
-    fn prune_openings(&mut self, now: Mono) {
-        while self.memory.openings.front().is_some_and(|first| now.since(*first) > FLAPPING_WINDOW) {
-            self.memory.openings.pop_front();
-        }
-    }
-
     /// For how long a recovery must hold until the open incident closes (rule 13).
     pub fn proving_time(&self, now: Mono) -> Duration {
-        if self.incident().is_some_and(|incident| incident.flapping().is_some()) {
-            return FLAPPING_STABLE;
-        }
-        // (It does not become shorter while an incident lasts.)
-        let opened = self.incident().map_or(now, Incident::opened);
-        let recent = self.memory.openings.iter().filter(|at| opened.since(**at) <= FLAPPING_WINDOW).count();
-        let doublings = u32::try_from(recent.saturating_sub(1)).unwrap_or(u32::MAX).min(8);
-        PROVING.saturating_mul(1 << doublings).min(self.settings.recovery.backoff.max.max(PROVING))
+        let longest = self.settings.recovery.backoff.max;
+        self.memory.recurrence.proving_time(self.incident(), now, longest)
     }
 
     // --- steps
@@ -450,7 +394,7 @@ impl Check {
         if self.unknown()?.next_due(&self.settings)? > now.mono {
             return None;
         }
-        let second = if self.unknown()?.is_notified() { 0 } else { self.next_second(now) };
+        let second = if self.unknown()?.is_notified() { 0 } else { self.memory.recurrence.next_second(now) };
         self.memory.unknown.as_mut()?.take_due(now, &self.settings, second)
     }
 
@@ -492,8 +436,8 @@ impl Check {
     }
 
     pub fn begin_pause(&mut self, now: Now, lasting: Duration) {
-        self.memory.pause = Some(Pause { ends: now.mono.after(lasting), until: now.wall.after(lasting) });
-        self.run = None;
+        self.memory.pause = Some(Pause::begin(now, lasting));
+        self.timer.drop_run();
         if let Some(usage) = &mut self.memory.usage {
             usage.clear();
         }
@@ -503,87 +447,24 @@ impl Check {
         self.memory.pause = None;
         self.forget_failures();
         self.forget_unknown();
-        self.next_probe = now;
+        self.timer.probe_at(now);
+    }
+
+    /// Ends the pause if its time is over.
+    pub fn expire_pause(&mut self, now: Mono) {
+        if self.pause().is_some_and(|pause| pause.is_over(now)) {
+            self.end_pause(now);
+        }
     }
 
     // --- probes
 
-    pub fn is_running(&self) -> bool {
-        self.run.is_some()
+    pub fn timer(&self) -> &ProbeTimer {
+        &self.timer
     }
 
-    pub fn next_probe(&self) -> Mono {
-        self.next_probe
-    }
-
-    /// When the probe timer wants attention: the next probe, or the end of the wait for the one under way.
-    pub fn probe_due(&self) -> Mono {
-        self.run.map_or(self.next_probe, |run| run.lost_at)
-    }
-
-    /// The probe under way has not reported back; it is given up.
-    pub fn take_lost_run(&mut self, now: Mono) -> bool {
-        self.run.take_if(|run| run.lost_at <= now).is_some()
-    }
-
-    /// Ends the run with this id and returns when it began; `None` for any other run, which is late and counts nothing.
-    pub fn finish_run(&mut self, id: RunId) -> Option<Mono> {
-        self.run.take_if(|run| run.id == id).map(|run| run.started)
-    }
-
-    pub fn begin_run(&mut self, now: Mono, id: RunId) {
-        let lost_at = now.after(self.settings.schedule.timeout).after(LOST_AFTER);
-        self.run = Some(Run { id, started: now, lost_at });
-    }
-
-    /// A probe starts, or the unit is looked at in its place.
-    pub fn note_probed(&mut self, now: Mono) {
-        self.deferred = false;
-        self.probed = now;
-    }
-
-    /// Plans the due probe again where the machine slept or the process was stopped: the first time only.
-    pub fn defer_missed(&mut self, now: Mono) -> bool {
-        let late = now.since(self.next_probe);
-        let defer = late > schedule::MISSED_AFTER && !self.deferred;
-        if defer {
-            self.deferred = true;
-            self.next_probe = schedule::first(&self.settings.name, self.settings.schedule.interval, now);
-        }
-        defer
-    }
-
-    pub fn probe_at(&mut self, at: Mono) {
-        self.next_probe = at;
-    }
-
-    pub fn probe_by(&mut self, at: Mono) {
-        self.next_probe = self.next_probe.min(at);
-    }
-
-    /// A run that began before `now` sees a past state: it is given up, and another is due at once.
-    pub fn probe_afresh(&mut self, now: Mono) {
-        self.next_probe = now;
-        self.run = self.run.filter(|run| run.started == now);
-    }
-
-    /// The next probe while all is well: on the grid, and not right after one that was off it.
-    pub fn next_on_grid(&self, now: Mono) -> Mono {
-        let interval = self.settings.schedule.interval;
-        schedule::next(&self.settings.name, interval, now.max(self.probed.after(interval / 2)))
-    }
-
-    /// Time from now to the next probe while something is wrong. `rising_since`: the unit is coming up, and is probed
-    /// more often, at a growing distance from 1 s to `retry_interval`, so that a recovery is seen soon.
-    pub fn retry_in(&self, now: Mono, rising_since: Option<Mono>) -> Duration {
-        const LEAST: Duration = Duration::from_secs(1);
-        let schedule = &self.settings.schedule;
-        if self.settings.probe.usage().is_some() {
-            // The time between two samples is what is measured.
-            return schedule.interval;
-        }
-        let retry = schedule.retry_interval.min(schedule.interval);
-        rising_since.map_or(retry, |since| retry.min(now.since(since).max(LEAST)))
+    pub fn timer_mut(&mut self) -> &mut ProbeTimer {
+        &mut self.timer
     }
 
     /// The probe asks the unit's state, or nothing but systemd.

@@ -158,7 +158,7 @@ impl Group {
     /// Probes a check now, whatever its schedule says.
     pub fn probe_by_command(&mut self, cx: &mut Context<'_>, name: &CheckName) {
         if let Some(index) = self.position(name)
-            && !self.checks[index].is_running()
+            && !self.checks[index].timer().is_running()
         {
             self.start_probe(cx, index, true);
         }
@@ -171,9 +171,7 @@ impl Group {
     pub fn expire(&mut self, cx: &mut Context<'_>) {
         self.expire_hold(cx);
         for check in &mut self.checks {
-            if check.pause().is_some_and(|pause| pause.ends <= cx.now.mono) {
-                check.end_pause(cx.now.mono);
-            }
+            check.expire_pause(cx.now.mono);
         }
     }
 
@@ -219,11 +217,11 @@ impl Group {
                     && !unit.is_frozen()
             });
         let overdue = |check: &Check| {
-            cx.now.mono.since(check.probe_due()) > schedule::MISSED_AFTER || check.is_running()
+            cx.now.mono.since(check.timer().due()) > schedule::MISSED_AFTER || check.timer().is_running()
         };
         let now = cx.now.mono;
         let due: Vec<usize> =
-            (0..self.checks.len()).filter(|index| self.checks[*index].probe_due() <= now).collect();
+            (0..self.checks.len()).filter(|index| self.checks[*index].timer().due() <= now).collect();
         if !calm || due.is_empty() || due.iter().any(|index| overdue(&self.checks[*index])) {
             return false;
         }
@@ -254,19 +252,21 @@ impl Group {
         let root_back = unit.dependency().is_some_and(|dependency| dependency.ends_now(cx.now));
         // Of a unit with parts these tell.
         let matters = |check: &&mut Check| root_back || (part_changed && check.looks_at_unit());
-        self.checks.iter_mut().filter(matters).for_each(|check| check.probe_by(cx.now.mono));
+        self.checks.iter_mut().filter(matters).for_each(|check| check.timer_mut().probe_by(cx.now.mono));
     }
 
     /// Lost probes, due probes.
     fn run_timers(&mut self, cx: &mut Context<'_>) {
         for index in 0..self.checks.len() {
             let check = &mut self.checks[index];
-            if check.take_lost_run(cx.now.mono) {
+            if check.timer_mut().take_lost_run(cx.now.mono) {
                 self.probe_lost(cx, index);
             }
             let check = &mut self.checks[index];
-            let due = !check.is_paused() && !check.is_running() && check.next_probe() <= cx.now.mono;
-            if due && !check.defer_missed(cx.now.mono) {
+            let due = !check.is_paused()
+                && !check.timer().is_running()
+                && check.timer().next_probe() <= cx.now.mono;
+            if due && !check.timer_mut().defer_missed(cx.now.mono) {
                 self.start_probe(cx, index, false);
             }
         }
@@ -276,15 +276,14 @@ impl Group {
     /// unit is read again.
     fn start_probe(&mut self, cx: &mut Context<'_>, index: usize, afresh: bool) {
         let check = &mut self.checks[index];
-        check.note_probed(cx.now.mono);
+        check.timer_mut().note_probed(cx.now.mono);
         if check.looks_at_unit() && !afresh {
-            let at = check.next_on_grid(cx.now.mono);
-            check.probe_at(at);
+            check.timer_mut().plan_on_grid(cx.now.mono);
             self.look_at_unit(cx, index);
             return;
         }
         let run = cx.ids.next_run();
-        check.begin_run(cx.now.mono, run);
+        check.timer_mut().begin_run(cx.now.mono, run);
         cx.emit(Effect::Probe {
             check: check.name().clone(),
             run,
@@ -297,7 +296,7 @@ impl Group {
     /// Starts the probe of a check of this group, for the breaker's survey.
     pub fn probe_for_survey(&mut self, cx: &mut Context<'_>, name: &CheckName) {
         if let Some(index) = self.position(name)
-            && !self.checks[index].is_running()
+            && !self.checks[index].timer().is_running()
         {
             self.start_probe(cx, index, false);
         }
@@ -306,8 +305,8 @@ impl Group {
     /// Something that requires this unit fails: its checks are probed now, as it may be what fails.
     pub fn probe_for_dependent(&mut self, now: Mono) {
         for check in &mut self.checks {
-            if !check.is_failing() && !check.is_down() && !check.is_running() && !check.is_paused() {
-                check.probe_by(now);
+            if !check.is_failing() && !check.is_down() && !check.timer().is_running() && !check.is_paused() {
+                check.timer_mut().probe_by(now);
             }
         }
     }
@@ -315,7 +314,7 @@ impl Group {
     /// All checks are to be probed at once: what they saw before is of another run of the unit.
     fn probe_all_afresh(&mut self, now: Mono) {
         for check in &mut self.checks {
-            check.probe_afresh(now);
+            check.timer_mut().probe_afresh(now);
         }
     }
 
@@ -335,7 +334,7 @@ impl Group {
             if check.is_paused() {
                 continue;
             }
-            add(Some(check.probe_due()));
+            add(Some(check.timer().due()));
             let silent = suppression.is_some() || cx.breaker.is_member(check.name());
             if !silent {
                 add(later(self.notification_due(check)));

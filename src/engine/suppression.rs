@@ -32,7 +32,7 @@ impl Suppression {
     /// Why the check is suppressed now, if it is.
     pub fn of(check: &Check, unit: Option<&Unit>, now: Now) -> Option<Self> {
         if let Some(pause) = check.pause() {
-            return Some(Self::Paused { ends: (pause.ends, now.still(pause.until, pause.ends)) });
+            return Some(Self::Paused { ends: pause.ends(now) });
         }
         let unit = unit?;
         if let Some(held) = Self::held(check, unit) {

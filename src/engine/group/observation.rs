@@ -49,7 +49,7 @@ impl Group {
         observation: Observation,
     ) -> bool {
         let Some(index) = self.position(name) else { return false };
-        let Some(began) = self.checks[index].finish_run(run) else { return false };
+        let Some(began) = self.checks[index].timer_mut().finish_run(run) else { return false };
         self.take_observation(cx, index, began, observation)
     }
 
@@ -69,8 +69,7 @@ impl Group {
         }
         if check.looks_at_unit() {
             // The unit was read for it; what the reading says is counted like any other.
-            let at = check.next_on_grid(now.mono);
-            check.probe_at(at);
+            check.timer_mut().plan_on_grid(now.mono);
             if let Observation::Unknown { reason } = &observation {
                 let reason = reason.clone();
                 check.record(now, observation);
@@ -99,8 +98,7 @@ impl Group {
         }
         if quiet {
             check.record_pass(now.mono);
-            let at = check.next_on_grid(now.mono);
-            check.probe_at(at);
+            check.timer_mut().plan_on_grid(now.mono);
             return false;
         }
         self.count(cx, index, observation);
@@ -116,7 +114,7 @@ impl Group {
         sample: Result<Sample, String>,
     ) {
         let Some(index) = self.position(name) else { return };
-        let Some(began) = self.checks[index].finish_run(run) else { return };
+        let Some(began) = self.checks[index].timer_mut().finish_run(run) else { return };
         let now = cx.now.mono;
         if self.unit.as_ref().and_then(|unit| unit.started()).is_some_and(|started| began < started) {
             // It may be of the run of the unit before this one.
@@ -351,12 +349,12 @@ impl Group {
                 .is_some_and(|seen| !matches!(seen.observation, Observation::Passing { .. }));
         let suppression = self.suppression(check, now);
         let left_alone = suppression.as_ref().is_some_and(|why| !why.is_ending());
-        let at = if uneasy && !left_alone {
-            now.mono.after(check.retry_in(now.mono, self.rising_since(check, suppression.as_ref(), now)))
+        if uneasy && !left_alone {
+            let rising_since = self.rising_since(check, suppression.as_ref(), now);
+            self.checks[index].timer_mut().plan_retry(now.mono, rising_since);
         } else {
-            check.next_on_grid(now.mono)
-        };
-        self.checks[index].probe_at(at);
+            self.checks[index].timer_mut().plan_on_grid(now.mono);
+        }
     }
 
     /// Since when the unit is expected to answer soon: it comes up, or what suppressed it is over.

@@ -65,7 +65,7 @@ impl Group {
     fn look_after_thaw(&mut self, cx: &mut Context<'_>) {
         let now = cx.now.mono;
         for check in &mut self.checks {
-            check.probe_at(now);
+            check.timer_mut().probe_at(now);
             let timeout = check.settings().schedule.timeout;
             if let Some(incident) = check.incident_mut() {
                 incident.wait_until(now.after(timeout).after(PROBED_WITHIN));
@@ -117,7 +117,7 @@ impl Group {
         match condition {
             Condition::Stopped => check.forget_failures(),
             _ if frozen => check.forget_failures(),
-            Condition::Up if entered && !check.is_passing() => check.probe_at(cx.now.mono),
+            Condition::Up if entered && !check.is_passing() => check.timer_mut().probe_at(cx.now.mono),
             _ => {}
         }
         if (entered && check.looks_at_unit()) || check.runs().is_some() {

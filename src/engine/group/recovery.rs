@@ -259,7 +259,7 @@ impl Group {
             attempt.settle(now, grace);
         }
         if *result == JobResult::Done {
-            self.checks[index].probe_afresh(now);
+            self.checks[index].timer_mut().probe_afresh(now);
             return;
         }
         if matches!(result, JobResult::Unasked(_) | JobResult::Withdrawn(_))
@@ -397,8 +397,7 @@ impl Group {
                 incident.record_ineffective(last > 0 && taken >= last);
             }
         }
-        let retry = check.settings().schedule.retry_interval;
-        check.probe_by(now.after(retry));
+        check.timer_mut().retry_soon(now);
     }
 
     /// A check that is down fails again: the attempt that served it was ineffective.

@@ -78,7 +78,8 @@ impl Engine {
             health,
             since: check.since(),
             last: check.history().last().cloned(),
-            next_probe: (!check.is_paused() && !check.is_running()).then(|| now.wall_of(check.next_probe())),
+            next_probe: (!check.is_paused() && !check.timer().is_running())
+                .then(|| now.wall_of(check.timer().next_probe())),
             incident: check.incident().map(|incident| IncidentStatus {
                 id: incident.id().clone(),
                 since: incident.since(now),
@@ -112,10 +113,10 @@ fn conflict(now: Now, group: &Group, by: &UnitName, until: Option<Wall>) -> Stri
 /// One clause: what happens next.
 fn next(now: Now, group: &Group, check: &Check, health: &Health) -> String {
     let probe = || {
-        if check.is_running() {
+        if check.timer().is_running() {
             "probing".to_owned()
         } else {
-            format!("probe in {}", human_until(now.mono, check.next_probe()))
+            format!("probe in {}", human_until(now.mono, check.timer().next_probe()))
         }
     };
     let left = |until: &Wall| human_until(now.mono, now.mono_of(*until));
