@@ -8,7 +8,8 @@
 //! | `reading` | a reading of the unit becomes failures and passes of its checks |
 //! | `observation` | an observation counts, or does not |
 //! | `permit` | which step is next, or why no job is requested |
-//! | `recovery` | a job is requested, ends, and has an outcome |
+//! | `recovery` | a job is requested, withdrawn, and ends |
+//! | `outcome` | an attempt has an outcome; the next step, or a person, follows |
 //! | `hold` | a hold begins and ends, and the unit is started again |
 //! | `notify` | which notifications are due, and which state is shown |
 
@@ -16,6 +17,7 @@ mod hold;
 mod next_action;
 mod notify;
 mod observation;
+mod outcome;
 mod permit;
 mod reading;
 mod recovery;
@@ -134,6 +136,11 @@ impl Group {
         unit.set_job(jobs.map(|job| job.max_runtime).max().filter(|_| !timer));
         let respect = self.checks.iter().map(|check| check.settings().recovery.respect_stop).max();
         unit.set_respect_stop(respect.unwrap_or(Respect::Forever));
+    }
+
+    /// The attempt on the unit.
+    fn attempt(&self) -> Option<&Attempt> {
+        self.unit.as_ref().and_then(Unit::attempt)
     }
 
     /// The name of the unit, as a part of changes.
@@ -445,21 +452,4 @@ fn is_recoverable(check: &Check) -> bool {
 /// The longest `grace` of some checks.
 pub(super) fn longest_grace(checks: &[Check]) -> Duration {
     checks.iter().map(|check| check.settings().recovery.grace).max().unwrap_or_default()
-}
-
-/// The attempt's proving time: the longest of the checks that monitor the unit.
-fn longest_proving(checks: &[Check], now: Mono) -> Duration {
-    checks.iter().map(|check| check.proving_time(now)).max().unwrap_or_default()
-}
-
-impl Group {
-    /// When an attempt that serves no open incident any more is dropped.
-    fn dropped_at(&self, attempt: &Attempt) -> Option<Mono> {
-        let served = |check: &Check| check.is_down() && attempt.serves(check.name());
-        if self.checks.iter().any(served) {
-            return None;
-        }
-        let ended = attempt.ended()?;
-        Some(ended.after(longest_proving(&self.checks, ended)))
-    }
 }
