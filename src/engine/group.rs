@@ -7,13 +7,18 @@
 //! |---|---|
 //! | `reading` | a reading of the unit becomes failures and passes of its checks |
 //! | `observation` | an observation counts, or does not |
+//! | `excuse` | why a failure does not count although the check is not suppressed |
+//! | `incidents` | an incident opens, is proven to be over, and closes |
 //! | `permit` | which step is next, or why no job is requested |
 //! | `recovery` | a job is requested, withdrawn, and ends |
 //! | `outcome` | an attempt has an outcome; the next step, or a person, follows |
 //! | `hold` | a hold begins and ends, and the unit is started again |
 //! | `notify` | which notifications are due, and which state is shown |
+//! | `summary` | what the graph and the breaker are told |
 
+mod excuse;
 mod hold;
+mod incidents;
 mod next_action;
 mod notify;
 mod observation;
@@ -21,6 +26,7 @@ mod outcome;
 mod permit;
 mod reading;
 mod recovery;
+mod summary;
 
 pub(super) use hold::withholds_start;
 pub(super) use next_action::incident_clause;
@@ -29,12 +35,10 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use super::attempt::Attempt;
-use super::breaker::{Target, Vital};
 use super::check::{Check, schedule};
 use super::context::Context;
 use super::event::Effect;
-use super::graph::{RootIncident, Summary, Suppressed};
-use super::suppression::{self, Suppression};
+use super::suppression::Suppression;
 use super::unit::{Condition, Surroundings, Unit, UnitHold};
 use crate::check::{CheckName, Respect};
 use crate::status::Topic;
@@ -364,89 +368,6 @@ impl Group {
         }
         earliest
     }
-
-    // --- what others see
-
-    /// What the group publishes in the graph.
-    pub fn summary(&self, now: Now) -> Summary {
-        let Some(unit) = &self.unit else { return Summary::default() };
-        let open =
-            |check: &&Check| check.incident().is_some_and(|incident| incident.passing_since().is_none());
-        let incidents = self.checks.iter().filter(open);
-        let opened = incidents.clone().filter_map(|check| Some(check.incident()?.opened())).min();
-        let incident = opened.map(|opened| RootIncident {
-            opened,
-            recoverable: incidents.clone().any(is_recoverable),
-            // It is enough if one of them is reported.
-            silent: incidents.clone().all(|check| check.settings().alert.is_silent() || check.is_paused()),
-        });
-        let own = |check: &Check| {
-            self.suppression(check, now)
-                .filter(|why| !matches!(why, Suppression::Dependency { until: None, .. }))
-        };
-        let suppressed: Vec<Suppression> = self.checks.iter().filter_map(own).collect();
-        let paused = |why: &Suppression| matches!(why, Suppression::Paused { .. });
-        Summary {
-            incident,
-            // What an operator stopped is no news; what is paused may be down for any reason.
-            suppressed: (!suppressed.is_empty())
-                .then(|| Suppressed { silent: suppressed.iter().all(paused) }),
-            failing: self.checks.iter().any(Check::is_failing),
-            stopped: unit.is_stopped_by_step()
-                || unit.may_be_stopped()
-                || Suppression::stopped(unit, now).is_some(),
-            held_since: unit.hold().map(UnitHold::since),
-            start_limit_action_until: unit.start_limit_action_until(now.mono),
-            checks: self
-                .checks
-                .iter()
-                .map(|check| (check.name().clone(), suppression::does_well(check, unit)))
-                .collect(),
-        }
-    }
-
-    /// Publishes what the breaker needs to know of each check (rule 14).
-    fn publish_vitals(&self, cx: &mut Context<'_>) {
-        for check in &self.checks {
-            let explained = self.unit.as_ref().is_some_and(|unit| unit.condition().explains_failures());
-            let crash_loop = check.incident().is_some_and(super::check::Incident::is_crash_loop);
-            let suppressed = self.suppression(check, cx.now).is_some();
-            let settings = check.settings();
-            cx.breaker.publish(
-                cx.now,
-                check.name(),
-                Vital {
-                    target: self.unit.as_ref().map_or_else(
-                        || Target::Check(check.name().clone()),
-                        |unit| Target::Unit(unit.id().clone()),
-                    ),
-                    probed: !check.looks_at_unit(),
-                    tells_of_machine: !check.looks_at_unit() && settings.probe.usage().is_none(),
-                    failing_since: check.failing_since(),
-                    explained: explained || crash_loop,
-                    suppressed,
-                    excused_until: self.excuse(check, cx.now).map(|excuse| excuse.until.unwrap_or(Mono::MAX)),
-                    recoverable: self.unit.is_some() && !settings.recovery.steps.is_empty(),
-                    interval: settings.schedule.interval,
-                    timeout: settings.schedule.timeout,
-                },
-            );
-        }
-        if let Some(unit) = &self.unit {
-            let other = self.checks.iter().any(|check| check.other_attempt().is_some());
-            cx.breaker.note_attempt(unit.id(), other || unit.attempt().is_some());
-        }
-    }
-}
-
-/// A job on the check's own unit may still end its incident.
-fn is_recoverable(check: &Check) -> bool {
-    use crate::check::Step;
-    let Some(incident) = check.incident() else { return false };
-    let acts = |step: &Step| !matches!(step, Step::StartUnit(_) | Step::Reload);
-    incident.action_required().is_none()
-        && !incident.is_not_restartable()
-        && check.settings().recovery.steps.iter().any(acts)
 }
 
 /// The longest `grace` of some checks.

@@ -1,18 +1,17 @@
-//! Whether an observation counts, and what it counts for (rules 1, 2, 6, 13, 15).
+//! Whether an observation counts, and what it counts for (rules 1, 2 and 15).
 //!
-//! In: observations and samples of the run that is under way. Out: failures and passes of a check, incidents opened and
-//! closed.
+//! In: observations and samples of the run that is under way. Out: failures and passes of a check, and when it is probed
+//! next. What excuses a failure is in `excuse`; incidents open and close in `incidents`.
 
 use std::time::Duration;
 
 use super::Group;
-use crate::check::{CheckName, Respect};
+use crate::check::CheckName;
 use crate::engine::check::{Check, UsageSample, WindowVerdict};
 use crate::engine::context::Context;
-use crate::engine::event::{ChangeKind, Effect, RunId};
+use crate::engine::event::{Effect, RunId};
 use crate::engine::suppression::Suppression;
 use crate::engine::unit::Condition;
-use crate::notification::NotificationKind;
 use crate::status::Topic;
 use crate::time::{Mono, Now};
 use crate::unit::ManagerState;
@@ -21,23 +20,6 @@ use crate::verdict::{Observation, Sample};
 /// A probe may see the consequence of what systemd is about to report: its signal and the reading that follows take some
 /// milliseconds, on a busy machine more. No job is requested so long for an incident that a probe has opened.
 const READINGS_WITHIN: Duration = Duration::from_millis(200);
-
-/// A start job that waits this long for other units is reported as a failure.
-const START_WAITS_AT_MOST: Duration = Duration::from_secs(600);
-
-/// systemd's own restart is awaited in silence when it comes within this time (or the check's `grace`, if that is longer):
-/// as long as systemd lets a start take by default (`DefaultTimeoutStartSec=`). What takes longer is reported, with when.
-const RESTART_AWAITED: Duration = Duration::from_secs(90);
-
-/// systemd's own restart has this long more than `RestartSec=` until failures count.
-const RESTART_SLACK: Duration = Duration::from_secs(5);
-
-/// Why a failure does not count although the check is not suppressed, and until when.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(in crate::engine) struct Excuse {
-    pub why: String,
-    pub until: Option<Mono>,
-}
 
 impl Group {
     /// Takes the observation of the run that is under way; any other is late. Returns `false` where nothing follows.
@@ -290,54 +272,6 @@ impl Group {
         }
     }
 
-    /// Why a failure does not count now, although the check is not suppressed (rules 6 and 12).
-    pub fn excuse(&self, check: &Check, now: Now) -> Option<Excuse> {
-        let unit = self.unit.as_ref()?;
-        let recovery = &check.settings().recovery;
-        let until =
-            |why: String, until: Mono| (now.mono < until).then_some(Excuse { why, until: Some(until) });
-        if let Some(attempt) = unit.attempt() {
-            let step = attempt.step().describe();
-            match attempt.ended() {
-                None => return Some(Excuse { why: format!("the {step} job is running"), until: None }),
-                // (A pass ends the grace.)
-                Some(ended) if !check.passed_since(ended) => {
-                    let why = format!("the unit may come up after the {step} (grace)");
-                    if let Some(excuse) = attempt.grace_until().and_then(|at| until(why, at)) {
-                        return Some(excuse);
-                    }
-                }
-                Some(_) => {}
-            }
-        }
-        if let Some(at) = unit.deferred_until() {
-            let why = "systemd's account of the unit is not complete yet".to_owned();
-            return until(why, at);
-        }
-        if let Some(since) = unit.stopping_since() {
-            let why = "a stop job is taking the unit down".to_owned();
-            return match unit.respect_stop() {
-                Respect::Forever => Some(Excuse { why, until: None }),
-                Respect::For(lasting) => until(why, since.after(lasting.max(recovery.grace))),
-            };
-        }
-        if let Some(since) = unit.waiting_since() {
-            let why = "the unit's start job waits for other units".to_owned();
-            return until(why, since.after(START_WAITS_AT_MOST.max(recovery.grace)));
-        }
-        if let Some((since, delay)) = unit.auto_restart()
-            && delay <= recovery.grace.max(RESTART_AWAITED)
-        {
-            let why = "systemd restarts the unit itself (RestartSec=)".to_owned();
-            return until(why, since.after(delay).after(RESTART_SLACK));
-        }
-        let started = unit.started().filter(|started| !check.passed_since(*started))?;
-        if !unit.condition().is_rising() {
-            return None;
-        }
-        until("the unit has started not long ago (grace)".to_owned(), started.after(recovery.grace))
-    }
-
     /// The next probe: on the grid while all is well, after `retry_interval` while it is not.
     pub(super) fn plan_next(&mut self, now: Now, index: usize) {
         let check = &self.checks[index];
@@ -365,135 +299,6 @@ impl Group {
         self.excuse(check, now)?;
         let unit = self.unit.as_ref()?;
         unit.attempt().and_then(|attempt| attempt.ended()).or_else(|| unit.started()).or(Some(now.mono))
-    }
-
-    /// Opens an incident; in an open one it is only another failure.
-    pub(super) fn go_down(&mut self, cx: &mut Context<'_>, index: usize, reason: String) {
-        if let Some(incident) = self.checks[index].incident_mut() {
-            incident.record_failure();
-            return;
-        }
-        let invocation = self.subject(cx.graph).map_or_else(String::new, |state| state.invocation_id.clone());
-        self.begin_trouble(cx, index);
-        let unit = self.unit_id();
-        let (id, flapping) = self.checks[index].open_incident(cx.now, reason.clone(), invocation);
-        let name = self.checks[index].name().clone();
-        cx.change(Some(&name), unit.as_ref(), Some(&id), ChangeKind::IncidentOpened { cause: reason });
-        if let Some(incidents) = flapping {
-            cx.change(Some(&name), unit.as_ref(), Some(&id), ChangeKind::Flapping { incidents });
-        }
-    }
-
-    /// The unit is up, or it is none that answers probes itself.
-    fn is_up_to_answer(&self) -> bool {
-        self.unit.as_ref().is_none_or(|unit| {
-            unit.reading().is_some_and(|state| state.oneshot)
-                || matches!(unit.condition(), Condition::Up | Condition::AtRest)
-        })
-    }
-
-    /// The unit is not up: whatever passed before, it has not stayed so (rule 13).
-    pub(super) fn record_not_up(&mut self) {
-        let down = self
-            .unit
-            .as_ref()
-            .is_some_and(|unit| !matches!(unit.condition(), Condition::Unread | Condition::Starting));
-        if down && !self.is_up_to_answer() {
-            for check in &mut self.checks {
-                if let Some(incident) = check.incident_mut() {
-                    incident.record_failure();
-                }
-            }
-        }
-    }
-
-    /// When an incident that passes is proven (rule 13).
-    pub(super) fn proven_at(&self, check: &Check) -> Option<Mono> {
-        let incident = check.incident()?;
-        let passing = incident.passing_since()?;
-        if !self.is_up_to_answer() {
-            return None;
-        }
-        if incident.successes() < check.settings().schedule.success_threshold {
-            return None;
-        }
-        let unit = self.unit.as_ref();
-        let attempts = [unit.and_then(|unit| unit.attempt()), check.other_attempt()];
-        if attempts.iter().flatten().any(|attempt| attempt.is_running()) {
-            return None;
-        }
-        let ended = attempts.iter().flatten().filter_map(|attempt| attempt.ended());
-        if check.runs().is_some() {
-            // A run that succeeded proves it; that the next one has begun says nothing.
-            return Some(ended.max().map_or(passing, |ended| passing.max(ended)));
-        }
-        let started = unit.and_then(|unit| unit.started()).filter(|started| {
-            // Where the start is known by systemd's timestamp, it is known to the millisecond.
-            incident.opened().since(*started) <= Duration::from_millis(1)
-        });
-        let Some(since) = ended.chain(started).max() else {
-            let steady = incident.flapping().is_some();
-            return Some(if steady { passing.after(check.proving_time(passing)) } else { passing });
-        };
-        Some(passing.max(since).after(check.proving_time(passing)))
-    }
-
-    /// The same, while that is still to come.
-    pub fn closes_at(&self, check: &Check) -> Option<Mono> {
-        self.proven_at(check)
-    }
-
-    /// Closes the incident of a check that has passed often and long enough.
-    pub(super) fn close_if_proven(&mut self, cx: &mut Context<'_>, index: usize) {
-        if self.suppression_at(index, cx.now).is_some_and(|why| why.answered_by_others()) {
-            return;
-        }
-        // That a service which systemd restarts repeatedly answers in between is no recovery.
-        let looping = self.is_in_crash_loop(cx.now.mono, index);
-        if looping || self.proven_at(&self.checks[index]).is_none_or(|at| at > cx.now.mono) {
-            return;
-        }
-        self.conclude_by_recovery(cx, index);
-        let Some(incident) = self.checks[index].close_incident() else { return };
-        let unit = self.unit_id();
-        let what = ChangeKind::IncidentClosed {
-            since: incident.since(cx.now),
-            attempts: incident.attempts_total(),
-            passes: true,
-        };
-        let name = self.checks[index].name().clone();
-        cx.change(Some(&name), unit.as_ref(), Some(incident.id()), what);
-        self.notify_closing(cx, index, incident, NotificationKind::Recovered);
-        if !self.checks.iter().any(Check::is_down)
-            && let Some(unit) = &mut self.unit
-        {
-            unit.set_healthy(cx.now.mono);
-        }
-    }
-
-    /// A check leaves the configuration, or is pointed to another unit, in an incident: its thread is closed (rule 17).
-    pub fn close_removed(&mut self, cx: &mut Context<'_>, name: &CheckName) {
-        let Some(index) = self.position(name) else { return };
-        if let Some(unknown) = self.checks[index].take_unknown()
-            && let Some(notification) = unknown.take_removed(cx.now, self.checks[index].settings())
-        {
-            cx.notify(notification);
-        }
-        let Some(incident) = self.checks[index].close_incident() else { return };
-        let unit = self.unit_id();
-        let what = ChangeKind::IncidentClosed {
-            since: incident.since(cx.now),
-            attempts: incident.attempts_total(),
-            passes: false,
-        };
-        cx.change(Some(name), unit.as_ref(), Some(incident.id()), what);
-        self.notify_closing(cx, index, incident, NotificationKind::NotMonitored);
-    }
-
-    /// Whether this check reports the unit's crash loop, and there is one.
-    fn is_in_crash_loop(&self, now: Mono, index: usize) -> bool {
-        self.crash_reporter() == Some(index)
-            && self.unit.as_ref().is_some_and(|unit| unit.starts().crash_loop(now).is_some())
     }
 
     /// systemd can be asked.

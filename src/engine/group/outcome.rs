@@ -189,35 +189,7 @@ impl Group {
         attempt.is_past_grace(now) && open.peek().is_some() && open.all(Check::awaits_window)
     }
 
-    // --- incidents
-
-    /// An incident is about to open on a check. After lasting health the steps and the backoff begin again; otherwise they
-    /// stay where they were (rule 5).
-    pub(super) fn begin_trouble(&mut self, cx: &mut Context<'_>, index: usize) {
-        let unit = self.unit_id();
-        let Some(own) = &mut self.unit else { return };
-        let healthy = own.take_healthy(cx.now.mono);
-        let rested = |check: &Check| healthy.is_some_and(|lasting| lasting >= check.rested_after());
-        if rested(&self.checks[index]) {
-            own.pace_mut().reset();
-        }
-        for check in &mut self.checks {
-            if rested(check) {
-                check.set_step_index(0);
-                check.other_pace_mut().reset();
-            }
-        }
-        let check = &mut self.checks[index];
-        if !rested(check) {
-            check.resume_steps();
-        }
-        if let Some(step) =
-            check.settings().recovery.steps.get(check.step_index()).filter(|_| check.step_index() > 0)
-        {
-            let what = ChangeKind::StepKept { step: step.clone() };
-            cx.change(Some(check.name()), unit.as_ref(), None, what);
-        }
-    }
+    // --- what follows
 
     /// Calls for a person when what may be tried has been tried, or only a person can change what is wrong.
     pub(super) fn require_action(&mut self, cx: &mut Context<'_>, index: usize) {
