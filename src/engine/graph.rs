@@ -3,8 +3,20 @@
 //!
 //! In: readings of units, monitored or not, and a summary that each group publishes about itself. Out: answers about a
 //! unit's surroundings, and the names of the units whose readings are wanted. It decides nothing.
+//!
+//! | file | what it owns |
+//! |---|---|
+//! | `node` | one unit: its reading, and how it came and went |
+//! | `neighbours` | which units are around which |
+//! | `roots` | what a unit is down for, or went down with |
+//! | `consequences` | what a job on a unit would do to others |
 
+mod consequences;
+mod neighbours;
 mod node;
+mod roots;
+
+pub(super) use roots::Root;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -14,6 +26,7 @@ use super::stop::StopRecord;
 use crate::check::CheckName;
 use crate::time::{Mono, Now};
 use crate::unit::{ActiveState, Relations, UnitName, UnitState};
+use neighbours::Neighbours;
 use node::Node;
 
 /// Readings of one systemd transaction come one by one, in any order. What is no further apart than this may belong
@@ -56,27 +69,11 @@ pub(super) struct Suppressed {
     pub silent: bool,
 }
 
-/// What must be recovered before a unit can be.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Root {
-    pub by: UnitName,
-    /// When its incident opened; `None`: it is down and suppressed.
-    pub opened: Option<Mono>,
-    pub silent: bool,
-    /// It is held, or was when the unit went down.
-    pub held: bool,
-    /// It has ended, and systemd restarts it itself.
-    pub comes_back: bool,
-}
-
 /// The graph.
 #[derive(Debug, Default)]
 pub(super) struct Graph {
     nodes: BTreeMap<UnitName, Node>,
-    /// For each monitored unit that has any: the units around it.
-    around: BTreeMap<UnitName, BTreeSet<UnitName>>,
-    /// The reverse: the monitored units that have this unit around them.
-    of: BTreeMap<UnitName, BTreeSet<UnitName>>,
+    neighbours: Neighbours,
     /// The records of units without checks from an earlier run of the daemon or an earlier configuration, until a node
     /// takes them over.
     remembered: Memory,
@@ -107,7 +104,7 @@ impl Graph {
         for (name, follows_trigger) in monitored {
             self.nodes.entry(name.clone()).or_default().monitor(*follows_trigger);
         }
-        for name in self.around.keys().cloned().collect::<Vec<_>>() {
+        for name in self.neighbours.centres().cloned().collect::<Vec<_>>() {
             self.place(&name);
         }
         for name in monitored.keys() {
@@ -146,7 +143,7 @@ impl Graph {
             self.place(unit);
             self.prune();
         }
-        moved || rewired || self.of.get(unit).is_some_and(|of| !of.is_empty())
+        moved || rewired || self.neighbours.contains(unit)
     }
 
     /// Keeps the stop record of a unit that no check monitors any more.
@@ -156,7 +153,7 @@ impl Graph {
 
     /// The remembered stop of a unit that a check monitors from now on, if there is one.
     pub fn recall(&mut self, unit: &UnitName) -> Option<StopRecord> {
-        let seen = self.nodes.get(unit).and_then(Node::stops).cloned();
+        let seen = self.node(unit).and_then(Node::stops).cloned();
         seen.or_else(|| self.remembered.remove(unit)).filter(|stops| stops.stop().is_some())
     }
 
@@ -178,7 +175,7 @@ impl Graph {
 
     /// The latest reading of a unit.
     pub fn reading(&self, unit: &UnitName) -> Option<&Arc<UnitState>> {
-        self.nodes.get(unit)?.reading()
+        self.node(unit)?.reading()
     }
 
     /// Whether other units are wanted than when this was last called.
@@ -193,13 +190,13 @@ impl Graph {
 
     /// The monitored units that have this one around them.
     pub fn touched_by(&self, unit: &UnitName) -> Vec<UnitName> {
-        self.of.get(unit).into_iter().flatten().cloned().collect()
+        self.neighbours.touched_by(unit).cloned().collect()
     }
 
     /// Whether all that is around the unit has been read.
     pub fn is_known(&self, unit: &UnitName) -> bool {
-        let read = |name: &UnitName| self.nodes.get(name).is_some_and(|node| node.reading().is_some());
-        self.around.get(unit).is_none_or(|around| around.iter().all(read))
+        let read = |name: &UnitName| self.node(name).is_some_and(|node| node.reading().is_some());
+        self.neighbours.around(unit).is_none_or(|around| around.iter().all(read))
     }
 
     /// What the unit requires, directly or not.
@@ -230,7 +227,7 @@ impl Graph {
     pub fn dependents(&self, unit: &UnitName) -> Vec<(CheckName, UnitName, bool)> {
         let mut found = Vec::new();
         for name in self.requiring(unit) {
-            let checks = self.nodes.get(&name).and_then(Node::summary).map(|summary| &summary.checks);
+            let checks = self.node(&name).and_then(Node::summary).map(|summary| &summary.checks);
             found.extend(
                 checks.into_iter().flatten().map(|(check, well)| (check.clone(), name.clone(), *well)),
             );
@@ -247,57 +244,19 @@ impl Graph {
         })
     }
 
-    /// A unit that a job on this one would start, although an operator has stopped it or holds it (rules 9 and 10): the job starts what the
-    /// unit pulls in, and what those pull in that a restart of it restarts. `restarts`: it is a restart.
-    pub fn would_start(&self, unit: &UnitName, restarts: bool) -> Option<UnitName> {
-        let along = if restarts { self.taken_along(unit) } else { BTreeSet::new() };
-        let started = along.iter().filter(|name| self.is_up(name)).chain([unit]);
-        started.flat_map(|name| self.pulled_in(name)).find(|name| *name != *unit && self.is_left_alone(name))
-    }
-
     /// Whether the unit is known to be down.
     pub fn is_down(&self, unit: &UnitName) -> bool {
-        self.nodes.get(unit).is_some_and(Node::is_down)
+        self.node(unit).is_some_and(Node::is_down)
     }
 
     /// Whether the unit is known to be up.
     pub fn is_up(&self, unit: &UnitName) -> bool {
-        matches!(
-            self.nodes.get(unit).and_then(Node::active),
-            Some(ActiveState::Active | ActiveState::Reloading)
-        )
+        matches!(self.node(unit).and_then(Node::active), Some(ActiveState::Active | ActiveState::Reloading))
     }
 
     /// When the unit began to go down, if that was seen.
     pub fn fell(&self, unit: &UnitName) -> Option<Mono> {
-        self.nodes.get(unit)?.fell()
-    }
-
-    /// The unit that took this one down with it: it is bound to one that ended by itself, or the holder of a hold stopped
-    /// what it requires or is a part of (rule 10). If another job stopped that, an operator may have stopped both.
-    pub fn fell_with(&self, unit: &UnitName) -> Option<UnitName> {
-        // (One that is up has fallen with nothing.)
-        let node = self.nodes.get(unit).filter(|node| node.fell().is_some())?;
-        let bound = self.bound_to(unit);
-        let ended = |name: &&UnitName| self.nodes.get(*name).is_some_and(|other| node.ended_with(other));
-        let held = |name: &&UnitName| self.nodes.get(*name).is_some_and(|other| node.was_held_with(other));
-        let part_of = node.relations().map_or(&[][..], |relations| &relations.part_of);
-        let by_hold = || self.required(unit).iter().chain(part_of).find(held).cloned();
-        bound.iter().find(ended).cloned().or_else(by_hold)
-    }
-
-    /// The root of what fell with `by`, although it need not require that: one that has an incident, or that systemd brings
-    /// back itself.
-    pub fn root_of_fall(&self, by: &UnitName) -> Option<Root> {
-        let coming = self.nodes.get(by).and_then(Node::active) == Some(ActiveState::Activating);
-        let coming = coming.then(|| Root {
-            by: by.clone(),
-            opened: None,
-            silent: false,
-            held: false,
-            comes_back: true,
-        });
-        self.trouble(by, false).filter(|root| root.opened.is_some()).or(coming)
+        self.node(unit)?.fell()
     }
 
     /// The units that a stop or restart of this unit stops or restarts as well, directly or indirectly.
@@ -307,52 +266,21 @@ impl Graph {
         })
     }
 
-    /// A held unit that a restart of this one would restart (rule 10).
-    pub fn would_disturb(&self, unit: &UnitName) -> Option<UnitName> {
-        self.taken_along(unit).into_iter().find(|name| self.is_up(name) && self.is_held(name))
-    }
-
-    /// A unit that a job on this one would start or stop as well, where that may trigger an action of systemd's that takes
-    /// the machine down (rule 7).
-    pub fn would_trigger(
-        &self,
-        now: Mono,
-        unit: &UnitName,
-        (starts, stops): (bool, bool),
-    ) -> Option<UnitName> {
-        let pulled_in = self.pulled_in(unit).into_iter().filter(|name| self.is_down(name));
-        let taken_along = self.taken_along(unit).into_iter().filter(|name| self.is_up(name));
-        let by_start =
-            |name: &UnitName| starts && self.nodes.get(name).is_some_and(|node| node.is_armed(now));
-        let by_stop = |name: &UnitName| self.nodes.get(name).is_some_and(Node::is_armed_against_stop);
-        let started = pulled_in.into_iter().find(by_start);
-        started.or_else(|| taken_along.filter(|_| stops).find(|name| by_start(name) || by_stop(name)))
-    }
-
-    /// Whether a start of the unit may trigger an action of its own that takes the machine down.
-    pub fn start_may_trigger(&self, now: Mono, unit: &UnitName) -> bool {
-        self.is_down(unit) && self.nodes.get(unit).is_some_and(|node| node.is_armed(now))
-    }
-
-    /// Whether a `start` step may not start this unit: an operator has stopped it, or holds it.
-    pub fn is_left_alone(&self, unit: &UnitName) -> bool {
-        self.is_down(unit) && (self.is_held(unit) || self.is_stopped(unit))
-    }
-
     fn is_stopped(&self, unit: &UnitName) -> bool {
-        self.nodes.get(unit).is_some_and(Node::is_stopped)
+        self.node(unit).is_some_and(Node::is_stopped)
     }
 
     fn is_held(&self, unit: &UnitName) -> bool {
-        self.nodes.get(unit).and_then(Node::held_since).is_some()
+        self.node(unit).and_then(Node::held_since).is_some()
     }
 
     /// A check of something that the unit requires fails, and it is not settled yet whether that is down.
     pub fn has_failing_dependency(&self, unit: &UnitName) -> bool {
-        self.around.contains_key(unit)
-            && self.required(unit).iter().any(|name| {
-                self.nodes.get(name).and_then(Node::summary).is_some_and(|summary| summary.failing)
-            })
+        self.neighbours.around(unit).is_some()
+            && self
+                .required(unit)
+                .iter()
+                .any(|name| self.node(name).and_then(Node::summary).is_some_and(|summary| summary.failing))
     }
 
     /// A part of the unit (`ConsistsOf=`) that has failed, with its state.
@@ -364,70 +292,17 @@ impl Graph {
         })
     }
 
-    /// The running service of a socket: a restart would close the socket and could not open it again.
-    pub fn socket_user(&self, unit: &UnitName) -> Option<UnitName> {
-        let service = self.reading(unit)?.triggers.as_ref().filter(|_| unit.kind() == "socket")?;
-        self.is_up(service).then(|| service.clone())
-    }
-
-    /// What must be recovered before this unit can be, and is not suppressed by another unit itself.
-    pub fn root_for(&self, unit: &UnitName) -> Option<Root> {
-        let mut required = self.required(unit);
-        required.extend(self.held_whole(unit));
-        let unit_up = self.is_up(unit);
-        let trouble = |name: &UnitName| self.trouble(name, unit_up);
-        let mut roots: Vec<Root> = required.iter().filter_map(trouble).collect();
-        if roots.is_empty() {
-            return None;
-        }
-        // In a circle the one that was first is the root of the others.
-        let own = self.trouble(unit, true);
-        roots.retain(|root| {
-            let circle = self.required(&root.by).contains(unit);
-            !circle || own.as_ref().is_none_or(|own| precedes(root, own))
-        });
-        let is_root = |root: &&Root| {
-            let deeper = self.required(&root.by);
-            let circle = |other: &Root| self.required(&other.by).contains(&root.by);
-            !deeper.iter().filter_map(trouble).any(|other| !circle(&other) || precedes(&other, root))
-        };
-        let order = |root: &&Root| (root.opened.is_none(), root.opened, root.by.clone());
-        roots.iter().filter(is_root).min_by_key(order).or_else(|| roots.iter().min_by_key(order)).cloned()
-    }
-
-    /// The held units that this one is a part of (`PartOf=`): the holder's stop stops it as well.
-    fn held_whole(&self, unit: &UnitName) -> impl Iterator<Item = UnitName> {
-        let whole = self.relations(unit).into_iter().flat_map(|relations| &relations.part_of);
-        whole.filter(|name| self.is_held(name)).cloned()
-    }
-
-    /// What is wrong with a monitored unit itself, whatever it requires. A unit that is up is a reason only for those that
-    /// are up as well (their probes fail with it), and only while a job may still recover it.
-    fn trouble(&self, name: &UnitName, dependent_is_up: bool) -> Option<Root> {
-        let node = self.nodes.get(name)?;
-        let (summary, held, down) = (node.summary()?, node.held_since().is_some(), node.is_down());
-        if let Some(incident) = summary.incident
-            && (down || (incident.recoverable && dependent_is_up))
-        {
-            return Some(Root {
-                by: name.clone(),
-                opened: Some(incident.opened),
-                silent: incident.silent,
-                held,
-                comes_back: false,
-            });
-        }
-        let suppressed = summary.suppressed.filter(|_| down)?;
-        Some(Root { by: name.clone(), opened: None, silent: suppressed.silent, held, comes_back: false })
-    }
-
     fn occupier(&self, unit: &UnitName) -> Option<(UnitName, Mono)> {
         let relations = self.relations(unit)?;
-        relations.conflicts.iter().find_map(|name| Some((name.clone(), self.nodes.get(name)?.occupied()?)))
+        relations.conflicts.iter().find_map(|name| Some((name.clone(), self.node(name)?.occupied()?)))
+    }
+
+    fn node(&self, unit: &UnitName) -> Option<&Node> {
+        self.nodes.get(unit)
     }
 
     fn relations(&self, unit: &UnitName) -> Option<&Relations> {
-        self.nodes.get(unit)?.relations()
+        self.node(unit)?.relations()
     }
 
     /// What is reached from the unit by `edges`, without the unit itself.
@@ -450,23 +325,15 @@ impl Graph {
 
     /// Works out what is around a unit, if it is monitored, and adds what is new to the graph.
     fn place(&mut self, unit: &UnitName) {
-        let monitored = self.nodes.get(unit).is_some_and(Node::is_monitored);
+        let monitored = self.node(unit).is_some_and(Node::is_monitored);
         let around = if monitored { self.surroundings(unit) } else { BTreeSet::new() };
-        for gone in self.around.remove(unit).unwrap_or_default().difference(&around) {
-            if let Some(of) = self.of.get_mut(gone) {
-                of.remove(unit);
-            }
-        }
         for name in &around {
             if !self.nodes.contains_key(name) {
                 self.nodes.insert(name.clone(), Node::default());
                 self.changed = true;
             }
-            self.of.entry(name.clone()).or_default().insert(unit.clone());
         }
-        if !around.is_empty() {
-            self.around.insert(unit.clone(), around);
-        }
+        self.neighbours.set(unit, around);
     }
 
     fn surroundings(&self, unit: &UnitName) -> BTreeSet<UnitName> {
@@ -485,7 +352,7 @@ impl Graph {
             around.extend(self.taken_along(unit));
         }
         around.extend(self.bound_to(unit));
-        if self.nodes.get(unit).is_some_and(Node::follows_trigger) {
+        if self.node(unit).is_some_and(Node::follows_trigger) {
             around.extend(self.reading(unit).and_then(|state| state.triggers.clone()));
         }
         around.extend(self.started.get(unit).into_iter().flatten().cloned());
@@ -499,22 +366,14 @@ impl Graph {
 
     /// Drops what is around no unit any more.
     fn prune(&mut self) {
-        self.of.retain(|_, of| !of.is_empty());
         let before = self.nodes.len();
-        let of = &self.of;
-        self.nodes.retain(|name, node| node.is_monitored() || of.contains_key(name));
+        self.nodes.retain(|name, node| node.is_monitored() || self.neighbours.contains(name));
         self.changed |= self.nodes.len() != before;
     }
 }
 
 fn is_down(active: ActiveState) -> bool {
     matches!(active, ActiveState::Inactive | ActiveState::Failed)
-}
-
-/// Of two that require each other, whose trouble came first. One without an incident is down on purpose: that is why the
-/// other is.
-fn precedes(one: &Root, other: &Root) -> bool {
-    (one.opened, &one.by) < (other.opened, &other.by)
 }
 
 #[cfg(test)]

@@ -1,7 +1,8 @@
 //! A group: one unit (or none) and all checks that monitor it. What happens to it is decided here, and nowhere else.
 //!
 //! In: observations, readings, ends of jobs, commands, time; the summary that the graph has of its neighbours. Out: effects.
-//! [`Group::evaluate`] draws every consequence; it may be called at any time, and does nothing twice.
+//! [`Group::observe`] draws every consequence, and [`Group::act`] requests what follows; both may be called at any time, and
+//! do nothing twice.
 //!
 //! | file | what it does |
 //! |---|---|
@@ -177,7 +178,7 @@ impl Group {
 
     // --- evaluation
 
-    /// What ends by itself, ends: pauses and holds. Called before [`Self::evaluate`], so that the summary which the group
+    /// What ends by itself, ends: pauses and holds. Called before [`Self::observe`], so that the summary which the group
     /// has published by then is true.
     pub fn expire(&mut self, cx: &mut Context<'_>) {
         self.expire_hold(cx);

@@ -2,6 +2,14 @@
 //!
 //! In: readings in order, the graph's account of its surroundings, the ends of jobs. Out: its condition, and why no job may
 //! be requested for it now (rules 4 to 8 and 12).
+//!
+//! | file | what it owns |
+//! |---|---|
+//! | `condition` | what a reading means |
+//! | `timeline` | since when the unit is what it is |
+//! | `marks` | what other units mean for one that is down: `conflict`, `dependency` |
+//! | `hold` | the hold on the unit |
+//! | `withholds` | why its own state and settings withhold a job |
 
 mod condition;
 mod conflict;

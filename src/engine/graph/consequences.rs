@@ -1,0 +1,58 @@
+//! What a job on a unit would do to other units, where that forbids the job (rules 7, 9 and 10).
+//!
+//! In: the readings and summaries of the units that the job would start, stop or restart as well. Out: the one that forbids
+//! it. It changes nothing.
+
+use std::collections::BTreeSet;
+
+use super::Graph;
+use super::node::Node;
+use crate::time::Mono;
+use crate::unit::UnitName;
+
+impl Graph {
+    /// A unit that a job on this one would start, although an operator has stopped it or holds it (rules 9 and 10): the job
+    /// starts what the unit pulls in, and what those pull in that a restart of it restarts. `restarts`: it is a restart.
+    pub fn would_start(&self, unit: &UnitName, restarts: bool) -> Option<UnitName> {
+        let along = if restarts { self.taken_along(unit) } else { BTreeSet::new() };
+        let started = along.iter().filter(|name| self.is_up(name)).chain([unit]);
+        started.flat_map(|name| self.pulled_in(name)).find(|name| *name != *unit && self.is_left_alone(name))
+    }
+
+    /// A held unit that a restart of this one would restart (rule 10).
+    pub fn would_disturb(&self, unit: &UnitName) -> Option<UnitName> {
+        self.taken_along(unit).into_iter().find(|name| self.is_up(name) && self.is_held(name))
+    }
+
+    /// A unit that a job on this one would start or stop as well, where that may trigger an action of systemd's that takes
+    /// the machine down (rule 7).
+    pub fn would_trigger(
+        &self,
+        now: Mono,
+        unit: &UnitName,
+        (starts, stops): (bool, bool),
+    ) -> Option<UnitName> {
+        let pulled_in = self.pulled_in(unit).into_iter().filter(|name| self.is_down(name));
+        let taken_along = self.taken_along(unit).into_iter().filter(|name| self.is_up(name));
+        let by_start = |name: &UnitName| starts && self.node(name).is_some_and(|node| node.is_armed(now));
+        let by_stop = |name: &UnitName| self.node(name).is_some_and(Node::is_armed_against_stop);
+        let started = pulled_in.into_iter().find(by_start);
+        started.or_else(|| taken_along.filter(|_| stops).find(|name| by_start(name) || by_stop(name)))
+    }
+
+    /// Whether a start of the unit may trigger an action of its own that takes the machine down.
+    pub fn start_may_trigger(&self, now: Mono, unit: &UnitName) -> bool {
+        self.is_down(unit) && self.node(unit).is_some_and(|node| node.is_armed(now))
+    }
+
+    /// Whether a `start` step may not start this unit: an operator has stopped it, or holds it.
+    pub fn is_left_alone(&self, unit: &UnitName) -> bool {
+        self.is_down(unit) && (self.is_held(unit) || self.is_stopped(unit))
+    }
+
+    /// The running service of a socket: a restart would close the socket and could not open it again.
+    pub fn socket_user(&self, unit: &UnitName) -> Option<UnitName> {
+        let service = self.reading(unit)?.triggers.as_ref().filter(|_| unit.kind() == "socket")?;
+        self.is_up(service).then(|| service.clone())
+    }
+}

@@ -1,0 +1,107 @@
+//! What a unit is down for, or went down with: the root of its trouble (rule 9).
+//!
+//! In: the readings and summaries of the units around it. Out: one root, or none. It changes nothing.
+
+use super::Graph;
+use super::node::Node;
+use crate::time::Mono;
+use crate::unit::{ActiveState, UnitName};
+
+/// What must be recovered before a unit can be.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(in crate::engine) struct Root {
+    pub by: UnitName,
+    /// When its incident opened; `None`: it is down and suppressed.
+    pub opened: Option<Mono>,
+    pub silent: bool,
+    /// It is held, or was when the unit went down.
+    pub held: bool,
+    /// It has ended, and systemd restarts it itself.
+    pub comes_back: bool,
+}
+
+impl Graph {
+    /// What must be recovered before this unit can be, and is not suppressed by another unit itself.
+    pub fn root_for(&self, unit: &UnitName) -> Option<Root> {
+        let mut required = self.required(unit);
+        required.extend(self.held_whole(unit));
+        let unit_up = self.is_up(unit);
+        let trouble = |name: &UnitName| self.trouble(name, unit_up);
+        let mut roots: Vec<Root> = required.iter().filter_map(trouble).collect();
+        if roots.is_empty() {
+            return None;
+        }
+        // In a circle the one that was first is the root of the others.
+        let own = self.trouble(unit, true);
+        roots.retain(|root| {
+            let circle = self.required(&root.by).contains(unit);
+            !circle || own.as_ref().is_none_or(|own| precedes(root, own))
+        });
+        let is_root = |root: &&Root| {
+            let deeper = self.required(&root.by);
+            let circle = |other: &Root| self.required(&other.by).contains(&root.by);
+            !deeper.iter().filter_map(trouble).any(|other| !circle(&other) || precedes(&other, root))
+        };
+        let order = |root: &&Root| (root.opened.is_none(), root.opened, root.by.clone());
+        roots.iter().filter(is_root).min_by_key(order).or_else(|| roots.iter().min_by_key(order)).cloned()
+    }
+
+    /// The held units that this one is a part of (`PartOf=`): the holder's stop stops it as well.
+    fn held_whole(&self, unit: &UnitName) -> impl Iterator<Item = UnitName> {
+        let whole = self.relations(unit).into_iter().flat_map(|relations| &relations.part_of);
+        whole.filter(|name| self.is_held(name)).cloned()
+    }
+
+    /// What is wrong with a monitored unit itself, whatever it requires. A unit that is up is a reason only for those that
+    /// are up as well (their probes fail with it), and only while a job may still recover it.
+    fn trouble(&self, name: &UnitName, dependent_is_up: bool) -> Option<Root> {
+        let node = self.node(name)?;
+        let (summary, held, down) = (node.summary()?, node.held_since().is_some(), node.is_down());
+        if let Some(incident) = summary.incident
+            && (down || (incident.recoverable && dependent_is_up))
+        {
+            return Some(Root {
+                by: name.clone(),
+                opened: Some(incident.opened),
+                silent: incident.silent,
+                held,
+                comes_back: false,
+            });
+        }
+        let suppressed = summary.suppressed.filter(|_| down)?;
+        Some(Root { by: name.clone(), opened: None, silent: suppressed.silent, held, comes_back: false })
+    }
+
+    /// The unit that took this one down with it: it is bound to one that ended by itself, or the holder of a hold stopped
+    /// what it requires or is a part of (rule 10). If another job stopped that, an operator may have stopped both.
+    pub fn fell_with(&self, unit: &UnitName) -> Option<UnitName> {
+        // (One that is up has fallen with nothing.)
+        let node = self.node(unit).filter(|node| node.fell().is_some())?;
+        let bound = self.bound_to(unit);
+        let ended = |name: &&UnitName| self.node(name).is_some_and(|other| node.ended_with(other));
+        let held = |name: &&UnitName| self.node(name).is_some_and(|other| node.was_held_with(other));
+        let part_of = node.relations().map_or(&[][..], |relations| &relations.part_of);
+        let by_hold = || self.required(unit).iter().chain(part_of).find(held).cloned();
+        bound.iter().find(ended).cloned().or_else(by_hold)
+    }
+
+    /// The root of what fell with `by`, although it need not require that: one that has an incident, or that systemd brings
+    /// back itself.
+    pub fn root_of_fall(&self, by: &UnitName) -> Option<Root> {
+        let coming = self.node(by).and_then(Node::active) == Some(ActiveState::Activating);
+        let coming = coming.then(|| Root {
+            by: by.clone(),
+            opened: None,
+            silent: false,
+            held: false,
+            comes_back: true,
+        });
+        self.trouble(by, false).filter(|root| root.opened.is_some()).or(coming)
+    }
+}
+
+/// Of two that require each other, whose trouble came first. One without an incident is down on purpose: that is why the
+/// other is.
+fn precedes(one: &Root, other: &Root) -> bool {
+    (one.opened, &one.by) < (other.opened, &other.by)
+}
