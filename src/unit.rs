@@ -51,8 +51,8 @@ pub enum ActiveState {
     Activating,
     /// On the way down.
     Deactivating,
-    /// Under maintenance, or a state this version does not know.
-    Maintenance,
+    /// A state that this version does not know.
+    Other,
 }
 
 /// The kind of a systemd job (org.freedesktop.systemd1.Job, `JobType`).
@@ -306,7 +306,7 @@ impl UnitState {
             ActiveState::Failed => "failed",
             ActiveState::Activating => "activating",
             ActiveState::Deactivating => "deactivating",
-            ActiveState::Maintenance => "maintenance",
+            ActiveState::Other => "in an unknown state",
         };
         if self.active == ActiveState::Failed && !self.result.is_empty() {
             format!("{active} (Result: {})", self.result)

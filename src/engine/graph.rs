@@ -204,6 +204,14 @@ impl Graph {
         self.closure(unit, |relations, found| found.extend(relations.requires.iter().cloned()))
     }
 
+    /// The units whose stop stops this one, directly or not: what it requires, is bound to or is a part of.
+    fn stopped_with(&self, unit: &UnitName) -> BTreeSet<UnitName> {
+        self.closure(unit, |relations, found| {
+            let lists = [&relations.requires, &relations.binds_to, &relations.part_of];
+            found.extend(lists.into_iter().flatten().cloned());
+        })
+    }
+
     /// The units that this one is bound to, directly or indirectly: systemd stops it when one of them ends.
     fn bound_to(&self, unit: &UnitName) -> BTreeSet<UnitName> {
         self.closure(unit, |relations, found| found.extend(relations.binds_to.iter().cloned()))
@@ -337,21 +345,15 @@ impl Graph {
     }
 
     fn surroundings(&self, unit: &UnitName) -> BTreeSet<UnitName> {
-        let mut around = self.required(unit);
+        let mut around = self.stopped_with(unit);
         let with_conflicts: Vec<UnitName> = around.iter().chain([unit]).cloned().collect();
         for name in with_conflicts {
             if let Some(relations) = self.relations(&name) {
                 around.extend(relations.conflicts.iter().cloned());
             }
         }
-        if unit.kind() != "target" {
-            around.extend(self.pulled_in(unit));
-        }
-        if let Some(relations) = self.relations(unit) {
-            around.extend(relations.consists_of.iter().chain(&relations.part_of).cloned());
-            around.extend(self.taken_along(unit));
-        }
-        around.extend(self.bound_to(unit));
+        around.extend(self.pulled_in(unit));
+        around.extend(self.taken_along(unit));
         if self.node(unit).is_some_and(Node::follows_trigger) {
             around.extend(self.reading(unit).and_then(|state| state.triggers.clone()));
         }

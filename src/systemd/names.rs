@@ -15,16 +15,17 @@ pub(super) fn load_state(word: &str) -> LoadState {
     }
 }
 
-/// `refreshing` is of systemd 257.
+/// `refreshing` is of systemd 257. `maintenance` is what systemd calls a unit that is inactive while `systemctl clean` works
+/// on it: what stopped it before stopped it still.
 pub(super) fn active_state(word: &str) -> ActiveState {
     match word {
         "active" => ActiveState::Active,
         "reloading" | "refreshing" => ActiveState::Reloading,
-        "inactive" => ActiveState::Inactive,
+        "inactive" | "maintenance" => ActiveState::Inactive,
         "failed" => ActiveState::Failed,
         "activating" => ActiveState::Activating,
         "deactivating" => ActiveState::Deactivating,
-        _ => ActiveState::Maintenance,
+        _ => ActiveState::Other,
     }
 }
 
@@ -96,6 +97,11 @@ pub(super) fn job_id(path: &str) -> Option<u32> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_unit_that_is_cleaned_is_inactive() {
+        assert_eq!(active_state("maintenance"), ActiveState::Inactive);
+    }
 
     #[test]
     fn unit_paths_are_escaped_as_systemd_does() {

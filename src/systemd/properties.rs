@@ -230,7 +230,7 @@ impl Properties {
     /// signals show them.
     pub fn into_state(self, id: &UnitName, kind: JobKind) -> UnitState {
         let service = id.as_str().ends_with(".service");
-        let active = self.active.as_deref().map_or(ActiveState::Maintenance, active_state);
+        let active = self.active.as_deref().map_or(ActiveState::Other, active_state);
         // Mounts, sockets and timers have a `Result` with values of their own.
         let result = self.result.clone().filter(|_| service).unwrap_or_default();
         UnitState {

@@ -17,7 +17,7 @@ fn a_stop_is_respected_for_after_stop_and_no_longer() {
     // systemd calls it failed, although somebody stopped it: it exits with 143 instead of dying of SIGTERM.
     let sloppy = "/bin/sh -c 'trap \"exit 143\" TERM; sleep infinity & wait'";
     machine.service("sloppy.service", &format!("[Service]\nExecStart={sloppy}\nKillMode=mixed\n"));
-    machine.service("kept.service", "[Service]\nExecStart=/usr/bin/sleep infinity\n");
+    machine.service("kept.service", "[Service]\nExecStart=/usr/bin/sleep infinity\nStateDirectory=kept\n");
     let brief = machine.victim("brief", 9002);
     machine.sh_ok("systemctl start sloppy kept");
     machine.guard(&format!(
@@ -50,6 +50,9 @@ fn a_stop_is_respected_for_after_stop_and_no_longer() {
             "stopped by an operator; suppressed until it is started",
         ],
     );
+
+    // What is cleaned stays stopped.
+    machine.sh_ok("systemctl clean --what=all kept");
 
     // Started again in time: nothing was ever amiss.
     machine.sh_ok("systemctl start brief");

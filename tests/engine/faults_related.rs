@@ -1,6 +1,6 @@
 //! What a job, a stop or a crash of one unit means for the units around it, as an adversarial user of the package found it.
 
-use stealthcheck::check::Step::{Restart as RestartUnit, StartUnit};
+use stealthcheck::check::Step::{Restart as RestartUnit, Start as StartSelf, StartUnit, Stop as StopUnit};
 use stealthcheck::engine::hold::HowEnded;
 use stealthcheck::notification::NotificationKind;
 
@@ -453,4 +453,107 @@ fn unit_that_fails_beside_a_stopped_unit_it_does_not_require_is_restarted() {
     m.run_for(30);
     assert!(m.is_up("cli") && !m.is_up("vpn"), "{}", m.timeline());
     assert_eq!(m.jobs("cli"), 1);
+}
+
+/// A `stop` step stops what requires, is bound to or is a part of the unit as well: that is no operator's stop. They come back
+/// when the unit is back.
+#[test]
+fn what_a_stop_step_takes_down_comes_back() {
+    let relations: [fn(UnitFile) -> UnitFile; 4] = [
+        |file| file.requires(&["db"]).after(&["db"]),
+        |file| file.binds_to(&["db"]).after(&["db"]),
+        |file| file.part_of(&["db"]),
+        |file| file.stop_propagated_from(&["db"]),
+    ];
+    for relation in relations {
+        let steps = [StopUnit, StartSelf];
+        let mut m = Machine::new()
+            .unit(service("db"))
+            .unit(relation(service("app")))
+            .check(http("db").recover(&steps))
+            .check(unit_check("app").respect_stop(None))
+            .up();
+        m.run_for(60);
+        m.hang("db");
+        assert!(m.run_until_it_holds(120, |m| m.job_kinds("db").len() == 2), "{}", m.timeline());
+        m.run_for(60);
+        assert!(m.is_up("db") && m.is_up("app"), "{}", m.timeline());
+        m.assert_not_notified("app");
+    }
+}
+
+/// The same where the unit makes room for another one (`Conflicts=`), as in a renewal.
+#[test]
+fn part_of_a_displaced_unit_comes_back_with_it() {
+    let renew = oneshot("renew", 20).conflicts(&["web"]).after(&["web"]).starts_at_its_end(&["web"]);
+    let mut m = Machine::new()
+        .unit(service("web"))
+        .unit(service("app").part_of(&["web"]))
+        .unit(renew)
+        .check(http("web"))
+        .check(unit_check("app").respect_stop(None))
+        .up();
+    m.run_for(60);
+    m.start("renew");
+    m.run_for(10);
+    assert!(!m.is_up("web") && !m.is_up("app"), "{}", m.timeline());
+    m.run_for(60);
+    assert!(m.is_up("web") && m.is_up("app"), "{}", m.timeline());
+    m.assert_not_notified("app");
+    m.assert_not_notified("web");
+}
+
+/// An operator stops a part of a unit; later the unit makes room for another one. The part stays stopped.
+#[test]
+fn stopped_part_of_a_displaced_unit_stays_stopped() {
+    let renew = oneshot("renew", 20).conflicts(&["web"]).after(&["web"]).starts_at_its_end(&["web"]);
+    let mut m = Machine::new()
+        .unit(service("web"))
+        .unit(service("app").part_of(&["web"]))
+        .unit(renew)
+        .check(http("web"))
+        .check(unit_check("app").respect_stop(None))
+        .up();
+    m.run_for(60);
+    m.stop("app");
+    m.run_for(30);
+    m.start("renew");
+    m.run_for(120);
+    assert!(m.is_up("web") && !m.is_up("app"), "{}", m.timeline());
+    assert_eq!(m.state("app"), "stopped");
+}
+
+/// A hold with a stop of a unit whose stop is propagated (`PropagatesStopTo=`).
+#[test]
+fn what_stops_with_a_held_unit_comes_back_after_the_hold() {
+    let mut m = Machine::new()
+        .unit(service("vpn"))
+        .unit(service("cli").stop_propagated_from(&["vpn"]))
+        .check(unit_check("vpn"))
+        .check(unit_check("cli").respect_stop(None))
+        .up();
+    m.run_for(60);
+    m.hold_and_stop("vpn", 30);
+    m.run_for(15);
+    assert!(!m.is_up("vpn") && !m.is_up("cli"), "{}", m.timeline());
+    m.run_for(60);
+    assert!(m.is_up("vpn") && m.is_up("cli"), "{}", m.timeline());
+    m.assert_not_notified("cli");
+}
+
+/// A monitored target wants what an operator has stopped: its restart is not requested.
+#[test]
+fn restart_of_a_target_leaves_a_stopped_unit_alone() {
+    let mut m = Machine::new()
+        .unit(service("one"))
+        .unit(service("two"))
+        .unit(target("app").wants(&["one", "two"]))
+        .check(http("app").on("app.target").asks("one"))
+        .up();
+    m.run_for(60);
+    m.stop("two");
+    m.run_for(10);
+    m.hang("one");
+    m.run_for(120);
+    assert!(!m.is_up("two"), "{}", m.timeline());
 }

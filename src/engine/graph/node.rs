@@ -18,6 +18,8 @@ const BOUND_WITHIN: Duration = Duration::from_secs(2);
 struct Fall {
     at: Mono,
     by_job: bool,
+    /// The job was a stop that a recovery step requested.
+    by_step: bool,
 }
 
 /// When a unit ceased to be active by systemd's timestamp (`ActiveExitTimestamp`), and whether by a job.
@@ -191,11 +193,12 @@ impl Node {
         }
     }
 
-    /// The other one is held, and was taken down with this one.
-    pub fn was_held_with(&self, other: &Self) -> bool {
-        let Some(since) = other.held_since() else { return false };
-        let in_hold = |fall: &Fall| since <= fall.at;
-        self.fall.as_ref().is_some_and(in_hold) && self.fell_near(other, BOUND_WITHIN, in_hold)
+    /// The other one is held, stopped by a recovery step, or `displaced`, and was taken down with this one.
+    pub fn was_stopped_with(&self, other: &Self, displaced: impl Fn() -> bool) -> bool {
+        let since = other.held_since();
+        let in_hold = |fall: &Fall| since.is_some_and(|since| since <= fall.at);
+        let held = self.fall.as_ref().is_some_and(in_hold);
+        self.fell_near(other, BOUND_WITHIN, |fall| (held && in_hold(fall)) || fall.by_step || displaced())
     }
 
     fn fell_near(&self, other: &Self, within: Duration, of: impl Fn(&Fall) -> bool) -> bool {
@@ -226,7 +229,8 @@ impl Node {
         if !falls {
             self.fall = None;
         } else if self.fall.is_none() && self.reading.is_some() && !was_down {
-            self.fall = Some(Fall { at: now.mono, by_job });
+            let stop = state.job.or(state.stopped_by).filter(|job| job.ours && job.kind == JobKind::Stop);
+            self.fall = Some(Fall { at: now.mono, by_job, by_step: stop.is_some() });
         }
         if let Account::Graph { stops, starts } = &mut self.account {
             starts.read(now, self.reading.as_deref(), state);

@@ -24,7 +24,7 @@ impl Graph {
     /// What must be recovered before this unit can be, and is not suppressed by another unit itself.
     pub fn root_for(&self, unit: &UnitName) -> Option<Root> {
         let mut required = self.required(unit);
-        required.extend(self.held_whole(unit));
+        required.extend(self.stopped_with(unit).into_iter().filter(|name| self.is_held(name)));
         let unit_up = self.is_up(unit);
         let trouble = |name: &UnitName| self.trouble(name, unit_up);
         let mut roots: Vec<Root> = required.iter().filter_map(trouble).collect();
@@ -44,12 +44,6 @@ impl Graph {
         };
         let order = |root: &&Root| (root.opened.is_none(), root.opened, root.by.clone());
         roots.iter().filter(is_root).min_by_key(order).or_else(|| roots.iter().min_by_key(order)).cloned()
-    }
-
-    /// The held units that this one is a part of (`PartOf=`): the holder's stop stops it as well.
-    fn held_whole(&self, unit: &UnitName) -> impl Iterator<Item = UnitName> {
-        let whole = self.relations(unit).into_iter().flat_map(|relations| &relations.part_of);
-        whole.filter(|name| self.is_held(name)).cloned()
     }
 
     /// What is wrong with a monitored unit itself, whatever it requires. A unit that is up is a reason only for those that
@@ -72,24 +66,31 @@ impl Graph {
         Some(Root { by: name.clone(), opened: None, silent: suppressed.silent, held, comes_back: false })
     }
 
-    /// The unit that took this one down with it: it is bound to one that ended by itself, or the holder of a hold stopped
-    /// what it requires or is a part of (rule 10). If another job stopped that, an operator may have stopped both.
+    /// The unit that took this one down with it: it is bound to one that ended by itself; or what it requires, is bound to or
+    /// is a part of was stopped by the holder of a hold (rule 10), by a recovery step, or to make room for another unit. If
+    /// another job stopped that, an operator may have stopped both.
     pub fn fell_with(&self, unit: &UnitName) -> Option<UnitName> {
         // (One that is up has fallen with nothing.)
         let node = self.node(unit).filter(|node| node.fell().is_some())?;
-        let bound = self.bound_to(unit);
         let ended = |name: &&UnitName| self.node(name).is_some_and(|other| node.ended_with(other));
-        let held = |name: &&UnitName| self.node(name).is_some_and(|other| node.was_held_with(other));
-        let part_of = node.relations().map_or(&[][..], |relations| &relations.part_of);
-        let by_hold = || self.required(unit).iter().chain(part_of).find(held).cloned();
-        bound.iter().find(ended).cloned().or_else(by_hold)
+        let stopped = |name: &&UnitName| {
+            let displaced = || self.is_displaced(name);
+            self.node(name).is_some_and(|other| node.was_stopped_with(other, displaced))
+        };
+        let bound = self.bound_to(unit);
+        bound.iter().find(ended).cloned().or_else(|| self.stopped_with(unit).iter().find(stopped).cloned())
     }
 
-    /// The root of what fell with `by`, although it need not require that: one that has an incident, or that systemd brings
-    /// back itself.
+    /// The unit is down, and one that conflicts with it is up.
+    fn is_displaced(&self, unit: &UnitName) -> bool {
+        self.is_down(unit) && self.occupier(unit).is_some()
+    }
+
+    /// The root of what fell with `by`, although it need not require that: one that has an incident, that systemd brings
+    /// back itself, or that has made room for another unit.
     pub fn root_of_fall(&self, by: &UnitName) -> Option<Root> {
         let coming = self.node(by).and_then(Node::active) == Some(ActiveState::Activating);
-        let coming = coming.then(|| Root {
+        let coming = (coming || self.is_displaced(by)).then(|| Root {
             by: by.clone(),
             opened: None,
             silent: false,

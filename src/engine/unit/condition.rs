@@ -80,7 +80,7 @@ pub(super) struct Facts<'a> {
 /// Classifies a reading.
 pub(super) fn classify(state: &UnitState, facts: Facts<'_>) -> Condition {
     match state.active {
-        ActiveState::Active | ActiveState::Reloading | ActiveState::Maintenance => return Condition::Up,
+        ActiveState::Active | ActiveState::Reloading | ActiveState::Other => return Condition::Up,
         ActiveState::Activating if state.auto_restart() => return Condition::AutoRestart,
         ActiveState::Activating => return Condition::Starting,
         ActiveState::Deactivating => return Condition::Stopping,
