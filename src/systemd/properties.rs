@@ -171,6 +171,7 @@ impl Properties {
             "RefuseManualStop" => settings.refuse_manual_stop = value(map)?,
             "TimeoutStartUSec" | "TimeoutUSec" => settings.start_timeout = value(map)?,
             "JobTimeoutUSec" => settings.job_timeout = value(map)?,
+            "JobRunningTimeoutUSec" => settings.job_running_timeout = value(map)?,
             _ => return Ok(false),
         }
         Ok(true)

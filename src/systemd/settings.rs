@@ -29,6 +29,7 @@ pub(super) struct SettingProperties {
     /// `TimeoutStartUSec` of a service, `TimeoutUSec` of a mount, socket or swap.
     pub start_timeout: Option<u64>,
     pub job_timeout: Option<u64>,
+    pub job_running_timeout: Option<u64>,
 }
 
 impl SettingProperties {
@@ -41,14 +42,14 @@ impl SettingProperties {
             }),
             _ => None,
         };
-        let timeouts = [self.start_timeout, self.job_timeout];
+        let job_timeout =
+            [self.job_timeout, self.job_running_timeout].into_iter().flatten().filter_map(finite).min();
         Arc::new(UnitSettings {
             transient: self.transient.unwrap_or(false),
             triggered_by: unit_names(self.triggered_by.unwrap_or_default()),
             start_limit,
             failure_action: is_set(self.failure_action.as_deref(), "none")
-                || (is_set(self.job_timeout_action.as_deref(), "none")
-                    && self.job_timeout.is_some_and(|usec| finite(usec).is_some())),
+                || (is_set(self.job_timeout_action.as_deref(), "none") && job_timeout.is_some()),
             success_action: is_set(self.success_action.as_deref(), "none"),
             restarts: is_set(self.restart.as_deref(), "no"),
             restarts_on_success: matches!(self.restart.as_deref(), Some("always" | "on-success")),
@@ -58,7 +59,7 @@ impl SettingProperties {
             stop_when_unneeded: self.stop_when_unneeded.unwrap_or(false),
             refuses_start: self.refuse_manual_start.unwrap_or(false),
             refuses_stop: self.refuse_manual_stop.unwrap_or(false),
-            start_timeout: timeouts.into_iter().flatten().filter_map(finite).min(),
+            start_timeout: self.start_timeout.and_then(finite).into_iter().chain(job_timeout).min(),
         })
     }
 }
@@ -99,6 +100,7 @@ mod tests {
             refuse_manual_stop: Some(true),
             start_timeout: Some(90_000_000),
             job_timeout: Some(u64::MAX),
+            job_running_timeout: Some(u64::MAX),
         };
         let settings = read.into_settings();
         let expected = UnitSettings {
@@ -129,8 +131,24 @@ mod tests {
             restart: Some("no".to_owned()),
             start_timeout: Some(u64::MAX),
             job_timeout: Some(0),
+            job_running_timeout: Some(0),
             ..SettingProperties::default()
         };
         assert_eq!(*off.into_settings(), UnitSettings::default());
+    }
+
+    #[test]
+    fn either_job_timeout_arms_its_action() {
+        for (waiting, running) in [(Some(3_000_000), Some(u64::MAX)), (Some(u64::MAX), Some(3_000_000))] {
+            let read = SettingProperties {
+                job_timeout_action: Some("reboot".to_owned()),
+                job_timeout: waiting,
+                job_running_timeout: running,
+                ..SettingProperties::default()
+            };
+            let settings = read.into_settings();
+            assert!(settings.failure_action, "{waiting:?} {running:?}");
+            assert_eq!(settings.start_timeout, Some(Duration::from_secs(3)));
+        }
     }
 }

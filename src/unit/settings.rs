@@ -40,7 +40,7 @@ pub struct UnitSettings {
     pub refuses_start: bool,
     /// `RefuseManualStop`: systemd stops it for other units only, and refuses a restart.
     pub refuses_stop: bool,
-    /// `TimeoutStartUSec` (or `JobTimeoutUSec`) where it is finite: how long a start may take.
+    /// `TimeoutStartUSec` (or `JobTimeoutUSec`, `JobRunningTimeoutUSec`) where it is finite: how long a start may take.
     pub start_timeout: Option<Duration>,
 }
 

@@ -231,6 +231,26 @@ fn own_restarts_never_trip_failure_action() {
     assert!(m.notifications("web").contains(&ActionRequired), "{:?}", m.notifications("web"));
 }
 
+/// With `JobTimeoutAction=reboot` no job is requested that could take too long, nor one that would start such a unit.
+#[test]
+fn own_restarts_never_trip_job_timeout_action() {
+    let helper = service("helper").job_timeout_reboots(3).start_pre(10).not_enabled();
+    let mut m = Machine::new()
+        .unit(service("web").job_timeout_reboots(3))
+        .unit(helper)
+        .unit(service("app").wants(&["helper"]).not_enabled())
+        .check(http("web"))
+        .check(unit_check("app"))
+        .up();
+    m.edit("web", |file| file.start_pre = 10 * SECOND);
+    m.hang("web");
+    m.run_for(600);
+    assert!(!m.rebooted(), "the machine rebooted: {:?}", m.record.reboots);
+    assert_eq!((m.jobs("web"), m.jobs("app")), (0, 0), "{}", m.timeline());
+    assert_eq!(m.notifications("web"), [ActionRequired]);
+    assert!(m.why("web").contains("JobTimeoutAction="), "{}", m.why("web"));
+}
+
 /// With `SuccessAction=reboot` each stop reboots the machine, that of a restart as well.
 #[test]
 fn own_restarts_never_trip_success_action() {

@@ -216,6 +216,7 @@ impl Systemd {
             Timer::Exit { unit, serial, exit } if runs(unit, serial) => self.main_exits(unit, exit),
             Timer::StartTimeout { unit, serial } if runs(unit, serial) => self.start_times_out(unit),
             Timer::Elapse { unit, serial } if runs(unit, serial) => self.timer_elapses(unit),
+            Timer::JobTimeout { unit, job, kind } => self.job_times_out(unit, job, kind),
             Timer::Exit { .. } | Timer::StartTimeout { .. } | Timer::Elapse { .. } => {}
         }
     }

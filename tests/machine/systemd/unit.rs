@@ -282,7 +282,7 @@ impl Unit {
                 burst: limit.burst,
                 action: limit.reboots,
             }),
-            failure_action: file.failure_reboots,
+            failure_action: file.failure_reboots || file.job_timeout_reboots.is_some(),
             success_action: file.success_reboots,
             refuses_start: file.refuses_start,
             refuses_stop: file.refuses_stop,

@@ -105,6 +105,8 @@ pub struct UnitFile {
     /// How the main process ends on SIGTERM.
     pub stop_exit: Exit,
     pub reload_takes: Option<Duration>,
+    /// `JobRunningTimeoutSec=`, with `JobTimeoutAction=reboot`.
+    pub job_timeout_reboots: Option<Duration>,
     pub restart: Restart,
     pub restart_sec: Duration,
     pub start_limit: Option<Limit>,
@@ -157,6 +159,7 @@ pub fn service(name: &str) -> UnitFile {
         stop_takes: Duration::from_millis(20),
         stop_exit: Exit::Signal(15),
         reload_takes: None,
+        job_timeout_reboots: None,
         restart: Restart::No,
         restart_sec: Duration::from_millis(100),
         start_limit: Some(Limit { interval: Duration::from_secs(10), burst: 5, reboots: false }),
@@ -296,6 +299,11 @@ impl UnitFile {
 
     pub fn failure_reboots(self) -> Self {
         Self { failure_reboots: true, ..self }
+    }
+
+    /// `JobRunningTimeoutSec=` with `JobTimeoutAction=reboot`.
+    pub fn job_timeout_reboots(self, secs: u64) -> Self {
+        Self { job_timeout_reboots: Some(Duration::from_secs(secs)), ..self }
     }
 
     pub fn refuses_start(self) -> Self {
