@@ -74,7 +74,7 @@ pub enum Withheld {
     StartLimit(Wall),
     /// A failed job would trigger the unit's `FailureAction=` or `JobTimeoutAction=`.
     FailureAction,
-    /// A stop, also that of a restart, would trigger the unit's `SuccessAction=`.
+    /// A stop, also that of a restart, would trigger the unit's `SuccessAction=`; a reload might.
     SuccessAction,
     /// systemd refuses the job: the unit has this setting.
     Refused(&'static str),
@@ -227,9 +227,9 @@ impl fmt::Display for Withheld {
             Self::FailureAction => {
                 f.write_str("a job that fails would trigger the unit's FailureAction= or JobTimeoutAction=")
             }
-            Self::SuccessAction => {
-                f.write_str("its stop would trigger the unit's SuccessAction=, which takes the machine down")
-            }
+            Self::SuccessAction => f.write_str(
+                "the end of its run would trigger the unit's SuccessAction=, which takes the machine down",
+            ),
             Self::Refused(setting) => write!(f, "systemd would refuse it: the unit has {setting}=yes"),
             Self::SocketInUse(service) => {
                 write!(f, "{service} is running: a restart would close the socket; restart {service} instead")

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use stealthcheck::check::Step::{Restart as RestartUnit, StartUnit};
+use stealthcheck::check::Step::{Reload, Restart as RestartUnit, StartUnit};
 use stealthcheck::notification::NotificationKind::{ActionRequired, Down, Recovered};
 
 use crate::machine::*;
@@ -249,6 +249,26 @@ fn own_restarts_never_trip_job_timeout_action() {
     assert_eq!((m.jobs("web"), m.jobs("app")), (0, 0), "{}", m.timeline());
     assert_eq!(m.notifications("web"), [ActionRequired]);
     assert!(m.why("web").contains("JobTimeoutAction="), "{}", m.why("web"));
+}
+
+/// A reload may end the unit, in either way, or take too long: it is withheld as well.
+#[test]
+fn own_reloads_never_trip_an_action() {
+    let reboots: [fn(UnitFile) -> UnitFile; 3] =
+        [|web| web.job_timeout_reboots(4), UnitFile::failure_reboots, UnitFile::success_reboots];
+    for (case, reboots) in reboots.into_iter().enumerate() {
+        let web = reboots(service("web").can_reload());
+        let mut m = Machine::new().unit(web).check(http("web").recover(&[Reload])).up();
+        m.edit("web", |file| match case {
+            0 => file.reload_takes = Some(10 * SECOND),
+            1 => file.program.reload_exit = Some(Exit::Signal(9)),
+            _ => file.program.reload_exit = Some(Exit::Status(0)),
+        });
+        m.hang("web");
+        m.run_for(600);
+        assert!(!m.rebooted(), "the machine rebooted: {:?}", m.record.reboots);
+        assert_eq!((m.jobs("web"), m.notifications("web")), (0, vec![ActionRequired]), "{}", m.timeline());
+    }
 }
 
 /// With `SuccessAction=reboot` each stop reboots the machine, that of a restart as well.

@@ -168,8 +168,12 @@ impl Systemd {
             _ => return Start::End(JobResult::Other("invalid".to_owned())),
         }
         let takes = this.file.reload_takes.unwrap_or_default();
+        let (serial, ends) = (this.run_serial, this.file.program.reload_exit);
         self.set_state(unit, Sub::Reload, false);
         self.state_timer(unit, takes);
+        if let Some(exit) = ends {
+            self.later(takes / 2, Timer::Exit { unit, serial, exit });
+        }
         Start::Running
     }
 

@@ -80,6 +80,8 @@ pub struct Program {
     pub hung: bool,
     /// No run answers anything.
     pub broken: bool,
+    /// How the main process ends on a reload (`ExecReload=kill -HUP $MAINPID`, and it does not handle that).
+    pub reload_exit: Option<Exit>,
     /// A child of the main process survives it and answers in its place (`KillMode=process`).
     pub leaves_child: bool,
     /// It answers only while these answer.
