@@ -220,6 +220,60 @@ fn own_restarts_never_trip_start_limit_action() {
     assert!(m.jobs("sensor") >= 1);
 }
 
+/// An operator's restarts that the daemon did not see count towards the start limit of a `StartLimitAction=reboot`.
+#[test]
+fn unseen_starts_never_trip_start_limit_action() {
+    let web = || service("web").start_limit(600, 4).start_limit_reboots();
+    let restarts = |m: &mut Machine| {
+        for _ in 0..4 {
+            m.restart("web");
+            m.run_for(5);
+        }
+    };
+    let before_daemon = || {
+        let mut m = Machine::new().unit(web()).check(unit_check("web")).before_daemon();
+        restarts(&mut m);
+        m.start_daemon();
+        m
+    };
+    let before_check = || {
+        let mut m =
+            Machine::new().unit(web()).unit(service("other")).check(unit_check("other")).before_daemon();
+        m.start_daemon();
+        m.run_for(700);
+        restarts(&mut m);
+        m.reload(vec![unit_check("web"), unit_check("other")]);
+        m
+    };
+    let while_away = || {
+        let mut m = Machine::new().unit(web()).check(unit_check("web")).before_daemon();
+        m.start_daemon();
+        m.run_for(700);
+        m.stop_daemon();
+        restarts(&mut m);
+        m.start_daemon();
+        m
+    };
+    let without_bus = || {
+        let mut m = Machine::new().unit(web()).check(unit_check("web")).before_daemon();
+        m.start_daemon();
+        m.run_for(700);
+        m.lose_bus();
+        restarts(&mut m);
+        m.bus_returns();
+        m
+    };
+    let cases: [&dyn Fn() -> Machine; 4] = [&before_daemon, &before_check, &while_away, &without_bus];
+    for case in cases {
+        let mut m = case();
+        m.run_for(60);
+        m.kill("web");
+        m.run_for(60);
+        assert!(!m.rebooted(), "the machine rebooted: {:?}\n{}", m.record.reboots, m.timeline());
+        assert_eq!((m.jobs("web"), m.is_up("web")), (1, true), "{}", m.timeline());
+    }
+}
+
 /// With `FailureAction=reboot` no restart is tried that would fail the unit; a person is needed.
 #[test]
 fn own_restarts_never_trip_failure_action() {

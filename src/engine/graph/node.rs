@@ -46,12 +46,14 @@ pub(super) struct Node {
     fall: Option<Fall>,
     /// When it last ceased to be active, where that was seen.
     end: Option<End>,
+    /// systemd could not be reached since the latest reading.
+    unwatched: bool,
 }
 
 impl Default for Node {
     fn default() -> Self {
         let account = Account::Graph { stops: StopRecord::default(), starts: Starts::default() };
-        Self { account, reading: None, occupied: None, fall: None, end: None }
+        Self { account, reading: None, occupied: None, fall: None, end: None, unwatched: false }
     }
 }
 
@@ -203,6 +205,11 @@ impl Node {
         of(&fall) && fall.at.since(own.at).max(own.at.since(fall.at)) <= within
     }
 
+    /// Whether systemd cannot be reached: what becomes of the unit meanwhile is not seen.
+    pub fn set_unwatched(&mut self, unwatched: bool) {
+        self.unwatched = unwatched;
+    }
+
     /// Takes a reading.
     pub fn read(&mut self, now: Now, state: &Arc<UnitState>) {
         let job = state.job.map(|job| job.kind);
@@ -228,8 +235,9 @@ impl Node {
         } else if self.fall.is_none() && self.reading.is_some() && !was_down {
             self.fall = Some(Fall { at: now.mono, by_job });
         }
+        let unwatched = std::mem::take(&mut self.unwatched);
         if let Account::Graph { stops, starts } = &mut self.account {
-            starts.read(now, self.reading.as_deref(), state);
+            starts.read(now, self.reading.as_deref().filter(|_| !unwatched), state);
             if down && !comes && !state.oneshot {
                 // A unit without a record is not taken for stopped: nothing would ever end such a stop.
                 let first = self.reading.is_none() && *stops != StopRecord::default();
