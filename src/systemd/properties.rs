@@ -164,6 +164,7 @@ impl Properties {
             "JobTimeoutAction" => settings.job_timeout_action = value(map)?,
             "Restart" => settings.restart = value(map)?,
             "RestartUSec" => settings.restart_delay = value(map)?,
+            "RestartUSecNext" => settings.next_restart_delay = value(map)?,
             "UnitFileState" => settings.unit_file_state = value(map)?,
             "CanReload" => settings.can_reload = value(map)?,
             "StopWhenUnneeded" => settings.stop_when_unneeded = value(map)?,

@@ -21,6 +21,8 @@ pub(super) struct SettingProperties {
     pub job_timeout_action: Option<String>,
     pub restart: Option<String>,
     pub restart_delay: Option<u64>,
+    /// `RestartUSecNext`, which systemd has from 254 on: with `RestartSteps=` it grows.
+    pub next_restart_delay: Option<u64>,
     pub unit_file_state: Option<String>,
     pub can_reload: Option<bool>,
     pub stop_when_unneeded: Option<bool>,
@@ -53,7 +55,7 @@ impl SettingProperties {
             success_action: is_set(self.success_action.as_deref(), "none"),
             restarts: is_set(self.restart.as_deref(), "no"),
             restarts_on_success: matches!(self.restart.as_deref(), Some("always" | "on-success")),
-            restart_delay: Duration::from_micros(self.restart_delay.unwrap_or(0)),
+            restart_delay: Duration::from_micros(self.next_restart_delay.or(self.restart_delay).unwrap_or(0)),
             unit_file_state: self.unit_file_state.unwrap_or_default(),
             can_reload: self.can_reload.unwrap_or(false),
             stop_when_unneeded: self.stop_when_unneeded.unwrap_or(false),
@@ -92,7 +94,8 @@ mod tests {
             // (Without a timeout it does nothing.)
             job_timeout_action: Some("reboot".to_owned()),
             restart: Some("on-failure".to_owned()),
-            restart_delay: Some(100_000),
+            restart_delay: Some(50_000),
+            next_restart_delay: Some(100_000),
             unit_file_state: Some("disabled".to_owned()),
             can_reload: Some(true),
             stop_when_unneeded: Some(true),

@@ -28,7 +28,8 @@ pub struct UnitSettings {
     pub restarts: bool,
     /// `Restart` is `always` or `on-success`: systemd also restarts the service after a run that ended well.
     pub restarts_on_success: bool,
-    /// `RestartUSec`: so long systemd waits before it restarts the service itself.
+    /// `RestartUSecNext`, or `RestartUSec` before systemd 254: so long systemd waits before it restarts the service itself
+    /// the next time.
     pub restart_delay: Duration,
     /// `UnitFileState`: `enabled`, `disabled`, `static`, …; empty where there is no file.
     pub unit_file_state: String,

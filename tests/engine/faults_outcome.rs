@@ -128,6 +128,28 @@ fn long_restart_delay_is_told() {
     assert!(why.contains("systemd itself restarts the unit at 12:38:40 UTC"), "{why}");
 }
 
+/// `RestartSteps=`: each restart by systemd takes longer than the one before. The delay in force is awaited, and told where
+/// it is long.
+#[test]
+fn growing_restart_delay_is_awaited() {
+    let web = service("web").no_start_limit().restart(Restart::Always, 2 * SECOND).restart_steps(4, 200);
+    let mut m = Machine::new().unit(web).check(http("web").grace(1)).up();
+    for delay in [2, 6, 20, 63] {
+        m.kill("web");
+        m.run_for(delay - 1);
+        assert!(!m.is_up("web"), "{}", m.timeline());
+        m.run_for(300);
+        m.assert_quiet();
+    }
+    m.run_for(600);
+    m.kill("web");
+    m.run_for(60);
+    assert_eq!(m.notifications("web"), [Down], "{}", m.timeline());
+    let why = m.why("web");
+    assert!(why.contains("systemd itself restarts the unit at"), "{why}");
+    m.assert_no_job("web");
+}
+
 /// A service that ends two seconds after each start never works.
 #[test]
 fn service_that_dies_after_each_start_is_one_incident() {

@@ -213,6 +213,21 @@ impl Unit {
         matches!(self.file.kind, Kind::Simple | Kind::Notify | Kind::Oneshot)
     }
 
+    /// So long systemd waits before its next restart of the service (service_restart_usec_next of systemd 254).
+    pub fn restart_delay(&self) -> Duration {
+        let first = self.file.restart_sec;
+        let queued = self.sub == Sub::AutoRestart && self.job.is_some();
+        let next = if queued { self.n_restarts } else { self.n_restarts + 1 };
+        match self.file.restart_steps {
+            Some((steps, max)) if next > steps => max,
+            Some((steps, max)) if next > 1 => {
+                let growth = max.as_secs_f64() / first.as_secs_f64();
+                first.mul_f64(growth.powf(f64::from(next - 1) / f64::from(steps)))
+            }
+            _ => first,
+        }
+    }
+
     pub fn can_be_loaded(&self) -> bool {
         !self.gone
     }
@@ -342,7 +357,13 @@ impl Unit {
             description: self.file.name.to_string(),
             frozen: self.frozen,
             start_skipped: self.unmet.as_ref().map(|line| format!("{line} was not met")),
-            settings: Arc::clone(&self.settings),
+            settings: match self.file.restart_steps {
+                None => Arc::clone(&self.settings),
+                Some(_) => {
+                    let restart_delay = self.restart_delay();
+                    Arc::new(UnitSettings { restart_delay, ..(*self.settings).clone() })
+                }
+            },
             relations: self.relations.clone(),
         }
     }

@@ -111,6 +111,8 @@ pub struct UnitFile {
     pub job_timeout_reboots: Option<Duration>,
     pub restart: Restart,
     pub restart_sec: Duration,
+    /// `RestartSteps=` and `RestartMaxDelaySec=` (systemd 254 and later).
+    pub restart_steps: Option<(u32, Duration)>,
     pub start_limit: Option<Limit>,
     /// `FailureAction=reboot`.
     pub failure_reboots: bool,
@@ -164,6 +166,7 @@ pub fn service(name: &str) -> UnitFile {
         job_timeout_reboots: None,
         restart: Restart::No,
         restart_sec: Duration::from_millis(100),
+        restart_steps: None,
         start_limit: Some(Limit { interval: Duration::from_secs(10), burst: 5, reboots: false }),
         failure_reboots: false,
         success_reboots: false,
@@ -280,6 +283,11 @@ impl UnitFile {
 
     pub fn restart(self, restart: Restart, restart_sec: Duration) -> Self {
         Self { restart, restart_sec, ..self }
+    }
+
+    /// `RestartSteps=` and `RestartMaxDelaySec=`.
+    pub fn restart_steps(self, steps: u32, max_delay: u64) -> Self {
+        Self { restart_steps: Some((steps, Duration::from_secs(max_delay))), ..self }
     }
 
     pub fn start_limit(self, interval: u64, burst: u32) -> Self {
