@@ -162,6 +162,8 @@ impl Properties {
             "FailureAction" => settings.failure_action = value(map)?,
             "SuccessAction" => settings.success_action = value(map)?,
             "JobTimeoutAction" => settings.job_timeout_action = value(map)?,
+            "OnFailure" => settings.on_failure = value(map)?,
+            "OnSuccess" => settings.on_success = value(map)?,
             "Restart" => settings.restart = value(map)?,
             "RestartUSec" => settings.restart_delay = value(map)?,
             "RestartUSecNext" => settings.next_restart_delay = value(map)?,

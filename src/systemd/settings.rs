@@ -8,6 +8,20 @@ use std::time::Duration;
 use super::relations::unit_names;
 use crate::unit::{StartLimit, UnitSettings};
 
+/// The targets that take the machine down, or stop most of its services: `OnFailure=reboot.target` is what
+/// `FailureAction=reboot` is. (systemd.special(7); an alias, like ctrl-alt-del.target, is shown under these names.)
+const TAKE_DOWN: [&str; 9] = [
+    "reboot.target",
+    "poweroff.target",
+    "halt.target",
+    "kexec.target",
+    "soft-reboot.target",
+    "shutdown.target",
+    "exit.target",
+    "emergency.target",
+    "rescue.target",
+];
+
 /// As systemd has them.
 #[derive(Debug, Default)]
 pub(super) struct SettingProperties {
@@ -19,6 +33,8 @@ pub(super) struct SettingProperties {
     pub failure_action: Option<String>,
     pub success_action: Option<String>,
     pub job_timeout_action: Option<String>,
+    pub on_failure: Option<Vec<String>>,
+    pub on_success: Option<Vec<String>>,
     pub restart: Option<String>,
     pub restart_delay: Option<u64>,
     /// `RestartUSecNext`, which systemd has from 254 on: with `RestartSteps=` it grows.
@@ -51,8 +67,10 @@ impl SettingProperties {
             triggered_by: unit_names(self.triggered_by.unwrap_or_default()),
             start_limit,
             failure_action: is_set(self.failure_action.as_deref(), "none")
+                || takes_down(self.on_failure.as_deref())
                 || (is_set(self.job_timeout_action.as_deref(), "none") && job_timeout.is_some()),
-            success_action: is_set(self.success_action.as_deref(), "none"),
+            success_action: is_set(self.success_action.as_deref(), "none")
+                || takes_down(self.on_success.as_deref()),
             restarts: is_set(self.restart.as_deref(), "no"),
             restarts_on_success: matches!(self.restart.as_deref(), Some("always" | "on-success")),
             restart_delay: Duration::from_micros(self.next_restart_delay.or(self.restart_delay).unwrap_or(0)),
@@ -69,6 +87,11 @@ impl SettingProperties {
 /// The setting is there, and is other than the value that switches it off.
 fn is_set(value: Option<&str>, off: &str) -> bool {
     value.is_some_and(|value| !value.is_empty() && value != off)
+}
+
+/// One of the units that systemd starts then takes the machine down.
+fn takes_down(started: Option<&[String]>) -> bool {
+    started.is_some_and(|units| units.iter().any(|unit| TAKE_DOWN.contains(&unit.as_str())))
 }
 
 /// systemd's largest number stands for infinity, and 0 for a time-out that is switched off.
@@ -93,6 +116,8 @@ mod tests {
             success_action: Some("poweroff".to_owned()),
             // (Without a timeout it does nothing.)
             job_timeout_action: Some("reboot".to_owned()),
+            on_failure: Some(vec!["notify@web.service".to_owned()]),
+            on_success: None,
             restart: Some("on-failure".to_owned()),
             restart_delay: Some(50_000),
             next_restart_delay: Some(100_000),
@@ -138,6 +163,19 @@ mod tests {
             ..SettingProperties::default()
         };
         assert_eq!(*off.into_settings(), UnitSettings::default());
+    }
+
+    #[test]
+    fn target_that_takes_the_machine_down_is_an_action() {
+        let started = |target: &str| Some(vec!["notify@web.service".to_owned(), target.to_owned()]);
+        for target in TAKE_DOWN {
+            let read = SettingProperties { on_failure: started(target), ..SettingProperties::default() };
+            let settings = read.into_settings();
+            assert!(settings.failure_action && !settings.success_action, "{target}");
+            let read = SettingProperties { on_success: started(target), ..SettingProperties::default() };
+            let settings = read.into_settings();
+            assert!(settings.success_action && !settings.failure_action, "{target}");
+        }
     }
 
     #[test]

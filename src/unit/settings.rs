@@ -19,10 +19,10 @@ pub struct UnitSettings {
     pub triggered_by: Vec<UnitName>,
     /// `StartLimitIntervalUSec`, `StartLimitBurst`, `StartLimitAction`; `None`: its starts are not limited.
     pub start_limit: Option<StartLimit>,
-    /// `FailureAction` is other than `none`, or `JobTimeoutAction` with a finite timeout: the machine reboots or powers off
-    /// when the unit fails, or a job on it takes too long.
+    /// `FailureAction` is other than `none`, or `JobTimeoutAction` with a finite timeout, or `OnFailure` has a target that
+    /// takes the machine down: the machine reboots or powers off when the unit fails, or a job on it takes too long.
     pub failure_action: bool,
-    /// `SuccessAction` is other than `none`: the machine reboots or powers off when the unit stops, also for a restart.
+    /// `SuccessAction` is other than `none`, or `OnSuccess` has such a target: the machine reboots or powers off when the unit stops, also for a restart.
     pub success_action: bool,
     /// `Restart` is other than `no`: systemd restarts the service itself.
     pub restarts: bool,

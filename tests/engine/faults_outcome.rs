@@ -347,6 +347,29 @@ fn own_reloads_never_trip_an_action() {
     }
 }
 
+/// `OnFailure=reboot.target` is what `FailureAction=reboot` is, and likewise `OnSuccess=`.
+#[test]
+fn own_jobs_never_start_reboot_target() {
+    let fails = service("fails").on_failure(&["reboot.target"]);
+    let stops = service("stops").on_success(&["reboot.target"]);
+    let mut m = Machine::new()
+        .unit(target("reboot").not_enabled())
+        .unit(fails)
+        .unit(stops)
+        .check(http("fails"))
+        .check(http("stops"))
+        .up();
+    m.edit("fails", |file| file.program.fails_to_start = true);
+    m.hang("fails");
+    m.hang("stops");
+    m.run_for(600);
+    assert!(!m.rebooted(), "the machine rebooted: {:?}", m.record.reboots);
+    for unit in ["fails", "stops"] {
+        assert_eq!((m.jobs(unit), m.notifications(unit)), (0, vec![ActionRequired]), "{}", m.timeline());
+    }
+    assert!(m.why("fails").contains("OnFailure=") && m.why("stops").contains("OnSuccess="));
+}
+
 /// With `SuccessAction=reboot` each stop reboots the machine, that of a restart as well.
 #[test]
 fn own_restarts_never_trip_success_action() {

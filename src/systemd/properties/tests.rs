@@ -57,7 +57,8 @@ fn settings_and_relations_are_read_from_the_properties() {
     all.insert("StartLimitIntervalUSec", 10_000_000_u64.into());
     all.insert("StartLimitBurst", 5_u32.into());
     all.insert("StartLimitAction", "none".into());
-    all.insert("FailureAction", "reboot-force".into());
+    all.insert("FailureAction", "none".into());
+    all.insert("OnFailure", names(&["reboot.target"]).into());
     all.insert("Restart", "always".into());
     all.insert("RestartUSec", 1_000_000_u64.into());
     all.insert("UnitFileState", "enabled".into());

@@ -44,6 +44,10 @@ impl Systemd {
                 self.start_service(unit)
             }
             Kind::Target => {
+                let name = this.name().clone();
+                if name.as_str() == "reboot.target" {
+                    self.reboot_wanted = Some(format!("{name} is started"));
+                }
                 self.set_state(unit, Sub::Active, false);
                 Start::Running
             }

@@ -7,7 +7,7 @@ use stealthcheck::time::Mono;
 use stealthcheck::unit::{ActiveState, LoadState, Relations, StartLimit, UnitName, UnitSettings, UnitState};
 
 use super::job::Job;
-use super::unit_file::{Exit, Kind, Restart, UnitFile};
+use super::unit_file::{Exit, Kind, Restart, UnitFile, unit_name};
 
 /// systemd's sub states.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -283,6 +283,7 @@ impl Unit {
             conflicts,
         };
         self.relations = (!relations.is_empty()).then(|| Arc::new(relations));
+        let reboot = unit_name("reboot.target");
         let limit = file.start_limit.filter(|_| self.is_service());
         let unit_file_state = match (file.transient, file.enabled) {
             (true, _) => "transient",
@@ -297,8 +298,10 @@ impl Unit {
                 burst: limit.burst,
                 action: limit.reboots,
             }),
-            failure_action: file.failure_reboots || file.job_timeout_reboots.is_some(),
-            success_action: file.success_reboots,
+            failure_action: file.failure_reboots
+                || file.job_timeout_reboots.is_some()
+                || file.on_failure.contains(&reboot),
+            success_action: file.success_reboots || file.on_success.contains(&reboot),
             refuses_start: file.refuses_start,
             refuses_stop: file.refuses_stop,
             restarts: file.restart != Restart::No,

@@ -399,6 +399,18 @@ impl UnitFile {
         self
     }
 
+    /// `OnFailure=`.
+    pub fn on_failure(mut self, units: &[&str]) -> Self {
+        self.on_failure.extend(names(units));
+        self
+    }
+
+    /// `OnSuccess=`.
+    pub fn on_success(mut self, units: &[&str]) -> Self {
+        self.on_success.extend(names(units));
+        self
+    }
+
     /// `Persistent=` with a `RandomizedDelaySec=` that comes to so much.
     pub fn catches_up_after(mut self, secs: u64) -> Self {
         if let Kind::Timer { catches_up_after, .. } = &mut self.kind {
