@@ -254,6 +254,7 @@ impl Engine {
 
     fn manager_changed(&mut self, now: Now, state: ManagerState) {
         self.manager.change(now.mono, state);
+        self.graph.set_unwatched(state == ManagerState::Unreachable);
         let units = self.groups.values_mut().filter_map(Group::unit_mut);
         if state == ManagerState::Unreachable {
             units.for_each(unit::Unit::lose_sight);

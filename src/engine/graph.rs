@@ -146,6 +146,11 @@ impl Graph {
         moved || rewired || self.neighbours.contains(unit)
     }
 
+    /// Whether systemd cannot be reached.
+    pub fn set_unwatched(&mut self, unwatched: bool) {
+        self.nodes.values_mut().for_each(|node| node.set_unwatched(unwatched));
+    }
+
     /// Keeps the stop record of a unit that no check monitors any more.
     pub fn remember(&mut self, unit: &UnitName, stops: &StopRecord) {
         self.remembered.insert(unit.clone(), stops.clone());

@@ -8,7 +8,7 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 
 use crate::time::{Mono, Now};
-use crate::unit::{StartLimit, UnitState};
+use crate::unit::{ActiveState, StartLimit, UnitState};
 
 /// systemd restarting a service this often within [`CRASH_WINDOW`] is a crash loop. systemd's own start limit is five as
 /// well, but within 10 s, which `RestartSec=` of 2 s and more never meets.
@@ -35,12 +35,18 @@ pub(in crate::engine) struct Starts {
     restart_delay: Duration,
     /// systemd's counter at the latest reading.
     n_restarts: Option<u32>,
+    /// Starts before this may have been missed, as nobody watched the unit.
+    #[serde(default)]
+    unseen_until: Option<Mono>,
 }
 
 impl Starts {
     /// Takes a reading; `old`: the one before, where nothing was missed between the two.
     pub fn read(&mut self, now: Now, old: Option<&UnitState>, state: &UnitState) {
         self.restart_delay = state.settings.restart_delay;
+        if old.is_none() || self.n_restarts.is_none() {
+            self.unseen_until = unseen_until(now, state);
+        }
         let new_run = old.is_some_and(|old| old.invocation_id != state.invocation_id)
             && !state.invocation_id.is_empty();
         if old.is_none() && state.active_enter_usec != 0 {
@@ -116,20 +122,36 @@ impl Starts {
         self.crashes.back().map(|last| last.after(self.quiet_after()))
     }
 
-    /// Until when one more start would hit the unit's start limit; `None`: it would not.
+    /// Until when one more start would hit the unit's start limit; `None`: it would not. Where that triggers an action,
+    /// starts that may have been missed count.
     pub fn limited_until(&self, now: Mono, limit: StartLimit) -> Option<Mono> {
         let burst = usize::try_from(limit.burst).unwrap_or(usize::MAX);
         let recent: Vec<Mono> =
             self.starts.iter().copied().filter(|at| now.since(*at) < limit.interval).collect();
         // (Some slack: a start may have been too quick to be seen.)
-        (burst > 0 && recent.len() >= burst).then(|| {
+        let seen = (burst > 0 && recent.len() >= burst).then(|| {
             let oldest_that_counts = recent[recent.len() - burst];
             oldest_that_counts.after(limit.interval)
-        })
+        });
+        let unseen_until = if self.n_restarts.is_none() { Some(now) } else { self.unseen_until };
+        let unseen = unseen_until.filter(|_| limit.action).map(|at| at.after(limit.interval));
+        seen.max(unseen.filter(|until| now < *until))
     }
 
     /// `ResetFailed` has reset systemd's counters.
     pub fn reset(&mut self) {
         self.starts.clear();
+        self.unseen_until = None;
+    }
+}
+
+/// Until when a unit may have had starts that its first reading does not show. While it is active there are none.
+fn unseen_until(now: Now, state: &UnitState) -> Option<Mono> {
+    let never_ended =
+        state.inactive_enter_usec == 0 && state.n_restarts == 0 && state.active != ActiveState::Failed;
+    match state.active {
+        _ if never_ended => None,
+        ActiveState::Active | ActiveState::Reloading => Some(now.mono_of_usec(state.active_enter_usec)),
+        _ => Some(now.mono),
     }
 }

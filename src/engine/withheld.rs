@@ -72,9 +72,9 @@ pub enum Withheld {
     OtherCheck(CheckName),
     /// One more start would hit the start limit of a transient unit, which cannot be reset.
     StartLimit(Wall),
-    /// A failed job would trigger the unit's `FailureAction=` or `JobTimeoutAction=`.
+    /// A failed job would trigger the unit's `FailureAction=`, `OnFailure=` or `JobTimeoutAction=`.
     FailureAction,
-    /// A stop, also that of a restart, would trigger the unit's `SuccessAction=`.
+    /// A stop, also that of a restart, would trigger the unit's `SuccessAction=` or `OnSuccess=`; a reload might.
     SuccessAction,
     /// systemd refuses the job: the unit has this setting.
     Refused(&'static str),
@@ -214,7 +214,7 @@ impl fmt::Display for Withheld {
             }
             Self::WouldTrigger(unit) => write!(
                 f,
-                "it would also start, restart or stop {unit}, and might trigger an action of that unit which takes the machine down (FailureAction=, SuccessAction=, StartLimitAction=)"
+                "it would also start, restart or stop {unit}, and might trigger an action of that unit which takes the machine down (FailureAction=, OnFailure=, SuccessAction=, OnSuccess=, JobTimeoutAction=, StartLimitAction=)"
             ),
             Self::WouldDisturb(unit) => write!(f, "it would also restart {unit}, which is held"),
             Self::StoppedByStep => f.write_str("the unit was stopped by its last recovery step (stop)"),
@@ -225,11 +225,11 @@ impl fmt::Display for Withheld {
                 clock_time(*until)
             ),
             Self::FailureAction => {
-                f.write_str("a job that fails would trigger the unit's FailureAction= or JobTimeoutAction=")
+                f.write_str("a job that fails would trigger the unit's FailureAction=, OnFailure= or JobTimeoutAction=, which takes the machine down")
             }
-            Self::SuccessAction => {
-                f.write_str("its stop would trigger the unit's SuccessAction=, which takes the machine down")
-            }
+            Self::SuccessAction => f.write_str(
+                "the end of its run would trigger the unit's SuccessAction= or OnSuccess=, which takes the machine down",
+            ),
             Self::Refused(setting) => write!(f, "systemd would refuse it: the unit has {setting}=yes"),
             Self::SocketInUse(service) => {
                 write!(f, "{service} is running: a restart would close the socket; restart {service} instead")

@@ -162,8 +162,11 @@ impl Properties {
             "FailureAction" => settings.failure_action = value(map)?,
             "SuccessAction" => settings.success_action = value(map)?,
             "JobTimeoutAction" => settings.job_timeout_action = value(map)?,
+            "OnFailure" => settings.on_failure = value(map)?,
+            "OnSuccess" => settings.on_success = value(map)?,
             "Restart" => settings.restart = value(map)?,
             "RestartUSec" => settings.restart_delay = value(map)?,
+            "RestartUSecNext" => settings.next_restart_delay = value(map)?,
             "UnitFileState" => settings.unit_file_state = value(map)?,
             "CanReload" => settings.can_reload = value(map)?,
             "StopWhenUnneeded" => settings.stop_when_unneeded = value(map)?,
@@ -171,6 +174,7 @@ impl Properties {
             "RefuseManualStop" => settings.refuse_manual_stop = value(map)?,
             "TimeoutStartUSec" | "TimeoutUSec" => settings.start_timeout = value(map)?,
             "JobTimeoutUSec" => settings.job_timeout = value(map)?,
+            "JobRunningTimeoutUSec" => settings.job_running_timeout = value(map)?,
             _ => return Ok(false),
         }
         Ok(true)

@@ -8,6 +8,20 @@ use std::time::Duration;
 use super::relations::unit_names;
 use crate::unit::{StartLimit, UnitSettings};
 
+/// The targets that take the machine down, or stop most of its services: `OnFailure=reboot.target` is what
+/// `FailureAction=reboot` is. (systemd.special(7); an alias, like ctrl-alt-del.target, is shown under these names.)
+const TAKE_DOWN: [&str; 9] = [
+    "reboot.target",
+    "poweroff.target",
+    "halt.target",
+    "kexec.target",
+    "soft-reboot.target",
+    "shutdown.target",
+    "exit.target",
+    "emergency.target",
+    "rescue.target",
+];
+
 /// As systemd has them.
 #[derive(Debug, Default)]
 pub(super) struct SettingProperties {
@@ -19,8 +33,12 @@ pub(super) struct SettingProperties {
     pub failure_action: Option<String>,
     pub success_action: Option<String>,
     pub job_timeout_action: Option<String>,
+    pub on_failure: Option<Vec<String>>,
+    pub on_success: Option<Vec<String>>,
     pub restart: Option<String>,
     pub restart_delay: Option<u64>,
+    /// `RestartUSecNext`, which systemd has from 254 on: with `RestartSteps=` it grows.
+    pub next_restart_delay: Option<u64>,
     pub unit_file_state: Option<String>,
     pub can_reload: Option<bool>,
     pub stop_when_unneeded: Option<bool>,
@@ -29,6 +47,7 @@ pub(super) struct SettingProperties {
     /// `TimeoutStartUSec` of a service, `TimeoutUSec` of a mount, socket or swap.
     pub start_timeout: Option<u64>,
     pub job_timeout: Option<u64>,
+    pub job_running_timeout: Option<u64>,
 }
 
 impl SettingProperties {
@@ -41,24 +60,26 @@ impl SettingProperties {
             }),
             _ => None,
         };
-        let timeouts = [self.start_timeout, self.job_timeout];
+        let job_timeout =
+            [self.job_timeout, self.job_running_timeout].into_iter().flatten().filter_map(finite).min();
         Arc::new(UnitSettings {
             transient: self.transient.unwrap_or(false),
             triggered_by: unit_names(self.triggered_by.unwrap_or_default()),
             start_limit,
             failure_action: is_set(self.failure_action.as_deref(), "none")
-                || (is_set(self.job_timeout_action.as_deref(), "none")
-                    && self.job_timeout.is_some_and(|usec| finite(usec).is_some())),
-            success_action: is_set(self.success_action.as_deref(), "none"),
+                || takes_down(self.on_failure.as_deref())
+                || (is_set(self.job_timeout_action.as_deref(), "none") && job_timeout.is_some()),
+            success_action: is_set(self.success_action.as_deref(), "none")
+                || takes_down(self.on_success.as_deref()),
             restarts: is_set(self.restart.as_deref(), "no"),
             restarts_on_success: matches!(self.restart.as_deref(), Some("always" | "on-success")),
-            restart_delay: Duration::from_micros(self.restart_delay.unwrap_or(0)),
+            restart_delay: Duration::from_micros(self.next_restart_delay.or(self.restart_delay).unwrap_or(0)),
             unit_file_state: self.unit_file_state.unwrap_or_default(),
             can_reload: self.can_reload.unwrap_or(false),
             stop_when_unneeded: self.stop_when_unneeded.unwrap_or(false),
             refuses_start: self.refuse_manual_start.unwrap_or(false),
             refuses_stop: self.refuse_manual_stop.unwrap_or(false),
-            start_timeout: timeouts.into_iter().flatten().filter_map(finite).min(),
+            start_timeout: self.start_timeout.and_then(finite).into_iter().chain(job_timeout).min(),
         })
     }
 }
@@ -66,6 +87,11 @@ impl SettingProperties {
 /// The setting is there, and is other than the value that switches it off.
 fn is_set(value: Option<&str>, off: &str) -> bool {
     value.is_some_and(|value| !value.is_empty() && value != off)
+}
+
+/// One of the units that systemd starts then takes the machine down.
+fn takes_down(started: Option<&[String]>) -> bool {
+    started.is_some_and(|units| units.iter().any(|unit| TAKE_DOWN.contains(&unit.as_str())))
 }
 
 /// systemd's largest number stands for infinity, and 0 for a time-out that is switched off.
@@ -90,8 +116,11 @@ mod tests {
             success_action: Some("poweroff".to_owned()),
             // (Without a timeout it does nothing.)
             job_timeout_action: Some("reboot".to_owned()),
+            on_failure: Some(vec!["notify@web.service".to_owned()]),
+            on_success: None,
             restart: Some("on-failure".to_owned()),
-            restart_delay: Some(100_000),
+            restart_delay: Some(50_000),
+            next_restart_delay: Some(100_000),
             unit_file_state: Some("disabled".to_owned()),
             can_reload: Some(true),
             stop_when_unneeded: Some(true),
@@ -99,6 +128,7 @@ mod tests {
             refuse_manual_stop: Some(true),
             start_timeout: Some(90_000_000),
             job_timeout: Some(u64::MAX),
+            job_running_timeout: Some(u64::MAX),
         };
         let settings = read.into_settings();
         let expected = UnitSettings {
@@ -129,8 +159,37 @@ mod tests {
             restart: Some("no".to_owned()),
             start_timeout: Some(u64::MAX),
             job_timeout: Some(0),
+            job_running_timeout: Some(0),
             ..SettingProperties::default()
         };
         assert_eq!(*off.into_settings(), UnitSettings::default());
+    }
+
+    #[test]
+    fn target_that_takes_the_machine_down_is_an_action() {
+        let started = |target: &str| Some(vec!["notify@web.service".to_owned(), target.to_owned()]);
+        for target in TAKE_DOWN {
+            let read = SettingProperties { on_failure: started(target), ..SettingProperties::default() };
+            let settings = read.into_settings();
+            assert!(settings.failure_action && !settings.success_action, "{target}");
+            let read = SettingProperties { on_success: started(target), ..SettingProperties::default() };
+            let settings = read.into_settings();
+            assert!(settings.success_action && !settings.failure_action, "{target}");
+        }
+    }
+
+    #[test]
+    fn either_job_timeout_arms_its_action() {
+        for (waiting, running) in [(Some(3_000_000), Some(u64::MAX)), (Some(u64::MAX), Some(3_000_000))] {
+            let read = SettingProperties {
+                job_timeout_action: Some("reboot".to_owned()),
+                job_timeout: waiting,
+                job_running_timeout: running,
+                ..SettingProperties::default()
+            };
+            let settings = read.into_settings();
+            assert!(settings.failure_action, "{waiting:?} {running:?}");
+            assert_eq!(settings.start_timeout, Some(Duration::from_secs(3)));
+        }
     }
 }

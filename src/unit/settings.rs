@@ -19,16 +19,17 @@ pub struct UnitSettings {
     pub triggered_by: Vec<UnitName>,
     /// `StartLimitIntervalUSec`, `StartLimitBurst`, `StartLimitAction`; `None`: its starts are not limited.
     pub start_limit: Option<StartLimit>,
-    /// `FailureAction` is other than `none`, or `JobTimeoutAction` with a finite timeout: the machine reboots or powers off
-    /// when the unit fails, or a job on it takes too long.
+    /// `FailureAction` is other than `none`, or `JobTimeoutAction` with a finite timeout, or `OnFailure` has a target that
+    /// takes the machine down: the machine reboots or powers off when the unit fails, or a job on it takes too long.
     pub failure_action: bool,
-    /// `SuccessAction` is other than `none`: the machine reboots or powers off when the unit stops, also for a restart.
+    /// `SuccessAction` is other than `none`, or `OnSuccess` has such a target: the machine reboots or powers off when the unit stops, also for a restart.
     pub success_action: bool,
     /// `Restart` is other than `no`: systemd restarts the service itself.
     pub restarts: bool,
     /// `Restart` is `always` or `on-success`: systemd also restarts the service after a run that ended well.
     pub restarts_on_success: bool,
-    /// `RestartUSec`: so long systemd waits before it restarts the service itself.
+    /// `RestartUSecNext`, or `RestartUSec` before systemd 254: so long systemd waits before it restarts the service itself
+    /// the next time.
     pub restart_delay: Duration,
     /// `UnitFileState`: `enabled`, `disabled`, `static`, …; empty where there is no file.
     pub unit_file_state: String,
@@ -40,7 +41,7 @@ pub struct UnitSettings {
     pub refuses_start: bool,
     /// `RefuseManualStop`: systemd stops it for other units only, and refuses a restart.
     pub refuses_stop: bool,
-    /// `TimeoutStartUSec` (or `JobTimeoutUSec`) where it is finite: how long a start may take.
+    /// `TimeoutStartUSec` (or `JobTimeoutUSec`, `JobRunningTimeoutUSec`) where it is finite: how long a start may take.
     pub start_timeout: Option<Duration>,
 }
 

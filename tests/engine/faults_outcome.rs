@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use stealthcheck::check::Step::{Restart as RestartUnit, StartUnit};
+use stealthcheck::check::Step::{Reload, Restart as RestartUnit, StartUnit};
 use stealthcheck::notification::NotificationKind::{ActionRequired, Down, Recovered};
 
 use crate::machine::*;
@@ -128,6 +128,28 @@ fn long_restart_delay_is_told() {
     assert!(why.contains("systemd itself restarts the unit at 12:38:40 UTC"), "{why}");
 }
 
+/// `RestartSteps=`: each restart by systemd takes longer than the one before. The delay in force is awaited, and told where
+/// it is long.
+#[test]
+fn growing_restart_delay_is_awaited() {
+    let web = service("web").no_start_limit().restart(Restart::Always, 2 * SECOND).restart_steps(4, 200);
+    let mut m = Machine::new().unit(web).check(http("web").grace(1)).up();
+    for delay in [2, 6, 20, 63] {
+        m.kill("web");
+        m.run_for(delay - 1);
+        assert!(!m.is_up("web"), "{}", m.timeline());
+        m.run_for(300);
+        m.assert_quiet();
+    }
+    m.run_for(600);
+    m.kill("web");
+    m.run_for(60);
+    assert_eq!(m.notifications("web"), [Down], "{}", m.timeline());
+    let why = m.why("web");
+    assert!(why.contains("systemd itself restarts the unit at"), "{why}");
+    m.assert_no_job("web");
+}
+
 /// A service that ends two seconds after each start never works.
 #[test]
 fn service_that_dies_after_each_start_is_one_incident() {
@@ -220,6 +242,60 @@ fn own_restarts_never_trip_start_limit_action() {
     assert!(m.jobs("sensor") >= 1);
 }
 
+/// An operator's restarts that the daemon did not see count towards the start limit of a `StartLimitAction=reboot`.
+#[test]
+fn unseen_starts_never_trip_start_limit_action() {
+    let web = || service("web").start_limit(600, 4).start_limit_reboots();
+    let restarts = |m: &mut Machine| {
+        for _ in 0..4 {
+            m.restart("web");
+            m.run_for(5);
+        }
+    };
+    let before_daemon = || {
+        let mut m = Machine::new().unit(web()).check(unit_check("web")).before_daemon();
+        restarts(&mut m);
+        m.start_daemon();
+        m
+    };
+    let before_check = || {
+        let mut m =
+            Machine::new().unit(web()).unit(service("other")).check(unit_check("other")).before_daemon();
+        m.start_daemon();
+        m.run_for(700);
+        restarts(&mut m);
+        m.reload(vec![unit_check("web"), unit_check("other")]);
+        m
+    };
+    let while_away = || {
+        let mut m = Machine::new().unit(web()).check(unit_check("web")).before_daemon();
+        m.start_daemon();
+        m.run_for(700);
+        m.stop_daemon();
+        restarts(&mut m);
+        m.start_daemon();
+        m
+    };
+    let without_bus = || {
+        let mut m = Machine::new().unit(web()).check(unit_check("web")).before_daemon();
+        m.start_daemon();
+        m.run_for(700);
+        m.lose_bus();
+        restarts(&mut m);
+        m.bus_returns();
+        m
+    };
+    let cases: [&dyn Fn() -> Machine; 4] = [&before_daemon, &before_check, &while_away, &without_bus];
+    for case in cases {
+        let mut m = case();
+        m.run_for(60);
+        m.kill("web");
+        m.run_for(60);
+        assert!(!m.rebooted(), "the machine rebooted: {:?}\n{}", m.record.reboots, m.timeline());
+        assert_eq!((m.jobs("web"), m.is_up("web")), (1, true), "{}", m.timeline());
+    }
+}
+
 /// With `FailureAction=reboot` no restart is tried that would fail the unit; a person is needed.
 #[test]
 fn own_restarts_never_trip_failure_action() {
@@ -229,6 +305,69 @@ fn own_restarts_never_trip_failure_action() {
     m.run_for(1800);
     assert!(!m.rebooted(), "the machine rebooted: {:?}", m.record.reboots);
     assert!(m.notifications("web").contains(&ActionRequired), "{:?}", m.notifications("web"));
+}
+
+/// With `JobTimeoutAction=reboot` no job is requested that could take too long, nor one that would start such a unit.
+#[test]
+fn own_restarts_never_trip_job_timeout_action() {
+    let helper = service("helper").job_timeout_reboots(3).start_pre(10).not_enabled();
+    let mut m = Machine::new()
+        .unit(service("web").job_timeout_reboots(3))
+        .unit(helper)
+        .unit(service("app").wants(&["helper"]).not_enabled())
+        .check(http("web"))
+        .check(unit_check("app"))
+        .up();
+    m.edit("web", |file| file.start_pre = 10 * SECOND);
+    m.hang("web");
+    m.run_for(600);
+    assert!(!m.rebooted(), "the machine rebooted: {:?}", m.record.reboots);
+    assert_eq!((m.jobs("web"), m.jobs("app")), (0, 0), "{}", m.timeline());
+    assert_eq!(m.notifications("web"), [ActionRequired]);
+    assert!(m.why("web").contains("JobTimeoutAction="), "{}", m.why("web"));
+}
+
+/// A reload may end the unit, in either way, or take too long: it is withheld as well.
+#[test]
+fn own_reloads_never_trip_an_action() {
+    let reboots: [fn(UnitFile) -> UnitFile; 3] =
+        [|web| web.job_timeout_reboots(4), UnitFile::failure_reboots, UnitFile::success_reboots];
+    for (case, reboots) in reboots.into_iter().enumerate() {
+        let web = reboots(service("web").can_reload());
+        let mut m = Machine::new().unit(web).check(http("web").recover(&[Reload])).up();
+        m.edit("web", |file| match case {
+            0 => file.reload_takes = Some(10 * SECOND),
+            1 => file.program.reload_exit = Some(Exit::Signal(9)),
+            _ => file.program.reload_exit = Some(Exit::Status(0)),
+        });
+        m.hang("web");
+        m.run_for(600);
+        assert!(!m.rebooted(), "the machine rebooted: {:?}", m.record.reboots);
+        assert_eq!((m.jobs("web"), m.notifications("web")), (0, vec![ActionRequired]), "{}", m.timeline());
+    }
+}
+
+/// `OnFailure=reboot.target` is what `FailureAction=reboot` is, and likewise `OnSuccess=`.
+#[test]
+fn own_jobs_never_start_reboot_target() {
+    let fails = service("fails").on_failure(&["reboot.target"]);
+    let stops = service("stops").on_success(&["reboot.target"]);
+    let mut m = Machine::new()
+        .unit(target("reboot").not_enabled())
+        .unit(fails)
+        .unit(stops)
+        .check(http("fails"))
+        .check(http("stops"))
+        .up();
+    m.edit("fails", |file| file.program.fails_to_start = true);
+    m.hang("fails");
+    m.hang("stops");
+    m.run_for(600);
+    assert!(!m.rebooted(), "the machine rebooted: {:?}", m.record.reboots);
+    for unit in ["fails", "stops"] {
+        assert_eq!((m.jobs(unit), m.notifications(unit)), (0, vec![ActionRequired]), "{}", m.timeline());
+    }
+    assert!(m.why("fails").contains("OnFailure=") && m.why("stops").contains("OnSuccess="));
 }
 
 /// With `SuccessAction=reboot` each stop reboots the machine, that of a restart as well.

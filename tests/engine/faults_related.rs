@@ -160,6 +160,44 @@ fn restart_that_could_hit_start_limit_of_dependent_is_withheld() {
     assert!(!m.rebooted(), "{}", m.timeline());
 }
 
+/// Restarts of a dependent that the daemon did not see count towards its start limit, until the interval is over; of one
+/// that has not ended since the boot there were none.
+#[test]
+fn restart_that_could_hit_start_limit_of_dependent_by_unseen_starts_is_withheld() {
+    let machine = || {
+        let app = service("app").requires(&["root"]).after(&["root"]);
+        let app = app.start_limit(600, 4).start_limit_reboots();
+        Machine::new().unit(service("root")).unit(app).check(http("root"))
+    };
+    let without_bus = || {
+        let mut m = machine().up();
+        m.lose_bus();
+        m
+    };
+    let cases: [&dyn Fn() -> Machine; 2] = [&|| machine().before_daemon(), &without_bus];
+    for case in cases {
+        let mut m = case();
+        for _ in 0..4 {
+            m.restart("app");
+            m.run_for(5);
+        }
+        m.start_daemon();
+        m.bus_returns();
+        m.run_for(30);
+        m.hang("root");
+        m.run_for(300);
+        assert!(!m.rebooted(), "{}", m.timeline());
+        assert_eq!(m.jobs("root"), 0, "{}", m.timeline());
+        assert!(m.why("root").contains("StartLimitAction="), "{}", m.why("root"));
+        m.run_for(400);
+        assert!(!m.rebooted() && m.jobs("root") == 1, "{}", m.timeline());
+    }
+    let mut m = machine().up();
+    m.hang("root");
+    m.run_for(60);
+    assert_eq!(m.jobs("root"), 1, "{}", m.timeline());
+}
+
 /// A restart goes through no hold of a dependent.
 #[test]
 fn restart_waits_for_the_hold_of_a_dependent() {

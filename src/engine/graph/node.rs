@@ -48,12 +48,14 @@ pub(super) struct Node {
     fall: Option<Fall>,
     /// When it last ceased to be active, where that was seen.
     end: Option<End>,
+    /// systemd could not be reached since the latest reading.
+    unwatched: bool,
 }
 
 impl Default for Node {
     fn default() -> Self {
         let account = Account::Graph { stops: StopRecord::default(), starts: Starts::default() };
-        Self { account, reading: None, occupied: None, fall: None, end: None }
+        Self { account, reading: None, occupied: None, fall: None, end: None, unwatched: false }
     }
 }
 
@@ -206,6 +208,11 @@ impl Node {
         of(&fall) && fall.at.since(own.at).max(own.at.since(fall.at)) <= within
     }
 
+    /// Whether systemd cannot be reached: what becomes of the unit meanwhile is not seen.
+    pub fn set_unwatched(&mut self, unwatched: bool) {
+        self.unwatched = unwatched;
+    }
+
     /// Takes a reading.
     pub fn read(&mut self, now: Now, state: &Arc<UnitState>) {
         let job = state.job.map(|job| job.kind);
@@ -232,8 +239,9 @@ impl Node {
             let stop = state.job.or(state.stopped_by).filter(|job| job.ours && job.kind == JobKind::Stop);
             self.fall = Some(Fall { at: now.mono, by_job, by_step: stop.is_some() });
         }
+        let unwatched = std::mem::take(&mut self.unwatched);
         if let Account::Graph { stops, starts } = &mut self.account {
-            starts.read(now, self.reading.as_deref(), state);
+            starts.read(now, self.reading.as_deref().filter(|_| !unwatched), state);
             if down && !comes && !state.oneshot {
                 // A unit without a record is not taken for stopped: nothing would ever end such a stop.
                 let first = self.reading.is_none() && *stops != StopRecord::default();

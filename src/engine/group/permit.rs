@@ -129,15 +129,12 @@ impl Group {
         if stops && let Some(other) = cx.graph.would_disturb(unit.id()) {
             return Err(Withheld::WouldDisturb(other));
         }
-        if let Some(why) = unit.withholds_stop().filter(|_| stops) {
+        if let Some(why) = unit.withholds_job(now, (starts, stops)) {
             return Err(why);
         }
         if starts {
             if let Some(other) = cx.graph.would_start(unit.id(), *step == Step::Restart) {
                 return Err(Withheld::WouldStart(other));
-            }
-            if let Some(why) = unit.withholds_start(now) {
-                return Err(why);
             }
             if let Some(service) = cx.graph.socket_user(unit.id()) {
                 return Err(Withheld::SocketInUse(service));

@@ -67,32 +67,25 @@ impl Unit {
         state.job.map(|job| Withheld::JobQueued(job_kind(job.kind).to_owned()))
     }
 
-    /// Why a start or restart may not be requested, by the unit's settings (rule 7).
-    pub fn withholds_start(&self, now: Now) -> Option<Withheld> {
+    /// Why a job may not be requested, by the unit's settings (rule 7). A job that neither starts nor stops the unit is a
+    /// reload: the unit may end by it, in either way.
+    pub fn withholds_job(&self, now: Now, (starts, stops): (bool, bool)) -> Option<Withheld> {
         let state = self.reading()?;
-        if state.settings.refuses_start {
-            return Some(Withheld::Refused("RefuseManualStart"));
-        }
-        if state.settings.failure_action {
-            return Some(Withheld::FailureAction);
-        }
-        let until = self.start_limited_until(now.mono).filter(|_| state.settings.transient)?;
-        Some(Withheld::StartLimit(now.wall_of(until)))
-    }
-
-    /// Why a stop, or a restart, may not be requested, by the unit's settings (rule 7).
-    pub fn withholds_stop(&self) -> Option<Withheld> {
-        let state = self.reading()?;
-        if state.settings.refuses_stop {
+        let settings = &state.settings;
+        if stops && settings.refuses_stop {
             return Some(Withheld::Refused("RefuseManualStop"));
         }
-        if state.is_down() {
-            return None;
+        if starts && settings.refuses_start {
+            return Some(Withheld::Refused("RefuseManualStart"));
         }
-        if state.settings.success_action {
+        if settings.success_action && !state.is_down() {
             return Some(Withheld::SuccessAction);
         }
-        state.settings.failure_action.then_some(Withheld::FailureAction)
+        if settings.failure_action {
+            return Some(Withheld::FailureAction);
+        }
+        let until = self.start_limited_until(now.mono).filter(|_| starts && settings.transient)?;
+        Some(Withheld::StartLimit(now.wall_of(until)))
     }
 }
 

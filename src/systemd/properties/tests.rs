@@ -57,7 +57,8 @@ fn settings_and_relations_are_read_from_the_properties() {
     all.insert("StartLimitIntervalUSec", 10_000_000_u64.into());
     all.insert("StartLimitBurst", 5_u32.into());
     all.insert("StartLimitAction", "none".into());
-    all.insert("FailureAction", "reboot-force".into());
+    all.insert("FailureAction", "none".into());
+    all.insert("OnFailure", names(&["reboot.target"]).into());
     all.insert("Restart", "always".into());
     all.insert("RestartUSec", 1_000_000_u64.into());
     all.insert("UnitFileState", "enabled".into());
@@ -85,6 +86,8 @@ fn settings_and_relations_are_read_from_the_properties() {
     assert_eq!(settings.unit_file_state, "enabled");
     assert_eq!(settings.start_timeout, Some(Duration::from_secs(90)));
     assert_eq!(read.triggers, Some(unit("h.service")));
+    all.insert("RestartUSecNext", 14_000_000_u64.into());
+    assert_eq!(state(&all).settings.restart_delay, Duration::from_secs(14), "RestartSteps= of systemd 254");
     let relations = read.relations.unwrap();
     assert_eq!(relations.requires, [unit("a.service"), unit("b.service")]);
     assert_eq!(relations.wants, [unit("c.service"), unit("d.service")]);

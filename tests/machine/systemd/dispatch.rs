@@ -4,7 +4,7 @@ use stealthcheck::unit::{JobResult, ManagerState};
 
 use super::job::{By, Job, JobType};
 use super::start::Start;
-use super::{Changed, Review, Signal, Systemd, Version};
+use super::{Changed, Review, Signal, Systemd, Timer, Version};
 
 impl Systemd {
     /// Puts a job on a unit: in place of one that conflicts with it, else merged with it.
@@ -51,6 +51,9 @@ impl Systemd {
         }
         self.units[unit].job = Some(Job { running: true, ..job });
         self.mark_changed(unit);
+        if let Some(timeout) = self.units[unit].file.job_timeout_reboots {
+            self.later(timeout, Timer::JobTimeout { unit, job: job.id, kind: job.kind });
+        }
         let this = &self.units[unit];
         let refuses = this.frozen && self.version == Version::V257 && !this.is_down();
         if refuses && job.kind != JobType::VerifyActive {
@@ -75,6 +78,15 @@ impl Systemd {
             Start::Running => {}
             Start::Later => self.units[unit].job = Some(Job { running: false, ..job }),
             Start::End(result) => self.finish_job(unit, result, true),
+        }
+    }
+
+    /// `JobRunningTimeoutSec=` of a job is over (job_dispatch_timer).
+    pub(super) fn job_times_out(&mut self, unit: usize, id: u32, kind: JobType) {
+        if self.units[unit].job.is_some_and(|job| job.running && job.id == id && job.kind == kind) {
+            self.finish_job(unit, JobResult::Timeout, true);
+            let name = self.units[unit].name().clone();
+            self.reboot_wanted = Some(format!("JobTimeoutAction= of {name}"));
         }
     }
 

@@ -104,6 +104,12 @@ enum Timer {
         unit: usize,
         serial: u64,
     },
+    /// A job has run for too long.
+    JobTimeout {
+        unit: usize,
+        job: u32,
+        kind: JobType,
+    },
     Elapse {
         unit: usize,
         serial: u64,

@@ -194,7 +194,7 @@ impl Systemd {
             Restart::Always => this.result != "exec-condition",
         };
         let restarts = allow_restart && !stop_pending && !this.forbid_restart && shall;
-        let delay = this.file.restart_sec;
+        let delay = this.restart_delay();
         if fails {
             self.happened(|this| Happened::Failed { unit: this.units[unit].name().clone() });
         }

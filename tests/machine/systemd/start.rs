@@ -44,6 +44,10 @@ impl Systemd {
                 self.start_service(unit)
             }
             Kind::Target => {
+                let name = this.name().clone();
+                if name.as_str() == "reboot.target" {
+                    self.reboot_wanted = Some(format!("{name} is started"));
+                }
                 self.set_state(unit, Sub::Active, false);
                 Start::Running
             }
@@ -168,8 +172,12 @@ impl Systemd {
             _ => return Start::End(JobResult::Other("invalid".to_owned())),
         }
         let takes = this.file.reload_takes.unwrap_or_default();
+        let (serial, ends) = (this.run_serial, this.file.program.reload_exit);
         self.set_state(unit, Sub::Reload, false);
         self.state_timer(unit, takes);
+        if let Some(exit) = ends {
+            self.later(takes / 2, Timer::Exit { unit, serial, exit });
+        }
         Start::Running
     }
 
@@ -216,6 +224,7 @@ impl Systemd {
             Timer::Exit { unit, serial, exit } if runs(unit, serial) => self.main_exits(unit, exit),
             Timer::StartTimeout { unit, serial } if runs(unit, serial) => self.start_times_out(unit),
             Timer::Elapse { unit, serial } if runs(unit, serial) => self.timer_elapses(unit),
+            Timer::JobTimeout { unit, job, kind } => self.job_times_out(unit, job, kind),
             Timer::Exit { .. } | Timer::StartTimeout { .. } | Timer::Elapse { .. } => {}
         }
     }

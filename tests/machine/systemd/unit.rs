@@ -7,7 +7,7 @@ use stealthcheck::time::Mono;
 use stealthcheck::unit::{ActiveState, LoadState, Relations, StartLimit, UnitName, UnitSettings, UnitState};
 
 use super::job::Job;
-use super::unit_file::{Exit, Kind, Restart, UnitFile};
+use super::unit_file::{Exit, Kind, Restart, UnitFile, unit_name};
 
 /// systemd's sub states.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -213,6 +213,21 @@ impl Unit {
         matches!(self.file.kind, Kind::Simple | Kind::Notify | Kind::Oneshot)
     }
 
+    /// So long systemd waits before its next restart of the service (service_restart_usec_next of systemd 254).
+    pub fn restart_delay(&self) -> Duration {
+        let first = self.file.restart_sec;
+        let queued = self.sub == Sub::AutoRestart && self.job.is_some();
+        let next = if queued { self.n_restarts } else { self.n_restarts + 1 };
+        match self.file.restart_steps {
+            Some((steps, max)) if next > steps => max,
+            Some((steps, max)) if next > 1 => {
+                let growth = max.as_secs_f64() / first.as_secs_f64();
+                first.mul_f64(growth.powf(f64::from(next - 1) / f64::from(steps)))
+            }
+            _ => first,
+        }
+    }
+
     pub fn can_be_loaded(&self) -> bool {
         !self.gone
     }
@@ -268,6 +283,7 @@ impl Unit {
             conflicts,
         };
         self.relations = (!relations.is_empty()).then(|| Arc::new(relations));
+        let reboot = unit_name("reboot.target");
         let limit = file.start_limit.filter(|_| self.is_service());
         let unit_file_state = match (file.transient, file.enabled) {
             (true, _) => "transient",
@@ -282,8 +298,10 @@ impl Unit {
                 burst: limit.burst,
                 action: limit.reboots,
             }),
-            failure_action: file.failure_reboots,
-            success_action: file.success_reboots,
+            failure_action: file.failure_reboots
+                || file.job_timeout_reboots.is_some()
+                || file.on_failure.contains(&reboot),
+            success_action: file.success_reboots || file.on_success.contains(&reboot),
             refuses_start: file.refuses_start,
             refuses_stop: file.refuses_stop,
             restarts: file.restart != Restart::No,
@@ -342,7 +360,13 @@ impl Unit {
             description: self.file.name.to_string(),
             frozen: self.frozen,
             start_skipped: self.unmet.as_ref().map(|line| format!("{line} was not met")),
-            settings: Arc::clone(&self.settings),
+            settings: match self.file.restart_steps {
+                None => Arc::clone(&self.settings),
+                Some(_) => {
+                    let restart_delay = self.restart_delay();
+                    Arc::new(UnitSettings { restart_delay, ..(*self.settings).clone() })
+                }
+            },
             relations: self.relations.clone(),
         }
     }

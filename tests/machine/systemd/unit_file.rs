@@ -80,6 +80,8 @@ pub struct Program {
     pub hung: bool,
     /// No run answers anything.
     pub broken: bool,
+    /// How the main process ends on a reload (`ExecReload=kill -HUP $MAINPID`, and it does not handle that).
+    pub reload_exit: Option<Exit>,
     /// A child of the main process survives it and answers in its place (`KillMode=process`).
     pub leaves_child: bool,
     /// It answers only while these answer.
@@ -105,8 +107,12 @@ pub struct UnitFile {
     /// How the main process ends on SIGTERM.
     pub stop_exit: Exit,
     pub reload_takes: Option<Duration>,
+    /// `JobRunningTimeoutSec=`, with `JobTimeoutAction=reboot`.
+    pub job_timeout_reboots: Option<Duration>,
     pub restart: Restart,
     pub restart_sec: Duration,
+    /// `RestartSteps=` and `RestartMaxDelaySec=` (systemd 254 and later).
+    pub restart_steps: Option<(u32, Duration)>,
     pub start_limit: Option<Limit>,
     /// `FailureAction=reboot`.
     pub failure_reboots: bool,
@@ -157,8 +163,10 @@ pub fn service(name: &str) -> UnitFile {
         stop_takes: Duration::from_millis(20),
         stop_exit: Exit::Signal(15),
         reload_takes: None,
+        job_timeout_reboots: None,
         restart: Restart::No,
         restart_sec: Duration::from_millis(100),
+        restart_steps: None,
         start_limit: Some(Limit { interval: Duration::from_secs(10), burst: 5, reboots: false }),
         failure_reboots: false,
         success_reboots: false,
@@ -277,6 +285,11 @@ impl UnitFile {
         Self { restart, restart_sec, ..self }
     }
 
+    /// `RestartSteps=` and `RestartMaxDelaySec=`.
+    pub fn restart_steps(self, steps: u32, max_delay: u64) -> Self {
+        Self { restart_steps: Some((steps, Duration::from_secs(max_delay))), ..self }
+    }
+
     pub fn start_limit(self, interval: u64, burst: u32) -> Self {
         let limit = Limit { interval: Duration::from_secs(interval), burst, reboots: false };
         Self { start_limit: Some(limit), ..self }
@@ -296,6 +309,11 @@ impl UnitFile {
 
     pub fn failure_reboots(self) -> Self {
         Self { failure_reboots: true, ..self }
+    }
+
+    /// `JobRunningTimeoutSec=` with `JobTimeoutAction=reboot`.
+    pub fn job_timeout_reboots(self, secs: u64) -> Self {
+        Self { job_timeout_reboots: Some(Duration::from_secs(secs)), ..self }
     }
 
     pub fn refuses_start(self) -> Self {
@@ -378,6 +396,18 @@ impl UnitFile {
     pub fn starts_at_its_end(mut self, units: &[&str]) -> Self {
         self.on_success.extend(names(units));
         self.on_failure.extend(names(units));
+        self
+    }
+
+    /// `OnFailure=`.
+    pub fn on_failure(mut self, units: &[&str]) -> Self {
+        self.on_failure.extend(names(units));
+        self
+    }
+
+    /// `OnSuccess=`.
+    pub fn on_success(mut self, units: &[&str]) -> Self {
+        self.on_success.extend(names(units));
         self
     }
 
