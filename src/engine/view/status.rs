@@ -74,11 +74,14 @@ impl Engine {
             name: settings.name.clone(),
             unit: settings.unit.clone(),
             probe: settings.probe.describe(),
-            next: next(now, group, check, &health),
+            next: match next(now, group, check, &health) {
+                next if group.is_resting(check, now) => format!("{next}; not probed, as that would start it"),
+                next => next,
+            },
             health,
             since: check.since(),
             last: check.history().last().cloned(),
-            next_probe: (!check.is_paused() && !check.timer().is_running())
+            next_probe: (!check.is_paused() && !check.timer().is_running() && !group.is_resting(check, now))
                 .then(|| now.wall_of(check.timer().next_probe())),
             incident: check.incident().map(|incident| IncidentStatus {
                 id: incident.id().clone(),

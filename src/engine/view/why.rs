@@ -21,6 +21,10 @@ impl Engine {
         let check = group.check(name)?;
         let mut reasons = Reasons(Vec::new());
         reasons.add(Topic::Seen, seen(now, check));
+        if group.is_resting(check, now) {
+            let text = "not probed now: a connection to its socket would start the unit (rule 3)";
+            reasons.add(Topic::Seen, text.to_owned());
+        }
         if let Some(counts) = counts(now, group, check) {
             reasons.add(Topic::Seen, counts);
         }
