@@ -89,7 +89,7 @@ fn log_covers_incident_from_failure_to_end() {
         "recovery: requested a restart of web.service from systemd (attempt 2)",
         "recovery: the restart job (attempt 2) ended: failed",
         "recovery: attempt 2: job failed: the job's result is failed (rule 13)",
-        "incident: recovered, after 2 recovery attempts (rule 13)",
+        "incident: recovered, after 2 recovery attempts that did not help (rule 13)",
         "notification: notification `recovered` to ops@example.org",
     ];
     let mut at = trail.iter();
