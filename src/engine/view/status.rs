@@ -1,6 +1,6 @@
 //! The status that people see.
 
-use crate::check::CheckName;
+use crate::check::{CheckName, Step};
 use crate::engine::check::Check;
 use crate::engine::group::{Group, incident_clause};
 use crate::engine::withheld::human_until;
@@ -8,7 +8,7 @@ use crate::engine::{Engine, Withheld};
 use crate::notification::Dependent;
 use crate::status::{CheckStatus, IncidentStatus};
 use crate::time::{Now, Wall};
-use crate::unit::UnitName;
+use crate::unit::{LoadState, UnitName};
 use crate::verdict::{Health, State, SuppressedBy};
 
 impl Engine {
@@ -43,6 +43,22 @@ impl Engine {
     #[must_use]
     pub fn knows(&self, name: &CheckName) -> bool {
         self.index.contains_key(name)
+    }
+
+    /// The units that `start` steps of checks name and systemd does not know, with the check.
+    pub fn unknown_targets(&self) -> impl Iterator<Item = (&CheckName, &UnitName)> {
+        let checks = self.groups.values().flat_map(Group::checks);
+        checks.flat_map(|check| {
+            let steps = check.settings().recovery.steps.iter();
+            let named = steps.filter_map(|step| match step {
+                Step::StartUnit(unit) => Some(unit),
+                _ => None,
+            });
+            let unknown = |unit: &&UnitName| {
+                self.graph.reading(unit).is_some_and(|state| state.load == LoadState::NotFound)
+            };
+            named.filter(unknown).map(|unit| (check.name(), unit))
+        })
     }
 
     /// The names of all checks, in order.
