@@ -57,7 +57,8 @@ impl Runs {
         Self { since: now, succeeded: None, ended: None, seen: false, running: None }
     }
 
-    /// Takes a reading of the job's unit. Returns whether it tells of the end of a run that was not known.
+    /// Takes a reading of the job's unit. Returns whether it tells of a good run that was not known, or of an operator's
+    /// stop.
     pub fn record(&mut self, now: Now, state: &UnitState) -> bool {
         self.running = if is_running(state) {
             let began = state.inactive_exit_usec;
@@ -71,15 +72,16 @@ impl Runs {
         };
         let first = !std::mem::replace(&mut self.seen, true);
         let before = self.ended;
-        if state.is_down() {
-            let usec = state.inactive_enter_usec;
+        let usec = state.inactive_enter_usec;
+        // Of a unit that systemd has forgotten no end can be known again.
+        if state.is_down() && usec != 0 {
             let known = self.ended.filter(|end| end.usec == usec);
             // Of an end in the daemon's absence systemd shows this much.
             let unseen = first && known.is_none() && state.ended_in_stop() && state.result != "timeout";
             let stopped = known.is_some_and(|end| end.stopped) || is_stopped(state) || unseen;
             self.ended = Some(End { usec, stopped });
         }
-        let learned = self.ended != before;
+        let learned = self.ended != before && self.was_stopped(state);
         let Some(ended) = good_end(state).filter(|_| !self.was_stopped(state)) else { return learned };
         if self.succeeded.is_some_and(|(_, known)| known == ended) {
             return learned;
@@ -90,7 +92,8 @@ impl Runs {
 
     /// The run that this reading shows the end of was ended by an operator.
     fn was_stopped(&self, state: &UnitState) -> bool {
-        state.is_down() && self.ended.is_some_and(|end| end.stopped && end.usec == state.inactive_enter_usec)
+        let known = |end: End| end.stopped && end.usec == state.inactive_enter_usec;
+        state.is_down() && (is_stopped(state) || self.ended.is_some_and(known))
     }
 
     /// `timer_since`: since when the timer that triggers the job is active; a `Persistent=` timer runs what it missed soon
