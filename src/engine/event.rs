@@ -205,6 +205,8 @@ pub enum ChangeKind {
         since: Wall,
         /// How many recovery attempts it had.
         attempts: u32,
+        /// The latest of them is what helped.
+        helped: bool,
         /// `false`: the check is no longer monitored (removed, renamed, or pointed to another unit).
         passes: bool,
     },

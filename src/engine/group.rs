@@ -15,6 +15,7 @@
 //! | `outcome` | an attempt has an outcome; the next step, or a person, follows |
 //! | `hold` | a hold begins and ends, and the unit is started again |
 //! | `notify` | which notifications are due, and which state is shown |
+//! | `rest` | which probes are left out, as they would start the unit |
 //! | `summary` | what the graph and the breaker are told |
 
 mod excuse;
@@ -27,6 +28,7 @@ mod outcome;
 mod permit;
 mod reading;
 mod recovery;
+mod rest;
 mod summary;
 
 pub(super) use hold::withholds_start;
@@ -287,6 +289,10 @@ impl Group {
     /// Starts a check's probe, or looks at its unit where that is the check. `afresh`: an operator asked for it, so the
     /// unit is read again.
     fn start_probe(&mut self, cx: &mut Context<'_>, index: usize, afresh: bool) {
+        if !afresh && self.is_resting(&self.checks[index], cx.now) {
+            self.checks[index].timer_mut().plan_on_grid(cx.now.mono);
+            return;
+        }
         let check = &mut self.checks[index];
         check.timer_mut().note_probed(cx.now.mono);
         if check.looks_at_unit() && !afresh {

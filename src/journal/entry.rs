@@ -100,9 +100,9 @@ pub(super) fn of_change(change: &Change) -> Option<Entry> {
             );
             Entry { id: Some(ids::INCIDENT_CLOSED), ..Entry::new(Priority::Notice, message) }
         }
-        ChangeKind::IncidentClosed { since, attempts, .. } => {
-            let message =
-                format!("{name} is passing again{}; it was down since {}", took(*attempts), at(*since));
+        ChangeKind::IncidentClosed { since, attempts, helped, .. } => {
+            let took = took(*attempts, *helped);
+            let message = format!("{name} is passing again{took}; it was down since {}", at(*since));
             Entry { id: Some(ids::INCIDENT_CLOSED), ..Entry::new(Priority::Notice, message) }
         }
         ChangeKind::RecoveryRequested { number, step } => {
@@ -285,11 +285,13 @@ fn of_health(name: &str, unit: &str, from: &Health, to: &Health, because: &str) 
     Some(Entry { id: Some(id), reason: Some(because.to_owned()), until, ..Entry::new(priority, message) })
 }
 
-fn took(attempts: u32) -> String {
-    match attempts {
-        0 => String::new(),
-        1 => " after 1 recovery attempt".to_owned(),
-        n => format!(" after {n} recovery attempts"),
+fn took(attempts: u32, helped: bool) -> String {
+    match (attempts, helped) {
+        (0, _) => String::new(),
+        (1, true) => " after 1 recovery attempt".to_owned(),
+        (n, true) => format!(" after {n} recovery attempts"),
+        (1, false) => " after 1 recovery attempt that did not help".to_owned(),
+        (n, false) => format!(" after {n} recovery attempts that did not help"),
     }
 }
 

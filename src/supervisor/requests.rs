@@ -108,6 +108,10 @@ impl Supervisor {
             alerts.push(format!("and {more} more unusable mails in the spool: see the journal"));
         }
         alerts.extend(self.engine.storm(clock::now()));
+        for (check, unit) in self.engine.unknown_targets() {
+            alerts
+                .push(format!("{check}: systemd does not know the unit {unit} that a recovery step starts."));
+        }
         for check in checks {
             let (Some(unit), Some(state)) = (&check.unit, &check.unit_state) else { continue };
             if state.load == LoadState::NotFound {

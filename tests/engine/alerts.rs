@@ -82,3 +82,48 @@ fn alert_off_is_silent_and_still_recovers() {
     m.run_for(600);
     assert_eq!((m.state("web"), m.notifications("web")), ("passing", vec![]));
 }
+
+/// Whoever was told of an incident is told of its end, whoever the recipients are by then.
+#[test]
+fn end_goes_to_whom_the_incident_was_reported_as_well() {
+    let mut m = web(|_| {});
+    cannot_start(&mut m, "web");
+    m.run_for(60);
+    let other = http("web").with(|check| check.alert.to = vec!["other@example.org".into()]);
+    m.reload(vec![other]);
+    m.mend("web");
+    m.run_for(600);
+    let last = m.sent_about("web").last().expect("there were notifications");
+    assert_eq!(last.notification.kind, Recovered);
+    let to: Vec<&str> = last.notification.to.iter().map(AsRef::as_ref).collect();
+    assert_eq!(to, ["other@example.org", "ops@example.org"]);
+}
+
+/// Attempts that did not help are not praised for what an operator has done.
+#[test]
+fn recovery_by_an_operator_is_not_the_attempts() {
+    let mut m = web(|_| {});
+    cannot_start(&mut m, "web");
+    m.run_for(15);
+    m.stop("web");
+    m.mend("web");
+    m.run_for(5);
+    m.start("web");
+    m.run_for(120);
+    assert_eq!(m.state("web"), "passing");
+    assert!(m.why("web").contains("that did not help"), "{}", m.why("web"));
+}
+
+/// What is seen of a unit that was stopped is what systemd says, and it counts for nothing.
+#[test]
+fn stopped_unit_is_seen_as_it_is() {
+    let mut m = Machine::new().unit(service("web")).check(unit_check("web").respect_stop(None)).up();
+    m.run_for(60);
+    m.stop("web");
+    m.run_for(60);
+    let last = m.status("web").last.expect("it was looked at");
+    assert_eq!((m.state("web"), last.observation.text()), ("stopped", "unit is inactive (dead)"));
+    m.start("web");
+    m.run_for(60);
+    assert_eq!((m.state("web"), m.notifications("web")), ("passing", vec![]));
+}

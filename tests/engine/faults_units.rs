@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use stealthcheck::check::Step::Restart as RestartUnit;
+use stealthcheck::engine::hold::HowEnded;
 use stealthcheck::notification::NotificationKind::Down;
 
 use crate::machine::*;
@@ -138,6 +139,75 @@ fn socket_is_not_restarted_while_its_service_runs() {
     m.run_for(300);
     assert!(m.is_up("api.socket"), "the socket was closed and could not be opened again");
     assert!(m.why("api").contains("api.service"), "{}", m.why("api"));
+}
+
+fn behind_a_socket(check: CheckBuilder) -> Machine {
+    let so = service("so").not_enabled();
+    Machine::new().unit(so).unit(socket("so")).check(check.respect_stop(None)).up()
+}
+
+/// The daemon's own connection would start again what an operator has stopped.
+#[test]
+fn probe_does_not_start_a_stopped_service_by_its_socket() {
+    for interval in [2, 10] {
+        let mut m = behind_a_socket(http("so").interval(interval));
+        m.run_for(60);
+        assert!(m.is_up("so"), "a probe is a client like any other");
+        m.stop("so");
+        m.run_for(600);
+        assert!(!m.is_up("so"), "{}", m.timeline());
+        assert_eq!(m.state("so"), "stopped");
+        assert!(m.status("so").next.contains("not probed"), "{}", m.status("so").next);
+        assert!(m.why("so").contains("not probed"), "{}", m.why("so"));
+        m.stop_daemon();
+        m.run_for(5);
+        m.start_daemon();
+        m.run_for(600);
+        assert!(!m.is_up("so"), "{}", m.timeline());
+        // A client of somebody else's starts it, and probes go on.
+        m.connect("so");
+        m.run_for(60);
+        assert_eq!(m.state("so"), "passing");
+        m.hang("so");
+        assert!(m.run_until_it_holds(120, |m| m.jobs("so") > 0), "{}", m.timeline());
+    }
+}
+
+/// What an operator asks for is probed.
+#[test]
+fn operator_may_probe_a_stopped_service() {
+    let mut m = behind_a_socket(http("so"));
+    m.run_for(60);
+    m.stop("so");
+    m.run_for(60);
+    let before = m.probe_times("so").len();
+    m.probe_now("so");
+    m.run_for(2);
+    assert_eq!(m.probe_times("so").len(), before + 1);
+}
+
+/// The same while a command holds it.
+#[test]
+fn probe_does_not_start_a_held_service_by_its_socket() {
+    let mut m = behind_a_socket(http("so"));
+    m.run_for(60);
+    let hold = m.hold_and_stop("so", 3600);
+    m.run_for(600);
+    assert!(!m.is_up("so"), "{}", m.timeline());
+    assert!(m.status("so").next.contains("not probed"), "{}", m.status("so").next);
+    m.release(&hold, HowEnded::Done);
+    assert!(m.run_until_it_holds(30, |m| m.is_up("so")), "{}", m.timeline());
+    m.run_for(60);
+    assert_eq!(m.state("so"), "passing");
+}
+
+/// What nobody has stopped is probed: that starts it, as for any client.
+#[test]
+fn probe_starts_a_failed_service_by_its_socket() {
+    let mut m = behind_a_socket(http("so").only_notified());
+    m.run_for(60);
+    m.kill("so");
+    assert!(m.run_until_it_holds(60, |m| m.is_up("so")), "{}", m.timeline());
 }
 
 /// systemd stops what nothing needs any more. That is no operator's stop, and no failure.

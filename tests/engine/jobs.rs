@@ -119,6 +119,61 @@ fn run_stopped_by_operator_counts_for_nothing() {
     assert_eq!(bench.kinds(), [Down], "it is late all the same");
 }
 
+/// After a restart of the daemon nothing but its own record says that the run was stopped.
+#[test]
+fn run_stopped_by_operator_counts_for_nothing_after_daemon_restart() {
+    for (name, step) in
+        [("backup.service", Step::Start), ("backup.timer", Step::StartUnit(unit("backup.service")))]
+    {
+        for result in ["signal", "success"] {
+            let mut check = watching(name);
+            check.recovery.steps = vec![step.clone()];
+            let mut bench = Bench::new(check);
+            bench.tell_timer();
+            bench.tell_job();
+            bench.run(0);
+            bench.play(24 * HOUR);
+            bench.begin();
+            bench.job.stopped_by = Some(Job { id: 7, kind: JobKind::Stop, ours: false });
+            bench.end(0);
+            if result != "success" {
+                bench.job.active = ActiveState::Failed;
+                bench.job.result = result.into();
+                (bench.job.exit_code, bench.job.exit_status) = (2, 15);
+                bench.tell_job();
+            }
+            for _ in 0..2 {
+                bench.job.stopped_by = None;
+                bench.restart_daemon(5, ("one", "one"));
+                bench.play(300);
+                assert_ne!(bench.health(), Health::DOWN, "{name} {result}");
+                assert!(bench.notifications.is_empty() && bench.started.is_empty(), "{name} {result}");
+            }
+            bench.play(2 * HOUR);
+            assert_eq!(bench.kinds(), [Down], "{name} {result}: it is late all the same");
+        }
+    }
+}
+
+/// The same where the stop came in the daemon's absence, and systemd shows that the process ended in a stop.
+#[test]
+fn run_stopped_in_daemons_absence_counts_for_nothing() {
+    for (result, health) in [("signal", Health::PASSING), ("timeout", Health::DOWN)] {
+        let mut bench = Bench::timer();
+        bench.run(0);
+        bench.job.oneshot = false;
+        bench.begin();
+        bench.job.active_exit_usec = bench.usec() + 1_000_000;
+        bench.job.main_exit_usec = bench.usec() + 1_000_001;
+        bench.job.inactive_enter_usec = bench.usec() + 1_000_002;
+        bench.job.active = ActiveState::Failed;
+        bench.job.result = result.into();
+        bench.restart_daemon(60, ("one", "one"));
+        bench.play(60);
+        assert_eq!(bench.health(), health, "{result}");
+    }
+}
+
 #[test]
 fn job_of_another_type_than_oneshot_is_at_rest_too() {
     let mut bench = Bench::service();

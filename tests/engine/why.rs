@@ -7,6 +7,8 @@ use stealthcheck::engine::Event;
 use stealthcheck::status::{Explanation, Topic};
 use stealthcheck::unit::{JobResult, LoadState, UnitState};
 
+use crate::machine::{Machine, http, service};
+
 use super::rules::check;
 use super::stage::{Stage, activating, ended, killed, secs, stopped, stopping, to_be_started, up};
 
@@ -89,7 +91,7 @@ fn log_covers_incident_from_failure_to_end() {
         "recovery: requested a restart of web.service from systemd (attempt 2)",
         "recovery: the restart job (attempt 2) ended: failed",
         "recovery: attempt 2: job failed: the job's result is failed (rule 13)",
-        "incident: recovered, after 2 recovery attempts (rule 13)",
+        "incident: recovered, after 2 recovery attempts that did not help (rule 13)",
         "notification: notification `recovered` to ops@example.org",
     ];
     let mut at = trail.iter();
@@ -189,4 +191,17 @@ fn log_is_bounded_and_survives_restart_and_reload() {
     stage.tell(Event::Configured(vec![changed]));
     assert_eq!(trail(&stage), before);
     assert!(why(&stage).log.iter().any(|decision| decision.topic == Topic::Recovery));
+}
+
+/// What fails now is not what the incident began with.
+#[test]
+fn cause_of_the_beginning_is_told_as_that() {
+    let mut m = Machine::new().unit(service("web").notify(0)).check(http("web").only_notified()).up();
+    m.kill("web");
+    m.run_for(60);
+    m.start("web");
+    m.break_service("web");
+    m.run_for(60);
+    let why = m.why("web");
+    assert!(why.contains("no answer within the timeout") && why.contains("; it began as: unit"), "{why}");
 }

@@ -314,6 +314,13 @@ impl Machine {
         if self.inputs.is_none() {
             self.record.probe(&check, self.time);
         }
+        if let Some(unit) =
+            self.asked_unit(&check).filter(|_| !probe.looks_at_unit() && probe.usage().is_none())
+            && let Some(service) = unit.as_str().strip_suffix(".service")
+        {
+            let service = service.to_owned();
+            self.connect(&service);
+        }
         let answer = self.asked_unit(&check).map(|unit| self.systemd.answer(&unit));
         let takes = match answer {
             _ if self.seen_instead.contains_key(&check) || probe.looks_at_unit() => Duration::from_millis(3),

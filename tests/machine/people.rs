@@ -251,7 +251,9 @@ impl Machine {
     /// A client connects to the socket of this service: systemd starts the service.
     pub fn connect(&mut self, service: &str) {
         let unit = unit_name(service);
-        if self.systemd.is_up(&unit_name(&format!("{service}.socket"))) && !self.systemd.is_up(&unit) {
+        let socket = unit_name(&format!("{service}.socket"));
+        let has_socket = self.systemd.read(&unit).settings.triggered_by.contains(&socket);
+        if has_socket && self.systemd.is_up(&socket) && !self.systemd.is_up(&unit) {
             let _ = self.systemd.request(&unit, JobType::Start, By::Systemd);
             self.systemd.run();
         }

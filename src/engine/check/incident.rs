@@ -2,6 +2,8 @@
 //!
 //! In: what the group decides. Out: the notifications that are due, in order, each once. It requests nothing itself.
 
+use std::collections::BTreeSet;
+use std::sync::Arc;
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
@@ -61,6 +63,9 @@ pub(in crate::engine) struct Incident {
     /// Something else explains it at present.
     explained: bool,
     notified: Notified,
+    /// Whom its notifications went to.
+    #[serde(default)]
+    told: BTreeSet<Arc<str>>,
 }
 
 impl Incident {
@@ -88,6 +93,7 @@ impl Incident {
             muted_until: None,
             explained: false,
             notified: Notified { last: now.mono, ..Notified::default() },
+            told: BTreeSet::new(),
         }
     }
 
@@ -293,8 +299,16 @@ impl Incident {
         self.notified.delivered = self.notified.delivered.saturating_add(1);
     }
 
+    /// Whom a notification of this kind goes to: one that closes the thread, to everybody who knows of it.
+    pub fn recipients(&self, kind: NotificationKind, settings: &Settings) -> Vec<Arc<str>> {
+        let closes = matches!(kind, NotificationKind::Recovered | NotificationKind::NotMonitored);
+        let told = self.told.iter().filter(|told| closes && !settings.alert.to.contains(*told));
+        settings.alert.to.iter().chain(told).cloned().collect()
+    }
+
     /// Numbers a notification that is requested now.
-    pub fn number_notification(&mut self, now: Mono) -> u32 {
+    pub fn number_notification(&mut self, now: Mono, settings: &Settings) -> u32 {
+        self.told.extend(settings.alert.to.iter().cloned());
         self.notified.requested = self.notified.requested.saturating_add(1);
         self.notified.last = now;
         self.notified.requested

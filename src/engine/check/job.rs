@@ -1,7 +1,7 @@
 //! Jobs: units that must run successfully every so often, and are at rest between (the probe `job:`).
 //!
 //! In: readings of the job's unit. Out: whether its runs are as they should be. systemd forgets a unit that nothing refers
-//! to when it ends, and everything at a reboot, so the last successful run is remembered here.
+//! to when it ends, and everything at a reboot, so the last successful run is remembered here, and whether the last end was an operator's.
 
 use std::time::Duration;
 
@@ -21,9 +21,24 @@ pub(in crate::engine) struct Runs {
     since: Mono,
     /// When the last good run ended, and the same in systemd's microseconds, by which it is known again.
     succeeded: Option<(Mono, u64)>,
+    /// The latest end of a run: systemd tells who caused it only to those who saw it.
+    #[serde(default)]
+    ended: Option<End>,
+    /// The job's unit was read, by this run of the daemon.
+    #[serde(skip)]
+    seen: bool,
     /// The run under way: when it began by systemd's word, and the same on our clock.
     #[serde(skip)]
     running: Option<(u64, Mono)>,
+}
+
+/// The end of a run.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+struct End {
+    /// `InactiveEnterTimestamp`, by which it is known again.
+    usec: u64,
+    /// By an operator: the run is neither a success nor a failure.
+    stopped: bool,
 }
 
 /// How a job does.
@@ -39,10 +54,11 @@ pub(in crate::engine) enum JobVerdict {
 
 impl Runs {
     pub fn watched_since(now: Mono) -> Self {
-        Self { since: now, succeeded: None, running: None }
+        Self { since: now, succeeded: None, ended: None, seen: false, running: None }
     }
 
-    /// Takes a reading of the job's unit. Returns whether it tells of a good run that was not known.
+    /// Takes a reading of the job's unit. Returns whether it tells of a good run that was not known, or of an operator's
+    /// stop.
     pub fn record(&mut self, now: Now, state: &UnitState) -> bool {
         self.running = if is_running(state) {
             let began = state.inactive_exit_usec;
@@ -54,12 +70,30 @@ impl Runs {
         } else {
             None
         };
-        let Some(ended) = good_end(state) else { return false };
+        let first = !std::mem::replace(&mut self.seen, true);
+        let before = self.ended;
+        let usec = state.inactive_enter_usec;
+        // Of a unit that systemd has forgotten no end can be known again.
+        if state.is_down() && usec != 0 {
+            let known = self.ended.filter(|end| end.usec == usec);
+            // Of an end in the daemon's absence systemd shows this much.
+            let unseen = first && known.is_none() && state.ended_in_stop() && state.result != "timeout";
+            let stopped = known.is_some_and(|end| end.stopped) || is_stopped(state) || unseen;
+            self.ended = Some(End { usec, stopped });
+        }
+        let learned = self.ended != before && self.was_stopped(state);
+        let Some(ended) = good_end(state).filter(|_| !self.was_stopped(state)) else { return learned };
         if self.succeeded.is_some_and(|(_, known)| known == ended) {
-            return false;
+            return learned;
         }
         self.succeeded = Some((now.mono_of_usec(ended), ended));
         true
+    }
+
+    /// The run that this reading shows the end of was ended by an operator.
+    fn was_stopped(&self, state: &UnitState) -> bool {
+        let known = |end: End| end.stopped && end.usec == state.inactive_enter_usec;
+        state.is_down() && (is_stopped(state) || self.ended.is_some_and(known))
     }
 
     /// `timer_since`: since when the timer that triggers the job is active; a `Persistent=` timer runs what it missed soon
@@ -71,7 +105,7 @@ impl Runs {
         state: &UnitState,
         timer_since: Option<Mono>,
     ) -> JobVerdict {
-        if state.active == ActiveState::Failed && !stopped(state) {
+        if state.active == ActiveState::Failed && !self.was_stopped(state) {
             return JobVerdict::Failing(last_run_failed(state));
         }
         if let Some((_, began)) = self.running {
@@ -124,8 +158,8 @@ fn is_running(state: &UnitState) -> bool {
     !state.is_down() && !remains
 }
 
-/// An operator ended the run: it is neither a success nor a failure.
-fn stopped(state: &UnitState) -> bool {
+/// A stop job ended the run.
+fn is_stopped(state: &UnitState) -> bool {
     state.stopped_by.is_some_and(|job| matches!(job.kind, JobKind::Stop | JobKind::Other))
 }
 
@@ -134,7 +168,7 @@ fn good_end(state: &UnitState) -> Option<u64> {
     const EXITED: i32 = 1;
     let usec = match state.active {
         ActiveState::Active if state.sub == "exited" => state.active_enter_usec,
-        ActiveState::Inactive if matches!(state.result.as_str(), "" | "success") && !stopped(state) => {
+        ActiveState::Inactive if matches!(state.result.as_str(), "" | "success") => {
             // After `systemctl reset-failed` too it is inactive, with the exit status of the run that failed.
             let exited_well = matches!((state.exit_code, state.exit_status), (0, _) | (EXITED, 0));
             let on_record = !state.invocation_id.is_empty() && exited_well;

@@ -10,7 +10,7 @@ use crate::engine::check::Check;
 use crate::engine::context::Context;
 use crate::engine::event::ChangeKind;
 use crate::engine::unit::Condition;
-use crate::notification::NotificationKind;
+use crate::notification::{AttemptOutcome, NotificationKind};
 use crate::time::Mono;
 
 impl Group {
@@ -150,6 +150,10 @@ impl Group {
         let what = ChangeKind::IncidentClosed {
             since: incident.since(cx.now),
             attempts: incident.attempts_total(),
+            helped: incident
+                .attempts()
+                .last()
+                .is_some_and(|attempt| attempt.outcome == Some(AttemptOutcome::Recovered)),
             passes: kind == NotificationKind::Recovered,
         };
         cx.change(Some(&name), self.unit_id().as_ref(), Some(incident.id()), what);

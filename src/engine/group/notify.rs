@@ -69,7 +69,7 @@ impl Group {
             let pending = self.is_pending(&self.checks[index]);
             let Some(incident) = self.checks[index].incident_mut() else { return };
             let Some(kind) = incident.take_due(now.mono, &settings, pending) else { return };
-            let number = incident.number_notification(now.mono);
+            let number = incident.number_notification(now.mono, &settings);
             let next = next_sentence(now, self, &self.checks[index]);
             if let Some(incident) = self.checks[index].incident() {
                 let notification =
@@ -93,7 +93,7 @@ impl Group {
             return;
         }
         for kind in incident.take_closing(cx.now.mono, check.settings(), last) {
-            let number = incident.number_notification(cx.now.mono);
+            let number = incident.number_notification(cx.now.mono, check.settings());
             let next = match kind {
                 NotificationKind::Recovered => "Nothing to do.",
                 NotificationKind::NotMonitored => {
@@ -129,7 +129,7 @@ impl Group {
         Notification {
             id: NotificationId { incident: incident.id().clone(), number },
             kind,
-            to: settings.alert.to.clone(),
+            to: incident.recipients(kind, settings),
             at: now.wall,
             check: settings.name.clone(),
             unit: self.subject_name(graph).or_else(|| settings.unit.clone()),

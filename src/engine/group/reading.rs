@@ -183,7 +183,7 @@ impl Group {
     pub(super) fn look_at_unit(&mut self, cx: &mut Context<'_>, index: usize) {
         let seen = match self.checks[index].settings().probe {
             Probe::Job(_) => self.job_observation(cx, index),
-            _ => self.state_observation(cx, index).map(|observation| (observation, true)),
+            _ => self.state_observation(cx, index),
         };
         let Some((observation, counts)) = seen else {
             self.plan_next(cx.now, index);
@@ -197,25 +197,29 @@ impl Group {
         }
     }
 
-    /// What the unit's condition says of a check whose probe is the unit's state; `None`: nothing yet.
-    fn state_observation(&self, cx: &Context<'_>, index: usize) -> Option<Observation> {
+    /// What the unit's condition says of a check whose probe is the unit's state; `None`: nothing yet. The flag: whether it
+    /// counts.
+    fn state_observation(&self, cx: &Context<'_>, index: usize) -> Option<(Observation, bool)> {
         let unit = self.unit.as_ref()?;
         if !Self::is_reachable(cx) {
             // What it said last may have changed long ago.
-            return Some(Observation::Unknown { reason: "systemd cannot be reached over D-Bus".to_owned() });
+            let reason = "systemd cannot be reached over D-Bus".to_owned();
+            return Some((Observation::Unknown { reason }, true));
         }
         let described = || unit.reading().map_or_else(String::new, |state| state.describe());
-        let failing = |reason: String| Some(Observation::Failing { reason });
+        let failing = |reason: String| Some((Observation::Failing { reason }, true));
         let check = &self.checks[index];
         match unit.condition() {
             Condition::Up | Condition::AtRest => {
                 if let Some((part, state)) = cx.graph.failed_part(unit.id()) {
                     return failing(format!("{part}, a part of {}, is {state}", unit.id()));
                 }
-                Some(Observation::Passing { detail: described(), latency: Duration::ZERO })
+                Some((Observation::Passing { detail: described(), latency: Duration::ZERO }, true))
             }
             Condition::Ended(reason) | Condition::Failed(reason) => failing(reason.clone()),
-            Condition::Skipped(reason) => Some(Observation::NotRestartable { reason: reason.clone() }),
+            Condition::Skipped(reason) => {
+                Some((Observation::NotRestartable { reason: reason.clone() }, true))
+            }
             Condition::Missing(what) => failing(format!("unit is {what}")),
             Condition::AutoRestart => failing(format!("unit is {}", described())),
             Condition::Starting | Condition::Stopping => {
@@ -227,7 +231,10 @@ impl Group {
             Condition::Stopped if self.suppression(check, cx.now).is_none() => {
                 failing("unit was stopped and has not been started again".to_owned())
             }
-            Condition::Unread | Condition::Stopped => None,
+            Condition::Stopped => {
+                Some((Observation::Failing { reason: format!("unit is {}", described()) }, false))
+            }
+            Condition::Unread => None,
         }
     }
 

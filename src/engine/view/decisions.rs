@@ -71,11 +71,13 @@ fn sentence(now: Now, change: &Change) -> Option<(Topic, String)> {
             Topic::Incident,
             "the incident is closed: the check is no longer monitored under this name and unit".to_owned(),
         ),
-        ChangeKind::IncidentClosed { attempts, .. } => {
-            let took = match attempts {
-                0 => "without a recovery attempt".to_owned(),
-                1 => "after 1 recovery attempt".to_owned(),
-                n => format!("after {n} recovery attempts"),
+        ChangeKind::IncidentClosed { attempts, helped, .. } => {
+            let took = match (attempts, helped) {
+                (0, _) => "without a recovery attempt".to_owned(),
+                (1, true) => "after 1 recovery attempt".to_owned(),
+                (n, true) => format!("after {n} recovery attempts"),
+                (1, false) => "after 1 recovery attempt that did not help".to_owned(),
+                (n, false) => format!("after {n} recovery attempts that did not help"),
             };
             (Topic::Incident, format!("recovered, {took} (rule 13)"))
         }

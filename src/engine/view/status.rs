@@ -1,6 +1,6 @@
 //! The status that people see.
 
-use crate::check::CheckName;
+use crate::check::{CheckName, Step};
 use crate::engine::check::Check;
 use crate::engine::group::{Group, incident_clause};
 use crate::engine::withheld::human_until;
@@ -8,7 +8,7 @@ use crate::engine::{Engine, Withheld};
 use crate::notification::Dependent;
 use crate::status::{CheckStatus, IncidentStatus};
 use crate::time::{Now, Wall};
-use crate::unit::UnitName;
+use crate::unit::{LoadState, UnitName};
 use crate::verdict::{Health, State, SuppressedBy};
 
 impl Engine {
@@ -45,6 +45,22 @@ impl Engine {
         self.index.contains_key(name)
     }
 
+    /// The units that `start` steps of checks name and systemd does not know, with the check.
+    pub fn unknown_targets(&self) -> impl Iterator<Item = (&CheckName, &UnitName)> {
+        let checks = self.groups.values().flat_map(Group::checks);
+        checks.flat_map(|check| {
+            let steps = check.settings().recovery.steps.iter();
+            let named = steps.filter_map(|step| match step {
+                Step::StartUnit(unit) => Some(unit),
+                _ => None,
+            });
+            let unknown = |unit: &&UnitName| {
+                self.graph.reading(unit).is_some_and(|state| state.load == LoadState::NotFound)
+            };
+            named.filter(unknown).map(|unit| (check.name(), unit))
+        })
+    }
+
     /// The names of all checks, in order.
     pub fn names(&self) -> impl Iterator<Item = &CheckName> {
         self.index.keys()
@@ -74,11 +90,14 @@ impl Engine {
             name: settings.name.clone(),
             unit: settings.unit.clone(),
             probe: settings.probe.describe(),
-            next: next(now, group, check, &health),
+            next: match next(now, group, check, &health) {
+                next if group.is_resting(check, now) => format!("{next}; not probed, as that would start it"),
+                next => next,
+            },
             health,
             since: check.since(),
             last: check.history().last().cloned(),
-            next_probe: (!check.is_paused() && !check.timer().is_running())
+            next_probe: (!check.is_paused() && !check.timer().is_running() && !group.is_resting(check, now))
                 .then(|| now.wall_of(check.timer().next_probe())),
             incident: check.incident().map(|incident| IncidentStatus {
                 id: incident.id().clone(),

@@ -21,6 +21,10 @@ impl Engine {
         let check = group.check(name)?;
         let mut reasons = Reasons(Vec::new());
         reasons.add(Topic::Seen, seen(now, check));
+        if group.is_resting(check, now) {
+            let text = "not probed now: a connection to its socket would start the unit (rule 3)";
+            reasons.add(Topic::Seen, text.to_owned());
+        }
         if let Some(counts) = counts(now, group, check) {
             reasons.add(Topic::Seen, counts);
         }
@@ -49,7 +53,9 @@ impl Engine {
         match check.incident() {
             Some(incident) => {
                 let lasting = human(Duration::from_secs(now.mono.since(incident.opened()).as_secs()));
-                reasons.add(Topic::Incident, format!("down for {lasting}: {}", incident.cause()));
+                let began = if fails_otherwise(check, incident) { "; it began as" } else { "" };
+                let text = format!("down for {lasting}{began}: {}", incident.cause());
+                reasons.add(Topic::Incident, text);
                 for sentence in recovery(now, group, check, incident) {
                     reasons.add(Topic::Recovery, sentence);
                 }
@@ -87,6 +93,12 @@ fn seen(now: Now, check: &Check) -> String {
         }
         Observation::Unknown { reason } => format!("unknown {ago} ago{times}: {reason}"),
     }
+}
+
+/// What fails now is something else than what the incident began with.
+fn fails_otherwise(check: &Check, incident: &Incident) -> bool {
+    let last = check.history().last().filter(|_| check.history().failed_last());
+    last.is_some_and(|seen| seen.observation.text() != incident.cause())
 }
 
 /// What a failure would count for now.
