@@ -1,9 +1,20 @@
 //! Our own D-Bus interface: how `stealthctl`, and whoever else may, ask the daemon and tell it what to do.
 //!
 //! In: method calls from the bus. Each becomes a [`Request`] with a place for its answer, and the supervisor, who alone
-//! knows, answers. Out: replies (status as JSON of [`Snapshot`]), errors that name what to do about them, and the
-//! signal `HealthChanged`. Whether a caller may act is asked of polkit here ([`authority`]), before the supervisor
-//! hears of it. It never decides anything about a check, and never makes one caller wait for another.
+//! knows, answers. Out: replies, errors that name what to do about them, and signals. Whether a caller may act is asked of
+//! polkit here (`authority.rs`), before the supervisor hears of it. It never decides anything about a check, and never makes
+//! one caller wait for another user's calls (`bounds.rs`).
+//!
+//! | file | what is in it |
+//! |---|---|
+//! | `interface.rs` | the methods, properties and signals, each written once |
+//! | `server.rs` | the task that answers |
+//! | `bounds.rs` | whose call is next, and how many may wait |
+//! | `objects.rs` | paths and property values |
+//! | `introspection.rs` | the introspection data |
+//! | `authority.rs` | who may |
+//! | `client.rs` | the daemon as `stealthctl` sees it |
+//! | `refusal.rs` | errors |
 
 use std::fmt;
 use std::os::fd::OwnedFd;
@@ -11,29 +22,37 @@ use std::time::Duration;
 
 use tokio::sync::{mpsc, oneshot};
 use zbus::fdo::RequestNameFlags;
-use zbus::object_server::SignalEmitter;
+use zbus::{Connection, MessageStream};
 
 use crate::check::CheckName;
-use crate::notification::IncidentId;
 use crate::status::{CheckStatus, Explanation, Snapshot};
-use crate::verdict::Health;
 
-pub mod authority;
+mod authority;
+mod bounds;
 pub mod client;
-mod manager;
+pub mod interface;
+pub mod introspection;
+mod objects;
 mod refusal;
+mod server;
+mod signals;
 
 #[cfg(test)]
 mod tests;
 
 pub use refusal::{Refusal, resolve};
 
-use manager::{Manager, ManagerSignals as _};
+pub use objects::path_of;
+pub use signals::{Signal, Transition};
 
 /// The daemon's name on the bus.
 pub const NAME: &str = "io.iobio.Stealthcheck1";
-/// Where its one object is.
+/// The daemon's object; those of the checks are below it.
 pub const PATH: &str = "/io/iobio/Stealthcheck1";
+/// The interface of the daemon's object.
+pub const MANAGER: &str = "io.iobio.Stealthcheck1.Manager";
+/// The interface of a check's object.
+pub const CHECK: &str = "io.iobio.Stealthcheck1.Check";
 /// No hold lasts longer: what is forgotten has an end.
 pub const LONGEST_HOLD: Duration = Duration::from_secs(86_400);
 /// What its own error names begin with.
@@ -60,17 +79,35 @@ impl fmt::Display for Bus {
 /// Where the answer to a request goes. A caller that has given up has dropped its end; that is no error.
 pub type Reply<T> = oneshot::Sender<Result<T, Refusal>>;
 
+/// Which checks a status has.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Which {
+    /// None: only the daemon itself.
+    None,
+    /// All.
+    All,
+    /// So many, in name order, after this name.
+    After(String, usize),
+    /// This one, as it was typed.
+    Named(String),
+}
+
 /// What somebody on the bus wants, already permitted. Names are as they were typed: [`resolve`] finds what they mean.
 #[derive(Debug)]
 pub enum Request {
     /// How everything is.
     Status {
-        /// Only these checks; empty: all.
-        names: Vec<String>,
+        /// The checks that are in the answer.
+        which: Which,
         /// With histories and runbooks.
         detail: bool,
         /// The answer.
         reply: Reply<Snapshot>,
+    },
+    /// The names of all checks.
+    Names {
+        /// The answer, in order.
+        reply: Reply<Vec<CheckName>>,
     },
     /// Why a check is as it is.
     Why {
@@ -183,46 +220,50 @@ impl From<zbus::Error> for ServeError {
     }
 }
 
-/// The served interface, for telling the bus something unasked.
-#[derive(Clone, Debug)]
+/// The served interface: ends with the connection.
+#[derive(Debug)]
 pub struct Served {
-    emitter: SignalEmitter<'static>,
+    connection: Connection,
+    server: tokio::task::JoinHandle<()>,
 }
 
 impl Served {
-    /// Emits `HealthChanged`: the check, its health as in the status table (`failing 2/3`), the open incident or "".
+    /// Tells the bus something unasked.
     ///
     /// # Errors
     /// When the connection is gone. A signal is a courtesy: log it and go on.
-    pub async fn health_changed(
-        &self,
-        check: &CheckName,
-        health: &Health,
-        incident: Option<&IncidentId>,
-    ) -> zbus::Result<()> {
-        let incident = incident.map_or("", |id| &id.0);
-        self.emitter.health_changed(check.as_str(), &health.to_string(), incident).await
+    pub async fn signal(&self, signal: &Signal) -> zbus::Result<()> {
+        signals::emit(&self.connection, signal).await
+    }
+
+    /// Waits until nothing is answered any more.
+    pub async fn ended(&mut self) {
+        let _ = (&mut self.server).await;
     }
 }
 
-/// Serves the interface on `connection` and then, when it can answer, takes the name [`NAME`] on `bus`.
+impl Drop for Served {
+    fn drop(&mut self) {
+        self.server.abort();
+    }
+}
+
+/// Serves the interface on `connection`, asks the bus and polkit over `questions`, and then, when it can answer, takes the name [`NAME`] on `bus`.
 ///
-/// Every call is answered in a task of its own through `requests`. The name is never given up to another process, and
-/// never queued for: of two daemons on one bus the second must fail, at once and aloud.
+/// The name is never given up to another process, and never queued for: of two daemons on one bus the second must fail, at
+/// once and aloud.
 ///
 /// # Errors
 /// [`ServeError`]; nothing is served then.
 pub async fn serve(
-    connection: &zbus::Connection,
+    connection: &Connection,
+    questions: &Connection,
     bus: Bus,
     requests: mpsc::Sender<Request>,
 ) -> Result<Served, ServeError> {
-    let server = connection.object_server();
-    server.at(PATH, Manager::new(bus, requests)).await?;
-    if let Err(error) = connection.request_name_with_flags(NAME, RequestNameFlags::DO_NOT_QUEUE).await {
-        // What follows is the caller's exit or another try; either way no half-served object should remain.
-        let _ = server.remove::<Manager, _>(PATH).await;
-        return Err(error.into());
-    }
-    Ok(Served { emitter: SignalEmitter::new(connection, PATH)? })
+    let messages = MessageStream::from(connection);
+    let server = tokio::spawn(server::run((connection.clone(), questions.clone()), messages, bus, requests));
+    let served = Served { connection: connection.clone(), server };
+    connection.request_name_with_flags(NAME, RequestNameFlags::DO_NOT_QUEUE).await?;
+    Ok(served)
 }

@@ -29,11 +29,30 @@ pub struct Snapshot {
     pub configuration: ConfigurationStatus,
     /// The mail queue.
     pub mail: MailStatus,
+    /// How many checks there are, and how they are.
+    #[serde(default)]
+    pub counts: Counts,
+    /// A storm that is on, in a sentence.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub storm: Option<String>,
     /// Whatever else an administrator must know, one sentence each: systemd unreachable, an unknown unit, no state
     /// directory.
     pub alerts: Vec<String>,
     /// In name order.
     pub checks: Vec<CheckStatus>,
+}
+
+/// Numbers of checks.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Counts {
+    /// All that are configured.
+    pub checks: usize,
+    /// Those that are down and not suppressed.
+    pub down: usize,
+    /// Those that cannot be measured.
+    pub unknown: usize,
+    /// Those that are left alone.
+    pub suppressed: usize,
 }
 
 /// The configuration in force, and what became of the last attempt to load another.

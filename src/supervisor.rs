@@ -45,13 +45,13 @@ use crate::engine::{Effect, Engine, Event, RunId};
 use crate::mail::{MailEvent, Mailer};
 use crate::notification::NotificationId;
 use crate::probe::Prober;
-use crate::status::{CheckStatus, ConfigurationStatus};
+use crate::status::{CheckStatus, ConfigurationStatus, Snapshot};
 use crate::systemd::{self, Report, Request};
 use crate::time::Wall;
 use crate::unit::UnitName;
 use crate::{bus, journal, listen, service_manager};
 use act::Internal;
-use dbus_server::{Place, Signal, Waiting};
+use dbus_server::{Place, Waiting};
 use holds::Holds;
 use start::Inputs;
 use state_file::StateFile;
@@ -139,7 +139,7 @@ struct Supervisor {
     requests: mpsc::Sender<Request>,
     units: watch::Sender<BTreeSet<UnitName>>,
     internal: mpsc::Sender<Internal>,
-    signals: mpsc::Sender<Signal>,
+    signals: mpsc::Sender<bus::Signal>,
     /// Where the HTTP listener shall listen.
     listen: watch::Sender<Vec<SocketAddr>>,
     counters: listen::Counters,
@@ -159,6 +159,10 @@ struct Supervisor {
     boot: String,
     status_line: String,
     alerts: Alerts,
+    /// The daemon's own properties may be others than the bus was told.
+    announce: bool,
+    /// What the bus was told of them last.
+    announced: Option<Snapshot>,
 }
 
 /// What an administrator must know besides the checks, one sentence each.
@@ -229,6 +233,8 @@ pub async fn run(options: Options) -> Result<(), Fatal> {
                 }
                 supervisor.tell(Event::Tick);
                 supervisor.try_again();
+                // (Sentences about the machine change without an event of a check.)
+                supervisor.announce = true;
                 service_manager::ping();
             }
             _ = &mut client => return Err(Fatal::TaskEnded("systemd client")),
@@ -357,12 +363,13 @@ impl Supervisor {
             self.units.send_replace(units);
         }
         self.say_status();
+        self.announce();
     }
 
     /// Keeps `systemctl status` told: "5 checks, 1 down: gru".
     fn say_status(&mut self) {
         let (checks, down) = self.engine.summary();
-        let unknown = match self.engine.unknown() {
+        let unknown = match self.engine.counts().unknown {
             0 => String::new(),
             n => format!(", {n} unknown"),
         };

@@ -98,6 +98,8 @@ fn snapshot(n: usize) -> Snapshot {
         started: Wall(0),
         configuration: ConfigurationStatus::default(),
         mail: MailStatus::default(),
+        counts: Default::default(),
+        storm: None,
         alerts: vec!["<script>\r\nSet-Cookie: forged=1".to_owned()],
         checks: Vec::new(),
     }

@@ -1,6 +1,6 @@
 //! Who may direct the daemon.
 //!
-//! In: the header of a call. Out: permission, or a refusal with the sentence that the caller is shown. Root may, and so
+//! In: the header of a call and its user. Out: permission, or a refusal with the sentence that the caller is shown. Root may, and so
 //! may the daemon's own user (it could just as well stop the process or change its memory, and `ExecReload=` runs as
 //! it); for anybody else on the system bus polkit decides, and on a user's bus there is nobody else. It holds no lock
 //! and keeps nothing: any number of password prompts may be open at once.
@@ -11,77 +11,39 @@ use std::time::Duration;
 use zbus::Variant;
 use zbus::message::{Flags, Header};
 
+use super::interface::Action;
 use super::{Bus, Refusal};
-
-/// The polkit action that every acting method needs.
-pub const ACTION: &str = "io.iobio.Stealthcheck1.manage";
 
 /// How long the bus and polkit have where nobody has to type.
 const ANSWER: Duration = Duration::from_secs(25);
 /// How long a person has for a password.
 const PROMPT: Duration = Duration::from_secs(300);
 
-/// What the caller wants to do; a polkit rule sees it as `action.lookup("verb")`.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Verb {
-    /// Probe now.
-    Check,
-    /// Leave a check alone.
-    Pause,
-    /// End a pause.
-    Resume,
-    /// Leave a unit alone for a command.
-    Hold,
-    /// End a hold.
-    Release,
-    /// Load the configuration again.
-    Reload,
-    /// Send a mail.
-    TestMail,
-}
-
-impl Verb {
-    /// The command of `stealthctl` that does it.
-    #[must_use]
-    pub fn word(self) -> &'static str {
-        match self {
-            Self::Check => "check",
-            Self::Pause => "pause",
-            Self::Resume => "resume",
-            Self::Hold => "hold",
-            Self::Release => "release",
-            Self::Reload => "reload",
-            Self::TestMail => "test-mail",
-        }
-    }
-}
-
-/// Asks whether the sender of a call may do `verb` to `check` (empty where it is about no check).
+/// Asks whether the caller, whose user is known, may do `action` to the named check or unit (empty where it is about none).
 ///
 /// # Errors
 /// [`Refusal::AccessDenied`] or [`Refusal::InteractiveAuthorizationRequired`]. In doubt it is a refusal.
-pub async fn permit(
+pub(super) async fn permit(
     connection: &zbus::Connection,
     bus: Bus,
+    uid: u32,
     header: &Header<'_>,
-    verb: Verb,
-    check: &str,
+    (action, verb, name): (Action, &str, &str),
 ) -> Result<(), Refusal> {
-    let Some(sender) = header.sender() else {
-        return Err(denied("the call does not say who makes it"));
-    };
-    let uid = uid_of(connection, sender.as_str()).await?;
     if uid == 0 || uid == rustix::process::getuid().as_raw() {
         return Ok(());
     }
+    let Some(sender) = header.sender() else {
+        return Err(denied("the call does not say who makes it"));
+    };
     match bus {
         // polkit would take the sender for a connection on the system bus, and so for somebody else.
         Bus::User => Err(denied("only its owner may direct a user's stealthcheck")),
         Bus::System => {
             let interactive = header.primary().flags().contains(Flags::ALLOW_INTERACTIVE_AUTH);
             let serial = header.primary().serial_num();
-            ask_polkit(connection, sender.as_str(), &format!("{sender}-{serial}"), interactive, verb, check)
-                .await
+            let cancellation = format!("{sender}-{serial}");
+            ask_polkit(connection, sender.as_str(), &cancellation, interactive, (action, verb, name)).await
         }
     }
 }
@@ -90,7 +52,8 @@ fn denied(text: &str) -> Refusal {
     Refusal::AccessDenied(text.to_owned())
 }
 
-async fn uid_of(connection: &zbus::Connection, sender: &str) -> Result<u32, Refusal> {
+/// The user of a connection; `None`: the bus does not say, mostly as it has gone.
+pub(super) async fn uid_of(connection: &zbus::Connection, sender: &str) -> Option<u32> {
     const DBUS: &str = "org.freedesktop.DBus";
     let call = connection.call_method(
         Some(DBUS),
@@ -99,11 +62,7 @@ async fn uid_of(connection: &zbus::Connection, sender: &str) -> Result<u32, Refu
         "GetConnectionUnixUser",
         &sender,
     );
-    match tokio::time::timeout(ANSWER, call).await {
-        Ok(Ok(reply)) => reply.body().deserialize::<u32>().ok(),
-        Ok(Err(_)) | Err(_) => None,
-    }
-    .ok_or_else(|| denied("the bus does not say which user is calling"))
+    tokio::time::timeout(ANSWER, call).await.ok()?.ok()?.body().deserialize::<u32>().ok()
 }
 
 const POLKIT: &str = "org.freedesktop.PolicyKit1";
@@ -119,16 +78,15 @@ async fn ask_polkit(
     sender: &str,
     cancellation: &str,
     interactive: bool,
-    verb: Verb,
-    check: &str,
+    (action, verb, name): (Action, &str, &str),
 ) -> Result<(), Refusal> {
     let subject = ("system-bus-name", HashMap::from([("name", Variant::from(sender))]));
-    let mut details = HashMap::from([("verb", verb.word())]);
-    if !check.is_empty() {
-        details.insert("check", check);
+    let mut details = HashMap::from([("verb", verb)]);
+    if !name.is_empty() {
+        details.insert("name", name);
     }
     let (flags, patience) = if interactive { (ALLOW_USER_INTERACTION, PROMPT) } else { (0, ANSWER) };
-    let question = (subject, ACTION, details, flags, cancellation);
+    let question = (subject, action.id(), details, flags, cancellation);
     let call = connection.call_method(
         Some(POLKIT),
         POLKIT_PATH,
@@ -166,6 +124,6 @@ async fn ask_polkit(
     } else if challenge {
         Err(denied("this needs authentication, and nothing here can ask for a password"))
     } else {
-        Err(denied(&format!("polkit does not allow it (action {ACTION})")))
+        Err(denied(&format!("polkit does not allow it (action {})", action.id())))
     }
 }

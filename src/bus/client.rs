@@ -7,10 +7,12 @@
 use std::fmt;
 use std::time::Duration;
 
-use zbus::wire::OwnedFd;
-use zbus::{connection, fdo};
+use futures_util::stream::{self, StreamExt as _, TryStreamExt as _};
+use zbus::proxy::MethodFlags;
+use zbus::{Connection, Proxy, connection, fdo};
 
-use super::{Bus, Grant, Refusal};
+use super::interface::*;
+use super::{Bus, Grant, MANAGER, NAME, PATH, Refusal};
 use crate::check::CheckName;
 use crate::status::{CheckStatus, Explanation, Snapshot};
 
@@ -18,38 +20,8 @@ use crate::status::{CheckStatus, Explanation, Snapshot};
 const ANSWER: Duration = Duration::from_secs(10);
 /// How long for one that waits for a person's password, a probe's deadline, or a mail server.
 const PATIENCE: Duration = Duration::from_secs(420);
-
-#[zbus::proxy(
-    interface = "io.iobio.Stealthcheck1.Manager",
-    default_service = "io.iobio.Stealthcheck1",
-    default_path = "/io/iobio/Stealthcheck1"
-)]
-trait Manager {
-    #[zbus(no_autostart)]
-    fn get_status(&self, names: &[&str], detail: bool) -> zbus::Result<String>;
-    #[zbus(no_autostart)]
-    fn why(&self, name: &str) -> zbus::Result<String>;
-    #[zbus(no_autostart, allow_interactive_auth)]
-    fn check(&self, name: &str) -> zbus::Result<String>;
-    #[zbus(no_autostart, allow_interactive_auth)]
-    fn pause(&self, name: &str, seconds: u64) -> zbus::Result<()>;
-    #[zbus(no_autostart, allow_interactive_auth)]
-    fn resume(&self, name: &str) -> zbus::Result<()>;
-    #[zbus(no_autostart, allow_interactive_auth)]
-    fn hold(
-        &self,
-        name: &str,
-        who: &str,
-        why: &str,
-        seconds: u64,
-    ) -> zbus::Result<(OwnedFd, String, String, Vec<String>)>;
-    #[zbus(no_autostart, allow_interactive_auth)]
-    fn release(&self, name: &str) -> zbus::Result<String>;
-    #[zbus(no_autostart, allow_interactive_auth)]
-    fn reload(&self) -> zbus::Result<Vec<String>>;
-    #[zbus(no_autostart, allow_interactive_auth)]
-    fn send_test_mail(&self, to: &[&str]) -> zbus::Result<String>;
-}
+/// So many calls are made at once: fewer than the daemon lets one connection have.
+pub const AT_ONCE: usize = 8;
 
 /// Why a question got no answer.
 #[derive(Debug)]
@@ -120,7 +92,7 @@ impl From<zbus::Error> for CallError {
 /// A connection to the daemon's bus, and the daemon on it.
 #[derive(Clone, Debug)]
 pub struct Client {
-    manager: ManagerProxy<'static>,
+    daemon: Proxy<'static>,
 }
 
 impl Client {
@@ -143,21 +115,65 @@ impl Client {
     ///
     /// # Errors
     /// When the connection cannot be used at all.
-    pub async fn on(connection: &zbus::Connection) -> Result<Self, CallError> {
-        Ok(Self { manager: ManagerProxy::new(connection).await? })
+    pub async fn on(connection: &Connection) -> Result<Self, CallError> {
+        Ok(Self { daemon: Proxy::new(connection, NAME, PATH, MANAGER).await? })
     }
 
     /// The connection, for questions to others on the same bus.
-    pub fn connection(&self) -> &zbus::Connection {
-        self.manager.inner().connection()
+    #[must_use]
+    pub fn connection(&self) -> &Connection {
+        self.daemon.connection()
     }
 
-    /// How everything is, or only the checks named.
+    /// How everything is, as the table shows it: page by page.
     ///
     /// # Errors
     /// [`CallError`].
-    pub async fn status(&self, names: &[&str], detail: bool) -> Result<Snapshot, CallError> {
-        read(&within(ANSWER, self.manager.get_status(names, detail)).await?)
+    pub async fn overview(&self) -> Result<Snapshot, CallError> {
+        let mut snapshot = self.daemon().await?;
+        loop {
+            let after = snapshot.checks.last().map(|check| check.name.to_string()).unwrap_or_default();
+            let (page,) = self.call::<DescribeChecks>(&(after, 0)).await?;
+            let page: Vec<CheckStatus> = read(&page)?;
+            if page.is_empty() {
+                return Ok(snapshot);
+            }
+            snapshot.checks.extend(page);
+            if snapshot.checks.len() >= snapshot.counts.checks {
+                return Ok(snapshot);
+            }
+        }
+    }
+
+    /// How these checks are, in detail; with none named, all.
+    ///
+    /// # Errors
+    /// [`CallError`].
+    pub async fn details(&self, names: &[&str]) -> Result<Snapshot, CallError> {
+        let all: Vec<String>;
+        let mut snapshot = self.daemon().await?;
+        let mut names: Vec<&str> = names.to_vec();
+        if names.is_empty() {
+            all = self.overview().await?.checks.into_iter().map(|check| check.name.to_string()).collect();
+            names = all.iter().map(String::as_str).collect();
+        }
+        let asked = names.into_iter().map(|name| self.detail(name));
+        snapshot.checks = stream::iter(asked).buffered(AT_ONCE).try_collect().await?;
+        snapshot.checks.sort_by(|one, other| one.name.cmp(&other.name));
+        snapshot.checks.dedup_by(|one, other| one.name == other.name);
+        Ok(snapshot)
+    }
+
+    /// The daemon itself, without the checks.
+    ///
+    /// # Errors
+    /// [`CallError`].
+    pub async fn daemon(&self) -> Result<Snapshot, CallError> {
+        read(&self.call::<Describe>(&()).await?.0)
+    }
+
+    async fn detail(&self, name: &str) -> Result<CheckStatus, CallError> {
+        read(&self.call::<DescribeCheck>(&(name.to_owned(),)).await?.0)
     }
 
     /// Why a check is as it is.
@@ -165,7 +181,7 @@ impl Client {
     /// # Errors
     /// [`CallError`].
     pub async fn why(&self, name: &str) -> Result<Explanation, CallError> {
-        read(&within(ANSWER, self.manager.why(name)).await?)
+        read(&self.call::<ExplainCheck>(&(name.to_owned(),)).await?.0)
     }
 
     /// Probes now, and tells how the check is then.
@@ -173,7 +189,7 @@ impl Client {
     /// # Errors
     /// [`CallError`].
     pub async fn check(&self, name: &str) -> Result<CheckStatus, CallError> {
-        read(&within(PATIENCE, self.manager.check(name)).await?)
+        read(&self.call::<ProbeCheck>(&(name.to_owned(),)).await?.0)
     }
 
     /// Leaves a check alone for so long (whole seconds).
@@ -181,7 +197,7 @@ impl Client {
     /// # Errors
     /// [`CallError`].
     pub async fn pause(&self, name: &str, for_: Duration) -> Result<(), CallError> {
-        within(PATIENCE, self.manager.pause(name, for_.as_secs())).await
+        self.call::<PauseCheck>(&(name.to_owned(), for_.as_secs())).await
     }
 
     /// Ends a pause.
@@ -189,7 +205,7 @@ impl Client {
     /// # Errors
     /// [`CallError`].
     pub async fn resume(&self, name: &str) -> Result<(), CallError> {
-        within(PATIENCE, self.manager.resume(name)).await
+        self.call::<ResumeCheck>(&(name.to_owned(),)).await
     }
 
     /// Has a unit left alone for as long as the lease in the answer is open, and for so long (whole seconds) at most.
@@ -197,8 +213,8 @@ impl Client {
     /// # Errors
     /// [`CallError`].
     pub async fn hold(&self, name: &str, who: &str, why: &str, for_: Duration) -> Result<Grant, CallError> {
-        let call = self.manager.hold(name, who, why, for_.as_secs());
-        let (lease, id, unit, checks) = within(PATIENCE, call).await?;
+        let asked = (name.to_owned(), who.to_owned(), why.to_owned(), for_.as_secs());
+        let (lease, id, unit, checks) = self.call::<HoldUnit>(&asked).await?;
         let checks: Result<Vec<_>, _> = checks.iter().map(|name| CheckName::new(name)).collect();
         Ok(Grant { lease: lease.into(), id, unit, checks: checks.map_err(CallError::Unreadable)? })
     }
@@ -208,7 +224,7 @@ impl Client {
     /// # Errors
     /// [`CallError`].
     pub async fn release(&self, name: &str) -> Result<String, CallError> {
-        within(PATIENCE, self.manager.release(name)).await
+        Ok(self.call::<ReleaseUnit>(&(name.to_owned(),)).await?.0)
     }
 
     /// Loads the configuration again; the answer is its warnings.
@@ -216,7 +232,7 @@ impl Client {
     /// # Errors
     /// [`CallError`]; [`Refusal::InvalidConfiguration`] in it where the configuration was refused.
     pub async fn reload(&self) -> Result<Vec<String>, CallError> {
-        within(PATIENCE, self.manager.reload()).await
+        Ok(self.call::<Reload>(&()).await?.0)
     }
 
     /// Has a mail sent; the answer is the mail server's.
@@ -224,14 +240,21 @@ impl Client {
     /// # Errors
     /// [`CallError`].
     pub async fn send_test_mail(&self, to: &[&str]) -> Result<String, CallError> {
-        within(PATIENCE, self.manager.send_test_mail(to)).await
+        let to = to.iter().map(|to| (*to).to_owned()).collect();
+        Ok(self.call::<SendTestMail>(&(to,)).await?.0)
     }
-}
 
-async fn within<T>(patience: Duration, call: impl Future<Output = zbus::Result<T>>) -> Result<T, CallError> {
-    match tokio::time::timeout(patience, call).await {
-        Ok(result) => Ok(result?),
-        Err(_) => Err(CallError::TimedOut),
+    /// One call. It never starts the daemon; one that polkit may ask a person about waits for that.
+    async fn call<M: Method>(&self, input: &M::In) -> Result<M::Out, CallError> {
+        let (flags, patience) = match M::DESCRIBED.action {
+            Some(_) => (MethodFlags::NO_AUTO_START | MethodFlags::ALLOW_INTERACTIVE_AUTH, PATIENCE),
+            None => (MethodFlags::NO_AUTO_START, ANSWER),
+        };
+        let call = self.daemon.call_with_flags::<_, _, M::Out>(M::NAME, flags, input);
+        match tokio::time::timeout(patience, call).await {
+            Ok(answer) => answer?.ok_or_else(|| CallError::Unreadable("there is no answer".to_owned())),
+            Err(_) => Err(CallError::TimedOut),
+        }
     }
 }
 

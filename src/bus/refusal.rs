@@ -24,6 +24,10 @@ pub enum Refusal {
     InteractiveAuthorizationRequired(String),
     /// The request makes no sense.
     InvalidArgument(String),
+    /// Too many calls of this connection or user are waiting, or the call is too long.
+    LimitsExceeded(String),
+    /// There is no such method, object, interface or property: the last part of the error's name, and a sentence.
+    Unknown(&'static str, String),
     /// It was tried and did not work (the mail server said no), or cannot be done now.
     Failed(String),
 }
@@ -40,6 +44,12 @@ impl Refusal {
                 "org.freedesktop.DBus.Error.InteractiveAuthorizationRequired"
             }
             Self::InvalidArgument(_) => "org.freedesktop.DBus.Error.InvalidArgs",
+            Self::LimitsExceeded(_) => "org.freedesktop.DBus.Error.LimitsExceeded",
+            Self::Unknown("UnknownMethod", _) => "org.freedesktop.DBus.Error.UnknownMethod",
+            Self::Unknown("UnknownObject", _) => "org.freedesktop.DBus.Error.UnknownObject",
+            Self::Unknown("UnknownProperty", _) => "org.freedesktop.DBus.Error.UnknownProperty",
+            Self::Unknown("PropertyReadOnly", _) => "org.freedesktop.DBus.Error.PropertyReadOnly",
+            Self::Unknown(..) => "org.freedesktop.DBus.Error.UnknownInterface",
             Self::Failed(_) => "io.iobio.Stealthcheck1.Error.Failed",
         }
     }
@@ -66,6 +76,8 @@ impl fmt::Display for Refusal {
             | Self::AccessDenied(text)
             | Self::InteractiveAuthorizationRequired(text)
             | Self::InvalidArgument(text)
+            | Self::LimitsExceeded(text)
+            | Self::Unknown(_, text)
             | Self::Failed(text) => f.write_str(text),
             Self::InvalidConfiguration(problems) => f.write_str(&problems.join("\n")),
         }
@@ -89,6 +101,8 @@ impl DBusError for Refusal {
             | Self::AccessDenied(text)
             | Self::InteractiveAuthorizationRequired(text)
             | Self::InvalidArgument(text)
+            | Self::LimitsExceeded(text)
+            | Self::Unknown(_, text)
             | Self::Failed(text) => Some(text),
             Self::InvalidConfiguration(_) => None,
         }

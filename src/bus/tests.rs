@@ -12,14 +12,15 @@ use zbus::message::{Flags, Message, Type};
 use zbus::wire::DynamicType;
 use zbus::{Connection, MessageStream, OwnedVariant, connection};
 
-use super::authority::ACTION;
 use super::client::{CallError, Client};
-use super::{Bus, NAME, PATH, Refusal, Request, Served, resolve, serve};
+use super::interface::Action;
+use super::{
+    Bus, CHECK, MANAGER, NAME, PATH, Refusal, Request, Served, Signal, Transition, Which, resolve, serve,
+};
 use crate::check::CheckName;
-use crate::notification::IncidentId;
-use crate::status::{CheckStatus, Explanation, Reason, Snapshot, Topic};
+use crate::status::{CheckStatus, Counts, Explanation, Reason, Snapshot, Topic};
 use crate::time::Wall;
-use crate::verdict::{Health, State};
+use crate::verdict::Health;
 
 mod hold;
 
@@ -113,7 +114,7 @@ async fn stage(bus: Bus, uid: u32, polkit: Polkit) -> (Scene, mpsc::Receiver<Req
     let daemon = connection::Builder::unix_stream(a).server(zbus::Guid::generate()).p2p();
     let (daemon, caller) = tokio::try_join!(daemon.build(), caller.build()).unwrap();
     let (requests, inbox) = mpsc::channel(8);
-    let served = serve(&daemon, bus, requests).await.unwrap();
+    let served = serve(&daemon, &daemon, bus, requests).await.unwrap();
     (Scene { caller, served, asked, _daemon: daemon }, inbox)
 }
 
@@ -134,22 +135,38 @@ fn check(name: &str) -> CheckStatus {
     }
 }
 
+fn snapshot(checks: impl Iterator<Item = CheckStatus>) -> Snapshot {
+    Snapshot {
+        version: env!("CARGO_PKG_VERSION").into(),
+        at: Wall(1_000),
+        started: Wall(0),
+        configuration: Default::default(),
+        mail: Default::default(),
+        counts: Counts { checks: 2, down: 1, ..Counts::default() },
+        storm: None,
+        alerts: Vec::new(),
+        checks: checks.collect(),
+    }
+}
+
 async fn supervise(mut inbox: mpsc::Receiver<Request>) {
     let names: Vec<CheckName> = ["fibridge", "gru"].iter().map(|n| CheckName::new(n).unwrap()).collect();
     while let Some(request) = inbox.recv().await {
         match request {
-            Request::Status { names: asked, reply, .. } => {
-                let found: Result<Vec<_>, _> = asked.iter().map(|n| resolve(n, &names)).collect();
-                let _ = reply.send(found.map(|found| Snapshot {
-                    version: "0.1.0".into(),
-                    at: Wall(1_000),
-                    started: Wall(0),
-                    configuration: Default::default(),
-                    mail: Default::default(),
-                    alerts: Vec::new(),
-                    checks: found.into_iter().map(|name| check(name.as_str())).collect(),
-                }));
+            Request::Status { which, reply, .. } => {
+                let found = match which {
+                    Which::None => Ok(Vec::new()),
+                    Which::All => Ok(names.iter().collect()),
+                    Which::After(after, limit) => {
+                        let later = names.iter().filter(|name| name.as_str() > after.as_str());
+                        Ok(later.take(limit).collect())
+                    }
+                    Which::Named(name) => resolve(&name, &names).map(|name| vec![name]),
+                };
+                let _ =
+                    reply.send(found.map(|found| snapshot(found.iter().map(|name| check(name.as_str())))));
             }
+            Request::Names { reply } => drop(reply.send(Ok(names.clone()))),
             Request::Why { name, reply } => {
                 let _ = reply.send(resolve(&name, &names).map(|name| Explanation {
                     name: name.clone(),
@@ -210,16 +227,18 @@ async fn call<B: serde::Serialize + DynamicType>(
 }
 
 async fn pause(scene: &Scene, flags: Flags) -> Result<(), CallError> {
-    call(scene, "Pause", flags, &("gru", 60_u64)).await.map(drop)
+    call(scene, "PauseCheck", flags, &("gru", 60_u64)).await.map(drop)
 }
 
 #[tokio::test]
 async fn reading_needs_no_permission_and_an_unknown_check_names_the_near_miss() {
     let scene = scene(Bus::System, SOMEBODY, Polkit::Absent).await;
     let client = Client::on(&scene.caller).await.unwrap();
-    let snapshot = client.status(&["gru", "fibridge"], true).await.unwrap();
-    assert_eq!(snapshot.checks.len(), 2);
-    let error = client.status(&["fibrigde"], false).await.unwrap_err();
+    let snapshot = client.details(&["gru", "fibridge", "gru"]).await.unwrap();
+    assert_eq!(snapshot.checks.len(), 2, "a check that is named often is told once");
+    assert_eq!(client.details(&[]).await.unwrap().checks.len(), 2);
+    assert_eq!(client.overview().await.unwrap().checks.len(), 2);
+    let error = client.details(&["fibrigde"]).await.unwrap_err();
     assert!(matches!(error, CallError::Refused(Refusal::NoSuchCheck(_))), "{error:?}");
     assert_eq!(error.to_string(), "no check is named `fibrigde`: did you mean `fibridge`?");
     let why = client.why("gru").await.unwrap();
@@ -233,20 +252,16 @@ async fn reading_needs_no_permission_and_an_unknown_check_names_the_near_miss() 
 async fn a_question_that_is_too_long_is_refused_before_anybody_works_on_it() {
     let scene = scene(Bus::System, SOMEBODY, Polkit::Yes).await;
     let client = Client::on(&scene.caller).await.unwrap();
-    let long = "x".repeat(8 << 20);
+    let error = client.why(&"x".repeat(8 << 20)).await.unwrap_err();
+    assert!(error.to_string().contains("no call here is longer than"), "{error}");
+    let long = "x".repeat(300);
     let error = client.why(&long).await.unwrap_err();
     assert_eq!(error.to_string(), "no name here is longer than 255 bytes");
-    let error = client.status(&[&long], false).await.unwrap_err();
-    assert_eq!(error.to_string(), "no name here is longer than 255 bytes");
-    let error = client.status(&vec!["gru"; 1 << 20], true).await.unwrap_err();
-    assert_eq!(error.to_string(), "at most 4096 checks may be named at once");
-    for method in ["Check", "Resume", "Release"] {
+    for method in ["ProbeCheck", "ResumeCheck", "ReleaseUnit"] {
         let error = call(&scene, method, Flags::empty(), &(&long,)).await.unwrap_err();
         assert_eq!(error.to_string(), "no name here is longer than 255 bytes", "{method}");
     }
     assert!(scene.asked.lock().unwrap().is_empty(), "polkit, which would show it, was asked");
-    let snapshot = client.status(&vec!["gru"; 4096], true).await.unwrap();
-    assert_eq!(snapshot.checks.len(), 1, "a check that is named often is told once");
 }
 
 #[tokio::test]
@@ -266,8 +281,9 @@ async fn polkit_is_asked_about_the_sender_and_told_what_for() {
     pause(&scene, Flags::ALLOW_INTERACTIVE_AUTH).await.unwrap();
     pause(&scene, Flags::empty()).await.unwrap();
     let asked = scene.asked.lock().unwrap();
-    let details = HashMap::from([("verb".into(), "pause".into()), ("check".into(), "gru".into())]);
-    assert_eq!(asked[0], ("system-bus-name :1.7".into(), ACTION.into(), details, 1));
+    let details = HashMap::from([("verb".into(), "pause".into()), ("name".into(), "gru".into())]);
+    let action = Action::ManageChecks.id().to_owned();
+    assert_eq!(asked[0], ("system-bus-name :1.7".into(), action, details, 1));
     assert_eq!(asked[1].3, 0, "no prompt for a caller that does not wait for one");
 }
 
@@ -288,7 +304,7 @@ async fn a_refusal_says_why() {
 }
 
 #[tokio::test]
-async fn a_call_without_a_sender_is_refused() {
+async fn a_call_without_a_sender_may_not_act() {
     let scene = scene(Bus::System, 0, Polkit::Yes).await;
     let client = Client::on(&scene.caller).await.unwrap();
     let error = client.check("gru").await.unwrap_err();
@@ -305,7 +321,7 @@ async fn an_open_prompt_keeps_nobody_waiting() {
             tokio::task::yield_now().await;
         }
         let client = Client::on(&scene.caller).await.unwrap();
-        let status = client.status(&[], false);
+        let status = client.overview();
         tokio::time::timeout(Duration::from_secs(5), status).await.expect("an open prompt blocks").unwrap();
         typed.notify_one();
     };
@@ -316,11 +332,11 @@ async fn an_open_prompt_keeps_nobody_waiting() {
 #[tokio::test]
 async fn every_method_reaches_the_supervisor_and_its_answer_the_caller() {
     let scene = scene(Bus::System, 0, Polkit::Absent).await;
-    let body = call(&scene, "Check", Flags::empty(), &("fibridge",)).await.unwrap().body();
+    let body = call(&scene, "ProbeCheck", Flags::empty(), &("fibridge",)).await.unwrap().body();
     let check: CheckStatus = serde_json::from_str(body.deserialize::<&str>().unwrap()).unwrap();
     assert_eq!(check.name.as_str(), "fibridge");
 
-    let error = call(&scene, "Pause", Flags::empty(), &("gru", 0_u64)).await.unwrap_err();
+    let error = call(&scene, "PauseCheck", Flags::empty(), &("gru", 0_u64)).await.unwrap_err();
     assert!(matches!(error, CallError::Refused(Refusal::InvalidArgument(_))), "{error:?}");
 
     let error = call(&scene, "Reload", Flags::empty(), &()).await.unwrap_err();
@@ -330,33 +346,116 @@ async fn every_method_reaches_the_supervisor_and_its_answer_the_caller() {
     let body = call(&scene, "SendTestMail", Flags::empty(), &(vec!["a@b.example"],)).await.unwrap().body();
     assert_eq!(body.deserialize::<&str>().unwrap(), "250 ok, a@b.example");
 
-    let error = call(&scene, "Resume", Flags::empty(), &("gru",)).await.unwrap_err();
+    let error = call(&scene, "ResumeCheck", Flags::empty(), &("gru",)).await.unwrap_err();
     assert_eq!(error.to_string(), "the daemon is stopping", "an answer that never comes is an answer");
 }
 
 #[tokio::test]
-async fn health_changes_are_signalled() {
-    let scene = scene(Bus::System, 0, Polkit::Absent).await;
-    let mut messages = MessageStream::from(&scene.caller);
-    let name = CheckName::new("gru").unwrap();
-    let incident = IncidentId("gru-17".into());
-    scene
-        .served
-        .health_changed(&name, &Health::of(State::Failing { n: 1, m: 3 }), Some(&incident))
-        .await
-        .unwrap();
-    let signal = messages.next().await.unwrap().unwrap();
-    assert_eq!(signal.header().member().unwrap().as_str(), "HealthChanged");
-    let body = signal.body();
-    assert_eq!(body.deserialize::<(&str, &str, &str)>().unwrap(), ("gru", "failing 1/3", "gru-17"));
+async fn any_address_for_a_test_mail_needs_another_action() {
+    let scene = scene(Bus::System, SOMEBODY, Polkit::Yes).await;
+    call(&scene, "SendTestMail", Flags::empty(), &(vec!["a@b.example"],)).await.unwrap();
+    let none: Vec<&str> = Vec::new();
+    call(&scene, "SendTestMail", Flags::empty(), &(none,)).await.unwrap();
+    let asked: Vec<String> = scene.asked.lock().unwrap().iter().map(|question| question.1.clone()).collect();
+    let (any, own) = (Action::SendTestToAny.id(), Action::SendTest.id());
+    assert_eq!(asked, [own, any, own]);
 }
 
 #[tokio::test]
-async fn the_version_is_a_property() {
+async fn transitions_and_properties_are_signalled() {
+    let scene = scene(Bus::System, 0, Polkit::Absent).await;
+    let mut messages = MessageStream::from(&scene.caller);
+    let name = CheckName::new("gru-api").unwrap();
+    let transition =
+        Transition::IncidentOpened { incident: "gru-17".to_owned(), cause: "connection refused".to_owned() };
+    scene.served.signal(&Signal::Transition(name.clone(), transition)).await.unwrap();
+    scene.served.signal(&Signal::Check(Box::new(check("gru-api")))).await.unwrap();
+    scene.served.signal(&Signal::Configured(name, false)).await.unwrap();
+    let opened = messages.next().await.unwrap().unwrap();
+    assert_eq!(opened.header().member().unwrap().as_str(), "IncidentOpened");
+    let body = opened.body();
+    assert_eq!(
+        body.deserialize::<(&str, &str, &str)>().unwrap(),
+        ("gru-api", "gru-17", "connection refused")
+    );
+    let changed = messages.next().await.unwrap().unwrap();
+    assert_eq!(changed.header().path().unwrap().as_str(), "/io/iobio/Stealthcheck1/check/gru_2dapi");
+    let body = changed.body();
+    let (interface, values, _): (&str, HashMap<String, OwnedVariant>, Vec<String>) =
+        body.deserialize().unwrap();
+    assert_eq!((interface, <&str>::try_from(&values["State"]).unwrap()), (CHECK, "passing"));
+    assert!(!values.contains_key("NextProbe"), "it changes all the time");
+    let removed = messages.next().await.unwrap().unwrap();
+    assert_eq!(removed.header().member().unwrap().as_str(), "CheckRemoved");
+}
+
+#[tokio::test]
+async fn objects_have_their_properties_and_are_found() {
     let scene = scene(Bus::System, SOMEBODY, Polkit::Absent).await;
-    let proxy = zbus::Proxy::new(&scene.caller, NAME, PATH, "io.iobio.Stealthcheck1.Manager").await.unwrap();
-    let version: String = proxy.get_property("Version").await.unwrap();
+    let manager = zbus::Proxy::new(&scene.caller, NAME, PATH, MANAGER).await.unwrap();
+    let version: String = manager.get_property("Version").await.unwrap();
     assert_eq!(version, env!("CARGO_PKG_VERSION"));
+    let down: u32 = manager.get_property("NDown").await.unwrap();
+    assert_eq!(down, 1);
+    let (path,): (zbus::OwnedObjectPath,) = manager.call("GetCheck", &("gru",)).await.unwrap();
+    let gru = zbus::Proxy::new(&scene.caller, NAME, path.as_str(), CHECK).await.unwrap();
+    let state: String = gru.get_property("State").await.unwrap();
+    assert_eq!(state, "passing");
+    let introspect = async |path: &str| -> String {
+        let proxy =
+            zbus::Proxy::new(&scene.caller, NAME, path, "org.freedesktop.DBus.Introspectable").await.unwrap();
+        proxy.call("Introspect", &()).await.unwrap()
+    };
+    assert!(introspect("/").await.contains("<node name=\"io\"/>"));
+    assert!(introspect("/io/iobio").await.contains("<node name=\"Stealthcheck1\"/>"));
+    let xml = introspect(PATH).await;
+    assert!(xml.contains("<method name=\"PauseCheck\">") && xml.contains("<node name=\"check\"/>"), "{xml}");
+    assert!(introspect(&format!("{PATH}/check")).await.contains("<node name=\"fibridge\"/>"));
+    assert!(introspect(path.as_str()).await.contains("<property name=\"State\" type=\"s\""));
+    let rows: (Vec<super::interface::Row>,) = manager.call("ListChecks", &()).await.unwrap();
+    assert_eq!(rows.0.len(), 2);
+}
+
+/// A caller that sends many calls at once, before it reads an answer: those over the bound are refused, and all are
+/// answered.
+#[tokio::test]
+async fn what_is_over_the_bounds_is_refused_at_once() {
+    let (scene, inbox) = stage(Bus::System, SOMEBODY, Polkit::Absent).await;
+    let mut replies = MessageStream::from(&scene.caller);
+    let send = async || {
+        for _ in 0..132 {
+            let message = Message::method_call(PATH, "ExplainCheck").interface(MANAGER).destination(NAME);
+            scene.caller.send(&message.sender(":1.7").build(&("gru",)).unwrap()).await.unwrap();
+        }
+    };
+    let read = async {
+        let (mut limits, mut answers) = (0, 0);
+        let mut inbox = Some(inbox);
+        while limits + answers < 132 {
+            let reply = replies.next().await.unwrap().unwrap();
+            match reply.message_type() {
+                Type::Error => {
+                    let header = reply.header();
+                    assert_eq!(
+                        header.error_name().unwrap().as_str(),
+                        "org.freedesktop.DBus.Error.LimitsExceeded"
+                    );
+                    limits += 1;
+                }
+                Type::MethodReturn => answers += 1,
+                _ => {}
+            }
+            // Only then does the supervisor turn to its requests.
+            if limits > 900
+                && let Some(inbox) = inbox.take()
+            {
+                tokio::spawn(supervise(inbox));
+            }
+        }
+        (limits, answers)
+    };
+    let (_, (limits, answers)) = tokio::join!(send(), read);
+    assert_eq!((limits, answers), (100, 32));
 }
 
 #[test]
@@ -374,7 +473,7 @@ fn a_check_is_found_by_its_name_alone() {
 
 #[tokio::test]
 async fn errors_of_the_bus_are_told_apart() {
-    let call = Message::method_call(PATH, "GetStatus").destination(NAME).build(&()).unwrap();
+    let call = Message::method_call(PATH, "ListChecks").destination(NAME).build(&()).unwrap();
     let error = |name: &str| -> CallError {
         zbus::Error::from(Message::error(&call.header(), name).build(&"why").unwrap()).into()
     };

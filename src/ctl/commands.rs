@@ -4,14 +4,14 @@
 
 use std::time::Duration;
 
-use futures_util::future::join_all;
+use futures_util::stream::{self, StreamExt as _};
 
 use super::exit::{Exit, Failure, of_check, of_snapshot, systemctl};
 use super::style::{Colour, Style};
 use super::text::{paint, sanitize, sanitize_json};
 use super::{Status, detail, print, render};
 use crate::bus::Bus;
-use crate::bus::client::{CallError, Client};
+use crate::bus::client::{AT_ONCE, CallError, Client};
 use crate::time::Wall;
 
 pub(super) async fn connect(bus: Bus) -> Result<Client, Failure> {
@@ -21,8 +21,10 @@ pub(super) async fn connect(bus: Bus) -> Result<Client, Failure> {
 pub(super) async fn status(bus: Bus, asked: &Status) -> Result<Exit, Failure> {
     let client = connect(bus).await?;
     let names: Vec<&str> = asked.names.iter().map(String::as_str).collect();
-    let in_detail = asked.json || !names.is_empty();
-    let snapshot = client.status(&names, in_detail).await.map_err(|error| Failure::of_call(&error, bus))?;
+    let asked_for = async || {
+        if asked.json || !names.is_empty() { client.details(&names).await } else { client.overview().await }
+    };
+    let snapshot = asked_for().await.map_err(|error| Failure::of_call(&error, bus))?;
     if asked.json {
         let json = serde_json::to_string_pretty(&snapshot)
             .map_err(|error| Failure::new(Exit::Failed, format!("the status cannot be written: {error}")))?;
@@ -42,7 +44,8 @@ pub(super) async fn status(bus: Bus, asked: &Status) -> Result<Exit, Failure> {
 pub(super) async fn check(bus: Bus, names: &[String], colour: Colour) -> Result<Exit, Failure> {
     let client = connect(bus).await?;
     let style = Style::detect(colour);
-    let answers = join_all(names.iter().map(|name| client.check(name))).await;
+    let asked = names.iter().map(|name| client.check(name));
+    let answers: Vec<_> = stream::iter(asked).buffered(AT_ONCE).collect().await;
     let mut exit = Exit::Ok;
     let mut failure = None;
     for answer in answers {

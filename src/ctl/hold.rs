@@ -124,7 +124,7 @@ pub(super) async fn hold(bus: Bus, asked: &Hold) -> Result<ExitCode, Failure> {
 
 /// How the first of these checks is before its unit is stopped.
 async fn status_of(client: &Client, checks: &[CheckName]) -> Option<CheckStatus> {
-    let snapshot = client.status(&[checks.first()?.as_str()], true).await.ok()?;
+    let snapshot = client.details(&[checks.first()?.as_str()]).await.ok()?;
     snapshot.checks.into_iter().next()
 }
 
@@ -141,7 +141,7 @@ async fn brought_back(
     let deadline = Instant::now() + patience;
     let mut again: Option<Client> = None;
     loop {
-        let answer = again.as_ref().unwrap_or(client).status(&names, true).await;
+        let answer = again.as_ref().unwrap_or(client).details(&names).await;
         let outcome = match &answer {
             Ok(snapshot) => {
                 let check = snapshot.checks.first();

@@ -32,7 +32,7 @@ pub(super) async fn direct(bus: Bus) -> Result<Exit, Failure> {
 
 pub(super) async fn through_systemd(bus: Bus) -> Result<Exit, Failure> {
     let client = connect(bus).await?;
-    let before = match client.status(&[], false).await {
+    let before = match client.daemon().await {
         Ok(snapshot) => snapshot.configuration.refused,
         Err(error @ CallError::NotRunning) => return Err(Failure::of_call(&error, bus)),
         Err(_) => None, // it may be too busy to answer and still reload
@@ -51,12 +51,12 @@ pub(super) async fn through_systemd(bus: Bus) -> Result<Exit, Failure> {
         }
     };
     if result == "done" {
-        let now = client.status(&[], false).await.map_err(|error| Failure::of_call(&error, bus))?;
-        let (checks, files) = (now.checks.len(), now.configuration.files.len());
+        let now = client.daemon().await.map_err(|error| Failure::of_call(&error, bus))?;
+        let (checks, files) = (now.counts.checks, now.configuration.files.len());
         print(&format!("Reloaded: {} in {}.\n", plural(checks, "check"), plural(files, "file")))?;
         return Ok(Exit::Ok);
     }
-    let after = client.status(&[], false).await.ok().and_then(|snapshot| snapshot.configuration.refused);
+    let after = client.daemon().await.ok().and_then(|snapshot| snapshot.configuration.refused);
     match after {
         // The daemon has refused a configuration since we came: these are its problems.
         Some(after) if before.as_ref().is_none_or(|before| before.0 != after.0) => Err(Failure::new(

@@ -94,6 +94,8 @@ fn snapshot(checks: Vec<CheckStatus>) -> Snapshot {
             refused: None,
         },
         mail: MailStatus { configured: true, ..MailStatus::default() },
+        counts: Default::default(),
+        storm: None,
         alerts: Vec::new(),
         checks,
     }

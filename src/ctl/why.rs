@@ -3,7 +3,7 @@
 //! In: names, and the daemon's answers. Out: printed text and an exit code. It decides nothing, and explains nothing
 //! itself.
 
-use futures_util::future::join_all;
+use futures_util::stream::{self, StreamExt as _};
 
 use super::commands::{connect, keep};
 use super::exit::{Exit, Failure};
@@ -12,6 +12,7 @@ use super::render::mark;
 use super::style::{Colour, Style};
 use super::text::{Paint, paint, sanitize, sanitize_json, width, wrap};
 use crate::bus::Bus;
+use crate::bus::client::AT_ONCE;
 use crate::status::{Decision, Explanation, Topic};
 use crate::verdict::State;
 
@@ -22,7 +23,8 @@ pub(super) async fn why(bus: Bus, names: &[String], json: bool, colour: Colour) 
     let client = connect(bus).await?;
     let mut failure = None;
     let mut explained = Vec::new();
-    for answer in join_all(names.iter().map(|name| client.why(name))).await {
+    let asked = names.iter().map(|name| client.why(name));
+    for answer in stream::iter(asked).buffered(AT_ONCE).collect::<Vec<_>>().await {
         match answer {
             Ok(explanation) => explained.push(explanation),
             Err(error) => keep(&mut failure, &error, bus),

@@ -49,8 +49,10 @@ impl Starts {
         }
         let new_run = old.is_some_and(|old| old.invocation_id != state.invocation_id)
             && !state.invocation_id.is_empty();
-        if old.is_none() && state.active_enter_usec != 0 {
-            self.started(now.mono_of_usec(state.active_enter_usec));
+        // (A unit that comes up for the first time has not been active yet.)
+        let began = state.active_enter_usec.max(state.inactive_exit_usec);
+        if old.is_none() && began != 0 {
+            self.started(now.mono_of_usec(began));
         } else if new_run {
             self.started(now.mono);
         }

@@ -80,6 +80,8 @@ fn report() -> Report {
                 last_error: Some("refused\n".to_owned()),
                 refused: vec![("gone@example.org".to_owned(), "550".to_owned())],
             },
+            counts: Default::default(),
+            storm: None,
             alerts: vec!["one".to_owned()],
             checks,
         },

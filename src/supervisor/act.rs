@@ -1,14 +1,15 @@
 //! What the engine wants is done here: probes are started, jobs asked for, notifications handed to the mailer,
 //! transitions logged and signalled. Each answer comes back as an event.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::sync::{mpsc, oneshot};
 
-use super::dbus_server::{Signal, Waiting};
+use super::dbus_server::Waiting;
 use super::{Supervisor, clock, loaded, sample};
-use crate::bus::Refusal;
+use crate::bus::{Refusal, Signal, Transition};
 use crate::check::{CheckName, Probe};
 use crate::config::{self, Config, Problem};
 use crate::engine::hold::HoldId;
@@ -16,7 +17,9 @@ use crate::engine::{Change, ChangeKind, Effect, Event, RunId};
 use crate::journal;
 use crate::lease::Closed;
 use crate::service_manager;
+use crate::status::{MailStatus, Snapshot};
 use crate::systemd::Request;
+use crate::time::Wall;
 use crate::unit::{JobResult, UnitName, UnitState};
 use crate::verdict::{Observation, Sample};
 
@@ -165,11 +168,32 @@ impl Supervisor {
     fn changed(&mut self, change: &Change) {
         journal::log_change(change);
         self.counters.changed(change);
-        if let (Some(check), ChangeKind::Health { to, .. }) = (&change.check, &change.what) {
-            let signal =
-                Signal { check: check.clone(), health: to.clone(), incident: change.incident.clone() };
-            // A bus that does not take signals (or has nobody on it) loses them: whoever listens can ask.
-            let _ = self.signals.try_send(signal);
+        if let Some(check) = &change.check {
+            if let Some(transition) = transition(change) {
+                self.signal(Signal::Transition(check.clone(), transition));
+            }
+            if let Some(status) = self.status_of(check) {
+                self.signal(Signal::Check(Box::new(status)));
+            }
+        }
+        self.announce = true;
+    }
+
+    /// Tells the bus. One that does not take signals (or has nobody on it) loses them: whoever listens can ask.
+    fn signal(&self, signal: Signal) {
+        let _ = self.signals.try_send(signal);
+    }
+
+    /// Tells the bus how the daemon is, if that may be new.
+    pub(super) fn announce(&mut self) {
+        if !std::mem::take(&mut self.announce) {
+            return;
+        }
+        // Of what changes all the time, nobody is told.
+        let told = Snapshot { at: Wall(0), mail: MailStatus::default(), ..self.snapshot(&[], false) };
+        if self.announced.as_ref() != Some(&told) {
+            self.announced = Some(told.clone());
+            self.signal(Signal::Daemon(Box::new(told)));
         }
     }
 
@@ -206,6 +230,7 @@ impl Supervisor {
     }
 
     fn adopt(&mut self, config: Config, warnings: &[String]) {
+        let before: BTreeSet<CheckName> = self.engine.names().cloned().collect();
         self.configuration = loaded(&config, clock::now().wall);
         self.mailer.reconfigure(config.mail.clone());
         self.tell(Event::Configured(config.checks.clone()));
@@ -218,6 +243,11 @@ impl Supervisor {
             journal::log_trouble(warning);
         }
         self.config = config;
+        let now: BTreeSet<CheckName> = self.engine.names().cloned().collect();
+        for name in now.symmetric_difference(&before) {
+            self.signal(Signal::Configured(name.clone(), now.contains(name)));
+        }
+        self.announce = true;
     }
 
     fn refuse(&mut self, problems: &[String]) {
@@ -235,4 +265,25 @@ impl Supervisor {
             self.mailer.submit_host("the new configuration was rejected", body);
         }
     }
+}
+
+/// What the bus is told of a change besides the properties.
+fn transition(change: &Change) -> Option<Transition> {
+    let incident = change.incident.as_ref().map(ToString::to_string).unwrap_or_default();
+    let unit = change.unit.as_ref().map(ToString::to_string).unwrap_or_default();
+    Some(match &change.what {
+        ChangeKind::IncidentOpened { cause } => Transition::IncidentOpened { incident, cause: cause.clone() },
+        ChangeKind::IncidentClosed { passes, .. } => Transition::IncidentClosed { incident, passes: *passes },
+        ChangeKind::RecoveryRequested { number, step } => {
+            Transition::RecoveryRequested { unit, incident, step: step.describe(), attempt: *number }
+        }
+        ChangeKind::RecoveryEnded { number, step, result } => Transition::RecoveryFinished {
+            unit,
+            incident,
+            step: step.describe(),
+            result: result.to_string(),
+            attempt: *number,
+        },
+        _ => return None,
+    })
 }

@@ -1,26 +1,15 @@
 //! Our interface on the bus, kept there: served again when the bus comes back.
 //!
-//! In: transitions to signal. Out: requests, and what people should know of the bus. It decides nothing.
+//! In: signals to send. Out: requests, and what people should know of the bus. It decides nothing.
 
 use std::time::Duration;
 
 use tokio::sync::{mpsc, oneshot};
 
-use crate::bus::{self, Bus, Request, ServeError, Served};
-use crate::check::CheckName;
-use crate::notification::IncidentId;
-use crate::verdict::Health;
+use crate::bus::{self, Bus, Request, ServeError, Served, Signal};
 
 /// Between two attempts to get onto the bus.
 const RETRY: Duration = Duration::from_secs(2);
-
-/// A transition to be signalled.
-#[derive(Debug)]
-pub(super) struct Signal {
-    pub check: CheckName,
-    pub health: Health,
-    pub incident: Option<IncidentId>,
-}
 
 /// What the supervisor is told of its place on the bus.
 #[derive(Debug)]
@@ -42,13 +31,19 @@ pub(super) async fn run(
 ) {
     loop {
         let place = match serve(bus, requests.clone()).await {
-            Ok((connection, served)) => {
+            Ok(mut served) => {
                 if places.send(Place::Served).await.is_err() {
                     return;
                 }
-                tokio::select! {
-                    () = connection.closed() => {}
-                    () = signal(&served, &mut signals) => return,
+                loop {
+                    tokio::select! {
+                        () = served.ended() => break,
+                        signal = signals.recv() => match signal {
+                            // One that cannot be sent is lost: whoever listens can ask.
+                            Some(signal) => drop(served.signal(&signal).await),
+                            None => return,
+                        },
+                    }
                 }
                 Place::Away(format!("the connection to the {bus} was lost"))
             }
@@ -62,20 +57,13 @@ pub(super) async fn run(
     }
 }
 
-async fn serve(bus: Bus, requests: mpsc::Sender<Request>) -> Result<(zbus::Connection, Served), ServeError> {
-    let connection = match bus {
+async fn serve(bus: Bus, requests: mpsc::Sender<Request>) -> Result<Served, ServeError> {
+    let connect = async || match bus {
         Bus::System => zbus::Connection::system().await,
         Bus::User => zbus::Connection::session().await,
-    }?;
-    let served = bus::serve(&connection, bus, requests).await?;
-    Ok((connection, served))
-}
-
-/// Emits signals until their sender is gone. One that cannot be sent is lost: whoever listens can ask.
-async fn signal(served: &Served, signals: &mut mpsc::Receiver<Signal>) {
-    while let Some(signal) = signals.recv().await {
-        let _ = served.health_changed(&signal.check, &signal.health, signal.incident.as_ref()).await;
-    }
+    };
+    let (connection, questions) = (connect().await?, connect().await?);
+    bus::serve(&connection, &questions, bus, requests).await
 }
 
 /// Waits for the first word about the place on the bus, but not long: guarding does not depend on it.

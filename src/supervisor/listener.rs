@@ -14,8 +14,8 @@ impl Supervisor {
             // Whoever asked before this loop stood still for a while has gone, and a report has its price.
             Question::Report(reply) if reply.is_closed() => {}
             Question::Report(reply) => {
-                // Without names there is none that could be unknown.
-                let Ok(mut status) = self.snapshot(&[], false) else { return };
+                let names: Vec<_> = self.engine.names().cloned().collect();
+                let mut status = self.snapshot(&names, false);
                 for check in &mut status.checks {
                     // As over the bus: no page shows it, and it is half of the JSON.
                     check.unit_state = None;

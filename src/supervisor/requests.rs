@@ -1,19 +1,21 @@
 //! What operators ask over the bus. Whether they may was settled before a request comes here.
 
 use super::{Supervisor, clock};
-use crate::bus::{Refusal, Request, resolve};
+use crate::bus::{Refusal, Request, Which, resolve};
 use crate::check::CheckName;
 use crate::engine::hold::Holder;
 use crate::engine::{Command, Event};
 use crate::status::{CheckStatus, Snapshot};
-use crate::unit::LoadState;
 
 impl Supervisor {
     /// Answers a request, at once or when its answer is known. A caller that has gone is no error.
     pub(super) fn request(&mut self, request: Request) {
         match request {
-            Request::Status { names, detail, reply } => {
-                let _ = reply.send(self.snapshot(&names, detail));
+            Request::Status { which, detail, reply } => {
+                let _ = reply.send(self.chosen(which).map(|names| self.snapshot(&names, detail)));
+            }
+            Request::Names { reply } => {
+                let _ = reply.send(Ok(self.engine.names().cloned().collect()));
             }
             Request::Why { name, reply } => {
                 let known = self.resolve(&name);
@@ -80,26 +82,41 @@ impl Supervisor {
         }
     }
 
-    fn status_of(&self, check: &CheckName) -> Option<CheckStatus> {
+    /// The checks that a status is to have.
+    fn chosen(&self, which: Which) -> Result<Vec<CheckName>, Refusal> {
+        Ok(match which {
+            Which::None => Vec::new(),
+            Which::All => self.engine.names().cloned().collect(),
+            Which::After(name, limit) => {
+                let after = self.engine.names().skip_while(|known| known.as_str() <= name.as_str());
+                after.take(limit).cloned().collect()
+            }
+            Which::Named(name) => vec![self.resolve(&name)?],
+        })
+    }
+
+    pub(super) fn status_of(&self, check: &CheckName) -> Option<CheckStatus> {
         self.engine.status(clock::now(), std::slice::from_ref(check), true).pop()
     }
 
-    pub(super) fn snapshot(&self, names: &[String], detail: bool) -> Result<Snapshot, Refusal> {
-        let names = names.iter().map(|name| self.resolve(name)).collect::<Result<Vec<_>, _>>()?;
+    /// The daemon, and these checks.
+    pub(super) fn snapshot(&self, checks: &[CheckName], detail: bool) -> Snapshot {
         let now = clock::now();
-        let checks = self.engine.status(now, &names, detail);
-        Ok(Snapshot {
+        Snapshot {
             version: env!("CARGO_PKG_VERSION").to_owned(),
             at: now.wall,
             started: self.started,
             configuration: self.configuration.clone(),
             mail: self.mailer.status(),
-            alerts: self.alerts(&checks),
-            checks,
-        })
+            counts: self.engine.counts(),
+            storm: self.engine.storm(now),
+            alerts: self.alerts(),
+            // (To the engine no name means all.)
+            checks: if checks.is_empty() { Vec::new() } else { self.engine.status(now, checks, detail) },
+        }
     }
 
-    fn alerts(&self, checks: &[CheckStatus]) -> Vec<String> {
+    fn alerts(&self) -> Vec<String> {
         let own = [&self.alerts.systemd, &self.alerts.bus, &self.alerts.state, &self.alerts.forgotten];
         let (unreadable, more) = &self.alerts.unreadable;
         let own = own.into_iter().flatten().chain(&self.alerts.listen).chain(unreadable);
@@ -112,14 +129,10 @@ impl Supervisor {
             alerts
                 .push(format!("{check}: systemd does not know the unit {unit} that a recovery step starts."));
         }
-        for check in checks {
-            let (Some(unit), Some(state)) = (&check.unit, &check.unit_state) else { continue };
-            if state.load == LoadState::NotFound {
-                alerts.push(format!(
-                    "{}: systemd does not know the unit {unit}. Check the name, and run `systemctl daemon-reload` if the unit is new.",
-                    check.name
-                ));
-            }
+        for (check, unit) in self.engine.unknown_units() {
+            alerts.push(format!(
+                "{check}: systemd does not know the unit {unit}. Check the name, and run `systemctl daemon-reload` if the unit is new."
+            ));
         }
         alerts
     }

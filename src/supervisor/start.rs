@@ -7,7 +7,7 @@ use std::sync::Arc;
 use tokio::sync::{mpsc, watch};
 
 use super::act::Internal;
-use super::dbus_server::{Place, Signal};
+use super::dbus_server::Place;
 use super::holds::Holds;
 use super::state_file::{self, Found, StateFile};
 use super::{Alerts, Options, Supervisor, clock, loaded};
@@ -40,7 +40,7 @@ pub(super) struct Asked {
     pub to_systemd: mpsc::Receiver<Request>,
     pub reports: mpsc::Sender<Report>,
     pub requests: mpsc::Sender<bus::Request>,
-    pub signals: mpsc::Receiver<Signal>,
+    pub signals: mpsc::Receiver<bus::Signal>,
     pub places: mpsc::Sender<Place>,
     pub questions: mpsc::Sender<listen::Question>,
     pub unheard: mpsc::Sender<Vec<String>>,
@@ -121,6 +121,8 @@ impl Supervisor {
             boot,
             status_line: String::new(),
             alerts,
+            announce: true,
+            announced: None,
         };
         let inputs = Inputs {
             reports: reports_seen,

@@ -96,7 +96,7 @@ fn anybody_may_look_and_only_the_permitted_may_act() {
     machine.write(
         "/etc/polkit-1/rules.d/40-helper.rules",
         "polkit.addRule(function(action, subject) {\n\
-         \x20   if (action.id == \"io.iobio.Stealthcheck1.manage\" && subject.user == \"helper\")\n\
+         \x20   if (action.id.indexOf(\"io.iobio.Stealthcheck1.\") == 0 && subject.user == \"helper\")\n\
          \x20       return polkit.Result.YES;\n});\n",
     );
     // polkitd reads new rules when it comes to it.

@@ -3,6 +3,7 @@
 
 mod daemon;
 mod files;
+mod flood;
 mod hostile;
 mod probe;
 mod secrets;

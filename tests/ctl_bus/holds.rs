@@ -6,13 +6,11 @@ use std::sync::{Arc, Mutex};
 use stealthcheck::bus::{Refusal, resolve};
 use stealthcheck::check::CheckName;
 use stealthcheck::lease;
-use stealthcheck::status::{ConfigurationStatus, MailStatus, Snapshot};
-use stealthcheck::time::Wall;
 use stealthcheck::unit::{ActiveState, UnitState};
 use stealthcheck::verdict::{Health, Observation};
 use zbus::wire::OwnedFd;
 
-use super::{NOW, check};
+use super::{check, daemon};
 
 /// What was done about holds, a line each.
 pub type Told = Arc<Mutex<Vec<String>>>;
@@ -28,25 +26,20 @@ fn mosaic(name: &str) -> Result<CheckName, Refusal> {
 
 #[zbus::interface(name = "io.iobio.Stealthcheck1.Manager")]
 impl Holds {
-    fn get_status(&self, names: Vec<String>, _detail: bool) -> Result<String, Refusal> {
-        let name = mosaic(names.first().map_or("mosaic", String::as_str))?;
+    fn describe(&self) -> String {
+        daemon(1, None)
+    }
+
+    fn describe_check(&self, name: String) -> Result<String, Refusal> {
+        let name = mosaic(&name)?;
         let seen = Observation::Passing { detail: "connected".into(), latency: Default::default() };
         let mut check = check(name.as_str(), Health::PASSING, seen);
         check.unit_state = Some(UnitState { active: ActiveState::Active, ..UnitState::default() });
-        let snapshot = Snapshot {
-            version: env!("CARGO_PKG_VERSION").into(),
-            at: NOW,
-            started: Wall(0),
-            configuration: ConfigurationStatus::default(),
-            mail: MailStatus::default(),
-            alerts: Vec::new(),
-            checks: vec![check],
-        };
-        Ok(serde_json::to_string(&snapshot).unwrap())
+        Ok(serde_json::to_string(&check).unwrap())
     }
 
     /// Tells how the lease ends. A command that says `revoke` loses it at once.
-    async fn hold(
+    async fn hold_unit(
         &self,
         name: String,
         _who: String,
@@ -66,7 +59,7 @@ impl Holds {
         Ok((lease.given.into(), "1".into(), format!("{name}.service"), vec![name.to_string()]))
     }
 
-    fn release(&self, name: String) -> Result<String, Refusal> {
+    fn release_unit(&self, name: String) -> Result<String, Refusal> {
         match name.as_str() {
             "mosaic" => Ok("mosaic.service".into()),
             _ => Err(Refusal::Failed(format!("nobody holds {name}.service"))),

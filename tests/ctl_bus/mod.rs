@@ -1,5 +1,6 @@
-//! A bus that is made up: a socket that greets like a message bus, with the daemon's real interface, a supervisor and a
-//! systemd behind it. Everything on it is one peer.
+//! A bus that is made up: a socket that greets like a message bus, with a daemon and a systemd behind it. Everything on it is
+//! one peer. The daemon answers what `stealthctl` asks, from a table; unlike the real one it knows no callers, no bounds and
+//! no polkit, and no page but the first has checks.
 
 mod holds;
 
@@ -9,14 +10,13 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use holds::{Holds, Told};
-use stealthcheck::bus::{Bus, PATH, Request, resolve, serve};
+use stealthcheck::bus::{NAME, PATH, Refusal, resolve};
 use stealthcheck::check::CheckName;
 use stealthcheck::status::{
-    CheckStatus, ConfigurationStatus, Decision, Explanation, MailStatus, Reason, Snapshot, Topic,
+    CheckStatus, ConfigurationStatus, Counts, Decision, Explanation, MailStatus, Reason, Snapshot, Topic,
 };
 use stealthcheck::time::Wall;
 use stealthcheck::verdict::{Health, Observation, Seen};
-use tokio::sync::mpsc;
 use zbus::message::Message;
 use zbus::{Connection, OwnedObjectPath, connection};
 
@@ -80,15 +80,14 @@ async fn greet(stream: std::os::unix::net::UnixStream, daemon: Daemon, told: Tol
         .server(zbus::Guid::generate())
         .p2p()
         .serve_at("/org/freedesktop/DBus", Driver);
-    let (requests, inbox) = mpsc::channel(8);
     let connection = match daemon {
         Daemon::Absent => builder.serve_at(PATH, Nobody).build().await.unwrap(),
         Daemon::Running { job } => {
             let systemd = Systemd { result: job, refused: Arc::clone(&refused), told: Arc::clone(&told) };
-            let connection = builder.serve_at("/org/freedesktop/systemd1", systemd).build().await.unwrap();
-            serve(&connection, Bus::System, requests).await.unwrap();
+            let builder = builder.serve_at("/org/freedesktop/systemd1", systemd);
+            let connection = builder.serve_at(PATH, Guarding { refused }).build().await.unwrap();
             // One peer is all of the bus: once it has a name, zbus drops what is sent to names it has not.
-            for name in ["org.freedesktop.DBus", "org.freedesktop.systemd1"] {
+            for name in ["org.freedesktop.DBus", "org.freedesktop.systemd1", NAME] {
                 connection.request_name(name).await.unwrap();
             }
             connection
@@ -99,7 +98,6 @@ async fn greet(stream: std::os::unix::net::UnixStream, daemon: Daemon, told: Tol
             builder.serve_at(PATH, Holds { told }).build().await.unwrap()
         }
     };
-    supervise(inbox, &refused).await;
     connection.closed().await;
 }
 
@@ -123,10 +121,16 @@ struct Nobody;
 
 #[zbus::interface(name = "io.iobio.Stealthcheck1.Manager")]
 impl Nobody {
-    fn get_status(&self, _names: Vec<String>, _detail: bool) -> zbus::fdo::Result<String> {
+    fn describe(&self) -> zbus::fdo::Result<String> {
         Err(zbus::fdo::Error::ServiceUnknown("The name is not activatable".to_owned()))
     }
-    fn hold(&self, _name: String, _who: String, _why: String, _seconds: u64) -> zbus::fdo::Result<String> {
+    fn hold_unit(
+        &self,
+        _name: String,
+        _who: String,
+        _why: String,
+        _seconds: u64,
+    ) -> zbus::fdo::Result<String> {
         Err(zbus::fdo::Error::ServiceUnknown("The name is not activatable".to_owned()))
     }
 }
@@ -212,46 +216,60 @@ fn explanation(name: CheckName) -> Explanation {
     }
 }
 
-async fn supervise(mut inbox: mpsc::Receiver<Request>, refused: &AtomicBool) {
-    let checks = [
-        check("gru", Health::DOWN, Observation::Failing { reason: "connection refused".into() }),
-        check(
-            "mosaic",
-            Health::PASSING,
-            Observation::Passing { detail: "connected".into(), latency: Duration::from_millis(2) },
-        ),
-    ];
-    while let Some(request) = inbox.recv().await {
-        let (names, reply) = match request {
-            Request::Status { names, reply, .. } => (names, reply),
-            Request::Why { name, reply } => {
-                let known = resolve(&name, checks.iter().map(|check| &check.name));
-                let _ = reply.send(known.map(|name| explanation(name.clone())));
-                continue;
-            }
-            _ => continue,
-        };
-        let asked: Result<Vec<&CheckName>, _> =
-            names.iter().map(|name| resolve(name, checks.iter().map(|check| &check.name))).collect();
+/// What is said of the daemon itself.
+fn daemon(checks: usize, refused: Option<(Wall, Vec<String>)>) -> String {
+    let snapshot = Snapshot {
+        version: env!("CARGO_PKG_VERSION").into(),
+        at: NOW,
+        started: Wall(0),
+        configuration: ConfigurationStatus { loaded: Wall(0), files: vec!["a.yaml".into()], refused },
+        mail: MailStatus { configured: true, ..MailStatus::default() },
+        counts: Counts { checks, ..Counts::default() },
+        storm: None,
+        alerts: Vec::new(),
+        checks: Vec::new(),
+    };
+    serde_json::to_string(&snapshot).unwrap()
+}
+
+/// The daemon.
+struct Guarding {
+    refused: Arc<AtomicBool>,
+}
+
+impl Guarding {
+    fn checks() -> [CheckStatus; 2] {
+        let passes = Observation::Passing { detail: "connected".into(), latency: Duration::from_millis(2) };
+        [
+            check("gru", Health::DOWN, Observation::Failing { reason: "connection refused".into() }),
+            check("mosaic", Health::PASSING, passes),
+        ]
+    }
+
+    fn one(name: &str) -> Result<CheckStatus, Refusal> {
+        let checks = Self::checks();
+        let name = resolve(name, checks.iter().map(|check| &check.name))?;
+        Ok(checks.iter().find(|check| check.name == *name).cloned().unwrap())
+    }
+}
+
+#[zbus::interface(name = "io.iobio.Stealthcheck1.Manager")]
+impl Guarding {
+    fn describe(&self) -> String {
         let problem = || (NOW, vec!["a.yaml:3: checks.gru: wrong".to_owned()]);
-        let _ = reply.send(asked.map(|asked| {
-            Snapshot {
-                version: env!("CARGO_PKG_VERSION").into(),
-                at: NOW,
-                started: Wall(0),
-                configuration: ConfigurationStatus {
-                    loaded: Wall(0),
-                    files: vec!["a.yaml".into()],
-                    refused: refused.load(Ordering::Relaxed).then(problem),
-                },
-                mail: MailStatus { configured: true, ..MailStatus::default() },
-                alerts: Vec::new(),
-                checks: checks
-                    .iter()
-                    .filter(|check| asked.is_empty() || asked.contains(&&check.name))
-                    .cloned()
-                    .collect(),
-            }
-        }));
+        daemon(2, self.refused.load(Ordering::Relaxed).then(problem))
+    }
+
+    fn describe_checks(&self, after: String, _limit: u32) -> String {
+        let checks = if after.is_empty() { Self::checks().to_vec() } else { Vec::new() };
+        serde_json::to_string(&checks).unwrap()
+    }
+
+    fn describe_check(&self, name: String) -> Result<String, Refusal> {
+        Ok(serde_json::to_string(&Self::one(&name)?).unwrap())
+    }
+
+    fn explain_check(&self, name: String) -> Result<String, Refusal> {
+        Ok(serde_json::to_string(&explanation(Self::one(&name)?.name)).unwrap())
     }
 }

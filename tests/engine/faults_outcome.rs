@@ -449,3 +449,14 @@ fn flapping_is_notified_once() {
     m.run_for(3600);
     assert_eq!(m.notifications("web").last(), Some(&Recovered));
 }
+
+/// The start at boot, which the daemon finds under way, counts as well.
+#[test]
+fn start_at_boot_counts_towards_start_limit_action() {
+    let web =
+        service("web").start_pre(5).start_limit(600, 3).start_limit_reboots().exits_after(8, Exit::Status(0));
+    let mut m = Machine::new().unit(web).check(unit_check("web")).booting();
+    m.run_for(900);
+    assert!(m.jobs("web") >= 3, "{}", m.timeline());
+    assert!(!m.rebooted(), "the machine rebooted: {:?}", m.record.reboots);
+}

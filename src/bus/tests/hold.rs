@@ -31,7 +31,7 @@ const ASKED: (&str, &str, &str, u64) = ("gru", "root", "certbot renew", 60);
 async fn the_lease_arrives_and_its_end_is_seen() {
     let (scene, inbox) = stage(Bus::System, 0, Polkit::No).await;
     let daemon = tokio::spawn(grant(inbox));
-    let reply = call(&scene, "Hold", Flags::empty(), &ASKED).await.unwrap();
+    let reply = call(&scene, "HoldUnit", Flags::empty(), &ASKED).await.unwrap();
     let (lease, id, unit, checks): (OwnedFd, String, String, Vec<String>) =
         reply.body().deserialize().unwrap();
     // The message that it came with has a copy of its own.
@@ -49,8 +49,8 @@ async fn the_lease_arrives_and_its_end_is_seen() {
 async fn a_hold_and_a_release_need_permission() {
     let (scene, mut inbox) = stage(Bus::System, SOMEBODY, Polkit::No).await;
     for error in [
-        call(&scene, "Hold", Flags::empty(), &ASKED).await.unwrap_err(),
-        call(&scene, "Release", Flags::empty(), &("gru",)).await.unwrap_err(),
+        call(&scene, "HoldUnit", Flags::empty(), &ASKED).await.unwrap_err(),
+        call(&scene, "ReleaseUnit", Flags::empty(), &("gru",)).await.unwrap_err(),
     ] {
         assert!(matches!(error, CallError::Denied(_)), "{error:?}");
     }
@@ -64,7 +64,8 @@ async fn a_hold_and_a_release_need_permission() {
 async fn a_hold_has_an_end_within_a_day() {
     let (scene, mut inbox) = stage(Bus::System, 0, Polkit::No).await;
     for seconds in [0_u64, 86_401, u64::MAX] {
-        let error = call(&scene, "Hold", Flags::empty(), &("gru", "root", "x", seconds)).await.unwrap_err();
+        let error =
+            call(&scene, "HoldUnit", Flags::empty(), &("gru", "root", "x", seconds)).await.unwrap_err();
         assert!(matches!(error, CallError::Refused(Refusal::InvalidArgument(_))), "{error:?}");
     }
     assert!(inbox.try_recv().is_err());
@@ -81,7 +82,7 @@ async fn a_caller_says_no_more_than_a_line() {
     };
     let long = "x".repeat(5_000);
     let asked = ("gru", "a\x1b[2Jb", long.as_str(), 60_u64);
-    let (answer, ()) = tokio::join!(call(&scene, "Hold", Flags::empty(), &asked), supervisor);
+    let (answer, ()) = tokio::join!(call(&scene, "HoldUnit", Flags::empty(), &asked), supervisor);
     assert_eq!(answer.unwrap_err().to_string(), "no");
 }
 
@@ -92,6 +93,6 @@ async fn a_release_names_the_unit() {
         let Some(Request::Release { name, reply }) = inbox.recv().await else { panic!("no release") };
         reply.send(Ok(format!("{name}.service"))).unwrap();
     };
-    let (answer, ()) = tokio::join!(call(&scene, "Release", Flags::empty(), &("gru",)), supervisor);
+    let (answer, ()) = tokio::join!(call(&scene, "ReleaseUnit", Flags::empty(), &("gru",)), supervisor);
     assert_eq!(answer.unwrap().body().deserialize::<&str>().unwrap(), "gru.service");
 }

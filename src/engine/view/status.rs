@@ -6,22 +6,24 @@ use crate::engine::group::{Group, incident_clause};
 use crate::engine::withheld::human_until;
 use crate::engine::{Engine, Withheld};
 use crate::notification::Dependent;
-use crate::status::{CheckStatus, IncidentStatus};
+use crate::status::{CheckStatus, Counts, IncidentStatus};
 use crate::time::{Now, Wall};
 use crate::unit::{LoadState, UnitName};
 use crate::verdict::{Health, State, SuppressedBy};
 
 impl Engine {
-    /// The status of the named checks, of all where `names` is empty, in name order. `detail` adds history and runbook.
+    /// The status of the named checks, of all in name order where `names` is empty. `detail` adds history and runbook.
     #[must_use]
     pub fn status(&self, now: Now, names: &[CheckName], detail: bool) -> Vec<CheckStatus> {
-        let wanted = |name: &CheckName| names.is_empty() || names.contains(name);
-        let found = self.index.iter().filter(|(name, _)| wanted(name));
-        let found = found.filter_map(|(name, key)| {
-            let group = self.groups.get(key)?;
+        let one = |name: &CheckName| {
+            let group = self.groups.get(self.index.get(name)?)?;
             Some(self.check_status(now, group, group.check(name)?, detail))
-        });
-        found.collect()
+        };
+        if names.is_empty() {
+            self.index.keys().filter_map(one).collect()
+        } else {
+            names.iter().filter_map(one).collect()
+        }
     }
 
     /// How many checks there are, and the names of those that are down.
@@ -32,11 +34,27 @@ impl Engine {
         (self.index.len(), down.map(Check::name).collect())
     }
 
-    /// How many checks are in an unknown state.
+    /// How many checks there are, and how they are.
     #[must_use]
-    pub fn unknown(&self) -> usize {
-        let checks = self.groups.values().flat_map(Group::checks);
-        checks.filter(|check| *check.shown() == Health::UNKNOWN).count()
+    pub fn counts(&self) -> Counts {
+        let mut counts = Counts { checks: self.index.len(), ..Counts::default() };
+        for check in self.groups.values().flat_map(Group::checks) {
+            let health = check.shown();
+            counts.down += usize::from(*health == Health::DOWN);
+            counts.unknown += usize::from(*health == Health::UNKNOWN);
+            counts.suppressed += usize::from(health.suppressed_by.is_some());
+        }
+        counts
+    }
+
+    /// The units that systemd does not know, each with a check that names it.
+    pub fn unknown_units(&self) -> impl Iterator<Item = (&CheckName, &UnitName)> {
+        let checks = self.index.iter().filter_map(|(name, key)| Some((name, self.groups.get(key)?)));
+        checks.filter_map(|(name, group)| {
+            let state = group.unit()?.reading()?;
+            let unit = group.check(name)?.settings().unit.as_ref()?;
+            (state.load == LoadState::NotFound).then_some((name, unit))
+        })
     }
 
     /// Whether a check of this name is configured.

@@ -156,7 +156,7 @@ LIES = [
     ("/org/freedesktop/login1", "org.freedesktop.login1.Manager", "PrepareForShutdown", "b", struct.pack("<I", 1)),
     ("/org/freedesktop/DBus", "org.freedesktop.DBus", "NameOwnerChanged", "sss",
      three("org.freedesktop.systemd1", ":1.1", "")),
-    ("/io/iobio/Stealthcheck1", "io.iobio.Stealthcheck1.Manager", "HealthChanged", "sss", three("web", "down", "x")),
+    ("/io/iobio/Stealthcheck1", "io.iobio.Stealthcheck1.Manager", "IncidentOpened", "sss", three("web", "web-1", "x")),
 ]
 
 bus = socket.socket(socket.AF_UNIX)
@@ -196,7 +196,7 @@ fn signals_that_an_ordinary_user_forges_change_nothing() {
         .filter(|line| line.split_whitespace().nth(1) == Some(daemon.to_string().as_str()))
         .filter_map(|line| line.split_whitespace().next())
         .collect();
-    assert_eq!(ours.len(), 2, "one to systemd, one of our own name: {listed}");
+    assert_eq!(ours.len(), 3, "one to systemd, one of our own name, one for questions: {listed}");
     let entries = || machine.journal_entries(&["-u", "stealthcheck.service"]).len();
     let resident = || -> u64 {
         machine.sh_ok(&format!("awk '/^VmRSS/ {{ print $2 }}' /proc/{daemon}/status")).parse().unwrap()

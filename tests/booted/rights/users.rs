@@ -4,15 +4,22 @@ use super::*;
 use crate::lab::MINUTE;
 
 /// All methods of our interface: those that everybody may call, and those that take root or polkit's word.
-const READING: &[&str] = &["GetStatus asb 0 true", "Why s web"];
+const READING: &[&str] = &[
+    "GetCheck s web",
+    "ListChecks",
+    "Describe",
+    "DescribeChecks su  0",
+    "DescribeCheck s web",
+    "ExplainCheck s web",
+];
 const ACTING: &[&str] = &[
-    "Check s web",
-    "Pause st web 60",
-    "Resume s web",
+    "ProbeCheck s web",
+    "PauseCheck st web 60",
+    "ResumeCheck s web",
     "Reload",
     "SendTestMail as 0",
-    "Hold ssst web me why 60",
-    "Release s web",
+    "HoldUnit ssst web me why 60",
+    "ReleaseUnit s web",
 ];
 
 #[test]
@@ -47,7 +54,7 @@ fn everybody_may_look_and_only_root_may_direct() {
         refused(call, || somebody(call));
     }
     // Nor may it be told apart by what was refused: to whom it is refused, a check that there is not is no other.
-    refused("Pause of no check", || somebody("Pause st nosuch 60"));
+    refused("Pause of no check", || somebody("PauseCheck st nosuch 60"));
     for command in [
         "check web",
         "pause web",
@@ -66,7 +73,7 @@ fn everybody_may_look_and_only_root_may_direct() {
     }
     // A pause by nobody is no pause; by root it is one.
     assert!(machine.sh_ok("stealthctl status").contains("passing"));
-    allowed(&user_asks(&machine, "root", OURS, "Pause st web 60"));
+    allowed(&user_asks(&machine, "root", OURS, "PauseCheck st web 60"));
     assert!(machine.sh_ok("stealthctl status").contains("paused"));
 
     // What is not allowed by name does not reach the daemon, not even root's.
@@ -103,9 +110,15 @@ fn the_interface_has_no_method_that_is_not_tried(machine: &Machine) {
         READING.iter().chain(ACTING).map(|call| call.split(' ').next().unwrap()).collect();
     tried.sort_unstable();
     assert_eq!(there.lines().collect::<Vec<_>>(), tried);
-    // There is one object with this one interface, and nothing of it can be set.
-    let tree = machine.sh_ok("busctl tree --list io.iobio.Stealthcheck1 | grep -c Stealthcheck1");
-    assert_eq!(tree, "1");
+    // There is an object for the daemon and one for each check, and nothing of them can be set.
+    let tree = machine.sh_ok("busctl tree --list io.iobio.Stealthcheck1 | grep Stealthcheck1");
+    let ours = "/io/iobio/Stealthcheck1";
+    assert_eq!(tree, format!("{ours}\n{ours}/check\n{ours}/check/web"));
+    let state = machine.sh_ok(&format!(
+        "runuser -u somebody -- busctl get-property io.iobio.Stealthcheck1 {ours}/check/web \
+         io.iobio.Stealthcheck1.Check State"
+    ));
+    assert!(["s \"passing\"", "s \"starting\""].contains(&state.as_str()), "{state}");
     let written = machine.sh(
         "busctl introspect io.iobio.Stealthcheck1 /io/iobio/Stealthcheck1 | grep writable;
          busctl introspect io.iobio.Stealthcheck1 /io/iobio/Stealthcheck1 | grep interface | cut -d' ' -f1 | sort"

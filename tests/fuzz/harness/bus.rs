@@ -9,7 +9,7 @@ use std::os::unix::net::UnixStream;
 use std::time::Duration;
 
 use serde::Serialize;
-use stealthcheck::bus::{self, Bus, Grant, LONGEST_HOLD, Refusal, Request, resolve};
+use stealthcheck::bus::{self, Bus, Grant, LONGEST_HOLD, Refusal, Request, Which, resolve};
 use stealthcheck::ctl;
 use stealthcheck::engine::hold::{HoldAction, HoldEvent, HoldId, Holder, HowEnded};
 use stealthcheck::engine::saved::Saved;
@@ -46,7 +46,8 @@ pub fn calls(bytes: &[u8]) {
         let daemon = connection::Builder::unix_stream(a).server(zbus::Guid::generate()).p2p();
         let (daemon, caller) = tokio::try_join!(daemon.build(), caller.build()).expect("both ends");
         let (requests, inbox) = mpsc::channel(8);
-        bus::serve(&daemon, Bus::System, requests).await.expect("the interface is served");
+        let _served =
+            bus::serve(&daemon, &daemon, Bus::System, requests).await.expect("the interface is served");
         let made = async {
             for line in text.lines().take(MOST_CALLS) {
                 call(&caller, line).await;
@@ -69,11 +70,11 @@ async fn call(caller: &Connection, line: &str) {
         argument(1).trim_matches(['[', ']']).split(',').filter(|each| !each.is_empty()).collect();
     match method {
         _ if alone => answer(caller, method, &(argument(1),)).await,
-        "GetStatus" => answer(caller, method, &(list, number(2) == 1)).await,
-        "Pause" => answer(caller, method, &(argument(1), number(2))).await,
-        "Hold" => answer(caller, method, &(argument(1), argument(2), argument(3), number(4))).await,
+        "DescribeChecks" => answer(caller, method, &(argument(1), number(2) as u32)).await,
+        "PauseCheck" => answer(caller, method, &(argument(1), number(2))).await,
+        "HoldUnit" => answer(caller, method, &(argument(1), argument(2), argument(3), number(4))).await,
         "SendTestMail" => answer(caller, method, &(list,)).await,
-        "Reload" => answer(caller, method, &()).await,
+        "Reload" | "Describe" | "ListChecks" => answer(caller, method, &()).await,
         _ => answer(caller, method, &(argument(1),)).await,
     }
 }
@@ -138,9 +139,21 @@ impl Daemon {
     /// Does what is asked; whether it was refused.
     fn request(&mut self, request: Request) -> bool {
         match request {
-            Request::Status { names, reply, .. } => {
-                let found: Result<Vec<_>, _> = names.iter().map(|name| self.resolve(name)).collect();
-                let found = found.map(|names| self.snapshot(&names));
+            Request::Names { reply } => {
+                let _ = reply.send(Ok(self.engine.names().cloned().collect()));
+                false
+            }
+            Request::Status { which, reply, .. } => {
+                let found = match which {
+                    Which::None => Ok(Vec::new()),
+                    Which::All => Ok(self.engine.names().cloned().collect()),
+                    Which::After(after, limit) => {
+                        let later = self.engine.names().filter(|name| name.as_str() > after.as_str());
+                        Ok(later.take(limit).cloned().collect())
+                    }
+                    Which::Named(name) => self.resolve(&name).map(|name| vec![name]),
+                };
+                let found: Result<Snapshot, Refusal> = found.map(|names| self.snapshot(&names));
                 let refused = found.is_err();
                 let _ = reply.send(found);
                 refused
@@ -262,6 +275,8 @@ impl Daemon {
             started: self.now.wall,
             configuration: Default::default(),
             mail: Default::default(),
+            counts: Default::default(),
+            storm: None,
             alerts: Vec::new(),
             checks: self.engine.status(self.now, names, true),
         }

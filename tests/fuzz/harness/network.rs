@@ -180,6 +180,8 @@ fn report() -> Report {
         started: Wall(0),
         configuration: Default::default(),
         mail: Default::default(),
+        counts: Default::default(),
+        storm: None,
         alerts: Vec::new(),
         checks: Vec::new(),
     };
