@@ -13,17 +13,22 @@ use zbus::names::OwnedUniqueName;
 pub(super) const PER_CONNECTION: usize = 32;
 /// Calls of one user that wait or are under way.
 pub(super) const PER_USER: usize = 64;
-/// Calls of one user that are under way: a password prompt or a probe may take minutes.
-const RUNNING_PER_USER: usize = 16;
+/// Calls of one user that act and are under way: a password prompt or a probe may take minutes.
+const ACTING_PER_USER: usize = 16;
+/// Calls of one user that read and are under way. A busy bus takes 2 kB of answers in a turn, so that another user's answer
+/// would wait for all that are before it.
+const READING_PER_USER: usize = 1;
 /// Calls of all users that are under way.
 const RUNNING: usize = 64;
 /// Refusals that wait, of one user. What is beyond is not answered at all: nobody but an attacker has as many calls open.
 const REFUSALS_PER_USER: usize = 4096;
 
-/// One caller.
+/// Who calls, and for what.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub(super) struct Caller {
     pub uid: u32,
+    /// The call acts.
+    pub acts: bool,
     /// `None` where there is no bus in between.
     pub connection: Option<OwnedUniqueName>,
 }
@@ -31,21 +36,33 @@ pub(super) struct Caller {
 /// One user's calls.
 #[derive(Debug)]
 struct User<T> {
-    waiting: VecDeque<(Caller, T)>,
+    /// Calls that read, and calls that act.
+    waiting: [VecDeque<(Caller, T)>; 2],
     /// The answers to calls that had no place.
     refusals: VecDeque<T>,
-    running: usize,
+    running: [usize; 2],
     /// Waiting and running, by connection.
     connections: HashMap<Option<OwnedUniqueName>, usize>,
 }
 
 impl<T> Default for User<T> {
     fn default() -> Self {
-        Self { waiting: VecDeque::new(), refusals: VecDeque::new(), running: 0, connections: HashMap::new() }
+        Self {
+            waiting: [VecDeque::new(), VecDeque::new()],
+            refusals: VecDeque::new(),
+            running: [0, 0],
+            connections: HashMap::new(),
+        }
     }
 }
 
 impl<T> User<T> {
+    /// Which of the two lines has a call whose turn may come.
+    fn ready(&self) -> Option<usize> {
+        let may = [READING_PER_USER, ACTING_PER_USER];
+        (0..2).find(|kind| !self.waiting[*kind].is_empty() && self.running[*kind] < may[*kind])
+    }
+
     fn is_idle(&self) -> bool {
         self.connections.is_empty() && self.refusals.is_empty()
     }
@@ -74,11 +91,11 @@ impl<T> Lines<T> {
         if of_connection >= PER_CONNECTION {
             return Err(format!("{PER_CONNECTION} calls of this connection are waiting already"));
         }
-        if user.waiting.len() + user.running >= PER_USER {
+        if user.connections.values().sum::<usize>() >= PER_USER {
             return Err(format!("{PER_USER} calls of user {} are waiting already", caller.uid));
         }
         *user.connections.entry(caller.connection.clone()).or_default() += 1;
-        user.waiting.push_back((caller, call));
+        user.waiting[usize::from(caller.acts)].push_back((caller, call));
         Ok(())
     }
 
@@ -87,12 +104,13 @@ impl<T> Lines<T> {
         if self.running >= RUNNING {
             return None;
         }
-        let ready = |user: &User<T>| !user.waiting.is_empty() && user.running < RUNNING_PER_USER;
-        let after = self.users.range(self.last.saturating_add(1)..).find(|(_, user)| ready(user));
-        let uid = *after.or_else(|| self.users.iter().find(|(_, user)| ready(user)))?.0;
+        let ready = |(_, user): &(&u32, &User<T>)| user.ready().is_some();
+        let after = self.users.range(self.last.saturating_add(1)..).find(ready);
+        let uid = *after.or_else(|| self.users.iter().find(ready))?.0;
         let user = self.users.get_mut(&uid)?;
-        let next = user.waiting.pop_front()?;
-        user.running += 1;
+        let kind = user.ready()?;
+        let next = user.waiting[kind].pop_front()?;
+        user.running[kind] += 1;
         self.running += 1;
         self.last = uid;
         Some(next)
@@ -101,7 +119,8 @@ impl<T> Lines<T> {
     /// A call that was under way is done.
     pub fn done(&mut self, caller: &Caller) {
         let Some(user) = self.users.get_mut(&caller.uid) else { return };
-        user.running = user.running.saturating_sub(1);
+        let running = &mut user.running[usize::from(caller.acts)];
+        *running = running.saturating_sub(1);
         self.running = self.running.saturating_sub(1);
         if let Some(count) = user.connections.get_mut(&caller.connection) {
             *count -= 1;
@@ -138,7 +157,11 @@ mod tests {
     use super::*;
 
     fn caller(uid: u32, connection: u32) -> Caller {
-        Caller { uid, connection: Some(format!(":1.{connection}").try_into().unwrap()) }
+        Caller {
+            uid,
+            acts: connection % 2 == 1,
+            connection: Some(format!(":1.{connection}").try_into().unwrap()),
+        }
     }
 
     #[test]
@@ -168,7 +191,15 @@ mod tests {
         while let Some((caller, _)) = lines.next() {
             running.push(caller);
         }
-        assert_eq!(running.len(), RUNNING_PER_USER);
+        assert_eq!(running.len(), ACTING_PER_USER);
+        lines.add(caller(7, 2), 0).unwrap();
+        assert_eq!(
+            lines.next().map(|(caller, _)| caller.acts),
+            Some(false),
+            "reading does not wait for a prompt"
+        );
+        lines.add(caller(7, 2), 0).unwrap();
+        assert!(lines.next().is_none(), "its answers come one after the other");
         lines.add(caller(8, 2), 1).unwrap();
         assert_eq!(lines.next().map(|(caller, _)| caller.uid), Some(8));
         for caller in &running {

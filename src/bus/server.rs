@@ -130,7 +130,7 @@ impl Server {
         } else if let Some(sender) = sender.clone().filter(|_| known.is_none()) {
             self.wait_for_user(sender, call.clone())
         } else {
-            self.lines.add(Caller { uid, connection: sender }, call.clone())
+            self.lines.add(Caller { uid, acts: acts(&call), connection: sender }, call.clone())
         };
         if let Err(why) = refused {
             self.refuse(uid, &call, why);
@@ -174,7 +174,7 @@ impl Server {
                 }
                 self.callers.insert(sender.clone(), uid);
                 for call in calls {
-                    let caller = Caller { uid, connection: Some(sender.clone()) };
+                    let caller = Caller { uid, acts: acts(&call), connection: Some(sender.clone()) };
                     if let Err(why) = self.lines.add(caller, call.clone()) {
                         self.refuse(uid, &call, why);
                     }
@@ -409,6 +409,13 @@ impl Host {
         let gone = Refusal::NoSuchCheck(format!("{name} is gone"));
         self.snapshot(Which::Named(name), true).await?.checks.pop().ok_or(gone)
     }
+}
+
+/// Whether polkit is asked about the method.
+fn acts(call: &Message) -> bool {
+    let header = call.header();
+    let member = header.member().map(|member| member.as_str());
+    METHODS.iter().any(|method| Some(method.name) == member && method.action.is_some())
 }
 
 /// The reply to a call; `None`: none is wanted.

@@ -446,7 +446,7 @@ async fn what_is_over_the_bounds_is_refused_at_once() {
                 _ => {}
             }
             // Only then does the supervisor turn to its requests.
-            if limits > 900
+            if limits > 90
                 && let Some(inbox) = inbox.take()
             {
                 tokio::spawn(supervise(inbox));

@@ -89,7 +89,7 @@ impl Engine {
             .values()
             .filter_map(|group| Some((group.unit()?.id().clone(), group.started_units())));
         let started = started.collect();
-        self.graph.set_monitored(&units, started);
+        self.graph.set_monitored(now, &units, started);
         for unit in units.into_keys() {
             let key = GroupKey::Unit(unit.clone());
             let unread =

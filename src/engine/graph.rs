@@ -91,6 +91,7 @@ impl Graph {
     /// steps start.
     pub fn set_monitored(
         &mut self,
+        now: Now,
         monitored: &BTreeMap<UnitName, bool>,
         started: BTreeMap<UnitName, BTreeSet<UnitName>>,
     ) {
@@ -98,7 +99,7 @@ impl Graph {
         self.started = started;
         for (name, node) in &mut self.nodes {
             if !monitored.contains_key(name) {
-                node.release();
+                node.release(now);
             }
         }
         for (name, follows_trigger) in monitored {

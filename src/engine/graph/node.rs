@@ -70,10 +70,14 @@ impl Node {
         }
     }
 
-    /// No check monitors it any more.
-    pub fn release(&mut self) {
+    /// No check monitors it any more: its starts are counted here from now on.
+    pub fn release(&mut self, now: Now) {
         if self.is_monitored() {
-            self.account = Self::default().account;
+            let mut starts = Starts::default();
+            if let Some(state) = &self.reading {
+                starts.read(now, None, state);
+            }
+            self.account = Account::Graph { stops: StopRecord::default(), starts };
         }
     }
 

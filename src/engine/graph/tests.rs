@@ -33,7 +33,11 @@ fn with_job(state: Arc<UnitState>, kind: JobKind) -> Arc<UnitState> {
 }
 
 fn set_monitored(graph: &mut Graph, names: &[&str]) {
-    graph.set_monitored(&names.iter().map(|name| (unit(name), false)).collect(), BTreeMap::new());
+    graph.set_monitored(
+        Now::default(),
+        &names.iter().map(|name| (unit(name), false)).collect(),
+        BTreeMap::new(),
+    );
 }
 
 fn graph(monitored: &[&str]) -> Graph {
