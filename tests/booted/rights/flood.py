@@ -1,7 +1,8 @@
 #!/usr/bin/python3
 """flood.py WHAT CONNECTIONS WINDOW SECONDS: method calls of one user, WINDOW of each connection under way at a time.
 
-Written out byte by byte: the libraries have limits of their own. With a WINDOW of 0 no answer is ever read."""
+Written out byte by byte: the libraries have limits of their own. With a WINDOW of 0 each connection makes
+a thousand calls and reads no answer. (More would be a flood of the bus itself, whoever is called.)"""
 import os, select, socket, struct, sys, time
 
 def text(s): return struct.pack("<I", len(s)) + s.encode() + b"\0"
@@ -75,8 +76,6 @@ while time.time() < end and all_of_them:
                     sent += 1
                     one.out += WHAT[what](one.serial)
                 one.out = one.out[one.socket.send(one.out):]
-            if not window and not one.out:
-                one.under_way = 0
         except BlockingIOError:
             pass
         except OSError:
