@@ -120,7 +120,6 @@ impl Client {
     }
 
     /// The connection, for questions to others on the same bus.
-    #[must_use]
     pub fn connection(&self) -> &Connection {
         self.daemon.connection()
     }
