@@ -56,9 +56,9 @@ async fn job_call_at_a_limit_of_the_bus_is_repeated() {
     let (_, attempt, result, _) = client.job_ended().await;
     assert_eq!((attempt, result), (AttemptId(1), JobResult::Done));
     assert_eq!(fake.count("RestartUnit"), 5);
-    // 20 + 40 + 80 + 160 ms
+    // Four pauses of 4 ms and a little more each.
     let took = start.elapsed();
-    assert!(took >= Duration::from_millis(300) && took < Duration::from_secs(3), "{took:?}");
+    assert!(took >= Duration::from_millis(16) && took < Duration::from_secs(3), "{took:?}");
 }
 
 /// `systemctl freeze` sends no signal: only a reading shows it.
