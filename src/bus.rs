@@ -55,6 +55,8 @@ pub const MANAGER: &str = "io.iobio.Stealthcheck1.Manager";
 pub const CHECK: &str = "io.iobio.Stealthcheck1.Check";
 /// No hold lasts longer: what is forgotten has an end.
 pub const LONGEST_HOLD: Duration = Duration::from_secs(86_400);
+/// So many characters of what a caller says of a hold are kept.
+const LONGEST_WORDS: usize = 200;
 /// What its own error names begin with.
 const ERROR_PREFIX: &str = "io.iobio.Stealthcheck1.Error";
 

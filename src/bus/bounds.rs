@@ -10,9 +10,9 @@ use std::collections::{BTreeMap, HashMap, VecDeque};
 use zbus::names::OwnedUniqueName;
 
 /// Calls of one connection that wait or are under way.
-pub(super) const PER_CONNECTION: usize = 32;
+const PER_CONNECTION: usize = 32;
 /// Calls of one user that wait or are under way.
-pub(super) const PER_USER: usize = 64;
+const PER_USER: usize = 64;
 /// Calls of one user that act and are under way: a password prompt or a probe may take minutes.
 const ACTING_PER_USER: usize = 16;
 /// Calls of one user that read and are under way. A busy bus takes 2 kB of answers in a turn, so that another user's answer

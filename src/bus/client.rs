@@ -12,7 +12,7 @@ use zbus::proxy::MethodFlags;
 use zbus::{Connection, Proxy, connection, fdo};
 
 use super::interface::*;
-use super::{Bus, Grant, MANAGER, NAME, PATH, Refusal};
+use super::{Bus, Grant, LONGEST_WORDS, MANAGER, NAME, PATH, Refusal};
 use crate::check::CheckName;
 use crate::status::{CheckStatus, Explanation, Snapshot};
 
@@ -212,7 +212,9 @@ impl Client {
     /// # Errors
     /// [`CallError`].
     pub async fn hold(&self, name: &str, who: &str, why: &str, for_: Duration) -> Result<Grant, CallError> {
-        let asked = (name.to_owned(), who.to_owned(), why.to_owned(), for_.as_secs());
+        // (A command line may be longer than a call may be.)
+        let words = |text: &str| text.chars().take(LONGEST_WORDS).collect::<String>();
+        let asked = (name.to_owned(), words(who), words(why), for_.as_secs());
         let (lease, id, unit, checks) = self.call::<HoldUnit>(&asked).await?;
         let checks: Result<Vec<_>, _> = checks.iter().map(|name| CheckName::new(name)).collect();
         Ok(Grant { lease: lease.into(), id, unit, checks: checks.map_err(CallError::Unreadable)? })

@@ -17,22 +17,19 @@ use zbus::wire::DynamicType;
 use zbus::{Connection, DBusError as _, MessageStream};
 
 use super::authority::{self, uid_of};
-use super::bounds::{Caller, Lines, PER_CONNECTION};
+use super::bounds::{Caller, Lines};
 use super::interface::*;
 use super::objects::{self, CHECKS, Values};
-use super::{Bus, LONGEST_HOLD, MANAGER, PATH, Refusal, Reply, Request, Which, introspection};
+use super::{Bus, LONGEST_HOLD, LONGEST_WORDS, MANAGER, PATH, Refusal, Reply, Request, Which, introspection};
 use crate::status::{CheckStatus, Snapshot};
 use crate::text::sanitize;
-
-/// So many characters of what a caller says of a hold are kept.
-const WORDS: usize = 200;
 
 /// No check, unit or hold has a longer name (systemd's UNIT_NAME_MAX): what is longer goes no further, neither to polkit,
 /// which would show it, nor into a search for what may have been meant.
 const LONGEST_NAME: usize = 255;
 
 /// No call needs more. What is longer is refused before it waits.
-const LONGEST_CALL: usize = 16 * 1024;
+const LONGEST_CALL: usize = 8 * 1024;
 
 /// A page of `DescribeChecks`: some 100 kB at most.
 const PAGE: u32 = 100;
@@ -43,8 +40,9 @@ const KNOWN_CALLERS: usize = 1024;
 /// The user of a caller that nobody has named: (uid_t) -1, which is none.
 const NOBODY: u32 = u32::MAX;
 
-/// Calls that wait until the bus says whose they are.
-const UNKNOWN_CALLS: usize = 512;
+/// Calls that wait until the bus says whose they are: of one connection, and in all. (A user has 256 connections at most.)
+const UNKNOWN_PER_CONNECTION: usize = 8;
+const UNKNOWN_CALLS: usize = 4096;
 
 /// What has become of something that was under way.
 enum Done {
@@ -146,13 +144,13 @@ impl Server {
 
     /// Keeps a call until the bus has said whose it is.
     fn wait_for_user(&mut self, sender: OwnedUniqueName, call: Message) -> Result<(), String> {
-        let waiting: usize = self.unknown.values().map(Vec::len).sum();
-        let calls = self.unknown.entry(sender.clone()).or_default();
-        if calls.len() >= PER_CONNECTION || waiting >= UNKNOWN_CALLS {
+        let all: usize = self.unknown.values().map(Vec::len).sum();
+        let own = self.unknown.get(&sender).map_or(0, Vec::len);
+        if own >= UNKNOWN_PER_CONNECTION || all >= UNKNOWN_CALLS {
             return Err("too many calls are waiting already".to_owned());
         }
-        calls.push(call);
-        if calls.len() == 1 {
+        self.unknown.entry(sender.clone()).or_default().push(call);
+        if own == 0 {
             let connection = self.host.questions.clone();
             self.running.spawn(async move {
                 let uid = uid_of(&connection, sender.as_str()).await;
@@ -326,7 +324,7 @@ impl Host {
                             "a hold lasts between a second and a day".to_owned(),
                         ));
                     }
-                    let (who, why) = (sanitize(&who, WORDS), sanitize(&why, WORDS));
+                    let (who, why) = (sanitize(&who, LONGEST_WORDS), sanitize(&why, LONGEST_WORDS));
                     let grant = self.ask(|reply| Request::Hold { name, who, why, for_, reply }).await?;
                     let checks = grant.checks.iter().map(ToString::to_string).collect();
                     Ok((grant.lease.into(), grant.id, grant.unit, checks))
