@@ -564,19 +564,24 @@ fn stopped_part_of_a_displaced_unit_stays_stopped() {
 /// A hold with a stop of a unit whose stop is propagated (`PropagatesStopTo=`).
 #[test]
 fn what_stops_with_a_held_unit_comes_back_after_the_hold() {
-    let mut m = Machine::new()
-        .unit(service("vpn"))
-        .unit(service("cli").stop_propagated_from(&["vpn"]))
-        .check(unit_check("vpn"))
-        .check(unit_check("cli").respect_stop(None))
-        .up();
-    m.run_for(60);
-    m.hold_and_stop("vpn", 30);
-    m.run_for(15);
-    assert!(!m.is_up("vpn") && !m.is_up("cli"), "{}", m.timeline());
-    m.run_for(60);
-    assert!(m.is_up("vpn") && m.is_up("cli"), "{}", m.timeline());
-    m.assert_not_notified("cli");
+    for enabled in [true, false] {
+        let file = |name: &str| if enabled { service(name) } else { service(name).not_enabled() };
+        let mut m = Machine::new()
+            .unit(file("vpn"))
+            .unit(file("cli").stop_propagated_from(&["vpn"]))
+            .check(unit_check("vpn"))
+            .check(unit_check("cli").respect_stop(None))
+            .up();
+        m.start("vpn");
+        m.start("cli");
+        m.run_for(60);
+        m.hold_and_stop("vpn", 30);
+        m.run_for(15);
+        assert!(!m.is_up("vpn") && !m.is_up("cli"), "{}", m.timeline());
+        m.run_for(60);
+        assert!(m.is_up("vpn") && m.is_up("cli"), "{}", m.timeline());
+        m.assert_not_notified("cli");
+    }
 }
 
 /// A monitored target wants what an operator has stopped: its restart is not requested.
