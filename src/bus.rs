@@ -14,6 +14,7 @@
 //! | `introspection.rs` | the introspection data |
 //! | `authority.rs` | who may |
 //! | `client.rs` | the daemon as `stealthctl` sees it |
+//! | `signals.rs` | what the bus is told unasked |
 //! | `refusal.rs` | errors |
 
 use std::fmt;
@@ -250,7 +251,8 @@ impl Drop for Served {
     }
 }
 
-/// Serves the interface on `connection`, asks the bus and polkit over `questions`, and then, when it can answer, takes the name [`NAME`] on `bus`.
+/// Serves the interface on `connection`, asks the bus and polkit over `questions`, and then, when it can answer, takes the
+/// name [`NAME`] on `bus`.
 ///
 /// The name is never given up to another process, and never queued for: of two daemons on one bus the second must fail, at
 /// once and aloud.

@@ -1,7 +1,8 @@
 //! Makes text from outside harmless: what a server says may stand in a mail, a terminal and a journal.
 //!
 //! In flow bytes from anywhere; out flows one line without control characters. It never fails. Which characters are
-//! dangerous is said here and nowhere else; how they are shown may differ by reader.
+//! dangerous is said here and nowhere else; how they are shown may differ by reader. A name becomes a part of an object path
+//! here as well.
 
 use std::borrow::Cow;
 
@@ -76,6 +77,25 @@ pub fn to_status(text: &str) -> String {
 #[must_use]
 pub fn from_status(status: &str) -> String {
     status.replace(STATUS_BACKSLASH, "\\")
+}
+
+/// The last element of an object's path that stands for a name (bus_label_escape in systemd's src/basic/bus-label.c): letters,
+/// and digits but for the first character, stand for themselves, anything else is `_` and two hexadecimal digits.
+#[must_use]
+pub fn bus_label(name: &str) -> String {
+    use std::fmt::Write as _;
+    if name.is_empty() {
+        return "_".to_owned();
+    }
+    let mut label = String::with_capacity(name.len() + 16);
+    for (i, byte) in name.bytes().enumerate() {
+        if byte.is_ascii_alphabetic() || (i > 0 && byte.is_ascii_digit()) {
+            label.push(char::from(byte));
+        } else {
+            let _ = write!(label, "_{byte:02x}");
+        }
+    }
+    label
 }
 
 #[cfg(test)]

@@ -4,9 +4,10 @@
 use std::fmt::Write as _;
 
 use super::interface::{CHECK_PROPERTIES, Emits, MANAGER_PROPERTIES, METHODS, Property, SIGNALS};
-use super::objects::{CHECKS, escape, name_of};
+use super::objects::{CHECKS, name_of};
 use super::{CHECK, MANAGER, PATH};
 use crate::check::CheckName;
+use crate::text::bus_label;
 
 const DOCTYPE: &str = "<!DOCTYPE node PUBLIC \"-//freedesktop//DTD D-BUS Object Introspection 1.0//EN\"\n \
                        \"http://www.freedesktop.org/standards/dbus/1.0/introspect.dtd\">\n";
@@ -57,7 +58,7 @@ pub(super) fn of(path: &str, checks: &[CheckName]) -> Option<String> {
     let child = |name: &str| format!(" <node name=\"{name}\"/>\n");
     let inside = match path {
         PATH => format!("{STANDARD}{}{}", manager(), child("check")),
-        CHECKS => checks.iter().map(|check| child(&escape(check.as_str()))).collect(),
+        CHECKS => checks.iter().map(|check| child(&bus_label(check.as_str()))).collect(),
         _ if name_of(path).is_some() => format!("{STANDARD}{}", check()),
         // What leads to ours.
         _ => {
@@ -72,25 +73,23 @@ pub(super) fn of(path: &str, checks: &[CheckName]) -> Option<String> {
 fn manager() -> String {
     let mut text = format!(" <interface name=\"{MANAGER}\">\n");
     for method in METHODS {
-        let arguments = |names: &[&str], types: Vec<String>, direction: &str| -> String {
-            let each = names.iter().zip(types);
-            each.map(|(name, kind)| {
-                format!("   <arg type=\"{kind}\" name=\"{name}\" direction=\"{direction}\"/>\n")
-            })
-            .collect()
-        };
-        let inputs = arguments(method.inputs, (method.input_types)(), "in");
-        let outputs = arguments(method.outputs, (method.output_types)(), "out");
+        let inputs = arguments(method.inputs.iter().zip((method.input_types)()), " direction=\"in\"");
+        let outputs = arguments(method.outputs.iter().zip((method.output_types)()), " direction=\"out\"");
         let _ = writeln!(text, "  <method name=\"{}\">\n{inputs}{outputs}  </method>", method.name);
     }
     for (name, arguments) in SIGNALS {
-        let arguments: String = arguments
-            .iter()
-            .map(|(name, kind)| format!("   <arg type=\"{kind}\" name=\"{name}\"/>\n"))
-            .collect();
-        let _ = writeln!(text, "  <signal name=\"{name}\">\n{arguments}  </signal>");
+        let inside = self::arguments(arguments.iter().map(|(name, kind)| (name, kind)), "");
+        let _ = writeln!(text, "  <signal name=\"{name}\">\n{inside}  </signal>");
     }
     text + &properties(MANAGER_PROPERTIES) + " </interface>\n"
+}
+
+/// Arguments by name and type.
+fn arguments<'a>(
+    arguments: impl Iterator<Item = (&'a &'static str, impl std::fmt::Display)>,
+    direction: &str,
+) -> String {
+    arguments.map(|(name, kind)| format!("   <arg type=\"{kind}\" name=\"{name}\"{direction}/>\n")).collect()
 }
 
 fn check() -> String {

@@ -8,6 +8,7 @@ use zbus::{OwnedObjectPath, Variant};
 use super::interface::Row;
 use crate::check::CheckName;
 use crate::status::{CheckStatus, Snapshot};
+use crate::text::bus_label;
 use crate::time::Wall;
 use crate::verdict::Health;
 
@@ -21,7 +22,7 @@ pub(super) type Values = BTreeMap<&'static str, Variant<'static>>;
 #[must_use]
 pub fn path_of(check: &CheckName) -> OwnedObjectPath {
     // Letters, digits and `_` in elements that are not empty make a path.
-    OwnedObjectPath::try_from(format!("{CHECKS}/{}", escape(check.as_str()))).unwrap_or_default()
+    OwnedObjectPath::try_from(format!("{CHECKS}/{}", bus_label(check.as_str()))).unwrap_or_default()
 }
 
 /// The name that a path stands for: `None` for a path that is none of a check's.
@@ -29,24 +30,7 @@ pub(super) fn name_of(path: &str) -> Option<CheckName> {
     let label = path.strip_prefix(CHECKS)?.strip_prefix('/')?;
     let name = CheckName::new(&unescape(label)?).ok()?;
     // One object has one path.
-    (escape(name.as_str()) == label).then_some(name)
-}
-
-/// `bus_label_escape` of systemd: letters, and digits but for the first character, stand for themselves, anything else is
-/// `_` and two hexadecimal digits.
-pub(super) fn escape(name: &str) -> String {
-    if name.is_empty() {
-        return "_".to_owned();
-    }
-    let mut label = String::with_capacity(name.len());
-    for (at, byte) in name.bytes().enumerate() {
-        if byte.is_ascii_alphabetic() || (at > 0 && byte.is_ascii_digit()) {
-            label.push(char::from(byte));
-        } else {
-            label.push_str(&format!("_{byte:02x}"));
-        }
-    }
-    label
+    (bus_label(name.as_str()) == label).then_some(name)
 }
 
 fn unescape(label: &str) -> Option<String> {

@@ -172,7 +172,9 @@ impl Supervisor {
             if let Some(transition) = transition(change) {
                 self.signal(Signal::Transition(check.clone(), transition));
             }
-            if let Some(status) = self.status_of(check) {
+            // (No property shows the history or the runbook.)
+            let status = self.engine.status(clock::now(), std::slice::from_ref(check), false).pop();
+            if let Some(status) = status {
                 self.signal(Signal::Check(Box::new(status)));
             }
         }

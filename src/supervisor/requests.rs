@@ -95,7 +95,7 @@ impl Supervisor {
         })
     }
 
-    pub(super) fn status_of(&self, check: &CheckName) -> Option<CheckStatus> {
+    fn status_of(&self, check: &CheckName) -> Option<CheckStatus> {
         self.engine.status(clock::now(), std::slice::from_ref(check), true).pop()
     }
 

@@ -2,6 +2,7 @@
 //!
 //! The strings are those of the tables in systemd's src/basic/unit-def.c and src/core/job.c.
 
+use crate::text::bus_label;
 use crate::unit::{ActiveState, JobKind, JobResult, LoadState, ManagerState};
 
 pub(super) fn load_state(word: &str) -> LoadState {
@@ -67,21 +68,10 @@ pub(super) fn manager_state(word: &str) -> ManagerState {
 /// The parent of all units' objects.
 pub(super) const UNIT_PATHS: &str = "/org/freedesktop/systemd1/unit";
 
-/// The object of the unit with this name (bus_label_escape in systemd's src/basic/bus-label.c). The path of an alias can
+/// The object of the unit with this name. The path of an alias can
 /// be read as well, but signals come from the path of the primary name only.
 pub(super) fn unit_path(name: &str) -> String {
-    use std::fmt::Write as _;
-    let mut path = String::with_capacity(UNIT_PATHS.len() + 1 + name.len() + 16);
-    path.push_str(UNIT_PATHS);
-    path.push('/');
-    for (i, byte) in name.bytes().enumerate() {
-        if byte.is_ascii_alphabetic() || (i > 0 && byte.is_ascii_digit()) {
-            path.push(char::from(byte));
-        } else {
-            let _ = write!(path, "_{byte:02x}");
-        }
-    }
-    path
+    format!("{UNIT_PATHS}/{}", bus_label(name))
 }
 
 /// The object of a job.

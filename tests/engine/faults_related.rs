@@ -520,9 +520,8 @@ fn what_a_stop_step_takes_down_comes_back() {
     }
 }
 
-/// The same where the unit makes room for another one (`Conflicts=`), as in a renewal.
-#[test]
-fn part_of_a_displaced_unit_comes_back_with_it() {
+/// A renewal, for which `web` makes room; `app` is a part of `web`.
+fn renewal() -> Machine {
     let renew = oneshot("renew", 20).conflicts(&["web"]).after(&["web"]).starts_at_its_end(&["web"]);
     let mut m = Machine::new()
         .unit(service("web"))
@@ -532,6 +531,13 @@ fn part_of_a_displaced_unit_comes_back_with_it() {
         .check(unit_check("app").respect_stop(None))
         .up();
     m.run_for(60);
+    m
+}
+
+/// The same where the unit makes room for another one (`Conflicts=`), as in a renewal.
+#[test]
+fn part_of_a_displaced_unit_comes_back_with_it() {
+    let mut m = renewal();
     m.start("renew");
     m.run_for(10);
     assert!(!m.is_up("web") && !m.is_up("app"), "{}", m.timeline());
@@ -544,15 +550,7 @@ fn part_of_a_displaced_unit_comes_back_with_it() {
 /// An operator stops a part of a unit; later the unit makes room for another one. The part stays stopped.
 #[test]
 fn stopped_part_of_a_displaced_unit_stays_stopped() {
-    let renew = oneshot("renew", 20).conflicts(&["web"]).after(&["web"]).starts_at_its_end(&["web"]);
-    let mut m = Machine::new()
-        .unit(service("web"))
-        .unit(service("app").part_of(&["web"]))
-        .unit(renew)
-        .check(http("web"))
-        .check(unit_check("app").respect_stop(None))
-        .up();
-    m.run_for(60);
+    let mut m = renewal();
     m.stop("app");
     m.run_for(30);
     m.start("renew");
