@@ -48,7 +48,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
-pub use event::{AttemptId, Change, ChangeKind, Command, Effect, Event, JobRequest, RunId, Withdrawal};
+pub use event::{AttemptId, Change, ChangeKind, Command, Effect, Event, JobRequest, Reset, RunId, Withdrawal};
 pub use withheld::Withheld;
 
 use breaker::Breaker;
@@ -182,6 +182,7 @@ impl Engine {
             }
             Event::UnitRead { unit, state } => self.unit_read(now, &unit, Arc::new(state), out),
             Event::UnitResolved { name, id } => self.unit_resolved(now, name, id, out),
+            Event::FailuresReset(unit) => self.failures_reset(&unit),
             Event::JobEnded { unit, attempt, result, state } => {
                 let state = state.map(Arc::new);
                 self.job_ended(now, &unit, (attempt, result), state, out);
@@ -224,6 +225,14 @@ impl Engine {
             if taken == Some(true) {
                 self.publish(now, &key);
             }
+        }
+    }
+
+    fn failures_reset(&mut self, unit: &UnitName) {
+        let unit = self.primary_id(unit).clone();
+        self.graph.record_reset(&unit);
+        if let Some(unit) = self.groups.get_mut(&GroupKey::Unit(unit)).and_then(Group::unit_mut) {
+            unit.record_reset();
         }
     }
 

@@ -8,7 +8,7 @@ use std::collections::BTreeSet;
 use std::time::Duration;
 
 use stealthcheck::check::Step;
-use stealthcheck::engine::{AttemptId, Event, JobRequest};
+use stealthcheck::engine::{AttemptId, Event, JobRequest, Reset};
 use stealthcheck::systemd::{Bus, Report, Request, run};
 use stealthcheck::unit::{
     ActiveState, Job, JobKind, JobResult, LoadState, ManagerState, UnitName, UnitState,
@@ -92,12 +92,12 @@ impl Client {
         assert!(report.is_err(), "reported: {report:?}");
     }
 
-    async fn request_job(&self, unit: &str, attempt: u64, step: Step, reset_failed: bool) {
+    async fn request_job(&self, unit: &str, attempt: u64, step: Step, reset: Reset) {
         let request = JobRequest {
             unit: name(unit),
             attempt: AttemptId(attempt),
             step,
-            reset_failed,
+            reset,
             displaces: false,
         };
         self.requests.send(Request::Job(request)).await.unwrap();
@@ -249,7 +249,7 @@ async fn skipped_start_is_reported_with_its_condition() {
     let fake = fake_with(&[("web.service", down())]).await;
     let mut client = Client::ready(&fake, &["web.service"]).await;
     fake.world.lock().unwrap().scripts.push_back(Script::Queue(7));
-    client.request_job("web.service", 1, Step::Start, false).await;
+    client.request_job("web.service", 1, Step::Start, Reset::No).await;
     fake.requested().await;
     // It is done before its kind can be read.
     let skipped = Unit { job: 7, unmet: Some(("/etc/x", 9)), ..down() };

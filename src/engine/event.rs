@@ -56,6 +56,9 @@ pub enum Event {
         /// The primary id.
         id: UnitName,
     },
+    /// `ResetFailedUnit` for a job that the engine requested has reset systemd's counters of this unit (its primary id).
+    /// Sent before a reading can show the job's start.
+    FailuresReset(UnitName),
     /// A job that the engine requested has ended, or could not be requested.
     JobEnded {
         /// The unit of the request.
@@ -152,10 +155,21 @@ pub struct JobRequest {
     pub attempt: AttemptId,
     /// What to request.
     pub step: Step,
-    /// Call `ResetFailedUnit` first: the start would hit the unit's start limit otherwise.
-    pub reset_failed: bool,
+    /// Whether to call `ResetFailedUnit` first. Where it has succeeded, [`Event::FailuresReset`] says so.
+    pub reset: Reset,
     /// The job may take the place of others: of the one that starts what has had the unit's place for too long (rule 8).
     pub displaces: bool,
+}
+
+/// Whether a start is preceded by `ResetFailedUnit`, as it might hit the unit's start limit otherwise.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Reset {
+    /// No.
+    No,
+    /// Yes. Where systemd refuses it, the start itself will show whether it mattered.
+    IfPossible,
+    /// Yes, and where it fails the job is not requested: at the limit systemd would do its `StartLimitAction=`.
+    Required,
 }
 
 impl JobRequest {

@@ -163,6 +163,13 @@ impl Graph {
         seen.or_else(|| self.remembered.remove(unit)).filter(|stops| stops.stop().is_some())
     }
 
+    /// systemd's counters of a unit were reset.
+    pub fn record_reset(&mut self, unit: &UnitName) {
+        if let Some(node) = self.nodes.get_mut(unit) {
+            node.record_reset();
+        }
+    }
+
     /// See [`Memory`].
     pub fn memory(&self) -> Memory {
         let seen = self.nodes.iter().filter_map(|(name, node)| Some((name.clone(), node.stops()?.clone())));

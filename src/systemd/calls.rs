@@ -329,13 +329,16 @@ impl Systemd {
         Ok(value.0)
     }
 
-    /// Forgets a unit's failures, so that its start limit does not refuse the next start.
+    /// Resets a unit's failures and counters, so that its start limit does not refuse the next start.
     pub async fn reset_failed(&self, unit: &UnitName) -> Result<(), Failure> {
         let mut limit = LimitRetry::new();
         loop {
             let outcome = self.manager("ResetFailedUnit", &unit.as_str()).await;
             if !limit.pause_after(&outcome).await {
-                return outcome;
+                // A unit that is not loaded has none.
+                return outcome.or_else(|failure| {
+                    if failure.name.ends_with(".NoSuchUnit") { Ok(()) } else { Err(failure) }
+                });
             }
         }
     }

@@ -5,7 +5,7 @@
 
 use super::calls::Failure;
 use super::names::{job_id, job_path, job_result};
-use super::refusals::{refused, verb};
+use super::refusals::{refusal, refused, verb};
 use crate::check::Step;
 use crate::engine::{AttemptId, JobRequest};
 use crate::unit::{ActiveState, JobKind, JobResult, UnitName, UnitState};
@@ -184,6 +184,14 @@ impl PendingJobs {
     pub fn refused(&mut self, attempt: AttemptId, failure: &Failure) -> Option<(PendingJob, JobResult)> {
         let job = self.remove(attempt)?;
         let result = refused(verb(&job.request.step), job.target(), failure);
+        Some((job, result))
+    }
+
+    /// systemd was not asked for the job, as it did not reset the unit's counters before.
+    pub fn not_reset(&mut self, attempt: AttemptId, failure: &Failure) -> Option<(PendingJob, JobResult)> {
+        let job = self.remove(attempt)?;
+        let why = refusal("reset the failures of", job.target(), failure);
+        let result = JobResult::Unasked(format!("{why}; one more start would trigger its StartLimitAction="));
         Some((job, result))
     }
 

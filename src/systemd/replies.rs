@@ -52,6 +52,11 @@ pub(super) enum Reply {
     },
 
     // Of requests.
+    /// `ResetFailedUnit`, before the job is asked for.
+    FailuresReset {
+        job: PendingJob,
+        answer: Result<(), Failure>,
+    },
     Queued {
         attempt: AttemptId,
         answer: Result<String, NotQueued>,
@@ -98,6 +103,7 @@ impl Session<'_> {
         match reply {
             Reply::Ready(owners) => return self.subscribed(owners?),
             Reply::Pinged(answer) => self.pinged(answer),
+            Reply::FailuresReset { job, answer } => self.failures_reset(job, answer),
             Reply::Queued { attempt, answer } => {
                 self.asked.remove(&attempt);
                 self.queued(attempt, answer);
@@ -193,7 +199,7 @@ impl Session<'_> {
             }
             Err(NotQueued::Withheld(why)) => jobs.not_requested(attempt, JobResult::Unasked(why)),
             // systemd left the bus with the request in its hands, to re-execute itself.
-            Err(NotQueued::Failed(failure)) if failure.is_disconnect() => {
+            Err(NotQueued::Failed(failure) | NotQueued::NotReset(failure)) if failure.is_disconnect() => {
                 jobs.reply_lost(attempt);
                 if self.ready && !self.silent {
                     self.look_for_jobs();
@@ -201,6 +207,7 @@ impl Session<'_> {
                 None
             }
             Err(NotQueued::Failed(failure)) => jobs.refused(attempt, &failure),
+            Err(NotQueued::NotReset(failure)) => jobs.not_reset(attempt, &failure),
         };
         if let Some((job, result)) = ended {
             self.finish_job(job, result);

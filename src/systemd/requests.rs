@@ -10,7 +10,7 @@ use super::command_runs::CommandRun;
 use super::pending_jobs::PendingJob;
 use super::replies::Reply;
 use super::session::Session;
-use crate::engine::{JobRequest, Withdrawal};
+use crate::engine::{Event, JobRequest, Reset, Withdrawal};
 use crate::unit::{JobKind, JobResult, UnitName};
 
 /// A job request without a reply after this long: systemd is asked whether it answers at all.
@@ -28,6 +28,8 @@ pub(super) enum NotQueued {
     /// It was not asked, for the unit's own state forbids it; the sentence gives the reason.
     Withheld(String),
     Failed(Failure),
+    /// It was not asked, for it did not reset the unit's counters before.
+    NotReset(Failure),
 }
 
 impl Session<'_> {
@@ -133,16 +135,31 @@ impl Session<'_> {
             if !down && let Some(why) = forbidden(&systemd, job.target(), job.kind()).await {
                 return Reply::Queued { attempt, answer: Err(NotQueued::Withheld(why)) };
             }
-            if job.request.reset_failed
-                && let Err(failure) = systemd.reset_failed(job.target()).await
-            {
-                // The job itself will show whether it mattered.
-                tracing::debug!("cannot reset the failures of {}: {failure}", job.target());
+            if job.request.reset == Reset::No {
+                return queue(&systemd, &job).await;
             }
-            let answer =
-                systemd.queue(job.method(), job.target(), job.mode()).await.map_err(NotQueued::Failed);
-            Reply::Queued { attempt, answer }
+            let answer = systemd.reset_failed(job.target()).await;
+            Reply::FailuresReset { job, answer }
         }));
+    }
+
+    /// `ResetFailedUnit` has its answer: what it was for is asked for.
+    pub fn failures_reset(&mut self, job: PendingJob, answer: Result<(), Failure>) {
+        let attempt = job.attempt();
+        match answer {
+            Ok(()) => {
+                let unit = self.client.watched.id(job.target());
+                self.client.queue.push_event(Event::FailuresReset(unit));
+            }
+            Err(failure) if job.request.reset == Reset::Required => {
+                let answer = Err(NotQueued::NotReset(failure));
+                self.replies.push(Box::pin(async move { Reply::Queued { attempt, answer } }));
+                return;
+            }
+            Err(failure) => tracing::debug!("cannot reset the failures of {}: {failure}", job.target()),
+        }
+        let systemd = self.systemd.clone();
+        self.replies.push(Box::pin(async move { queue(&systemd, &job).await }));
     }
 
     /// A request has its result: the unit is read, then both are reported.
@@ -158,6 +175,11 @@ impl Session<'_> {
             Reply::JobEnded { job, result, answer }
         }));
     }
+}
+
+async fn queue(systemd: &Systemd, job: &PendingJob) -> Reply {
+    let answer = systemd.queue(job.method(), job.target(), job.mode()).await.map_err(NotQueued::Failed);
+    Reply::Queued { attempt: job.attempt(), answer }
 }
 
 /// What in the unit's state at this moment forbids a job of this kind, and no signal has shown: `systemctl freeze` sends

@@ -242,6 +242,38 @@ fn own_restarts_never_trip_start_limit_action() {
     assert!(m.jobs("sensor") >= 1);
 }
 
+/// Where systemd was not asked, or has not reset the unit's counters, its start limit is as near as before.
+#[test]
+fn reset_that_did_not_happen_does_not_count() {
+    let hurt = |m: &mut Machine| {
+        m.hang("sensor");
+        m.run_for(120);
+    };
+    for only_the_reset in [false, true] {
+        let sensor = service("sensor").start_limit(86_400, 3).start_limit_reboots();
+        let mut m = Machine::new().unit(sensor).check(http("sensor").interval(2)).up();
+        hurt(&mut m);
+        hurt(&mut m);
+        assert_eq!(m.jobs("sensor"), 2);
+        // The next start is one too many.
+        let reject = |m: &mut Machine, rejected: bool| {
+            if only_the_reset {
+                m.reject_resets(rejected);
+            } else {
+                m.reject_jobs(rejected.then_some("polkit is away"));
+            }
+        };
+        reject(&mut m, true);
+        m.hang("sensor");
+        m.run_for(3600);
+        assert_eq!((m.jobs("sensor"), m.rebooted()), (2, false), "{only_the_reset}");
+        assert!(m.notifications("sensor").contains(&ActionRequired));
+        reject(&mut m, false);
+        m.run_for(3600);
+        assert_eq!((m.state("sensor"), m.jobs("sensor"), m.rebooted()), ("passing", 3, false));
+    }
+}
+
 /// An operator's restarts that the daemon did not see count towards the start limit of a `StartLimitAction=reboot`.
 #[test]
 fn unseen_starts_never_trip_start_limit_action() {

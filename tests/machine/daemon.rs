@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use stealthcheck::check::{Check, CheckName, Probe};
-use stealthcheck::engine::Effect;
+use stealthcheck::engine::{Effect, Reset};
 use stealthcheck::engine::saved::Saved;
 use stealthcheck::unit::{JobKind, JobResult, UnitName};
 use stealthcheck::verdict::Observation;
@@ -264,19 +264,25 @@ impl Machine {
     }
 
     fn job_is_requested(&mut self, request: JobRequest) {
-        let JobRequest { request, unit, target, kind, reset_failed, displaces } = request;
-        self.note(format!("REQUEST {kind:?} of {target} (for {unit}, reset_failed {reset_failed})"));
+        let JobRequest { request, unit, target, kind, reset, displaces } = request;
+        self.note(format!("REQUEST {kind:?} of {target} (for {unit}, reset {reset:?})"));
         let id = self.systemd.id(&target);
         let in_storm = self.storm().is_some() && !self.systemd.read(&id).is_down();
         let job = Requested { at: self.time, unit: id.clone(), kind, for_unit: unit.clone(), in_storm };
-        if let Some(result) = self.rejection(&target, kind) {
+        let not_reset = || {
+            let refused = self.rejects_resets && reset == Reset::Required;
+            refused.then(|| JobResult::Unasked("it did not reset the failures of the unit".to_owned()))
+        };
+        if let Some(result) = self.rejection(&target, kind).or_else(not_reset) {
             self.record.rejected.push(job);
             let input = Input::JobEnded { request, result, state: None };
             return self.later(Duration::from_millis(2), Coming::Input { life: self.life, input });
         }
         self.record.requested(job);
-        if reset_failed {
+        if reset != Reset::No && !self.rejects_resets {
             self.systemd.reset_failed(&target);
+            let input = Input::Reset(id.clone());
+            self.later(Duration::ZERO, Coming::Input { life: self.life, input });
         }
         let wanted = match kind {
             JobKind::Start => JobType::Start,

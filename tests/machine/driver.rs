@@ -7,7 +7,7 @@ use std::time::Duration;
 use stealthcheck::check::{Check, CheckName, Probe, Step};
 use stealthcheck::engine::hold::{HoldAction, HoldEvent, HoldId, Holder, HowEnded};
 use stealthcheck::engine::saved::Saved;
-use stealthcheck::engine::{self, AttemptId, Command, Effect, Engine, Event, RunId};
+use stealthcheck::engine::{self, AttemptId, Command, Effect, Engine, Event, Reset, RunId};
 use stealthcheck::notification::{HostNotification, Notification, NotificationId};
 use stealthcheck::status::CheckStatus;
 use stealthcheck::time::{Mono, Now};
@@ -29,6 +29,8 @@ pub enum Input {
         sample: Result<Sample, String>,
     },
     /// A configured name is an alias of this unit.
+    /// `ResetFailedUnit` succeeded.
+    Reset(UnitName),
     Resolved {
         name: UnitName,
         id: UnitName,
@@ -73,7 +75,7 @@ pub struct JobRequest {
     /// The unit that the job is on.
     pub target: UnitName,
     pub kind: JobKind,
-    pub reset_failed: bool,
+    pub reset: Reset,
     /// Mode `replace` instead of `fail`.
     pub displaces: bool,
 }
@@ -176,6 +178,7 @@ impl Driver {
                 Event::Observed { check, run: RunId(run), observation }
             }
             Input::Sampled { check, run, sample } => Event::Sampled { check, run: RunId(run), sample },
+            Input::Reset(unit) => Event::FailuresReset(unit),
             Input::Resolved { name, id } => Event::UnitResolved { name, id },
             Input::Unit { unit, state } => Event::UnitRead { unit, state: *state },
             Input::JobEnded { request, result, state } => {
@@ -206,7 +209,7 @@ impl Driver {
                 Output::Probe { check, run: run.0, probe, timeout }
             }
             Effect::ReadUnit(unit) => Output::ReadUnit(unit),
-            Effect::StartJob(engine::JobRequest { unit, attempt, step, reset_failed, displaces }) => {
+            Effect::StartJob(engine::JobRequest { unit, attempt, step, reset, displaces }) => {
                 self.requests.insert(attempt.0, unit.clone());
                 let (target, kind) = match step {
                     Step::Restart => (unit.clone(), JobKind::Restart),
@@ -215,7 +218,7 @@ impl Driver {
                     Step::Reload => (unit.clone(), JobKind::Reload),
                     Step::StartUnit(other) => (other, JobKind::Start),
                 };
-                Output::Job(JobRequest { request: attempt.0, unit, target, kind, reset_failed, displaces })
+                Output::Job(JobRequest { request: attempt.0, unit, target, kind, reset, displaces })
             }
             Effect::WithdrawJob(withdrawal) => Output::Withdraw(withdrawal.attempt.0),
             Effect::Notify(notification) => Output::Notify(notification),

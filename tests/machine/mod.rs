@@ -118,6 +118,7 @@ pub struct Machine {
     has_bus: bool,
     /// What every request of the daemon for a job comes to (polkit, `LimitsExceeded`).
     rejects_jobs: Option<JobResult>,
+    rejects_resets: bool,
     /// Open leases, with the units that are held.
     leases: BTreeMap<String, UnitName>,
     /// Leases that are asked for.
@@ -162,6 +163,7 @@ impl Machine {
             network: Network::Up,
             has_bus: true,
             rejects_jobs: None,
+            rejects_resets: false,
             leases: BTreeMap::new(),
             wanted_leases: BTreeMap::new(),
             load: load::Load::default(),

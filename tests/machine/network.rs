@@ -52,6 +52,12 @@ impl Machine {
         self.rejects_jobs = result;
     }
 
+    /// `ResetFailedUnit` is refused to the daemon, or not any more.
+    pub fn reject_resets(&mut self, rejected: bool) {
+        self.note(format!("# the daemon's calls of ResetFailedUnit are rejected: {rejected}"));
+        self.rejects_resets = rejected;
+    }
+
     /// The result of a request that does not become a job. The client looks at a unit that is not down before it asks for
     /// a job: no signal tells that a unit is frozen, and an operator's stop may be a moment old.
     pub(super) fn rejection(&self, target: &UnitName, kind: JobKind) -> Option<JobResult> {

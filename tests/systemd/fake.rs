@@ -24,6 +24,8 @@ pub enum Script {
     Refuse(&'static str),
     /// Queues it as this number, and answers when the test says so.
     AnswerLater(u32),
+    /// Asked before to reset the unit's counters, it refuses with this error.
+    RefuseReset(&'static str),
 }
 
 #[derive(Clone)]
@@ -199,7 +201,21 @@ impl Fake {
                 }
             }
             "ResetFailedUnit" => {
-                connection.reply_error(header, "org.freedesktop.systemd1.NoSuchUnit", &"not loaded").await
+                let refused = {
+                    let scripts = &mut self.world.lock().unwrap().scripts;
+                    match scripts.front() {
+                        Some(Script::RefuseReset(error)) => {
+                            let error = *error;
+                            scripts.pop_front();
+                            Some(error)
+                        }
+                        _ => None,
+                    }
+                };
+                match refused {
+                    Some(error) => connection.reply_error(header, error, &"no").await,
+                    None => connection.reply(header, &()).await,
+                }
             }
             _ => return self.job(connection, message, header).await,
         }
@@ -218,6 +234,7 @@ impl Fake {
                 connection.reply(header, &path(&job_path(id))).await.unwrap();
             }
             Script::Refuse(error) => connection.reply_error(header, error, &"Nope.").await.unwrap(),
+            Script::RefuseReset(_) => panic!("nothing was to be reset"),
             Script::AnswerLater(id) => {
                 *self.later.lock().unwrap() = Some((message.clone(), id));
             }

@@ -9,8 +9,8 @@ async fn lost_bus_is_reported_and_all_is_read_when_it_is_back() {
     // One job that still runs when the bus is back, and one that has ended meanwhile.
     fake.world.lock().unwrap().jobs.extend([(7, "restart"), (8, "restart")]);
     fake.world.lock().unwrap().scripts.extend([Script::Queue(7), Script::Queue(8)]);
-    client.request_job("web.service", 1, Step::Restart, false).await;
-    client.request_job("db.service", 2, Step::Restart, false).await;
+    client.request_job("web.service", 1, Step::Restart, Reset::No).await;
+    client.request_job("db.service", 2, Step::Restart, Reset::No).await;
     eventually(|| fake.world.lock().unwrap().scripts.is_empty()).await;
     tokio::time::sleep(Duration::from_millis(50)).await;
     fake.lose_bus().await;
@@ -18,7 +18,7 @@ async fn lost_bus_is_reported_and_all_is_read_when_it_is_back() {
 
     assert!(is_manager(&client.next().await, ManagerState::Unreachable));
     assert!(client.read("web.service").await.unwrap_err().contains("cannot be reached"));
-    client.request_job("web.service", 3, Step::Start, false).await;
+    client.request_job("web.service", 3, Step::Start, Reset::No).await;
     let (_, attempt, result, _) = client.job_ended().await;
     assert_eq!(attempt, AttemptId(3));
     assert!(matches!(result, JobResult::Unasked(why) if why.contains("cannot be reached")));
@@ -79,7 +79,7 @@ async fn result_of_a_job_is_reported_though_the_bus_is_lost_then() {
     let fake = fake_with(&[("web.service", up())]).await;
     let mut client = Client::ready(&fake, &["web.service"]).await;
     fake.world.lock().unwrap().scripts.push_back(Script::Queue(7));
-    client.request_job("web.service", 1, Step::Restart, false).await;
+    client.request_job("web.service", 1, Step::Restart, Reset::No).await;
     eventually(|| fake.world.lock().unwrap().scripts.is_empty()).await;
     fake.world.lock().unwrap().unread = true;
     let asked = || fake.world.lock().unwrap().calls.iter().filter(|call| *call == "GetAll").count();
@@ -119,7 +119,7 @@ async fn silent_systemd_is_asked_one_thing_at_a_time() {
     }
     let refused = client.read("web.service").await.unwrap_err();
     assert!(refused.contains("cannot be reached: systemd does not answer"));
-    client.request_job("web.service", 1, Step::Restart, false).await;
+    client.request_job("web.service", 1, Step::Restart, Reset::No).await;
     let (_, attempt, result, _) = client.job_ended().await;
     assert_eq!(attempt, AttemptId(1));
     assert!(matches!(result, JobResult::Unasked(why) if why.contains("cannot be reached")));

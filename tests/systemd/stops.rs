@@ -47,7 +47,7 @@ async fn stop_that_replaces_a_restart_is_reported() {
             let mut client = Client::ready(&fake, &[WEB]).await;
             if ours {
                 fake.world.lock().unwrap().scripts.push_back(Script::Queue(5));
-                client.request_job(WEB, 1, Step::Restart, false).await;
+                client.request_job(WEB, 1, Step::Restart, Reset::No).await;
                 fake.requested().await;
             }
             fake.job_new(5, WEB, "restart").await;
@@ -78,7 +78,7 @@ async fn stop_of_ours_is_reported_as_ours() {
     let fake = fake_with(&[(WEB, up())]).await;
     let mut client = Client::ready(&fake, &[WEB]).await;
     fake.world.lock().unwrap().scripts.push_back(Script::Queue(5));
-    client.request_job(WEB, 1, Step::Stop, false).await;
+    client.request_job(WEB, 1, Step::Stop, Reset::No).await;
     fake.requested().await;
     operator_stops(&fake, 5, "active", 1).await;
     let ours = Some(Job { id: 5, kind: JobKind::Stop, ours: true });
@@ -91,7 +91,7 @@ async fn stop_of_ours_is_reported_as_ours() {
     fake.set(WEB, unit("deactivating", "stop-sigterm", 6, 2)).await;
     client.unit(WEB, |state| state.active == ActiveState::Deactivating).await;
     fake.world.lock().unwrap().scripts.push_back(Script::Queue(6));
-    client.request_job(WEB, 2, Step::Stop, false).await;
+    client.request_job(WEB, 2, Step::Stop, Reset::No).await;
     fake.requested().await;
     operator_stops(&fake, 6, "active", 2).await;
     assert_eq!(client.job_ended().await.3.unwrap().stopped_by, stop(6));

@@ -148,6 +148,13 @@ impl Node {
         }
     }
 
+    /// systemd's counters of a unit without checks were reset.
+    pub fn record_reset(&mut self) {
+        if let Account::Graph { starts, .. } = &mut self.account {
+            starts.reset();
+        }
+    }
+
     /// Takes over a stop that an earlier run of the daemon or an earlier configuration recorded.
     pub fn recall(&mut self, known: StopRecord) {
         if let Account::Graph { stops, .. } = &mut self.account {

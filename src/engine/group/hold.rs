@@ -163,14 +163,14 @@ impl Group {
         let Some(unit) = &mut self.unit else { return };
         let id = cx.ids.next_attempt();
         let invocation = unit.reading().map_or_else(String::new, |state| state.invocation_id.clone());
-        let reset_failed = unit.needs_reset(now);
+        let reset = unit.reset_before(&Step::Start, now);
         *unit.attempt_mut() = Some(Attempt::new(id, None, Step::Start, now, invocation));
         if let Some(hold) = unit.hold_mut() {
             hold.record_start(now, id);
         }
         let name = unit.id().clone();
         let request =
-            JobRequest { unit: name.clone(), attempt: id, step: Step::Start, reset_failed, displaces: false };
+            JobRequest { unit: name.clone(), attempt: id, step: Step::Start, reset, displaces: false };
         cx.emit(Effect::StartJob(request));
         cx.change(None, Some(&name), None, ChangeKind::HoldStartRequested { holder: hold.holder().clone() });
     }

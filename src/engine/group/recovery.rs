@@ -11,7 +11,7 @@ use crate::engine::attempt::Attempt;
 use crate::engine::breaker::Permit;
 use crate::engine::check::Check;
 use crate::engine::context::Context;
-use crate::engine::event::{AttemptId, ChangeKind, Effect, JobRequest, Withdrawal};
+use crate::engine::event::{AttemptId, ChangeKind, Effect, JobRequest, Reset, Withdrawal};
 use crate::engine::suppression::Suppression;
 use crate::engine::unit::{Condition, Unit};
 use crate::engine::withheld::Withheld;
@@ -105,18 +105,15 @@ impl Group {
         let check = &mut self.checks[index];
         let backoff = check.settings().recovery.backoff;
         let slowest = outcome::is_exhausted(check);
-        let reset_failed = if own {
-            let reset = unit.needs_reset(now.mono);
-            if reset {
-                unit.record_reset();
-            }
+        let reset = if own {
+            let reset = unit.reset_before(&step, now.mono);
             unit.pace_mut().record(now.mono, &backoff, slowest);
             *unit.attempt_mut() = Some(attempt);
             reset
         } else {
             check.other_pace_mut().record(now.mono, &backoff, slowest);
             *check.other_attempt_mut() = Some(attempt);
-            check.other_pace().attempts() > 1
+            if check.other_pace().attempts() > 1 { Reset::IfPossible } else { Reset::No }
         };
         let displaces = unit.conflict().is_some();
         let unit = unit.id().clone();
@@ -124,7 +121,7 @@ impl Group {
             unit: unit.clone(),
             attempt: id,
             step: step.clone(),
-            reset_failed,
+            reset,
             displaces,
         }));
         let incident = self.checks[index].incident().map(|incident| incident.id().clone());

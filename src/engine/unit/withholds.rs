@@ -6,21 +6,26 @@
 use std::time::Duration;
 
 use super::{Condition, Unit};
+use crate::check::Step;
+use crate::engine::event::Reset;
 use crate::engine::withheld::Withheld;
 use crate::time::{Mono, Now};
 use crate::unit::{ActiveState, JobKind, LoadState};
 
 impl Unit {
-    /// Whether `ResetFailedUnit` is to be called before a start: repeated starts may have hit the unit's start limit, or
-    /// one more would. It would delete a transient unit.
-    pub fn needs_reset(&self, now: Mono) -> bool {
-        let Some(state) = self.reading() else { return false };
-        if state.settings.transient {
-            return false;
+    /// Whether `ResetFailedUnit` is to be called before a step: repeated starts may have hit the unit's start limit, or one
+    /// more would. It would delete a transient unit.
+    pub fn reset_before(&self, step: &Step, now: Mono) -> Reset {
+        let starts = matches!(step, Step::Restart | Step::Start);
+        let Some(state) = self.reading().filter(|state| starts && !state.settings.transient) else {
+            return Reset::No;
+        };
+        if self.start_limit_action_until(now).is_some() {
+            return Reset::Required;
         }
         let failed = state.active == ActiveState::Failed
             && (state.result == "start-limit-hit" || state.n_restarts > 0 || self.pace().attempts() > 1);
-        failed || self.start_limited_until(now).is_some()
+        if failed || self.start_limited_until(now).is_some() { Reset::IfPossible } else { Reset::No }
     }
 
     fn start_limited_until(&self, now: Mono) -> Option<Mono> {

@@ -1,4 +1,5 @@
 use super::*;
+use crate::engine::Reset;
 use crate::unit::Job;
 
 fn web() -> UnitName {
@@ -8,7 +9,7 @@ fn web() -> UnitName {
 fn job(attempt: u64, invocation: Option<&str>, before: Option<u32>) -> PendingJob {
     let attempt = AttemptId(attempt);
     let request =
-        JobRequest { unit: web(), attempt, step: Step::Restart, reset_failed: false, displaces: false };
+        JobRequest { unit: web(), attempt, step: Step::Restart, reset: Reset::No, displaces: false };
     PendingJob::new(request, invocation.map(ToOwned::to_owned), before)
 }
 

@@ -2,7 +2,7 @@
 
 use stealthcheck::journal::ids;
 
-use crate::guarding::{assert_has, assert_thread, quick};
+use crate::guarding::{assert_has, assert_thread, kinds, quick};
 use crate::lab::{MINUTE, Machine};
 
 /// `stealthctl status` has an answer again, and that from the same process as before.
@@ -73,7 +73,10 @@ fn a_bus_that_is_restarted_or_killed_costs_no_incident_and_no_mail() {
     web.heal();
     machine.wait_told(ids::INCIDENT_CLOSED, "web", 1);
     machine.becomes("web", "passing");
-    let mails = machine.wait_mails("web", 2);
+    let mails = machine.wait_for("the mail about its end", MINUTE, || {
+        let mails = machine.mails_about("web");
+        kinds(&mails).contains(&"RECOVERED").then_some(mails)
+    });
     let between =
         if mails.len() == 3 { &["DOWN", "ACTION REQUIRED", "RECOVERED"][..] } else { &["DOWN", "RECOVERED"] };
     assert_thread(&mails, between);
