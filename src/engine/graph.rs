@@ -40,6 +40,8 @@ pub(super) struct Summary {
     pub incident: Option<RootIncident>,
     /// Its checks are suppressed, for a reason of its own (not a dependency).
     pub suppressed: Option<Suppressed>,
+    /// Its first reading is kept until those of the units around it are there.
+    pub deferred: bool,
     /// A check of it fails, and is not down yet.
     pub failing: bool,
     /// An operator has stopped it and that is still respected, or its own `stop` step has.

@@ -106,11 +106,14 @@ impl Sim {
             }
             67..=68 => self.systemd_is_slow(),
             69..=70 => {
-                let why = self.random.of(&[
-                    "Interactive authentication required.",
-                    "the maximum number of pending replies was reached (LimitsExceeded)",
-                ]);
-                self.machine.reject_jobs(Some(why));
+                match self.random.of(&[
+                    Some("Interactive authentication required."),
+                    Some("the maximum number of pending replies was reached (LimitsExceeded)"),
+                    None,
+                ]) {
+                    Some(why) => self.machine.reject_jobs(Some(why)),
+                    None => self.machine.reject_resets(true),
+                }
                 self.lasting(Fault::Rejected, 20, 7200);
             }
             71..=72 => {
@@ -305,7 +308,10 @@ impl Sim {
             }
             Fault::SlowJobs => self.machine.systemd.slowness = Duration::ZERO,
             Fault::SlowSystemd => self.systemd_is_quick(),
-            Fault::Rejected => self.machine.reject_jobs(None),
+            Fault::Rejected => {
+                self.machine.reject_jobs(None);
+                self.machine.reject_resets(false);
+            }
             Fault::Bus => {
                 self.machine.bus_returns();
                 self.rules.blind = self.mono;

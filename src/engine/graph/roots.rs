@@ -31,11 +31,15 @@ impl Graph {
         if roots.is_empty() {
             return None;
         }
-        // In a circle the one that was first is the root of the others.
+        // In a circle the one that was first is the root of the others; where all wait for each other, none is.
         let own = self.trouble(unit, true);
+        let waits = |root: &Root| {
+            let summary = self.node(&root.by).and_then(Node::summary);
+            root.opened.is_none() && summary.is_some_and(|summary| summary.deferred)
+        };
         roots.retain(|root| {
             let circle = self.required(&root.by).contains(unit);
-            !circle || own.as_ref().is_none_or(|own| precedes(root, own))
+            !circle || (!waits(root) && own.as_ref().is_none_or(|own| precedes(root, own)))
         });
         let is_root = |root: &&Root| {
             let deeper = self.required(&root.by);
@@ -62,8 +66,13 @@ impl Graph {
                 comes_back: false,
             });
         }
-        let suppressed = summary.suppressed.filter(|_| down)?;
-        Some(Root { by: name.clone(), opened: None, silent: suppressed.silent, held, comes_back: false })
+        // What it is down for is not settled while its first reading waits for others.
+        let silent = match summary.suppressed.filter(|_| down) {
+            Some(suppressed) => suppressed.silent,
+            None if down && summary.deferred => false,
+            None => return None,
+        };
+        Some(Root { by: name.clone(), opened: None, silent, held, comes_back: false })
     }
 
     /// The unit that took this one down with it: it is bound to one that ended by itself; or what it requires, is bound to or

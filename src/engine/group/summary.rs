@@ -38,6 +38,7 @@ impl Group {
             // What an operator stopped is no news; what is paused may be down for any reason.
             suppressed: (!suppressed.is_empty())
                 .then(|| Suppressed { silent: suppressed.iter().all(paused) }),
+            deferred: unit.deferred_reading().is_some(),
             failing: self.checks().iter().any(Check::is_failing),
             stopped: unit.is_stopped_by_step()
                 || unit.may_be_stopped()

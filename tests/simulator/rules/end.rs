@@ -25,6 +25,7 @@ impl Sim {
         self.post.disk_full = false;
         self.machine.restore_network();
         self.machine.reject_jobs(None);
+        self.machine.reject_resets(false);
         self.machine.bus_returns();
         self.systemd_is_quick();
         self.machine.systemd.slowness = Duration::ZERO;
