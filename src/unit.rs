@@ -277,10 +277,10 @@ impl UnitState {
             && self.main_exit_usec > self.active_exit_usec
     }
 
-    /// It is down with a start job on it, queued or running: it is on its way up. The second half of a restart is such.
+    /// A start is queued on it or runs. The second half of a restart is such.
     #[must_use]
     pub fn has_start_job(&self) -> bool {
-        self.is_down() && self.job.is_some_and(|job| matches!(job.kind, JobKind::Start | JobKind::Restart))
+        self.job.is_some_and(|job| matches!(job.kind, JobKind::Start | JobKind::Restart))
     }
 
     /// systemd is itself about to restart the service.

@@ -36,7 +36,6 @@ pub(in crate::engine) struct Starts {
     /// systemd's counter at the latest reading.
     n_restarts: Option<u32>,
     /// Starts before this may have been missed, as nobody watched the unit.
-    #[serde(default)]
     unseen_until: Option<Mono>,
 }
 

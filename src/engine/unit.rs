@@ -37,7 +37,7 @@ use super::starts::Starts;
 use super::stop::{self, StopRecord};
 use crate::check::Respect;
 use crate::time::{Mono, Now};
-use crate::unit::{ActiveState, JobKind, LoadState, UnitName, UnitState};
+use crate::unit::{ActiveState, LoadState, UnitName, UnitState};
 
 /// A first reading that finds the unit down waits this long for those of the units around. They come within milliseconds;
 /// a systemd that reloads its files takes seconds, and after 25 s (libdbus's own time-out) it is given up.
@@ -179,7 +179,7 @@ impl Unit {
         let first = std::mem::take(&mut self.unwatched) || self.reading.is_none();
         self.memory.starts.read(now, self.reading.as_deref().filter(|_| !first), &state);
         self.memory.marks.read(&state);
-        let comes = has_start_job(&state);
+        let comes = state.has_start_job();
         let stopped = state.is_down() && !comes && self.memory.stops.read_down(now, &state, first);
         if !first && !comes && self.is_coming() && stop::is_operators_job(&state) {
             self.memory.hold.iter_mut().for_each(|hold| hold.record_stop(now.mono));
@@ -425,7 +425,7 @@ impl Unit {
     /// A start is queued on it, and it is not up.
     fn is_coming(&self) -> bool {
         self.reading.as_ref().is_some_and(|state| {
-            has_start_job(state) && (state.is_down() || state.active == ActiveState::Deactivating)
+            state.has_start_job() && (state.is_down() || state.active == ActiveState::Deactivating)
         })
     }
 
@@ -441,9 +441,4 @@ impl Unit {
     pub fn is_up_or_coming(&self) -> bool {
         self.condition.is_rising() || self.condition == Condition::AutoRestart
     }
-}
-
-/// A start is queued on it or runs.
-fn has_start_job(state: &UnitState) -> bool {
-    state.job.is_some_and(|job| matches!(job.kind, JobKind::Start | JobKind::Restart))
 }

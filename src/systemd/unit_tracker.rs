@@ -8,7 +8,7 @@ use std::sync::Arc;
 use super::job_tracker::{End, JobTracker, Undecided};
 use super::properties::Properties;
 use super::start_conditions::{ConditionKind, StartConditions};
-use crate::unit::{ActiveState, JobKind, LoadState, UnitState};
+use crate::unit::{ActiveState, JobKind, LoadState, Relations, UnitState};
 
 #[derive(Debug, Default)]
 pub(super) struct UnitTracker {
@@ -172,6 +172,9 @@ impl UnitTracker {
             state.start_skipped = Some(start.describe(unmet));
         }
         if let Some(before) = &self.reading {
+            if let Some(earlier) = before.relations.as_deref().filter(|_| is_down(state.active)) {
+                Relations::keep_propagated_stops(&mut state.relations, earlier);
+            }
             // Equal values are in memory once.
             if before.relations == state.relations {
                 state.relations.clone_from(&before.relations);

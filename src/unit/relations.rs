@@ -2,6 +2,8 @@
 //!
 //! The systemd client fills these from D-Bus properties, the core reads them. Nothing here performs I/O.
 
+use std::sync::Arc;
+
 use serde::{Deserialize, Serialize};
 
 use super::UnitName;
@@ -40,5 +42,23 @@ impl Relations {
     #[must_use]
     pub fn is_empty(&self) -> bool {
         *self == Self::default()
+    }
+
+    /// Adds to the relations of a unit that is down those stops that were propagated to it by an earlier reading
+    /// (`StopPropagatedFrom`, see `binds_to`): they are settings of the other unit, and systemd does not know them while
+    /// it has unloaded that one, as it does with one that is inactive and not enabled.
+    pub fn keep_propagated_stops(relations: &mut Option<Arc<Self>>, before: &Self) {
+        let known = relations.as_deref().map_or(&[][..], |known| &known.binds_to);
+        let lost: Vec<UnitName> = before
+            .binds_to
+            .iter()
+            .filter(|name| !before.requires.contains(name) && !known.contains(name))
+            .cloned()
+            .collect();
+        if !lost.is_empty() {
+            let kept = Arc::make_mut(relations.get_or_insert_default());
+            kept.binds_to.extend(lost);
+            kept.binds_to.sort();
+        }
     }
 }

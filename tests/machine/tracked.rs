@@ -1,6 +1,6 @@
 //! What the client knows of one unit, and by which job it was taken down.
 
-use stealthcheck::unit::{ActiveState, Job, JobKind, JobResult, UnitState};
+use stealthcheck::unit::{ActiveState, Job, JobKind, JobResult, Relations, UnitState};
 
 use super::driver;
 use super::systemd::Changed;
@@ -141,7 +141,7 @@ impl Tracked {
 
     /// The unit's properties were read.
     /// `started`: its `ConditionTimestamp`.
-    pub fn read(&mut self, state: UnitState, started: u64) {
+    pub fn read(&mut self, mut state: UnitState, started: u64) {
         self.oneshot = state.oneshot;
         self.observe(state.active, state.job.map_or(0, |job| job.id), started);
         if let Some(job) = state.job {
@@ -149,6 +149,10 @@ impl Tracked {
         }
         if let Some(before) = self.missed.take() {
             self.note_missed(before, &state);
+        }
+        let earlier = self.reading.as_ref().and_then(|before| before.relations.clone());
+        if let Some(earlier) = earlier.filter(|_| is_down(state.active)) {
+            Relations::keep_propagated_stops(&mut state.relations, &earlier);
         }
         self.reading = Some(state);
     }

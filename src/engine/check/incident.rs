@@ -64,7 +64,6 @@ pub(in crate::engine) struct Incident {
     explained: bool,
     notified: Notified,
     /// Whom its notifications went to.
-    #[serde(default)]
     told: BTreeSet<Arc<str>>,
 }
 

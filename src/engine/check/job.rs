@@ -22,7 +22,6 @@ pub(in crate::engine) struct Runs {
     /// When the last good run ended, and the same in systemd's microseconds, by which it is known again.
     succeeded: Option<(Mono, u64)>,
     /// The latest end of a run: systemd tells who caused it only to those who saw it.
-    #[serde(default)]
     ended: Option<End>,
     /// The job's unit was read, by this run of the daemon.
     #[serde(skip)]

@@ -228,7 +228,7 @@ impl Node {
     pub fn read(&mut self, now: Now, state: &Arc<UnitState>) {
         let job = state.job.map(|job| job.kind);
         let down = is_down(state.active);
-        let comes = matches!(job, Some(JobKind::Start | JobKind::Restart));
+        let comes = state.has_start_job();
         self.occupied = (!down || comes).then(|| self.occupied.unwrap_or(now.mono));
         let goes = matches!(job, Some(JobKind::Stop | JobKind::Restart));
         let falls = down || goes || state.active == ActiveState::Deactivating;

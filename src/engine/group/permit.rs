@@ -166,7 +166,7 @@ impl Group {
         if check.step_index() == 0
             && unit.condition().down().is_some()
             && let Some(other) =
-                self.checks.iter().find(|other| other.name() != check.name() && acts_on_unit(other))
+                self.checks.iter().find(|other| other.name() != check.name() && starts_unit(other))
         {
             return Err(Withheld::OtherCheck(other.name().clone()));
         }
@@ -229,8 +229,8 @@ fn step_applies(step: &Step, check: &Check, unit: &Unit, now: Mono) -> Result<()
     }
 }
 
-/// The check is down and its next step acts on the unit itself.
-fn acts_on_unit(check: &Check) -> bool {
+/// The check is down and its next step starts the unit itself.
+fn starts_unit(check: &Check) -> bool {
     let steps = &check.settings().recovery.steps;
     let next = steps.get(check.step_index()).or(steps.last());
     check.is_down() && matches!(next, Some(Step::Restart | Step::Start))

@@ -257,6 +257,7 @@ impl Group {
         if matches!(result, JobResult::Unasked(_) | JobResult::Withdrawn(_)) {
             self.refund(&attempt);
         }
+        // (What systemd skips on this unit, a later step may mend: it is on another one.)
         let advances = !matches!(result, JobResult::Canceled | JobResult::Withdrawn(_))
             && result.not_the_units().is_none();
         let outcome = outcome_of(result, result.clause());

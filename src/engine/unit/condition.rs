@@ -3,7 +3,7 @@
 //! In: the reading, and what [`super::stop`] has found about who took the unit down. Out: one condition.
 
 use crate::engine::check::last_run_failed;
-use crate::unit::{ActiveState, JobKind, LoadState, UnitState};
+use crate::unit::{ActiveState, LoadState, UnitState};
 
 /// The condition of a unit.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -96,7 +96,7 @@ pub(super) fn classify(state: &UnitState, facts: Facts<'_>) -> Condition {
     ) {
         return Condition::Missing(state.describe());
     }
-    if state.job.is_some_and(|job| matches!(job.kind, JobKind::Start | JobKind::Restart)) {
+    if state.has_start_job() {
         // Queued behind other units, or between the two runs of a restart.
         return Condition::Starting;
     }

@@ -243,3 +243,23 @@ fn skipped_start_by_exec_condition_is_recognized() {
     assert_eq!(state.start_skipped.as_deref(), Some("ExecCondition= was not met"));
     assert_eq!(state.stopped_by, None);
 }
+
+#[test]
+fn propagated_stop_is_known_though_systemd_has_unloaded_the_other_unit() {
+    let names = |names: &[&str]| names.iter().map(|name| UnitName::new(name).unwrap()).collect::<Vec<_>>();
+    let with = |active, binds_to: &[&str]| UnitState {
+        relations: Some(Arc::new(Relations {
+            requires: names(&["db.service"]),
+            binds_to: names(binds_to),
+            ..Relations::default()
+        })),
+        ..reading(active, "a")
+    };
+    let binds_to = |track: &UnitTracker| track.current().unwrap().relations.clone().unwrap().binds_to.clone();
+    let mut track = UnitTracker::default();
+    read(&mut track, with(Active, &["db.service", "vpn.service"]));
+    read(&mut track, with(Inactive, &["a.service"]));
+    assert_eq!(binds_to(&track), names(&["a.service", "vpn.service"]));
+    read(&mut track, with(Active, &["a.service"]));
+    assert_eq!(binds_to(&track), names(&["a.service"]));
+}

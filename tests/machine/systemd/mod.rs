@@ -18,10 +18,11 @@ mod unit_file;
 
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, BTreeSet, BinaryHeap, VecDeque};
+use std::sync::Arc;
 use std::time::Duration;
 
 use stealthcheck::time::{Mono, Now};
-use stealthcheck::unit::{ActiveState, JobKind, JobResult, ManagerState, UnitName, UnitState};
+use stealthcheck::unit::{ActiveState, JobKind, JobResult, ManagerState, Relations, UnitName, UnitState};
 
 pub use account::Happened;
 pub use job::{By, JobType};
@@ -315,7 +316,32 @@ impl Systemd {
 
     /// A reading of the unit's properties. The kind of its job is asked for besides.
     pub fn read(&self, name: &UnitName) -> UnitState {
-        self.index(name).map_or_else(UnitState::default, |index| self.units[index].read())
+        let Some(index) = self.index(name) else { return UnitState::default() };
+        let mut state = self.units[index].read();
+        self.forget_unloaded(index, &mut state);
+        state
+    }
+
+    /// What other units say of this one is not known while they are not loaded.
+    fn forget_unloaded(&self, unit: usize, state: &mut UnitState) {
+        let Some(relations) = &state.relations else { return };
+        let forgotten = |name: &UnitName| {
+            self.index(name).is_some_and(|other| {
+                !self.units[other].links.referenced_by.contains(&unit)
+                    && !self.stays_loaded(other, &mut BTreeSet::from([unit]))
+            })
+        };
+        let stops = |name: &UnitName| !relations.requires.contains(name) && forgotten(name);
+        let told = [&relations.consists_of, &relations.required_by, &relations.conflicts];
+        if !told.into_iter().flatten().any(forgotten) && !relations.binds_to.iter().any(stops) {
+            return;
+        }
+        let mut known = Relations::clone(relations);
+        known.binds_to.retain(|name| !stops(name));
+        for names in [&mut known.consists_of, &mut known.required_by, &mut known.conflicts] {
+            names.retain(|name| !forgotten(name));
+        }
+        state.relations = (!known.is_empty()).then(|| Arc::new(known));
     }
 
     /// The unit's `ConditionTimestamp`.

@@ -210,7 +210,7 @@ impl Systemd {
         }
     }
 
-    fn stays_loaded(&self, unit: usize, seen: &mut BTreeSet<usize>) -> bool {
+    pub(super) fn stays_loaded(&self, unit: usize, seen: &mut BTreeSet<usize>) -> bool {
         let this = &self.units[unit];
         if this.job.is_some() || this.file.enabled || this.active() != ActiveState::Inactive {
             return true;
