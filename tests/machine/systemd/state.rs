@@ -243,7 +243,12 @@ impl Systemd {
             link!(wants, wanted_by);
             link!(upholds, upheld_by);
             link!(conflicts, conflicted_by);
-            link!(stop_propagated_from, propagates_stop_to);
+            // A setting of the other unit's file.
+            for other in resolve(&file.stop_propagated_from) {
+                links[n].stop_propagated_from.push(other);
+                links[other].propagates_stop_to.push(n);
+                links[n].referenced_by.push(other);
+            }
             link!(after, before);
             for other in resolve(&file.part_of) {
                 links[other].consists_of.push(n);
