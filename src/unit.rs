@@ -203,6 +203,9 @@ pub struct UnitState {
     /// forgets a unit that nothing refers to in the moment in which it ends; 0 where no end was seen.
     #[serde(default)]
     pub seen_ended_usec: u64,
+    /// How many starts the signals have shown since the unit is watched. A reading shows the latest alone.
+    #[serde(default)]
+    pub starts_seen: u32,
     /// What a timer, path or socket triggers.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub triggers: Option<UnitName>,
@@ -250,6 +253,7 @@ impl Default for UnitState {
             active_exit_usec: 0,
             main_exit_usec: 0,
             seen_ended_usec: 0,
+            starts_seen: 0,
             triggers: None,
             last_trigger_usec: 0,
             description: String::new(),
@@ -269,10 +273,11 @@ impl UnitState {
     }
 
     /// It failed in a stop: systemd moves a unit out of `active` before it stops the main process, and after that has ended
-    /// by itself.
+    /// by itself. It does so as well where it ends the process itself, for the watchdog or for want of memory.
     #[must_use]
     pub fn ended_in_stop(&self) -> bool {
         self.active == ActiveState::Failed
+            && !matches!(self.result.as_str(), "watchdog" | "oom-kill")
             && self.active_exit_usec != 0
             && self.main_exit_usec > self.active_exit_usec
     }

@@ -69,6 +69,8 @@ pub(super) struct RootIncident {
 pub(super) struct Suppressed {
     /// It is paused: it may be down for any reason, and no notification is sent.
     pub silent: bool,
+    /// It has made room for another unit.
+    pub displaced: bool,
 }
 
 /// The graph.

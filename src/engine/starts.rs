@@ -12,7 +12,7 @@ use crate::unit::{ActiveState, StartLimit, UnitState};
 
 /// systemd restarting a service this often within [`CRASH_WINDOW`] is a crash loop. systemd's own start limit is five as
 /// well, but within 10 s, which `RestartSec=` of 2 s and more never meets.
-const CRASH_RESTARTS: usize = 5;
+const CRASH_RESTARTS: u32 = 5;
 
 /// See [`CRASH_RESTARTS`].
 const CRASH_WINDOW: Duration = Duration::from_secs(600);
@@ -21,7 +21,7 @@ const CRASH_WINDOW: Duration = Duration::from_secs(600);
 const CRASH_QUIET: Duration = Duration::from_secs(120);
 
 /// So many starts are remembered; no start limit in use is higher.
-const STARTS_KEPT: usize = 64;
+const STARTS_KEPT: u32 = 64;
 
 /// The starts of one unit, as far as readings show them.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
@@ -40,8 +40,8 @@ pub(in crate::engine) struct Starts {
 }
 
 impl Starts {
-    /// Takes a reading; `old`: the one before, where nothing was missed between the two.
-    pub fn read(&mut self, now: Now, old: Option<&UnitState>, state: &UnitState) {
+    /// Takes a reading; `old`: the one before, where nothing was missed between the two. `ours`: a start since then is ours.
+    pub fn read(&mut self, now: Now, old: Option<&UnitState>, state: &UnitState, ours: bool) {
         self.restart_delay = state.settings.restart_delay;
         if old.is_none() || self.n_restarts.is_none() {
             self.unseen_until = unseen_until(now, state);
@@ -50,32 +50,38 @@ impl Starts {
             && !state.invocation_id.is_empty();
         // (A unit that comes up for the first time has not been active yet.)
         let began = state.active_enter_usec.max(state.inactive_exit_usec);
-        if old.is_none() && began != 0 {
-            self.started(now.mono_of_usec(began));
-        } else if new_run {
-            self.started(now.mono);
-        }
         let known = self.n_restarts.replace(state.n_restarts);
-        let Some(known) = known.or(old.map(|old| old.n_restarts)) else { return };
-        if state.n_restarts < known {
+        let before = known.or(old.map(|old| old.n_restarts));
+        let restarts = before.map_or(0, |before| state.n_restarts.saturating_sub(before));
+        if let Some(old) = old {
+            // A reading shows the latest start alone; the signals and systemd's counter know of more.
+            let seen = state.starts_seen.saturating_sub(old.starts_seen).max(restarts);
+            for _ in 0..seen.max(u32::from(new_run)).min(STARTS_KEPT) {
+                self.count(now.mono);
+            }
+        } else if began != 0 && self.starts.back().is_none_or(|last| *last < now.mono_of_usec(began)) {
+            // After a restart of the daemon the first reading tells of a start that may be known.
+            self.count(now.mono_of_usec(began));
+        }
+        let Some(before) = before else { return };
+        if state.n_restarts < before {
             // A start by hand, ResetFailed, or a reboot resets the counter.
             self.crashes.clear();
-        } else {
-            let more = usize::try_from(state.n_restarts - known).unwrap_or(usize::MAX);
-            // Over what time they were while nobody watched is not known.
-            let more = if old.is_none() { more.min(1) } else { more };
-            // Where the end of a run was too quick to be seen, `Restart=` tells what it reacts to.
-            let badly = self.ended_badly.unwrap_or(!state.settings.restarts_on_success);
-            for _ in 0..more.min(CRASH_RESTARTS) {
-                if badly {
-                    if self.crashes.len() == CRASH_RESTARTS {
-                        self.crashes.pop_front();
-                    }
-                    self.crashes.push_back(now.mono);
+        }
+        // Over what time they were while nobody watched is not known.
+        let mut crashes = if old.is_none() { restarts.min(1) } else { restarts };
+        // Where the end of a run was too quick to be seen, `Restart=` tells what it reacts to.
+        let mut badly = self.ended_badly.unwrap_or(!state.settings.restarts_on_success);
+        if crashes == 0 && new_run && !ours {
+            // Others start it again after it has failed: Upholds=, a path unit, a script.
+            (crashes, badly) = (1, self.ended_badly == Some(true));
+        }
+        for _ in 0..crashes.min(CRASH_RESTARTS) {
+            if badly {
+                if self.crashes.len() >= to_usize(CRASH_RESTARTS) {
+                    self.crashes.pop_front();
                 }
-            }
-            for _ in 1..more.min(STARTS_KEPT) {
-                self.started(now.mono);
+                self.crashes.push_back(now.mono);
             }
         }
         self.ended_badly = if state.is_down() || state.auto_restart() {
@@ -86,15 +92,17 @@ impl Starts {
         };
     }
 
-    fn started(&mut self, at: Mono) {
-        // After a restart of the daemon the first reading tells of a start that may be known.
-        if self.starts.back().is_some_and(|last| *last >= at) {
-            return;
-        }
-        if self.starts.len() == STARTS_KEPT {
+    fn count(&mut self, start: Mono) {
+        if self.starts.len() >= to_usize(STARTS_KEPT) {
             self.starts.pop_front();
         }
-        self.starts.push_back(at);
+        self.starts.push_back(start);
+    }
+
+    /// Since when the unit is started again and again, by whomever; `None`: it is not.
+    pub fn restless_since(&self, now: Mono) -> Option<Mono> {
+        let first = self.starts.len().checked_sub(to_usize(CRASH_RESTARTS))?;
+        self.starts.get(first).copied().filter(|first| now.since(*first) <= CRASH_WINDOW)
     }
 
     fn quiet_after(&self) -> Duration {
@@ -109,7 +117,7 @@ impl Starts {
         }
         let window = CRASH_WINDOW.max(self.restart_delay.saturating_mul(8));
         let recent: Vec<Mono> = self.crashes.iter().copied().filter(|at| now.since(*at) <= window).collect();
-        (recent.len() >= CRASH_RESTARTS).then(|| (recent.len(), last.since(recent[0])))
+        (recent.len() >= to_usize(CRASH_RESTARTS)).then(|| (recent.len(), last.since(recent[0])))
     }
 
     /// When systemd last restarted the unit after a failure.
@@ -126,10 +134,9 @@ impl Starts {
     /// Until when one more start would hit the unit's start limit; `None`: it would not. Where that triggers an action,
     /// starts that may have been missed count.
     pub fn limited_until(&self, now: Mono, limit: StartLimit) -> Option<Mono> {
-        let burst = usize::try_from(limit.burst).unwrap_or(usize::MAX);
+        let burst = to_usize(limit.burst);
         let recent: Vec<Mono> =
             self.starts.iter().copied().filter(|at| now.since(*at) < limit.interval).collect();
-        // (Some slack: a start may have been too quick to be seen.)
         let seen = (burst > 0 && recent.len() >= burst).then(|| {
             let oldest_that_counts = recent[recent.len() - burst];
             oldest_that_counts.after(limit.interval)
@@ -144,6 +151,10 @@ impl Starts {
         self.starts.clear();
         self.unseen_until = None;
     }
+}
+
+fn to_usize(number: u32) -> usize {
+    usize::try_from(number).unwrap_or(usize::MAX)
 }
 
 /// Until when a unit may have had starts that its first reading does not show. While it is active there are none.

@@ -230,7 +230,7 @@ impl Properties {
         hex(self.invocation_id.as_deref().unwrap_or_default())
     }
 
-    /// The state of the unit `id`; `kind` is that of its job. `stopped_by` and `seen_ended_usec` are left open: only
+    /// The state of the unit `id`; `kind` is that of its job. `stopped_by`, `seen_ended_usec` and `starts_seen` are left open: only
     /// signals show them.
     pub fn into_state(self, id: &UnitName, kind: JobKind) -> UnitState {
         let service = id.as_str().ends_with(".service");
@@ -261,6 +261,7 @@ impl Properties {
             active_exit_usec: self.active_exit.unwrap_or(0),
             main_exit_usec: self.main_exit.unwrap_or(0),
             seen_ended_usec: 0,
+            starts_seen: 0,
             triggers: self.unit.iter().chain(&self.triggers).find_map(|name| UnitName::new(name).ok()),
             last_trigger_usec: self.last_trigger.unwrap_or(0),
             description: self.description.unwrap_or_default(),

@@ -8,9 +8,16 @@ use std::time::Duration;
 use super::relations::unit_names;
 use crate::unit::{StartLimit, UnitSettings};
 
-/// The targets that take the machine down, or stop most of its services: `OnFailure=reboot.target` is what
-/// `FailureAction=reboot` is. (systemd.special(7); an alias, like ctrl-alt-del.target, is shown under these names.)
-const TAKE_DOWN: [&str; 9] = [
+/// The targets that take the machine down, or stop most of its services, and the services that do it: `OnFailure=reboot.target`
+/// is what `FailureAction=reboot` is. (systemd.special(7), systemd-halt.service(8); an alias, like ctrl-alt-del.target, is
+/// shown under these names.) A service of the administrator's that does the same is not known here.
+const TAKE_DOWN: [&str; 15] = [
+    "systemd-reboot.service",
+    "systemd-poweroff.service",
+    "systemd-halt.service",
+    "systemd-kexec.service",
+    "systemd-soft-reboot.service",
+    "systemd-exit.service",
     "reboot.target",
     "poweroff.target",
     "halt.target",

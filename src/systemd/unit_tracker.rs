@@ -19,6 +19,9 @@ pub(super) struct UnitTracker {
     undecided: bool,
     /// When its latest run ended that was seen to end otherwise than in `failed`.
     ended: u64,
+    /// The latest run that a signal or a reading showed, and how many were shown after the first.
+    latest_run: String,
+    starts: u32,
     /// When it last ceased to be active, by the signals: systemd forgets that with the unit.
     active_exit: u64,
     /// A signal showed that the latest start was skipped. systemd unloads a unit that nothing refers to right after that,
@@ -83,9 +86,19 @@ impl UnitTracker {
     pub fn changed(&mut self, change: &Change) -> Option<u32> {
         self.note_end(change.active, change.inactive_enter);
         self.active_exit = change.active_exit.unwrap_or(0).max(self.active_exit);
+        self.note_run_began(&change.invocation);
         let started = change.start.started();
         self.note_start(change);
         self.jobs.observe(change.active, change.job, &change.invocation, started.unwrap_or(0))
+    }
+
+    /// Counts the starts of runs. Several can lie between two readings.
+    fn note_run_began(&mut self, invocation: &str) {
+        if invocation.is_empty() || self.latest_run == invocation {
+            return;
+        }
+        self.starts += u32::from(!self.latest_run.is_empty());
+        invocation.clone_into(&mut self.latest_run);
     }
 
     /// Notes why the latest start was skipped, if it was.
@@ -153,8 +166,8 @@ impl UnitTracker {
         self.attribute();
     }
 
-    /// The unit's properties were read, with the kind of its job. `stopped_by`, `start_dropped`, `seen_ended_usec` and
-    /// `Job::ours` are filled in here.
+    /// The unit's properties were read, with the kind of its job. `stopped_by`, `start_dropped`, `seen_ended_usec`,
+    /// `starts_seen` and `Job::ours` are filled in here.
     pub fn read_done(&mut self, mut state: UnitState, start: &StartConditions) {
         let before = self.jobs.active();
         self.jobs.oneshot = state.oneshot;
@@ -183,7 +196,9 @@ impl UnitTracker {
                 state.settings = Arc::clone(&before.settings);
             }
         }
+        self.note_run_began(&state.invocation_id);
         state.seen_ended_usec = self.ended;
+        state.starts_seen = self.starts;
         state.start_dropped = self.jobs.start_dropped();
         self.active_exit = self.active_exit.max(state.active_exit_usec);
         if state.active_exit_usec == 0 && is_down(state.active) {

@@ -120,15 +120,19 @@ fn what_a_stop_step_takes_down_comes_back() {
     }
 }
 
-/// A renewal, for which `web` makes room; `app` is a part of `web`.
+/// A renewal, for which `web` makes room; `app` is a part of `web`, `shop` requires it, and `cart` is bound to it.
 fn renewal() -> Machine {
     let renew = oneshot("renew", 20).conflicts(&["web"]).after(&["web"]).starts_at_its_end(&["web"]);
     let mut m = Machine::new()
         .unit(service("web"))
         .unit(service("app").part_of(&["web"]))
+        .unit(service("shop").requires(&["web"]).after(&["web"]))
+        .unit(service("cart").binds_to(&["web"]).after(&["web"]))
         .unit(renew)
         .check(http("web"))
         .check(unit_check("app").respect_stop(None))
+        .check(unit_check("shop"))
+        .check(unit_check("cart"))
         .up();
     m.run_for(60);
     m
@@ -136,15 +140,16 @@ fn renewal() -> Machine {
 
 /// The same where the unit makes room for another one (`Conflicts=`), as in a renewal.
 #[test]
-fn part_of_a_displaced_unit_comes_back_with_it() {
+fn what_goes_down_with_a_displaced_unit_comes_back_with_it() {
     let mut m = renewal();
     m.start("renew");
     m.run_for(10);
     assert!(!m.is_up("web") && !m.is_up("app"), "{}", m.timeline());
     m.run_for(60);
-    assert!(m.is_up("web") && m.is_up("app"), "{}", m.timeline());
-    m.assert_not_notified("app");
-    m.assert_not_notified("web");
+    for unit in ["web", "app", "shop", "cart"] {
+        assert!(m.is_up(unit), "{unit}\n{}", m.timeline());
+        m.assert_not_notified(unit);
+    }
 }
 
 /// An operator stops a part of a unit; later the unit makes room for another one. The part stays stopped.

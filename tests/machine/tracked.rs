@@ -30,6 +30,8 @@ pub struct Tracked {
     stop: Option<(u32, bool)>,
     /// The end of its latest run that did not fail, microseconds since 1970.
     ended: u64,
+    /// The starts that signals and readings showed after the first.
+    starts: u32,
     /// When it last ceased to be active, by the signals.
     active_exit: u64,
     oneshot: bool,
@@ -83,6 +85,7 @@ impl Tracked {
         }
         let before = self.active.replace(active);
         let started_now = started > self.started && before.is_some();
+        self.starts += u32::from(started_now && self.started != 0);
         self.started = self.started.max(started);
         let falls = before.is_some_and(is_up) && !is_up(active);
         if let Some(last) = &mut self.last {
@@ -193,6 +196,7 @@ impl Tracked {
             return None;
         }
         state.seen_ended_usec = self.ended;
+        state.starts_seen = self.starts;
         if state.active_exit_usec == 0 && is_down(state.active) {
             state.active_exit_usec = self.active_exit;
         }

@@ -320,7 +320,10 @@ impl Incident {
             return None;
         }
         if !self.notified.down {
-            return Some(self.down_due(settings, pending));
+            // One that passes again lasts no longer, though its recovery is not proven yet.
+            let over =
+                self.passing_since.is_some() && self.flapping.is_none() && !settings.alert.after.is_zero();
+            return (!over).then(|| self.down_due(settings, pending));
         }
         if self.action_required.is_some() && !self.notified.action_required {
             return Some(self.notified.last);

@@ -16,7 +16,7 @@ pub(in crate::engine) struct Root {
     pub silent: bool,
     /// It is held, or was when the unit went down.
     pub held: bool,
-    /// It has ended, and systemd restarts it itself.
+    /// It has ended and systemd restarts it itself, or it has made room for another unit.
     pub comes_back: bool,
 }
 
@@ -67,12 +67,12 @@ impl Graph {
             });
         }
         // What it is down for is not settled while its first reading waits for others.
-        let silent = match summary.suppressed.filter(|_| down) {
-            Some(suppressed) => suppressed.silent,
-            None if down && summary.deferred => false,
+        let (silent, comes_back) = match summary.suppressed.filter(|_| down) {
+            Some(suppressed) => (suppressed.silent, suppressed.displaced),
+            None if down && summary.deferred => (false, false),
             None => return None,
         };
-        Some(Root { by: name.clone(), opened: None, silent, held, comes_back: false })
+        Some(Root { by: name.clone(), opened: None, silent, held, comes_back })
     }
 
     /// The unit that took this one down with it: it is bound to one that ended by itself; or what it requires, is bound to or

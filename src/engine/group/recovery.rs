@@ -223,7 +223,12 @@ impl Group {
         if let Some(attempt) = unit.attempt_mut() {
             attempt.settle(now.mono, grace);
         }
-        let missing = if done { is_missing(&attempt, unit) } else { Some(result.clause()) };
+        let missing = match state {
+            _ if !done => Some(result.clause()),
+            // What the unit was before the job says nothing; the checks and the next reading will tell.
+            None if *attempt.step() != Step::Stop => None,
+            _ => is_missing(&attempt, unit),
+        };
         match missing {
             Some(why) => {
                 if matches!(result, JobResult::Unasked(_) | JobResult::Withdrawn(_)) {

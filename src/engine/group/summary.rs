@@ -33,11 +33,14 @@ impl Group {
         };
         let suppressed: Vec<Suppression> = self.checks().iter().filter_map(own).collect();
         let paused = |why: &Suppression| matches!(why, Suppression::Paused { .. });
+        let displaced = |why: &Suppression| matches!(why, Suppression::Conflict { .. });
         Summary {
             incident,
             // What an operator stopped is no news; what is paused may be down for any reason.
-            suppressed: (!suppressed.is_empty())
-                .then(|| Suppressed { silent: suppressed.iter().all(paused) }),
+            suppressed: (!suppressed.is_empty()).then(|| Suppressed {
+                silent: suppressed.iter().all(paused),
+                displaced: suppressed.iter().any(displaced),
+            }),
             deferred: unit.deferred_reading().is_some(),
             failing: self.checks().iter().any(Check::is_failing),
             stopped: unit.is_stopped_by_step()
