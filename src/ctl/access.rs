@@ -68,7 +68,10 @@ fn files(config: &Config) -> Vec<(String, String)> {
         if let Probe::Tls(tls) = &check.probe {
             for (key, file) in [("ca_file", &tls.ca_file), ("file", &tls.file)] {
                 if let Some(file) = file {
-                    files.push((format!("checks.{}.tls.{key}", check.name), file.to_string_lossy().into_owned()));
+                    files.push((
+                        format!("checks.{}.tls.{key}", check.name),
+                        file.to_string_lossy().into_owned(),
+                    ));
                 }
             }
         }
@@ -92,7 +95,8 @@ fn open_all(user: &Account, paths: Vec<String>) -> Vec<Result<(), String>> {
         }
         for path in paths {
             // Not blocking: a FIFO would wait for its writer.
-            let opened = rustix::fs::open(path, OFlags::RDONLY | OFlags::NONBLOCK | OFlags::CLOEXEC, Mode::empty());
+            let opened =
+                rustix::fs::open(path, OFlags::RDONLY | OFlags::NONBLOCK | OFlags::CLOEXEC, Mode::empty());
             let _ = result.send(opened.map(drop).map_err(|error| std::io::Error::from(error).to_string()));
         }
     });
@@ -107,9 +111,9 @@ fn credential(config: &Config) -> Option<String> {
     let named = DROP_INS.iter().any(|directory| {
         let Ok(files) = std::fs::read_dir(directory) else { return false };
         let texts = files.filter_map(|file| std::fs::read_to_string(file.ok()?.path()).ok());
-        texts.into_iter().any(|text| {
-            text.lines().any(|line| line.contains("Credential") && line.contains(name.as_str()))
-        })
+        texts
+            .into_iter()
+            .any(|text| text.lines().any(|line| line.contains("Credential") && line.contains(name.as_str())))
     });
     (!named && !Path::new(CREDENTIALS).join(name).exists()).then(|| {
         format!(

@@ -57,17 +57,16 @@ pub(super) struct Places {
     pub accepted: Option<PathBuf>,
 }
 
-pub(super) async fn authorize(
-    config: Option<PathBuf>,
-    places: Places,
-    bus: Bus,
-) -> Result<Exit, Failure> {
+pub(super) async fn authorize(config: Option<PathBuf>, places: Places, bus: Bus) -> Result<Exit, Failure> {
     let no_home = || Failure::new(Exit::Usage, "neither XDG_STATE_HOME nor HOME is set");
     let file = config.map_or_else(|| default_file(bus), Ok)?;
     let writer = Writer {
         list: places.output,
         probes: places.probes.map_or_else(|| probe_files::directory(bus), Ok)?,
-        record: places.accepted.or_else(|| config::default_accepted_path(bus == Bus::User)).ok_or_else(no_home)?,
+        record: places
+            .accepted
+            .or_else(|| config::default_accepted_path(bus == Bus::User))
+            .ok_or_else(no_home)?,
         bus,
     };
     let before = Record::read(&writer.record).unwrap_or_else(|error| {

@@ -93,7 +93,9 @@ fn read(path: &Path) -> Result<Record, String> {
 
 fn nothing(path: &Path, how: &str) -> String {
     let path = path.display();
-    format!("{path} {how}: `stealthctl authorize`, which the service runs first, could not write the configuration there")
+    format!(
+        "{path} {how}: `stealthctl authorize`, which the service runs first, could not write the configuration there"
+    )
 }
 
 /// The service ran `stealthctl authorize` for this start, and it could not write (a full disk): what the files say now is
@@ -131,11 +133,7 @@ impl Supervisor {
     }
 
     /// All or nothing: a configuration with a problem changes nothing, and is told everywhere.
-    pub(super) fn loaded(
-        &mut self,
-        loaded: Result<Loaded, Rejected>,
-        reply: Option<Waiting<Vec<String>>>,
-    ) {
+    pub(super) fn loaded(&mut self, loaded: Result<Loaded, Rejected>, reply: Option<Waiting<Vec<String>>>) {
         let answer = match loaded {
             Ok(loaded) => {
                 let warnings = lines(&loaded.config.warnings);
@@ -199,7 +197,8 @@ impl Supervisor {
         let known = self.configuration.refused.replace((at, problems.clone()));
         self.announce = true;
         // Files that the daemon reads itself have no record of since when they are so.
-        let again = known.is_some_and(|(_, known)| known == problems) || self.notified_rejection == Some(since);
+        let again =
+            known.is_some_and(|(_, known)| known == problems) || self.notified_rejection == Some(since);
         self.notified_rejection = Some(since);
         self.dirty = true;
         if !again {

@@ -64,7 +64,10 @@ fn what_root_accepted_is_what_runs_and_what_is_permitted() {
     configure(INVALID);
     let output = machine.sh("stealthctl reload");
     assert_eq!(output.code, 78, "{output}");
-    assert_has(&output.stderr, &["the configuration was rejected, the running configuration is kept", "evry"]);
+    assert_has(
+        &output.stderr,
+        &["the configuration was rejected, the running configuration is kept", "evry"],
+    );
     assert_eq!(machine.read(LIST), list);
     is_reported(&machine);
     recovers(&machine, &web, "web", 2);
@@ -95,7 +98,9 @@ fn what_root_accepted_is_what_runs_and_what_is_permitted() {
     assert_eq!(validated.code, 0, "{validated}");
     assert_has(
         &validated.stderr,
-        &["warning: checks.tls.tls.ca_file: /etc/stealthcheck/ca.pem cannot be read by the user stealthcheck"],
+        &[
+            "warning: checks.tls.tls.ca_file: /etc/stealthcheck/ca.pem cannot be read by the user stealthcheck",
+        ],
     );
     machine.sh_ok("chmod 644 /etc/stealthcheck/ca.pem");
     assert!(!machine.sh("stealthctl validate").stderr.contains("warning"), "{validated}");
@@ -126,7 +131,10 @@ fn an_invalid_edit_never_ends_the_monitoring() {
     recovers(&machine, &web, "web", 2);
     let mails = machine.mailbox();
     let mail = mails.iter().find(|mail| mail.subject().contains("the configuration was rejected")).unwrap();
-    assert_has(&mail.body, &["The last valid configuration, accepted", "checks.web.evry", "stealthctl validate"]);
+    assert_has(
+        &mail.body,
+        &["The last valid configuration, accepted", "checks.web.evry", "stealthctl validate"],
+    );
 
     let before = machine.daemon();
     machine.sh_ok("systemctl kill -s KILL stealthcheck");

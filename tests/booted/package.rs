@@ -356,7 +356,11 @@ fn an_upgrade_with_an_invalid_configuration_goes_on_too(
     other.signal("KILL");
     machine.wait_for("other to be restarted", MINUTE, || (other.status() == 200).then_some(()));
     machine.mails(mails + 2);
-    assert_eq!(machine.unit("web.service", "InvocationID"), run, "of the invalid file: web.service is not to be touched");
+    assert_eq!(
+        machine.unit("web.service", "InvocationID"),
+        run,
+        "of the invalid file: web.service is not to be touched"
+    );
     assert_eq!(web.status(), 200);
     machine.configure(good);
     machine.sh_ok("systemctl reload stealthcheck && stealthctl pause other --for 3h");
