@@ -217,12 +217,12 @@ fn authorize_accepts_a_valid_configuration_and_keeps_it_when_another_is_not() {
 
     let (out, err) = ends(&authorize.run(BAD, &[]), 0);
     assert_eq!((out.as_str(), err.lines().count()), ("", 1), "{err}");
-    assert!(err.contains("stays in force: ") && err.contains("stealthcheck.yaml:3: "), "{err}");
+    assert!(err.contains("stays in force: ") && err.contains("stealthcheck.yaml:2: "), "{err}");
     assert_eq!(authorize.list(), list);
     assert_eq!(authorize.accepted(), ["mosaic"]);
     let rejected = authorize.record().rejected().unwrap().clone();
     assert!(rejected.problems.len() >= 2, "{rejected:?}");
-    assert!(rejected.problems[0].contains("stealthcheck.yaml:3: checks.mosaic.unitt: "), "{rejected:?}");
+    assert!(rejected.problems[1].contains("stealthcheck.yaml:3: checks.mosaic.unitt: "), "{rejected:?}");
 
     // After a boot /run is empty: the list is that of the accepted configuration.
     std::fs::remove_file(authorize.place("authorized")).unwrap();

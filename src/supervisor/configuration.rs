@@ -6,6 +6,7 @@
 
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use super::act::Internal;
 use super::dbus_server::Waiting;
@@ -50,11 +51,10 @@ impl Origin {
         let record = read(path).map_err(Fatal::NothingAccepted)?;
         let rejected = record.rejected().cloned();
         match (record.config(), rejected) {
-            (Some(Ok((config, at))), None) => {
-                let passed_over = passed_over(&record, at);
-                Ok((Loaded { config, at }, passed_over))
+            (Some(Ok((config, at))), rejected) => {
+                let rejected = passed_over(&record, at).or(rejected);
+                Ok((Loaded { config, at }, rejected))
             }
-            (Some(Ok((config, at))), rejected) => Ok((Loaded { config, at }, rejected)),
             // What another version accepted is of no use to this one; the files in place are those to correct.
             (_, Some(rejected)) => Err(Fatal::Configuration(rejected.problems)),
             (Some(Err(problems)), None) => Err(Fatal::Configuration(lines(&problems))),
@@ -159,7 +159,8 @@ impl Supervisor {
 
     /// The daemon has started with the last valid configuration, for want of another.
     pub(super) fn rejected_at_start(&mut self, rejected: Rejected) {
-        let age = human(clock::now().wall.since(self.configuration.loaded));
+        let age = clock::now().wall.since(self.configuration.loaded);
+        let age = human(Duration::from_secs(age.as_secs()));
         journal::log_configuration_refused_at_start(&rejected.problems, &age);
         let introduction = format!(
             "stealthcheck was started, but the configuration has errors. The last valid configuration, accepted {age} ago, \

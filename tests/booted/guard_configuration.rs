@@ -73,7 +73,7 @@ fn what_root_accepted_is_what_runs_and_what_is_permitted() {
     recovers(&machine, &web, "web", 2);
     recovers(&machine, &other, "other", 2);
 
-    // It cannot be written: nothing changes, and it is said.
+    // It cannot be written: nothing changes, and it is said, and not what was wrong before.
     machine.sh_ok(&format!("mount --bind {RECORD} {RECORD}"));
     configure(&first);
     let failed = machine.sh("systemctl reload stealthcheck");
@@ -82,6 +82,7 @@ fn what_root_accepted_is_what_runs_and_what_is_permitted() {
     machine.start_stealthcheck();
     let status = machine.sh("stealthctl status").stdout;
     assert_has(&status, &["`stealthctl authorize` could not write the configuration", "2 checks"]);
+    assert!(!status.contains("evry"), "{status}");
     recovers(&machine, &other, "other", 3);
     machine.sh_ok(&format!("umount {RECORD} && systemctl reload stealthcheck"));
     let status = machine.sh("stealthctl status").stdout;
@@ -143,10 +144,11 @@ fn an_invalid_edit_never_ends_the_monitoring() {
     recovers(&machine, &web, "web", 3);
 
     machine.reboot();
+    machine.smtp();
     is_reported(&machine);
     assert_eq!(machine.read(LIST), list);
     recovers(&machine, &web, "web", 4);
-    // Stopped hard in mid-boot or not, the same files are one piece of news.
+    // The same errors are one piece of news.
     assert!(!machine.sh("systemctl reload stealthcheck").success());
     assert_eq!(rejection_mails(&machine), 1);
 
