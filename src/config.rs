@@ -8,6 +8,9 @@
 //!          read, parse     positioned   known keys    merged    values, limits, defaults
 //!                             └──────────── every problem ────────────▶ report ─▶ Vec<Problem>
 //! ```
+//!
+//! The installed service does not read the files itself: root reads and checks them, and leaves a copy of those that are
+//! valid ([`accepted`]).
 
 use std::fmt;
 use std::net::SocketAddr;
@@ -18,8 +21,10 @@ use self::defaults::Defaults;
 use self::input::Input;
 pub use self::permit::permitted;
 use self::report::{At, Report};
+pub use self::source::Sources;
 use crate::check::Check;
 
+pub mod accepted;
 mod checks;
 mod defaults;
 mod duration;
@@ -141,13 +146,33 @@ fn base(variable: &str, otherwise: &str) -> Option<PathBuf> {
     named.or_else(|| set("HOME").map(|home| home.join(otherwise)))
 }
 
+/// Where root keeps the accepted configuration for the machine's daemon, or a user's daemon its own. `None`: a user
+/// without a home.
+#[must_use]
+pub fn default_accepted_path(user: bool) -> Option<PathBuf> {
+    if user {
+        return default_state_dir().map(|directory| directory.join("configuration.json"));
+    }
+    // Not below /var/lib/stealthcheck, which belongs to the daemon's user: who can replace this file has the rights that
+    // it leads to.
+    Some(PathBuf::from("/var/lib/stealthcheck.configuration"))
+}
+
 /// Reads `main` and the `conf.d/*.yaml` beside it.
 ///
 /// # Errors
 /// Every problem of all files at once.
 pub fn load(main: &Path) -> Result<Config, Vec<Problem>> {
+    check(&Sources::read(main))
+}
+
+/// The configuration that the files make.
+///
+/// # Errors
+/// Every problem of all files at once.
+pub fn check(sources: &Sources) -> Result<Config, Vec<Problem>> {
     let mut report = Report::default();
-    let documents = source::read(main, &mut report);
+    let documents = sources.parse(&mut report);
     let input = input::merge(&documents, &mut report);
     let (mail, checks) = settle(&input, &mut report);
     let listen = input.listen.as_ref().map(|section| listen::addresses(section, &mut report));
@@ -155,9 +180,9 @@ pub fn load(main: &Path) -> Result<Config, Vec<Problem>> {
     if !errors.is_empty() {
         return Err(errors);
     }
-    let files =
-        documents.into_iter().filter(|document| document.root.is_some()).map(|document| document.path);
-    Ok(Config { mail, checks, listen: listen.unwrap_or_default(), files: files.collect(), warnings })
+    let files = documents.iter().filter(|document| document.root.is_some());
+    let files = files.map(|document| document.path.to_owned()).collect();
+    Ok(Config { mail, checks, listen: listen.unwrap_or_default(), files, warnings })
 }
 
 /// From the merged input to checked settings. What is missing in them has left an error in the report.

@@ -16,6 +16,8 @@ use clap::{Args, Parser, Subcommand};
 
 use crate::bus::Bus;
 
+mod access;
+mod account;
 mod authorize;
 mod commands;
 pub mod detail;
@@ -28,6 +30,7 @@ mod probe_files;
 mod reload;
 pub mod render;
 mod run_probe;
+mod staged;
 pub mod style;
 mod table;
 pub mod text;
@@ -167,10 +170,11 @@ enum Command {
         have mistakes, each of which is named with its place. See stealthcheck-import(7)."
     )]
     Import(import::Arguments),
-    /// Write down what the daemon may ask systemd for
+    /// Accept the configuration, and write down what the daemon may ask systemd for
     ///
-    /// Run by root when the service starts and reloads. polkit's rule for the daemon looks into the file: one line
-    /// `VERB UNIT` for each thing that the configuration may ask for. An invalid configuration leaves it as it is.
+    /// Run by root when the service starts and reloads. polkit's rule for the daemon looks into the list: one line
+    /// `VERB UNIT` for each thing that the configuration may ask for. The daemon loads the copy of the accepted files. An
+    /// invalid configuration changes neither; the daemon reports it.
     #[command(hide = true)]
     Authorize {
         /// The configuration
@@ -182,6 +186,9 @@ enum Command {
         /// Where the command lines of `command` probes go [default: where stealthcheck-probe@.service reads them]
         #[arg(long, value_name = "DIR")]
         probes: Option<PathBuf>,
+        /// Where the accepted configuration goes [default: where `stealthcheck --accepted` reads it]
+        #[arg(long, value_name = "FILE")]
+        accepted: Option<PathBuf>,
     },
     /// Run the command of a check: what stealthcheck-probe@.service executes
     #[command(hide = true)]
@@ -258,8 +265,8 @@ fn run(cli: Cli) -> Result<ExitCode, Failure> {
             Command::Reload { direct: true } => reload::direct(bus).await,
             Command::Reload { direct: false } => reload::through_systemd(bus).await,
             Command::TestMail { to } => commands::test_mail(bus, &to).await,
-            Command::Authorize { config, output, probes } => {
-                authorize::authorize(config, Places { output, probes }, bus).await
+            Command::Authorize { config, output, probes, accepted } => {
+                authorize::authorize(config, Places { output, probes, accepted }, bus).await
             }
             Command::Validate { .. } | Command::RunProbe | Command::Import(_) | Command::HoldExec { .. } => {
                 Ok(Exit::Ok)

@@ -25,6 +25,7 @@ use tracing_subscriber::util::SubscriberInitExt as _;
 
 use crate::engine::Change;
 use crate::notification::NotificationId;
+use crate::status;
 use entry::{Entry, Priority};
 
 /// `tracing` has no level for the journal's `notice`: events of this target have that priority.
@@ -142,8 +143,18 @@ pub fn log_configuration_loaded(checks: usize, files: &[String]) {
 
 /// A new configuration is refused and the one in force stays; one line for each problem.
 pub fn log_configuration_refused(problems: &[String]) {
-    let many = count(problems.len(), "problem");
-    let message = format!("the new configuration was rejected ({many}); the running configuration is kept");
+    log_rejection(problems, status::REJECTED);
+}
+
+/// The configuration is not valid at the start, and the one that was accepted `age` ago is in force; one line for each
+/// problem.
+pub fn log_configuration_refused_at_start(problems: &[String], age: &str) {
+    let what = format!("the configuration has errors; the last valid one, accepted {age} ago, is running");
+    log_rejection(problems, &what);
+}
+
+fn log_rejection(problems: &[String], what: &str) {
+    let message = format!("{what} ({})", count(problems.len(), "problem"));
     emit(&Entry {
         id: Some(ids::CONFIGURATION_REFUSED),
         reason: problems.first().cloned(),

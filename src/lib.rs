@@ -23,6 +23,10 @@
 //! it ended. What it decides is written to `state.json` before it is done, so that a crash at any moment forgets
 //! nothing.
 //!
+//! The installed service reads no configuration file itself. Root reads and checks them (`ctl/authorize.rs`), and leaves a
+//! copy of the last valid ones ([`config::accepted`]), which the daemon loads, beside the list of what polkit permits it:
+//! what runs and what is permitted are always of one configuration.
+//!
 //! # Layers
 //!
 //! ```text

@@ -55,14 +55,17 @@ pub struct Counts {
     pub suppressed: usize,
 }
 
+/// What became of a configuration with problems, wherever it is said: by the command, in the journal, by mail.
+pub const REJECTED: &str = "the configuration was rejected, the running configuration is kept";
+
 /// The configuration in force, and what became of the last attempt to load another.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ConfigurationStatus {
-    /// When the one in force was loaded.
+    /// When the files of the one in force were read.
     pub loaded: Wall,
     /// The files it came from.
     pub files: Vec<String>,
-    /// The last reload was refused: when, and the problems, a line each.
+    /// The files in place were rejected, at the last reload or at the start: when, and the problems, a line each.
     pub refused: Option<(Wall, Vec<String>)>,
 }
 

@@ -19,6 +19,7 @@
 mod act;
 mod clock;
 mod command;
+mod configuration;
 mod dbus_server;
 mod holds;
 mod listener;
@@ -40,7 +41,7 @@ use tokio::sync::{mpsc, watch};
 use tokio::task::AbortHandle;
 
 use crate::check::CheckName;
-use crate::config::{self, Config, Problem};
+use crate::config::Config;
 use crate::engine::{Effect, Engine, Event, RunId};
 use crate::mail::{MailEvent, Mailer};
 use crate::notification::NotificationId;
@@ -51,6 +52,7 @@ use crate::time::Wall;
 use crate::unit::UnitName;
 use crate::{bus, journal, listen, service_manager};
 use act::Internal;
+pub use configuration::Origin;
 use dbus_server::{Place, Waiting};
 use holds::Holds;
 use start::Inputs;
@@ -59,8 +61,8 @@ use state_file::StateFile;
 /// What the daemon is started with.
 #[derive(Clone, Debug)]
 pub struct Options {
-    /// The main configuration file.
-    pub config: PathBuf,
+    /// Where the configuration is.
+    pub configuration: Origin,
     /// Where incidents and undelivered mails survive a restart; without one they live in memory.
     pub state_dir: Option<PathBuf>,
     /// Guard the units of a user manager.
@@ -72,8 +74,10 @@ pub struct Options {
 /// Why the daemon ended other than by order.
 #[derive(Debug)]
 pub enum Fatal {
-    /// There is no valid configuration to begin with: sysexits' EX_CONFIG.
-    Configuration(Vec<Problem>),
+    /// There is no valid configuration to begin with, and these are the problems: sysexits' EX_CONFIG.
+    Configuration(Vec<String>),
+    /// Root has left no configuration to load. The service manager starts the daemon, and root's part before it, anew.
+    NothingAccepted(String),
     /// Another stealthcheck runs already.
     AlreadyRunning(String),
     /// A task without which nothing is guarded has ended. The service manager starts the daemon anew.
@@ -85,11 +89,8 @@ pub enum Fatal {
 impl fmt::Display for Fatal {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Configuration(problems) => {
-                let problems: Vec<String> = problems.iter().map(Problem::to_string).collect();
-                f.write_str(&problems.join("\n"))
-            }
-            Self::AlreadyRunning(why) => f.write_str(why),
+            Self::Configuration(problems) => f.write_str(&problems.join("\n")),
+            Self::NothingAccepted(why) | Self::AlreadyRunning(why) => f.write_str(why),
             Self::TaskEnded(task) => write!(f, "the {task} ended unexpectedly"),
             Self::Signals(error) => write!(f, "signals cannot be received: {error}"),
         }
@@ -104,6 +105,7 @@ impl Fatal {
     pub fn status(&self) -> u8 {
         match self {
             Self::Configuration(_) => 78,
+            Self::NothingAccepted(_) => 66,
             Self::AlreadyRunning(_) => 69,
             Self::TaskEnded(_) => 70,
             Self::Signals(_) => 71,
@@ -132,6 +134,8 @@ struct Supervisor {
     options: Options,
     config: Config,
     configuration: ConfigurationStatus,
+    /// The rejection of which people were notified, by the moment at which it was found first. It survives a restart.
+    notified_rejection: Option<Wall>,
     engine: Engine,
     prober: Arc<Prober>,
     mailer: Mailer,
@@ -187,9 +191,9 @@ pub async fn run(options: Options) -> Result<(), Fatal> {
     let mut hangup = signal(SignalKind::hangup()).map_err(Fatal::Signals)?;
     let mut terminate = signal(SignalKind::terminate()).map_err(Fatal::Signals)?;
     let mut interrupt = signal(SignalKind::interrupt()).map_err(Fatal::Signals)?;
-    let config = config::load(&options.config).map_err(Fatal::Configuration)?;
+    let (loaded, rejected) = options.configuration.at_start()?;
     let (user, draw) = (options.user, options.draw);
-    let (mut supervisor, mut inputs, asked) = Supervisor::new(options, config);
+    let (mut supervisor, mut inputs, asked) = Supervisor::new(options, loaded);
 
     supervisor.take_up_leases();
     let systemd_bus = if user { systemd::Bus::Session } else { systemd::Bus::System };
@@ -209,6 +213,9 @@ pub async fn run(options: Options) -> Result<(), Fatal> {
     heartbeat.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
     supervisor.settle().await;
     journal::log_started(supervisor.config.checks.len(), &supervisor.configuration.files);
+    if let Some(rejected) = rejected {
+        supervisor.rejected_at_start(rejected);
+    }
     service_manager::ready();
     loop {
         let wakeup = supervisor.until_wakeup();
@@ -397,10 +404,4 @@ impl Supervisor {
         self.save(LAST_SAVE).await;
         self.mailer.stop().await;
     }
-}
-
-/// What is said of a configuration that is in force.
-fn loaded(config: &Config, at: Wall) -> ConfigurationStatus {
-    let files = config.files.iter().map(|file| file.display().to_string()).collect();
-    ConfigurationStatus { loaded: at, files, refused: None }
 }

@@ -12,6 +12,7 @@ mod ctl_bus;
 mod ctl_hold;
 
 use ctl_bus::{Daemon, FakeBus};
+use stealthcheck::config::accepted::Record;
 
 /// No bus is there.
 const NOWHERE: &str = "unix:path=/nonexistent/stealthcheck-test-bus";
@@ -162,36 +163,108 @@ fn validate_finds_the_users_own_configuration() {
     assert_eq!(ends(&output, 0).0, "OK: 1 check in 1 file\n");
 }
 
+/// The places of `authorize` in a directory of its own.
+struct Authorize {
+    directory: tempfile::TempDir,
+}
+
+impl Authorize {
+    fn new() -> Self {
+        Self { directory: tempfile::tempdir().unwrap() }
+    }
+
+    fn place(&self, name: &str) -> std::path::PathBuf {
+        self.directory.path().join(name)
+    }
+
+    fn run(&self, yaml: &str, more: &[&str]) -> Output {
+        let config = write(self.directory.path(), "stealthcheck.yaml", yaml);
+        let [list, probes, record] =
+            ["authorized", "probes", "record"].map(|name| self.place(name).to_str().unwrap().to_owned());
+        let places = ["--output", &list, "--probes", &probes, "--accepted", &record];
+        stealthctl(NOWHERE, &[&["authorize", "--config", &config], &places[..], more].concat())
+    }
+
+    fn list(&self) -> String {
+        std::fs::read_to_string(self.place("authorized")).unwrap()
+    }
+
+    fn record(&self) -> Record {
+        Record::read(&self.place("record")).unwrap().unwrap()
+    }
+
+    fn mode(&self, name: &str) -> u32 {
+        std::fs::metadata(self.place(name)).unwrap().permissions().mode() & 0o7777
+    }
+
+    /// The names of the accepted checks.
+    fn accepted(&self) -> Vec<String> {
+        let (config, _) = self.record().config().unwrap().unwrap();
+        config.checks.iter().map(|check| check.name.to_string()).collect()
+    }
+}
+
 #[test]
-fn authorize_writes_what_is_permitted_and_leaves_it_when_the_configuration_is_refused() {
-    let directory = tempfile::tempdir().unwrap();
-    let output = directory.path().join("authorized");
-    let target = output.to_str().unwrap();
-    let authorize = |config: &str, output: &str| {
-        let probes = directory.path().join("probes");
-        let probes = probes.to_str().unwrap();
-        stealthctl(NOWHERE, &["authorize", "--config", config, "--output", output, "--probes", probes])
-    };
-    let good = write(directory.path(), "good.yaml", GOOD);
-    ends(&authorize(&good, target), 0);
-    let list = std::fs::read_to_string(&output).unwrap();
+fn authorize_accepts_a_valid_configuration_and_keeps_it_when_another_is_not() {
+    let authorize = Authorize::new();
+    ends(&authorize.run(GOOD, &[]), 0);
+    let list = authorize.list();
     assert!(list.lines().any(|line| line == "restart mosaic.service") && list.ends_with('\n'), "{list}");
     assert!(list.lines().is_sorted(), "{list}");
-    assert_eq!(std::fs::metadata(&output).unwrap().permissions().mode() & 0o7777, 0o644);
+    assert_eq!((authorize.mode("authorized"), authorize.mode("record")), (0o644, 0o640));
+    assert_eq!(authorize.accepted(), ["mosaic"]);
+    assert_eq!(authorize.record().rejected(), None);
 
-    let bad = write(directory.path(), "bad.yaml", BAD);
-    let (_, err) = ends(&authorize(&bad, target), 78);
-    assert_eq!(err.lines().count(), 1, "{err}");
-    assert!(err.contains("stays as it is"), "{err}");
-    assert_eq!(std::fs::read_to_string(&output).unwrap(), list);
+    let (out, err) = ends(&authorize.run(BAD, &[]), 0);
+    assert_eq!((out.as_str(), err.lines().count()), ("", 1), "{err}");
+    assert!(err.contains("stays in force: ") && err.contains("stealthcheck.yaml:2: "), "{err}");
+    assert_eq!(authorize.list(), list);
+    assert_eq!(authorize.accepted(), ["mosaic"]);
+    let rejected = authorize.record().rejected().unwrap().clone();
+    assert!(rejected.problems.len() >= 2, "{rejected:?}");
+    assert!(rejected.problems[1].contains("stealthcheck.yaml:3: checks.mosaic.unitt: "), "{rejected:?}");
 
-    let names: Vec<_> =
-        std::fs::read_dir(&directory).unwrap().map(|entry| entry.unwrap().file_name()).collect();
-    assert_eq!(names.len(), 3, "nothing is left lying about: {names:?}");
+    // After a boot /run is empty: the list is that of the accepted configuration.
+    std::fs::remove_file(authorize.place("authorized")).unwrap();
+    ends(&authorize.run(BAD, &[]), 0);
+    assert_eq!(authorize.list(), list);
+    assert_eq!(authorize.record().rejected().unwrap().since, rejected.since);
 
-    let nowhere = directory.path().join("no/such/directory");
-    let (_, err) = ends(&authorize(&good, nowhere.to_str().unwrap()), 73);
-    assert!(err.contains("cannot be written"), "{err}");
+    ends(&authorize.run("checks: { other: { unit: other.service } }\n", &[]), 0);
+    assert_eq!(authorize.accepted(), ["other"]);
+    assert_eq!(authorize.record().rejected(), None);
+    let files = std::fs::read_dir(&authorize.directory).unwrap();
+    assert_eq!(files.count(), 3, "nothing is left lying about");
+}
+
+#[test]
+fn authorize_without_a_valid_configuration_records_its_problems() {
+    let authorize = Authorize::new();
+    let (_, err) = ends(&authorize.run(BAD, &[]), 0);
+    assert!(err.contains("the configuration is not valid: "), "{err}");
+    assert!(authorize.record().config().is_none());
+    assert!(authorize.record().rejected().is_some());
+    assert!(!authorize.place("authorized").exists());
+}
+
+/// Where one of the files cannot be written, none is changed.
+#[test]
+fn authorize_changes_all_files_or_none() {
+    let authorize = Authorize::new();
+    ends(&authorize.run(GOOD, &[]), 0);
+    let list = authorize.list();
+    let config =
+        write(authorize.directory.path(), "other.yaml", "checks: { other: { unit: other.service } }\n");
+    let (output, probes) = (authorize.place("authorized"), authorize.place("probes"));
+    let nowhere = authorize.place("no/such/directory");
+    let [output, probes, nowhere] = [output, probes, nowhere].map(|path| path.to_str().unwrap().to_owned());
+    let arguments = ["authorize", "--config", &config, "--output", &output, "--probes", &probes];
+    let failed = stealthctl(NOWHERE, &[&arguments[..], &["--accepted", &nowhere]].concat());
+    let (_, err) = ends(&failed, 73);
+    assert!(err.contains("no/such/directory cannot be written"), "{err}");
+    assert_eq!(authorize.list(), list);
+    assert_eq!(authorize.accepted(), ["mosaic"]);
+    assert_eq!(std::fs::read_dir(&authorize.directory).unwrap().count(), 4, "something is left behind");
 }
 
 const COMMANDS: &str = "checks:\n  disk: { command: [check_disk, -w, 10%, \"it's\"] }\n  \
@@ -199,55 +272,45 @@ const COMMANDS: &str = "checks:\n  disk: { command: [check_disk, -w, 10%, \"it's
 
 #[test]
 fn authorize_hands_out_command_lines_to_their_units_only() {
-    let directory = tempfile::tempdir().unwrap();
-    let (list, probes) = (directory.path().join("authorized"), directory.path().join("probes"));
-    let authorize = |config: &str, more: &[&str]| {
-        let places = ["--output", list.to_str().unwrap(), "--probes", probes.to_str().unwrap()];
-        let arguments = [&["authorize", "--config", config], &places[..], more].concat();
-        stealthctl(NOWHERE, &arguments)
-    };
-    let mode = |path: &Path| std::fs::metadata(path).unwrap().permissions().mode() & 0o7777;
+    let authorize = Authorize::new();
+    let probes = authorize.place("probes");
     let files = || -> Vec<(String, String)> {
         let entries = std::fs::read_dir(&probes).unwrap().map(|entry| entry.unwrap().path());
         let mut files: Vec<_> = entries
             .map(|path| {
-                assert_eq!(mode(&path), 0o600, "{}", path.display());
                 let name = path.file_name().unwrap().to_str().unwrap().to_owned();
+                assert_eq!(authorize.mode(&format!("probes/{name}")), 0o600, "{name}");
                 (name, std::fs::read_to_string(&path).unwrap())
             })
             .collect();
         files.sort();
         files
     };
-    let good = write(directory.path(), "good.yaml", COMMANDS);
-    let (out, err) = ends(&authorize(&good, &[]), 0);
+    let (out, err) = ends(&authorize.run(COMMANDS, &[]), 0);
     assert!(out.is_empty() && err.is_empty(), "{out}{err}");
-    assert_eq!(mode(&probes), 0o700);
+    assert_eq!(authorize.mode("probes"), 0o700);
     let own = |name: &str, words: &str| (name.to_owned(), words.to_owned());
     let both = [own("a@b:c", "[\"true\"]"), own("disk", "[\"check_disk\",\"-w\",\"10%\",\"it's\"]")];
     assert_eq!(files(), both);
-    let permitted = std::fs::read_to_string(&list).unwrap();
+    let permitted = authorize.list();
     for line in ["restart stealthcheck-probe@disk.service\n", "stop stealthcheck-probe@a@b:c.service\n"] {
         assert!(permitted.contains(line), "{permitted}");
     }
     assert!(!permitted.contains("probe@mosaic"), "{permitted}");
 
-    // A refused configuration changes nothing, and one that anybody may look into is closed again.
+    // A configuration that is not valid changes nothing, and a directory that anybody may look into is closed again.
     std::fs::set_permissions(&probes, std::fs::Permissions::from_mode(0o755)).unwrap();
-    let bad = write(directory.path(), "bad.yaml", "checks:\n  disk: { command: \"a | b\" }\n");
-    ends(&authorize(&bad, &[]), 78);
+    ends(&authorize.run("checks:\n  disk: { command: \"a | b\" }\n", &[]), 0);
     assert_eq!(files(), both);
+    assert_eq!(authorize.mode("probes"), 0o700);
 
     // What is not configured any more goes, and what a killed writer left; in a user manager there is no list.
     write(&probes, ".disk.4711", "half a fi");
-    std::fs::remove_file(&list).unwrap();
-    let less = write(directory.path(), "less.yaml", "checks:\n  disk: { command: \"other \" }\n");
-    ends(&authorize(&less, &["--user"]), 0);
+    std::fs::remove_file(authorize.place("authorized")).unwrap();
+    ends(&authorize.run("checks:\n  disk: { command: \"other \" }\n", &["--user"]), 0);
     assert_eq!(files(), [own("disk", "[\"other\"]")]);
-    assert_eq!(mode(&probes), 0o700);
-    assert!(!list.exists());
-    let none = write(directory.path(), "none.yaml", GOOD);
-    ends(&authorize(&none, &[]), 0);
+    assert!(!authorize.place("authorized").exists());
+    ends(&authorize.run(GOOD, &[]), 0);
     assert!(files().is_empty());
 }
 
@@ -259,11 +322,13 @@ fn a_users_command_lines_are_in_the_users_runtime_directory() {
         let mut command = Command::new(env!("CARGO_BIN_EXE_stealthctl"));
         command.args(["--user", "authorize", "--config", &config]).env_clear();
         command.env("DBUS_SESSION_BUS_ADDRESS", NOWHERE);
+        command.env("HOME", directory.path());
         runtime.map(|runtime| command.env("XDG_RUNTIME_DIR", runtime));
         command.output().unwrap()
     };
     ends(&authorize(Some(directory.path())), 0);
     assert!(directory.path().join("stealthcheck.probes/disk").is_file());
+    assert!(directory.path().join(".local/state/stealthcheck/configuration.json").is_file());
     let (_, err) = ends(&authorize(None), 64);
     assert!(err.contains("XDG_RUNTIME_DIR is not set"), "{err}");
 }

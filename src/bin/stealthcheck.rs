@@ -6,7 +6,7 @@ use std::process::ExitCode;
 
 use clap::Parser;
 use rustix::process::{DumpableBehavior, set_dumpable_behavior};
-use stealthcheck::supervisor::{self, Fatal, Options};
+use stealthcheck::supervisor::{self, Fatal, Options, Origin};
 use stealthcheck::{config, ctl, journal, listen};
 
 /// sysexits.h: something is wrong with the configuration.
@@ -23,8 +23,16 @@ struct Arguments {
     user: bool,
 
     /// The configuration file; drop-ins are read from conf.d beside it
+    ///
+    /// [default: /etc/stealthcheck/stealthcheck.yaml; with --user the one in $XDG_CONFIG_HOME/stealthcheck]
     #[arg(long, value_name = "FILE")]
     config: Option<PathBuf>,
+
+    /// Load the configuration that `stealthctl authorize` accepted last, as the installed service does
+    ///
+    /// Without a FILE: where that command writes it.
+    #[arg(long, value_name = "FILE", num_args = 0..=1, require_equals = true, conflicts_with = "config")]
+    accepted: Option<Option<PathBuf>>,
 
     /// Where incidents and undelivered mails survive a restart
     ///
@@ -41,12 +49,12 @@ fn main() -> ExitCode {
     let _ = set_dumpable_behavior(DumpableBehavior::NotDumpable);
     // A second set-up is the only thing that can fail here, and this is the first.
     let _ = journal::init(journal::Verbosity::Normal, arguments.user);
-    let Some(config) = arguments.config.or_else(|| config::default_path(arguments.user)) else {
-        journal::log_fatal("neither XDG_CONFIG_HOME nor HOME is set: name the file with --config");
+    let Some(configuration) = origin(&arguments) else {
+        journal::log_fatal("HOME is not set: name the file with --config or --accepted");
         return ExitCode::from(EX_CONFIG);
     };
     let options = Options {
-        config,
+        configuration,
         state_dir: arguments.state_dir.or_else(state_directory).or_else(|| users_state(arguments.user)),
         user: arguments.user,
         draw: listen::Draw { text: ctl::page::text, json: ctl::page::json },
@@ -70,8 +78,7 @@ fn main() -> ExitCode {
         Err(fatal) => {
             match &fatal {
                 Fatal::Configuration(problems) => {
-                    let problems: Vec<String> = problems.iter().map(ToString::to_string).collect();
-                    journal::log_problems(&problems);
+                    journal::log_problems(problems);
                     journal::log_fatal(
                         "the configuration has errors: nothing is monitored until they are corrected",
                     );
@@ -79,6 +86,20 @@ fn main() -> ExitCode {
                 other => journal::log_fatal(&other.to_string()),
             }
             ExitCode::from(fatal.status())
+        }
+    }
+}
+
+/// Where the configuration is. `None`: a user without a home.
+fn origin(arguments: &Arguments) -> Option<Origin> {
+    match &arguments.accepted {
+        Some(named) => {
+            let path = named.clone().or_else(|| config::default_accepted_path(arguments.user));
+            path.map(Origin::Accepted)
+        }
+        None => {
+            let main = arguments.config.clone().or_else(|| config::default_path(arguments.user));
+            main.map(Origin::Files)
         }
     }
 }

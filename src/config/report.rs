@@ -9,8 +9,9 @@ use super::tree::{self, Place};
 
 /// More than this many are not a list that anybody reads.
 const MOST_PROBLEMS: usize = 500;
-/// Positions that need another reading of the file (see [`tree::line_of`]); the rest name the file and the key.
-const MOST_READINGS: usize = 50;
+/// Some positions need another reading of the file (see [`tree::line_of`]). So many bytes are read for them, about a second;
+/// what is left then names the file and the key.
+const MOST_READ: usize = 50 << 20;
 /// Longer sentences are cut: they can quote what stands in the file.
 const LONGEST: usize = 400;
 
@@ -33,7 +34,7 @@ impl At {
         match self.spot {
             Spot::File => None,
             Spot::Line(line) => Some(line),
-            Spot::Node(place) => tree::line_of(&documents.get(self.file)?.text, place),
+            Spot::Node(place) => tree::line_of(documents.get(self.file)?.text, place),
         }
     }
 }
@@ -86,21 +87,21 @@ impl Report {
 fn arrange(mut found: Vec<Found>, documents: &[Document]) -> Vec<Problem> {
     let unseen = found.len().saturating_sub(MOST_PROBLEMS);
     found.truncate(MOST_PROBLEMS);
-    let mut readings = 0;
+    let mut read = 0;
     let mut problems: Vec<(usize, Problem)> = found
         .into_iter()
         .filter_map(|Found { at, message, first }| {
             let document = documents.get(at.file)?;
             if let Spot::Node(place) = at.spot {
-                readings += usize::from(place.needs_reading());
+                read += if place.needs_reading() { document.text.len() } else { 0 };
             }
-            let line = if readings <= MOST_READINGS { at.line(documents) } else { None };
+            let line = if read <= MOST_READ { at.line(documents) } else { None };
             let message = match first {
                 Some(first) => already(&at, &first, documents),
                 None => message,
             };
             let problem = Problem {
-                file: document.path.clone(),
+                file: document.path.to_owned(),
                 line,
                 key: one_line(&at.key),
                 message: one_line(&message),

@@ -1,29 +1,32 @@
-//! `stealthctl authorize`: writes down, as root, what the daemon may ask systemd for.
+//! `stealthctl authorize`: decides, as root, which configuration runs and what the daemon may ask systemd for.
 //!
-//! In: the configuration, which root owns, and from systemd the names behind aliases, for by those it asks polkit. Out:
-//! a file of lines `VERB UNIT` that polkit's rule for the daemon looks into, replaced in one rename: a question that
-//! polkit is asked meanwhile sees the old list or the new, never half of one; and before it the command lines of
-//! `command` probes (`probe_files.rs`). A configuration that is refused changes nothing.
+//! In: the configuration's files, which root owns, and from systemd the names behind aliases, for by those it asks polkit.
+//! Out, where they are valid: a file of lines `VERB UNIT` that polkit's rule for the daemon looks into; the command lines of
+//! `command` probes ([`probe_files`](super::probe_files)); and the [`Record`] with a copy of the files, which is what the
+//! daemon loads. They are replaced together or not at all, each in one rename. Where the files are not valid their problems
+//! are in the record, for the daemon to report, and all the rest is that of the last valid configuration.
 //!
-//! In a user manager nobody asks polkit: there it is only about the command lines.
+//! In a user manager nobody asks polkit: there it is only about the command lines and the record.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::fs::{File, OpenOptions, Permissions};
-use std::io::{self, Write as _};
-use std::os::unix::fs::{OpenOptionsExt as _, PermissionsExt as _};
+use std::io::Write as _;
+use std::os::unix::fs::DirBuilderExt as _;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use futures_util::future::join_all;
 use zbus::OwnedObjectPath;
 
+use super::account::{self, Account};
 use super::exit::{Exit, Failure};
-use super::probe_files;
+use super::staged::{Staged, unwritten};
 use super::text::sanitize;
 use super::validate::default_file;
+use super::{access, commands, probe_files};
 use crate::bus::Bus;
 use crate::check::CheckName;
-use crate::config;
+use crate::config::accepted::Record;
+use crate::config::{self, Config, Problem, Sources};
 use crate::unit::UnitName;
 
 /// A systemd that takes longer is asked in vain, and the names stand as they are written.
@@ -43,53 +46,143 @@ trait Systemd {
     fn reset_failed_unit(&self, name: &str) -> zbus::Result<()>;
 }
 
-/// Where it is written.
+/// Where it is written; each as in the installed units unless named.
 #[derive(Debug)]
 pub(super) struct Places {
     /// The list for polkit.
     pub output: PathBuf,
-    /// The directory of command lines; where the units look unless told otherwise.
+    /// The directory of command lines.
     pub probes: Option<PathBuf>,
+    /// The record.
+    pub accepted: Option<PathBuf>,
 }
 
 pub(super) async fn authorize(config: Option<PathBuf>, places: Places, bus: Bus) -> Result<Exit, Failure> {
-    let Places { output, probes } = places;
+    let no_home = || Failure::new(Exit::Usage, "neither XDG_STATE_HOME nor HOME is set");
     let file = config.map_or_else(|| default_file(bus), Ok)?;
-    let config = config::load(&file).map_err(|problems| {
-        let first = problems.first().map(ToString::to_string).unwrap_or_default();
-        let more = match problems.len() {
-            0 | 1 => String::new(),
-            n => format!(" (and {} more)", n - 1),
+    let writer = Writer {
+        list: places.output,
+        probes: places.probes.map_or_else(|| probe_files::directory(bus), Ok)?,
+        record: places
+            .accepted
+            .or_else(|| config::default_accepted_path(bus == Bus::User))
+            .ok_or_else(no_home)?,
+        bus,
+    };
+    let before = Record::read(&writer.record).unwrap_or_else(|error| {
+        say(&format!("{} is not usable: {error}", writer.record.display()));
+        None
+    });
+    let sources = Sources::read(&file);
+    // systemd gives each start of the service an id, to all its processes the same.
+    let invocation = std::env::var("INVOCATION_ID").ok();
+    match config::check(&sources) {
+        Ok(config) => {
+            for warning in access::warnings(&config, bus) {
+                say(&format!("warning: {warning}"));
+            }
+            let record = Record::accept(sources, commands::now(), invocation);
+            let written = writer.write(&config, Some(&record)).await;
+            if written.is_err() {
+                // After a boot there is no list, and the daemon runs what was accepted before.
+                writer.restore(before.as_ref()).await;
+            }
+            written.map(|()| Exit::Ok)
+        }
+        Err(problems) => {
+            let record = Record::reject(before.clone(), &problems, commands::now(), invocation);
+            let written = writer.write_record(&record);
+            writer.restore(before.as_ref()).await;
+            written?;
+            say(&rejection(&problems, record.config().is_some()));
+            // The daemon reports it, refuses the reload with it, and does not start where there is nothing else to run.
+            Ok(Exit::Ok)
+        }
+    }
+}
+
+/// What is said of files that are not valid; the daemon gives all problems.
+fn rejection(problems: &[Problem], has_accepted: bool) -> String {
+    let first = problems.first().map(ToString::to_string).unwrap_or_default();
+    let more = match problems.len() {
+        0 | 1 => String::new(),
+        n => format!(" (and {} more)", n - 1),
+    };
+    let then = if has_accepted { "; the configuration that was accepted last stays in force" } else { "" };
+    format!("the configuration is not valid{then}: {first}{more}")
+}
+
+/// To the journal, as the service's own processes do. Nobody is left to tell where that fails.
+fn say(line: &str) {
+    let _ = writeln!(std::io::stderr(), "stealthctl: {}", sanitize(line));
+}
+
+struct Writer {
+    list: PathBuf,
+    probes: PathBuf,
+    record: PathBuf,
+    bus: Bus,
+}
+
+impl Writer {
+    /// Writes what `config` leads to, and the record last: what runs is never ahead of what is permitted.
+    async fn write(&self, config: &Config, record: Option<&Record>) -> Result<(), Failure> {
+        let mut staged = Staged::default();
+        probe_files::stage(&self.probes, config, &mut staged)?;
+        if self.bus == Bus::System {
+            staged.add(&self.list, permitted(config, self.bus).await.as_bytes(), 0o644, None)?;
+        }
+        if let Some(record) = record {
+            self.stage_record(record, &mut staged)?;
+        }
+        staged.commit()?;
+        let gone = probe_files::remove_others(&self.probes, config)
+            .map_err(|error| unwritten(&self.probes, &error))?;
+        if !gone.is_empty() {
+            // What they run is nobody's any more, and the daemon will not be permitted to end it.
+            let _ = tokio::time::timeout(PATIENCE, stop(&gone, self.bus)).await;
+        }
+        Ok(())
+    }
+
+    fn write_record(&self, record: &Record) -> Result<(), Failure> {
+        let mut staged = Staged::default();
+        self.stage_record(record, &mut staged)?;
+        staged.commit()
+    }
+
+    /// The daemon reads it as its group; it can hold whatever a configuration holds, which need not be for everybody.
+    fn stage_record(&self, record: &Record, staged: &mut Staged) -> Result<(), Failure> {
+        let failed = |error| unwritten(&self.record, &error);
+        let group = match self.bus {
+            Bus::System => account::named(account::DAEMON).map(|Account { gid, .. }| gid),
+            Bus::User => {
+                let directory = self.record.parent().unwrap_or(Path::new("/"));
+                std::fs::DirBuilder::new().recursive(true).mode(0o700).create(directory).map_err(failed)?;
+                None
+            }
         };
-        let (output, first) = (output.display(), sanitize(&first));
-        Failure::new(Exit::Config, format!("{output} stays as it is: {first}{more}"))
-    })?;
-    let probes = probes.map_or_else(|| probe_files::directory(bus), Ok)?;
-    let gone = probe_files::write(&probes, &config).map_err(|error| unwritten(&probes, &error))?;
-    if !gone.is_empty() {
-        // What they run is nobody's any more, and the daemon will not be permitted to end it.
-        let _ = tokio::time::timeout(PATIENCE, stop(&gone, bus)).await;
+        staged.add(&self.record, &record.to_json().map_err(failed)?, 0o640, group)
     }
-    if bus == Bus::User {
-        return Ok(Exit::Ok);
+
+    /// The list and the command lines of what was accepted before, as /run is empty after a boot.
+    async fn restore(&self, before: Option<&Record>) {
+        let Some(Ok((config, _))) = before.and_then(Record::config) else { return };
+        if let Err(failure) = self.write(&config, None).await {
+            say(&failure.message);
+        }
     }
-    let mut pairs = config::permitted(&config);
+}
+
+/// The lines of polkit's list.
+async fn permitted(config: &Config, bus: Bus) -> String {
+    let mut pairs = config::permitted(config);
     let units: BTreeSet<UnitName> = pairs.iter().map(|(_, unit)| unit.clone()).collect();
     let behind = tokio::time::timeout(PATIENCE, behind(&units, bus)).await.unwrap_or_default();
     let real: Vec<_> =
         pairs.iter().filter_map(|(verb, unit)| Some((*verb, behind.get(unit)?.clone()))).collect();
     pairs.extend(real);
-    let list: String = pairs.iter().map(|(verb, unit)| format!("{verb} {unit}\n")).collect();
-    replace(&output, list.as_bytes(), 0o644).map_err(|error| unwritten(&output, &error))?;
-    Ok(Exit::Ok)
-}
-
-fn unwritten(path: &Path, error: &io::Error) -> Failure {
-    let exit = match error.kind() {
-        io::ErrorKind::PermissionDenied => Exit::Denied,
-        _ => Exit::CannotCreate,
-    };
-    Failure::new(exit, format!("{} cannot be written: {error}", path.display()))
+    pairs.iter().map(|(verb, unit)| format!("{verb} {unit}\n")).collect()
 }
 
 async fn connect(bus: Bus) -> zbus::Result<SystemdProxy<'static>> {
@@ -127,32 +220,4 @@ async fn behind(units: &BTreeSet<UnitName>, bus: Bus) -> BTreeMap<UnitName, Unit
         (real != *asked).then(|| (asked.clone(), real))
     });
     named.collect()
-}
-
-/// Puts `content` in the place of the file at `path`, with this mode, whole or not at all.
-pub(super) fn replace(path: &Path, content: &[u8], mode: u32) -> io::Result<()> {
-    let name = path.file_name().ok_or_else(|| io::Error::other("that is no file name"))?;
-    let mut hidden = std::ffi::OsString::from(".");
-    hidden.push(name);
-    hidden.push(format!(".{}", std::process::id()));
-    let temporary = path.with_file_name(hidden);
-    let written = write_new(&temporary, content, mode).and_then(|()| std::fs::rename(&temporary, path));
-    if written.is_err() {
-        let _ = std::fs::remove_file(&temporary);
-    }
-    written
-}
-
-fn write_new(path: &Path, content: &[u8], mode: u32) -> io::Result<()> {
-    // What a process of this number left behind when it was killed; `create_new` follows no link and takes no other's
-    // file.
-    match std::fs::remove_file(path) {
-        Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
-        _ => {}
-    }
-    let mut file: File = OpenOptions::new().write(true).create_new(true).mode(0o600).open(path)?;
-    file.write_all(content)?;
-    // Not at creation: the umask would have its say there.
-    file.set_permissions(Permissions::from_mode(mode))?;
-    file.sync_all()
 }

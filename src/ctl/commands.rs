@@ -136,6 +136,7 @@ pub(super) fn keep(failure: &mut Option<Failure>, error: &CallError, bus: Bus) {
     }
 }
 
-fn now() -> Wall {
+/// The present moment.
+pub(super) fn now() -> Wall {
     Wall(jiff::Timestamp::now().as_millisecond())
 }

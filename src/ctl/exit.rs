@@ -8,7 +8,7 @@ use std::process::ExitCode;
 use super::text::sanitize;
 use crate::bus::client::CallError;
 use crate::bus::{Bus, Refusal};
-use crate::status::{CheckStatus, Snapshot};
+use crate::status::{self, CheckStatus, Snapshot};
 use crate::verdict::{Observation, State, SuppressedBy};
 
 /// An exit code.
@@ -84,6 +84,11 @@ impl Failure {
         Self { exit, message: message.into() }
     }
 
+    /// The daemon has rejected a configuration with these problems.
+    pub(super) fn of_rejection(problems: &[String]) -> Self {
+        Self::new(Exit::Config, format!("{}:\n{}", status::REJECTED, lines(problems)))
+    }
+
     /// What a call that failed means to the person who made it.
     pub(super) fn of_call(error: &CallError, bus: Bus) -> Self {
         let systemctl = systemctl(bus);
@@ -120,13 +125,7 @@ impl Failure {
                     sanitize(why)
                 ),
             ),
-            CallError::Refused(Refusal::InvalidConfiguration(problems)) => Self::new(
-                Exit::Config,
-                format!(
-                    "the configuration was rejected, the running configuration is kept:\n{}",
-                    lines(problems)
-                ),
-            ),
+            CallError::Refused(Refusal::InvalidConfiguration(problems)) => Self::of_rejection(problems),
             CallError::Refused(Refusal::InvalidArgument(why)) => Self::new(Exit::Usage, sanitize(why)),
             CallError::Refused(refusal) => Self::new(Exit::Failed, sanitize(&refusal.to_string())),
         }

@@ -20,6 +20,7 @@ use std::path::{Path, PathBuf};
 
 use clap::Args;
 
+use super::account;
 use super::exit::{Exit, Failure, lines};
 use super::print;
 use super::text::sanitize;
@@ -180,13 +181,8 @@ fn owner(directory: &Path) -> Result<String, Failure> {
             Failure::new(Exit::NoInput, format!("{} cannot be read: {error}", directory.display()))
         })?
         .uid();
-    let users = fs::read_to_string("/etc/passwd").unwrap_or_default();
-    let named = users.lines().find_map(|line| {
-        let mut fields = line.split(':');
-        let (name, number) = (fields.next()?, fields.nth(1)?);
-        (number.parse() == Ok(uid) && is_user(name)).then(|| name.to_owned())
-    });
-    Ok(named.unwrap_or_else(|| uid.to_string()))
+    let named = account::all().into_iter().find(|account| account.uid == uid && is_user(&account.name));
+    Ok(named.map_or_else(|| uid.to_string(), |account| account.name))
 }
 
 /// Whether `User=` takes it (systemd.exec(5)): a name, or a number.

@@ -8,7 +8,7 @@ use std::time::Duration;
 use zbus::fdo;
 
 use super::commands::connect;
-use super::exit::{Exit, Failure, lines, systemctl};
+use super::exit::{Exit, Failure, systemctl};
 use super::jobs::{Verb, job};
 use super::print;
 use super::text::sanitize;
@@ -59,13 +59,9 @@ pub(super) async fn through_systemd(bus: Bus) -> Result<Exit, Failure> {
     let after = client.daemon().await.ok().and_then(|snapshot| snapshot.configuration.refused);
     match after {
         // The daemon has refused a configuration since we came: these are its problems.
-        Some(after) if before.as_ref().is_none_or(|before| before.0 != after.0) => Err(Failure::new(
-            Exit::Config,
-            format!(
-                "the configuration was rejected, the running configuration is kept:\n{}",
-                lines(&after.1)
-            ),
-        )),
+        Some(after) if before.as_ref().is_none_or(|before| before.0 != after.0) => {
+            Err(Failure::of_rejection(&after.1))
+        }
         _ => Err(Failure::new(
             Exit::Failed,
             format!(

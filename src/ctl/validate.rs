@@ -1,11 +1,11 @@
-//! `stealthctl validate`: the daemon's own reading of a configuration, without the daemon.
+//! `stealthctl validate`: the reading of a configuration as for the daemon, without the daemon.
 
 use std::io::Write as _;
 use std::path::PathBuf;
 
 use super::exit::{Exit, Failure, lines};
-use super::print;
 use super::reload::plural;
+use super::{access, print};
 use crate::bus::Bus;
 use crate::config::{self, Config};
 
@@ -21,8 +21,9 @@ pub(super) fn validate(file: Option<PathBuf>, bus: Bus) -> Result<Exit, Failure>
     // Nobody is left to be told where standard error cannot be written: the exit code says it all the same.
     match config::load(&file) {
         Ok(config) => {
-            for warning in &config.warnings {
-                let _ = writeln!(err, "warning: {}", super::text::sanitize(&warning.to_string()));
+            let warnings = config.warnings.iter().map(ToString::to_string);
+            for warning in warnings.chain(access::warnings(&config, bus)) {
+                let _ = writeln!(err, "warning: {}", super::text::sanitize(&warning));
             }
             print(&summary(&config))?;
             Ok(Exit::Ok)

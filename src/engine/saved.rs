@@ -31,6 +31,8 @@ pub struct Saved {
     pub mono: Mono,
     /// The monotonic clock, in the shell's own words.
     pub clock: String,
+    /// Of which rejected configuration people were notified. The shell's own: the engine leaves it empty.
+    pub notified_rejection: Option<Wall>,
     checks: BTreeMap<CheckName, check::Memory>,
     units: BTreeMap<UnitName, unit::Memory>,
     aliases: BTreeMap<UnitName, UnitName>,
@@ -51,6 +53,7 @@ impl Engine {
             at: now.wall,
             mono: now.mono,
             clock: clock.to_owned(),
+            notified_rejection: None,
             checks: checks.map(|check| (check.name().clone(), check.memory().clone())).collect(),
             units: units.map(|unit| (unit.id().clone(), unit.memory().clone())).collect(),
             aliases: self.aliases.clone(),

@@ -1,22 +1,21 @@
 //! What the engine wants is done here: probes are started, jobs asked for, notifications handed to the mailer,
 //! transitions logged and signalled. Each answer comes back as an event.
 
-use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::sync::{mpsc, oneshot};
 
+use super::configuration::Loaded;
 use super::dbus_server::Waiting;
-use super::{Supervisor, clock, loaded, sample};
-use crate::bus::{Refusal, Signal, Transition};
+use super::{Supervisor, clock, sample};
+use crate::bus::{Signal, Transition};
 use crate::check::{CheckName, Probe};
-use crate::config::{self, Config, Problem};
+use crate::config::accepted::Rejected;
 use crate::engine::hold::HoldId;
 use crate::engine::{Change, ChangeKind, Effect, Event, RunId};
 use crate::journal;
 use crate::lease::Closed;
-use crate::service_manager;
 use crate::status::{MailStatus, Snapshot};
 use crate::systemd::Request;
 use crate::time::Wall;
@@ -35,7 +34,7 @@ pub(super) enum Internal {
     /// The lease of a hold has closed.
     LeaseClosed { id: HoldId, how: Closed },
     /// The configuration was read again.
-    Loaded { config: Box<Result<Config, Vec<Problem>>>, reply: Option<Waiting<Vec<String>>> },
+    Loaded { loaded: Box<Result<Loaded, Rejected>>, reply: Option<Waiting<Vec<String>>> },
 }
 
 impl Supervisor {
@@ -59,7 +58,7 @@ impl Supervisor {
                 self.observed(check, run, observation);
             }
             Internal::LeaseClosed { id, how } => self.lease_closed(id, how),
-            Internal::Loaded { config, reply } => self.loaded(*config, reply),
+            Internal::Loaded { loaded, reply } => self.loaded(*loaded, reply),
         }
     }
 
@@ -182,7 +181,7 @@ impl Supervisor {
     }
 
     /// Tells the bus. One that does not take signals (or has nobody on it) loses them: whoever listens can ask.
-    fn signal(&self, signal: Signal) {
+    pub(super) fn signal(&self, signal: Signal) {
         let _ = self.signals.try_send(signal);
     }
 
@@ -196,75 +195,6 @@ impl Supervisor {
         if self.announced.as_ref() != Some(&told) {
             self.announced = Some(told.clone());
             self.signal(Signal::Daemon(Box::new(told)));
-        }
-    }
-
-    /// Reads the configuration again, off the loop.
-    pub(super) fn reload(&mut self, reply: Option<Waiting<Vec<String>>>) {
-        service_manager::reloading();
-        let path = self.options.config.clone();
-        let internal = self.internal.clone();
-        tokio::spawn(async move {
-            let read = tokio::task::spawn_blocking(move || config::load(&path)).await;
-            let Ok(config) = read else { return };
-            let _ = internal.send(Internal::Loaded { config: Box::new(config), reply }).await;
-        });
-    }
-
-    /// All or nothing: a configuration with a problem changes nothing, and is told everywhere.
-    fn loaded(&mut self, config: Result<Config, Vec<Problem>>, reply: Option<Waiting<Vec<String>>>) {
-        let answer = match config {
-            Ok(config) => {
-                let warnings: Vec<String> = config.warnings.iter().map(Problem::to_string).collect();
-                self.adopt(config, &warnings);
-                Ok(warnings)
-            }
-            Err(problems) => {
-                let problems: Vec<String> = problems.iter().map(Problem::to_string).collect();
-                self.refuse(&problems);
-                Err(Refusal::InvalidConfiguration(problems))
-            }
-        };
-        service_manager::ready();
-        if let Some(reply) = reply {
-            let _ = reply.send(answer);
-        }
-    }
-
-    fn adopt(&mut self, config: Config, warnings: &[String]) {
-        let before: BTreeSet<CheckName> = self.engine.names().cloned().collect();
-        self.configuration = loaded(&config, clock::now().wall);
-        self.mailer.reconfigure(config.mail.clone());
-        self.tell(Event::Configured(config.checks.clone()));
-        let engine = &self.engine;
-        self.waiting.retain(|(name, _)| engine.knows(name));
-        self.listen.send_replace(config.listen.clone());
-        self.counters.retain(|name| engine.knows(name));
-        journal::log_configuration_loaded(config.checks.len(), &self.configuration.files);
-        for warning in warnings {
-            journal::log_trouble(warning);
-        }
-        self.config = config;
-        let now: BTreeSet<CheckName> = self.engine.names().cloned().collect();
-        for name in now.symmetric_difference(&before) {
-            self.signal(Signal::Configured(name.clone(), now.contains(name)));
-        }
-        self.announce = true;
-    }
-
-    fn refuse(&mut self, problems: &[String]) {
-        journal::log_configuration_refused(problems);
-        let again = self.configuration.refused.as_ref().is_some_and(|(_, known)| known == problems);
-        self.configuration.refused = Some((clock::now().wall, problems.to_vec()));
-        if !again {
-            let user = if self.options.user { " --user" } else { "" };
-            let body = format!(
-                "A reload was requested, but the new configuration has errors. The running configuration is kept, \
-                 and all checks continue.\n\n{}\n\nCorrect the file, then run:\n\n    stealthctl{user} validate\n    \
-                 systemctl{user} reload stealthcheck\n",
-                problems.join("\n")
-            );
-            self.mailer.submit_host("the new configuration was rejected", body);
         }
     }
 }

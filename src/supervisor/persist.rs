@@ -9,7 +9,9 @@ use crate::journal;
 impl Supervisor {
     pub(super) async fn save(&mut self, patience: Duration) {
         let Some(file) = &mut self.state else { return };
-        file.save(&self.engine.save(clock::now(), &clock::name(&self.boot)), patience).await;
+        let mut saved = self.engine.save(clock::now(), &clock::name(&self.boot));
+        saved.notified_rejection = self.notified_rejection;
+        file.save(&saved, patience).await;
         self.look_at_state();
     }
 

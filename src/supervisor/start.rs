@@ -7,11 +7,11 @@ use std::sync::Arc;
 use tokio::sync::{mpsc, watch};
 
 use super::act::Internal;
+use super::configuration::{self, Loaded};
 use super::dbus_server::Place;
 use super::holds::Holds;
 use super::state_file::{self, Found, StateFile};
-use super::{Alerts, Options, Supervisor, clock, loaded};
-use crate::config::Config;
+use super::{Alerts, Options, Supervisor, clock};
 use crate::engine::{Engine, Event};
 use crate::listen::{self, Counters};
 use crate::mail::{MailEvent, Mailer, Surroundings};
@@ -47,8 +47,10 @@ pub(super) struct Asked {
 }
 
 impl Supervisor {
-    pub(super) fn new(options: Options, config: Config) -> (Self, Inputs, Asked) {
+    pub(super) fn new(options: Options, loaded: Loaded) -> (Self, Inputs, Asked) {
         let boot = clock::boot();
+        let configuration = configuration::status_of(&loaded);
+        let config = loaded.config;
         let (requests, to_systemd) = mpsc::channel(CHANNEL);
         let (reports, reports_seen) = mpsc::channel(CHANNEL);
         let (internal, internal_seen) = mpsc::channel(CHANNEL);
@@ -72,6 +74,10 @@ impl Supervisor {
             clock::resume(&boot, saved);
         }
         let now = clock::now();
+        let notified_rejection = match &found {
+            Found::State(saved) => saved.notified_rejection,
+            _ => None,
+        };
         let mut in_the_way = None;
         let (engine, effects) = match found {
             Found::State(saved) => Engine::restore(now, &clock::name(&boot), *saved, config.checks.clone()),
@@ -96,12 +102,12 @@ impl Supervisor {
         mailer.release_all_except(&pending);
         let (units, _) = watch::channel(engine.units().cloned().collect());
         let (listen, _) = watch::channel(config.listen.clone());
-        let configuration = loaded(&config, now.wall);
         let supervisor = Self {
             state: options.state_dir.as_deref().map(|dir| StateFile::new(dir, in_the_way)),
             options,
             config,
             configuration,
+            notified_rejection,
             engine,
             prober: Arc::new(Prober::new()),
             mailer,

@@ -20,6 +20,8 @@ mod guarding;
 mod guard;
 #[path = "guard_command.rs"]
 mod guard_command;
+#[path = "guard_configuration.rs"]
+mod guard_configuration;
 #[path = "guard_ctl.rs"]
 mod guard_ctl;
 #[path = "guard_daemon.rs"]

@@ -6,7 +6,7 @@ use std::process::Command;
 use serde_json::Value;
 
 use crate::guarding::shown;
-use crate::lab::{MAIL_YAML, MINUTE, Machine, Output, deb};
+use crate::lab::{MAIL_YAML, MINUTE, Machine, Output, Victim, deb};
 
 /// A check that looks often, on a victim of that name.
 fn check(name: &str, port: u16, more: &str) -> String {
@@ -190,7 +190,7 @@ fn a_reload_is_all_or_nothing() {
     );
     machine.sh_ok("stealthctl check web other");
     let mail = machine.mails(1).remove(0);
-    assert!(mail.subject().contains("the new configuration was rejected"), "{}", mail.subject());
+    assert!(mail.subject().contains("the configuration was rejected"), "{}", mail.subject());
     assert!(problems.iter().all(|problem| mail.body.contains(problem)), "{}", mail.body);
 
     // A good one again: forgotten.
@@ -223,6 +223,8 @@ fn a_new_password_wants_a_restart(machine: &Machine) {
 
 fn a_bad_file_at_the_start(machine: &Machine, good: &str) {
     machine.configure("checks:\n  web: { unit: web.service, evry: 1s }\n");
+    // As on a machine that never had a valid one.
+    machine.sh_ok("rm /var/lib/stealthcheck.configuration");
     assert!(!machine.sh("systemctl restart stealthcheck").success());
     // At rest, and not waiting for the next of many restarts.
     let unit = |property: &str| machine.unit("stealthcheck.service", property);
@@ -313,6 +315,10 @@ fn an_upgrade_goes_on_where_the_old_version_was() {
     assert_eq!(subjects.len(), 2, "{subjects:?}");
     assert_eq!(mails[1].header("In-Reply-To"), mails[0].header("Message-ID"), "{subjects:?}");
 
+    an_upgrade_with_an_invalid_configuration_goes_on_too(&machine, &web, directory.path(), &edited);
+
+    let paused_again = status_of(&machine, "other");
+
     // One that somebody has stopped stays so, and so does what it will do at boot.
     machine.sh_ok("systemctl stop stealthcheck");
     upgrade(&machine, &released_anew(directory.path(), "9.2"), "9.2");
@@ -323,7 +329,41 @@ fn an_upgrade_goes_on_where_the_old_version_was() {
     assert_eq!(machine.sh("systemctl is-enabled stealthcheck").stdout, "disabled\n");
     assert_eq!(machine.read("/etc/stealthcheck/stealthcheck.yaml"), edited);
     machine.sh_ok("systemctl start stealthcheck");
-    still_paused(&status_of(&machine, "other"), &paused);
+    still_paused(&status_of(&machine, "other"), &paused_again);
+}
+
+fn an_upgrade_with_an_invalid_configuration_goes_on_too(
+    machine: &Machine,
+    web: &Victim<'_>,
+    directory: &Path,
+    good: &str,
+) {
+    machine.configure("checks:\n  web: { unit: web.service, evry: 1s }\n");
+    let output = upgrade(machine, &released_anew(directory, "9.1.1"), "9.1.1");
+    for text in [
+        "stealthcheck: the configuration has errors; the service runs the last valid one",
+        "/etc/stealthcheck/stealthcheck.yaml:2: checks.web.evry: ",
+        "systemctl reload stealthcheck",
+    ] {
+        assert!(output.contains(text), "{output}");
+    }
+    machine.wait_for("web to pass", MINUTE, || is(machine, "web", "passing"));
+    assert!(machine.sh("stealthctl status").stdout.contains("The configuration was rejected"));
+    let (run, mails) = (machine.unit("web.service", "InvocationID"), machine.mailbox().len());
+    machine.sh_ok("stealthctl resume other");
+    let other = Victim::of(machine, "other", 9002);
+    machine.wait_for("other to pass", MINUTE, || is(machine, "other", "passing"));
+    other.signal("KILL");
+    machine.wait_for("other to be restarted", MINUTE, || (other.status() == 200).then_some(()));
+    machine.mails(mails + 2);
+    assert_eq!(
+        machine.unit("web.service", "InvocationID"),
+        run,
+        "of the invalid file: web.service is not to be touched"
+    );
+    assert_eq!(web.status(), 200);
+    machine.configure(good);
+    machine.sh_ok("systemctl reload stealthcheck && stealthctl pause other --for 3h");
 }
 
 /// All that is on the machine's disk, but for logs and what dpkg and apt keep.

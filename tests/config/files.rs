@@ -105,3 +105,15 @@ fn the_list_of_problems_has_an_end() {
     assert_eq!(problems.len(), 501);
     assert_eq!(problems.last().unwrap().message, "1500 more errors are not shown");
 }
+
+/// A number has no position of its own: its line is found by another reading.
+#[test]
+fn each_of_many_errors_in_a_list_has_its_line() {
+    let items = "          - 1000\n".repeat(60);
+    let place = Place::new(&format!(
+        "checks:\n  web:\n    http:\n        url: \"http://127.0.0.1/\"\n        status:\n{items}"
+    ));
+    let problems = load(&place.main()).unwrap_err();
+    let lines: Vec<Option<usize>> = problems.iter().map(|problem| problem.line).collect();
+    assert_eq!(lines, (6..66).map(Some).collect::<Vec<_>>());
+}

@@ -31,6 +31,10 @@ fn the_daemons_user_cannot_lead_root_astray() {
         "/run/stealthcheck.authorized root 644\n/run/stealthcheck.probes root 700\n\
          /run/stealthcheck.probes/cmd root 600\n/var/lib/stealthcheck stealthcheck 700"
     );
+    assert_eq!(
+        machine.sh_ok("stat -c '%U:%G %a' /var/lib/stealthcheck.configuration"),
+        "root:stealthcheck 640"
+    );
     // All that the user owns, and where it may write: nothing that root's code opens is below one of these.
     let own = machine.sh_ok(
         "find / -xdev \\( -path /proc -o -path /sys \\) -prune -o -user stealthcheck ! -path '/var/lib/stealthcheck/*' -print;
@@ -49,6 +53,12 @@ fn the_daemons_user_cannot_lead_root_astray() {
         "ln -sf /etc/precious/secret /run/stealthcheck.authorized",
         "mv /run/stealthcheck.authorized /var/lib/stealthcheck/",
         "ln -s /etc/precious /run/.stealthcheck.authorized.1",
+        // In the place of what the daemon runs.
+        "echo >>/var/lib/stealthcheck.configuration",
+        "mv /var/lib/stealthcheck.configuration /var/lib/stealthcheck/",
+        "rm -f /var/lib/stealthcheck.configuration",
+        "ln -s /etc/precious/secret /var/lib/.stealthcheck.configuration.1",
+        "stealthctl authorize --output /var/lib/stealthcheck/list --probes /var/lib/stealthcheck/probes",
         "mkdir /run/stealthcheck",
         "mv /run/stealthcheck.probes /var/lib/stealthcheck/",
         "ln -sf /etc/precious/secret /run/stealthcheck.probes/cmd",

@@ -38,7 +38,7 @@ attempt("write a kernel setting", lambda: open("/proc/sys/kernel/hostname", "w")
 attempt("write its own cgroup", lambda: open("/sys/fs/cgroup" + open("/proc/self/cgroup").read().split("::")[-1].strip() + "/cgroup.procs", "w").write("1"))
 
 # To read what is not everybody's.
-for path in ["/etc/shadow", "/etc/stealthcheck/credentials/smtp-password", "/var/lib/stealthcheck/state.json", "/root/secret",
+for path in ["/etc/shadow", "/etc/stealthcheck/credentials/smtp-password", "/var/lib/stealthcheck/state.json", "/var/lib/stealthcheck.configuration", "/root/secret",
              "/run/credentials/stealthcheck.service/stealthcheck_smtp-password", "/run/stealthcheck.probes/spy", "/dev/mem", "/dev/kmsg"]:
     attempt(f"read {path}", lambda: open(path, "rb").read(1))
 attempt("read the journal", lambda: run("journalctl -q -n 1 -u stealthcheck.service | grep ."))
