@@ -24,6 +24,7 @@ mod hold;
 pub mod import;
 mod jobs;
 pub mod page;
+mod permitted_rule;
 mod probe_files;
 mod reload;
 pub mod render;
@@ -169,8 +170,8 @@ enum Command {
     Import(import::Arguments),
     /// Write down what the daemon may ask systemd for
     ///
-    /// Run by root when the service starts and reloads. polkit's rule for the daemon looks into the file: one line
-    /// `VERB UNIT` for each thing that the configuration may ask for. An invalid configuration leaves it as it is.
+    /// Run by root when the service starts and reloads. Writes one line `VERB UNIT` for each thing that the configuration may
+    /// ask for, and a polkit rule that permits the same. An invalid configuration leaves both as they are.
     #[command(hide = true)]
     Authorize {
         /// The configuration
@@ -179,6 +180,13 @@ enum Command {
         /// Where to write
         #[arg(long, value_name = "FILE", default_value = "/run/stealthcheck.authorized")]
         output: PathBuf,
+        /// Where to write the same as a rule of polkit's
+        #[arg(
+            long,
+            value_name = "FILE",
+            default_value = "/etc/polkit-1/rules.d/49-stealthcheck-permitted.rules"
+        )]
+        rule: PathBuf,
         /// Where the command lines of `command` probes go [default: where stealthcheck-probe@.service reads them]
         #[arg(long, value_name = "DIR")]
         probes: Option<PathBuf>,
@@ -258,8 +266,8 @@ fn run(cli: Cli) -> Result<ExitCode, Failure> {
             Command::Reload { direct: true } => reload::direct(bus).await,
             Command::Reload { direct: false } => reload::through_systemd(bus).await,
             Command::TestMail { to } => commands::test_mail(bus, &to).await,
-            Command::Authorize { config, output, probes } => {
-                authorize::authorize(config, Places { output, probes }, bus).await
+            Command::Authorize { config, output, rule, probes } => {
+                authorize::authorize(config, Places { output, rule, probes }, bus).await
             }
             Command::Validate { .. } | Command::RunProbe | Command::Import(_) | Command::HoldExec { .. } => {
                 Ok(Exit::Ok)

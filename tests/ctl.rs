@@ -4,8 +4,8 @@
 // Clippy allows `unwrap` in tests, but does not see that their helpers are tests.
 #![allow(clippy::unwrap_used)]
 
-use std::os::unix::fs::PermissionsExt as _;
-use std::path::Path;
+use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _};
+use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 
 mod ctl_bus;
@@ -162,36 +162,103 @@ fn validate_finds_the_users_own_configuration() {
     assert_eq!(ends(&output, 0).0, "OK: 1 check in 1 file\n");
 }
 
+/// What `stealthctl authorize` writes.
+struct Authorized {
+    list: PathBuf,
+    rule: PathBuf,
+    probes: PathBuf,
+}
+
+impl Authorized {
+    fn below(directory: &Path) -> Self {
+        let [list, rule, probes] = ["authorized", "49-permitted.rules", "probes"].map(|name| directory.join(name));
+        Self { list, rule, probes }
+    }
+
+    fn write(&self, config: &str, more: &[&str]) -> Output {
+        let [list, rule, probes] = [&self.list, &self.rule, &self.probes].map(|path| path.to_str().unwrap());
+        let places = ["--output", list, "--rule", rule, "--probes", probes];
+        stealthctl(NOWHERE, &[&["authorize", "--config", config], &places[..], more].concat())
+    }
+
+    fn list(&self) -> String {
+        std::fs::read_to_string(&self.list).unwrap()
+    }
+
+    fn rule(&self) -> String {
+        std::fs::read_to_string(&self.rule).unwrap()
+    }
+}
+
+fn mode(path: &Path) -> u32 {
+    std::fs::metadata(path).unwrap().permissions().mode() & 0o7777
+}
+
 #[test]
 fn authorize_writes_what_is_permitted_and_leaves_it_when_the_configuration_is_refused() {
     let directory = tempfile::tempdir().unwrap();
-    let output = directory.path().join("authorized");
-    let target = output.to_str().unwrap();
-    let authorize = |config: &str, output: &str| {
-        let probes = directory.path().join("probes");
-        let probes = probes.to_str().unwrap();
-        stealthctl(NOWHERE, &["authorize", "--config", config, "--output", output, "--probes", probes])
-    };
+    let authorized = Authorized::below(directory.path());
     let good = write(directory.path(), "good.yaml", GOOD);
-    ends(&authorize(&good, target), 0);
-    let list = std::fs::read_to_string(&output).unwrap();
+    ends(&authorized.write(&good, &[]), 0);
+    let (list, rule) = (authorized.list(), authorized.rule());
     assert!(list.lines().any(|line| line == "restart mosaic.service") && list.ends_with('\n'), "{list}");
     assert!(list.lines().is_sorted(), "{list}");
-    assert_eq!(std::fs::metadata(&output).unwrap().permissions().mode() & 0o7777, 0o644);
+    assert!(rule.starts_with("// ") && rule.contains("Do not edit"), "{rule}");
+    let entries = rule.lines().filter_map(|line| line.trim().split_once(": true"));
+    let permitted: Vec<String> = entries.map(|(pair, _)| serde_json::from_str(pair).unwrap()).collect();
+    assert_eq!(permitted, list.lines().collect::<Vec<_>>(), "{rule}");
+    assert_eq!((mode(&authorized.list), mode(&authorized.rule)), (0o644, 0o644));
 
     let bad = write(directory.path(), "bad.yaml", BAD);
-    let (_, err) = ends(&authorize(&bad, target), 78);
+    let (_, err) = ends(&authorized.write(&bad, &[]), 78);
     assert_eq!(err.lines().count(), 1, "{err}");
     assert!(err.contains("stays as it is"), "{err}");
-    assert_eq!(std::fs::read_to_string(&output).unwrap(), list);
+    assert_eq!((authorized.list(), authorized.rule()), (list, rule));
 
     let names: Vec<_> =
         std::fs::read_dir(&directory).unwrap().map(|entry| entry.unwrap().file_name()).collect();
-    assert_eq!(names.len(), 3, "nothing is left lying about: {names:?}");
+    assert_eq!(names.len(), 4, "nothing is left lying about: {names:?}");
 
-    let nowhere = directory.path().join("no/such/directory");
-    let (_, err) = ends(&authorize(&good, nowhere.to_str().unwrap()), 73);
+    let nowhere = Authorized { list: directory.path().join("no/such/directory"), ..authorized };
+    let (_, err) = ends(&nowhere.write(&good, &[]), 73);
     assert!(err.contains("cannot be written"), "{err}");
+}
+
+/// polkitd reads all rules again whenever one changes, and logs that.
+#[test]
+fn authorize_replaces_the_rule_only_where_it_changes() {
+    let directory = tempfile::tempdir().unwrap();
+    let authorized = Authorized::below(directory.path());
+    let inode = || std::fs::metadata(&authorized.rule).unwrap().ino();
+    let good = write(directory.path(), "good.yaml", GOOD);
+    ends(&authorized.write(&good, &[]), 0);
+    let before = inode();
+    ends(&authorized.write(&good, &[]), 0);
+    assert_eq!(inode(), before);
+    let other = write(directory.path(), "other.yaml", COMMANDS);
+    ends(&authorized.write(&other, &[]), 0);
+    assert_ne!(inode(), before);
+    let rule = authorized.rule();
+    assert!(rule.contains("\"stop stealthcheck-probe@a@b:c.service\": true"), "{rule}");
+}
+
+/// A read-only /etc, or a polkit without that directory: the list does without the rule.
+#[test]
+fn a_rule_that_cannot_be_written_is_reported_and_no_failure() {
+    let directory = tempfile::tempdir().unwrap();
+    let good = write(directory.path(), "good.yaml", GOOD);
+    let mut authorized = Authorized::below(directory.path());
+    authorized.rule = "/proc/no-such-directory/49.rules".into();
+    let (_, err) = ends(&authorized.write(&good, &[]), 0);
+    assert_eq!(err.lines().count(), 1, "{err}");
+    assert!(err.contains("/proc/no-such-directory/49.rules cannot be written"), "{err}");
+    assert!(!err.contains("remove it"), "there is none: {err}");
+    assert!(authorized.list().contains("restart mosaic.service"));
+
+    // An old one that cannot be replaced stays in force, which is to be said.
+    authorized.rule = "/proc/self/status".into();
+    let (_, err) = ends(&authorized.write(&good, &[]), 0);
+    assert!(err.contains("an earlier configuration") && err.contains("remove it"), "{err}");
 }
 
 const COMMANDS: &str = "checks:\n  disk: { command: [check_disk, -w, 10%, \"it's\"] }\n  \
@@ -200,15 +267,10 @@ const COMMANDS: &str = "checks:\n  disk: { command: [check_disk, -w, 10%, \"it's
 #[test]
 fn authorize_hands_out_command_lines_to_their_units_only() {
     let directory = tempfile::tempdir().unwrap();
-    let (list, probes) = (directory.path().join("authorized"), directory.path().join("probes"));
-    let authorize = |config: &str, more: &[&str]| {
-        let places = ["--output", list.to_str().unwrap(), "--probes", probes.to_str().unwrap()];
-        let arguments = [&["authorize", "--config", config], &places[..], more].concat();
-        stealthctl(NOWHERE, &arguments)
-    };
-    let mode = |path: &Path| std::fs::metadata(path).unwrap().permissions().mode() & 0o7777;
+    let authorized = Authorized::below(directory.path());
+    let (list, probes) = (&authorized.list, &authorized.probes);
     let files = || -> Vec<(String, String)> {
-        let entries = std::fs::read_dir(&probes).unwrap().map(|entry| entry.unwrap().path());
+        let entries = std::fs::read_dir(probes).unwrap().map(|entry| entry.unwrap().path());
         let mut files: Vec<_> = entries
             .map(|path| {
                 assert_eq!(mode(&path), 0o600, "{}", path.display());
@@ -220,34 +282,34 @@ fn authorize_hands_out_command_lines_to_their_units_only() {
         files
     };
     let good = write(directory.path(), "good.yaml", COMMANDS);
-    let (out, err) = ends(&authorize(&good, &[]), 0);
+    let (out, err) = ends(&authorized.write(&good, &[]), 0);
     assert!(out.is_empty() && err.is_empty(), "{out}{err}");
-    assert_eq!(mode(&probes), 0o700);
+    assert_eq!(mode(probes), 0o700);
     let own = |name: &str, words: &str| (name.to_owned(), words.to_owned());
     let both = [own("a@b:c", "[\"true\"]"), own("disk", "[\"check_disk\",\"-w\",\"10%\",\"it's\"]")];
     assert_eq!(files(), both);
-    let permitted = std::fs::read_to_string(&list).unwrap();
+    let permitted = authorized.list();
     for line in ["restart stealthcheck-probe@disk.service\n", "stop stealthcheck-probe@a@b:c.service\n"] {
         assert!(permitted.contains(line), "{permitted}");
     }
     assert!(!permitted.contains("probe@mosaic"), "{permitted}");
 
     // A refused configuration changes nothing, and one that anybody may look into is closed again.
-    std::fs::set_permissions(&probes, std::fs::Permissions::from_mode(0o755)).unwrap();
+    std::fs::set_permissions(probes, std::fs::Permissions::from_mode(0o755)).unwrap();
     let bad = write(directory.path(), "bad.yaml", "checks:\n  disk: { command: \"a | b\" }\n");
-    ends(&authorize(&bad, &[]), 78);
+    ends(&authorized.write(&bad, &[]), 78);
     assert_eq!(files(), both);
 
     // What is not configured any more goes, and what a killed writer left; in a user manager there is no list.
-    write(&probes, ".disk.4711", "half a fi");
-    std::fs::remove_file(&list).unwrap();
+    write(probes, ".disk.4711", "half a fi");
+    std::fs::remove_file(list).unwrap();
     let less = write(directory.path(), "less.yaml", "checks:\n  disk: { command: \"other \" }\n");
-    ends(&authorize(&less, &["--user"]), 0);
+    ends(&authorized.write(&less, &["--user"]), 0);
     assert_eq!(files(), [own("disk", "[\"other\"]")]);
-    assert_eq!(mode(&probes), 0o700);
+    assert_eq!(mode(probes), 0o700);
     assert!(!list.exists());
     let none = write(directory.path(), "none.yaml", GOOD);
-    ends(&authorize(&none, &[]), 0);
+    ends(&authorized.write(&none, &[]), 0);
     assert!(files().is_empty());
 }
 

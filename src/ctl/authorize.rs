@@ -2,8 +2,9 @@
 //!
 //! In: the configuration, which root owns, and from systemd the names behind aliases, for by those it asks polkit. Out:
 //! a file of lines `VERB UNIT` that polkit's rule for the daemon looks into, replaced in one rename: a question that
-//! polkit is asked meanwhile sees the old list or the new, never half of one; and before it the command lines of
-//! `command` probes (`probe_files.rs`). A configuration that is refused changes nothing.
+//! polkit is asked meanwhile sees the old list or the new, never half of one; before it the command lines of `command`
+//! probes (`probe_files.rs`), and after it the same list as a rule (`permitted_rule.rs`). A configuration that is refused
+//! changes nothing.
 //!
 //! In a user manager nobody asks polkit: there it is only about the command lines.
 
@@ -18,9 +19,9 @@ use futures_util::future::join_all;
 use zbus::OwnedObjectPath;
 
 use super::exit::{Exit, Failure};
-use super::probe_files;
 use super::text::sanitize;
 use super::validate::default_file;
+use super::{permitted_rule, probe_files};
 use crate::bus::Bus;
 use crate::check::CheckName;
 use crate::config;
@@ -48,12 +49,14 @@ trait Systemd {
 pub(super) struct Places {
     /// The list for polkit.
     pub output: PathBuf,
+    /// The same as a rule of polkit's.
+    pub rule: PathBuf,
     /// The directory of command lines; where the units look unless told otherwise.
     pub probes: Option<PathBuf>,
 }
 
 pub(super) async fn authorize(config: Option<PathBuf>, places: Places, bus: Bus) -> Result<Exit, Failure> {
-    let Places { output, probes } = places;
+    let Places { output, rule, probes } = places;
     let file = config.map_or_else(|| default_file(bus), Ok)?;
     let config = config::load(&file).map_err(|problems| {
         let first = problems.first().map(ToString::to_string).unwrap_or_default();
@@ -81,6 +84,9 @@ pub(super) async fn authorize(config: Option<PathBuf>, places: Places, bus: Bus)
     pairs.extend(real);
     let list: String = pairs.iter().map(|(verb, unit)| format!("{verb} {unit}\n")).collect();
     replace(&output, list.as_bytes(), 0o644).map_err(|error| unwritten(&output, &error))?;
+    if let Err(sentence) = permitted_rule::write(&rule, &pairs) {
+        let _ = writeln!(io::stderr(), "stealthctl: {}", sanitize(&sentence));
+    }
     Ok(Exit::Ok)
 }
 
