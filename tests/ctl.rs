@@ -171,7 +171,8 @@ struct Authorized {
 
 impl Authorized {
     fn below(directory: &Path) -> Self {
-        let [list, rule, probes] = ["authorized", "49-permitted.rules", "probes"].map(|name| directory.join(name));
+        let [list, rule, probes] =
+            ["authorized", "49-permitted.rules", "probes"].map(|name| directory.join(name));
         Self { list, rule, probes }
     }
 

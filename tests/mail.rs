@@ -293,7 +293,8 @@ fn a_disk_that_hangs_delays_one_mail_for_a_while_and_none_is_sent_twice_when_it_
         tokio::time::timeout(Duration::from_secs(10), quiet).await.expect("it is not over");
         rig.send(notification("c-1", 1, &["x@example.org"])).await;
         rig.until_delivered(id("c-1", 1)).await;
-        let ids: Vec<_> = server.accepted().iter().map(|mail| mail.header("Message-ID").unwrap().to_owned()).collect();
+        let ids: Vec<_> =
+            server.accepted().iter().map(|mail| mail.header("Message-ID").unwrap().to_owned()).collect();
         assert_eq!(ids, ["a-1.1", "b-1.1", "b-1.2", "b-1.3", "c-1.1"].map(|id| format!("<{id}@lf-proxy>")));
         let warnings = rig.seen.iter().filter(|event| matches!(event, MailEvent::Warning(_)));
         assert_eq!(warnings.count(), 1, "{:?}", rig.seen);

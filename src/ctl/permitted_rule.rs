@@ -35,7 +35,8 @@ const TAIL: &str = "
 /// The rule that permits these pairs.
 fn text(pairs: &BTreeSet<(&str, UnitName)>) -> String {
     // As JSON a string is quoted as JavaScript has it.
-    let quoted = |(verb, unit): &(&str, UnitName)| serde_json::Value::from(format!("{verb} {unit}")).to_string();
+    let quoted =
+        |(verb, unit): &(&str, UnitName)| serde_json::Value::from(format!("{verb} {unit}")).to_string();
     let entries: Vec<String> = pairs.iter().map(|pair| format!("        {}: true", quoted(pair))).collect();
     format!("{HEAD}{}{TAIL}", entries.join(",\n"))
 }

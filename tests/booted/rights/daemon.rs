@@ -117,7 +117,9 @@ fn rule_and_list_each_permit_alone(machine: &Machine) {
     allowed(&permitted());
     refused("without the list", || daemon_asks(machine, "RestartUnit ss web.service replace"));
     let told = || machine.sh_ok("journalctl --no-pager -o cat -u stealthcheck.service");
-    let read_again = || machine.sh_ok("journalctl --no-pager -o cat -u polkit.service | grep -c 'Reloading rules' || true");
+    let read_again = || {
+        machine.sh_ok("journalctl --no-pager -o cat -u polkit.service | grep -c 'Reloading rules' || true")
+    };
     let before = read_again();
     machine.sh_ok("stealthctl authorize && systemctl restart stealthcheck");
     assert_eq!(read_again(), before, "polkitd reads its rules again though nothing has changed");
@@ -128,7 +130,11 @@ fn rule_and_list_each_permit_alone(machine: &Machine) {
     allowed(&permitted());
     refused("without the rule", || daemon_asks(machine, "RestartUnit ss web.service replace"));
     let said = told();
-    assert_eq!(said.matches(&format!("{RULES}/49-stealthcheck-permitted.rules cannot be written")).count(), 1, "{said}");
+    assert_eq!(
+        said.matches(&format!("{RULES}/49-stealthcheck-permitted.rules cannot be written")).count(),
+        1,
+        "{said}"
+    );
     machine.sh_ok(&format!("umount {RULES} && systemctl restart polkit"));
 }
 
