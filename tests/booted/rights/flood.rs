@@ -72,7 +72,7 @@ fn floods_of_nobody_cost_nothing_and_delay_nobody() {
         );
         let figures = figures(&mended);
         println!("{what}, {connections} × {window}: status {took:?}, mended in {figures}, {memory} kB");
-        assert!(mended.iter().all(|took| *took < MENDED), "{what}: {mended:?}");
+        assert!(*window == 0 || mended.iter().all(|took| *took < MENDED), "{what}: {mended:?}");
         assert!(memory < MOST_MEMORY_KB, "{what}: {memory} kB");
         machine.sh_ok(&format!("systemctl stop flood{n}"));
         let status = machine.run(&["stealthctl", "status"]);
