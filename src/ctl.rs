@@ -26,6 +26,7 @@ mod hold;
 pub mod import;
 mod jobs;
 pub mod page;
+mod permitted_rule;
 mod probe_files;
 mod reload;
 pub mod render;
@@ -172,9 +173,9 @@ enum Command {
     Import(import::Arguments),
     /// Accept the configuration, and write down what the daemon may ask systemd for
     ///
-    /// Run by root when the service starts and reloads. polkit's rule for the daemon looks into the list: one line
-    /// `VERB UNIT` for each thing that the configuration may ask for. The daemon loads the copy of the accepted files. An
-    /// invalid configuration changes neither; the daemon reports it.
+    /// Run by root when the service starts and reloads. Writes one line `VERB UNIT` for each thing that the configuration may
+    /// ask for, a polkit rule that permits the same, and a copy of the accepted files, which the daemon loads. An invalid
+    /// configuration changes none of them; the daemon reports it.
     #[command(hide = true)]
     Authorize {
         /// The configuration
@@ -183,6 +184,13 @@ enum Command {
         /// Where to write
         #[arg(long, value_name = "FILE", default_value = "/run/stealthcheck.authorized")]
         output: PathBuf,
+        /// Where to write the same as a rule of polkit's
+        #[arg(
+            long,
+            value_name = "FILE",
+            default_value = "/etc/polkit-1/rules.d/49-stealthcheck-permitted.rules"
+        )]
+        rule: PathBuf,
         /// Where the command lines of `command` probes go [default: where stealthcheck-probe@.service reads them]
         #[arg(long, value_name = "DIR")]
         probes: Option<PathBuf>,
@@ -265,8 +273,8 @@ fn run(cli: Cli) -> Result<ExitCode, Failure> {
             Command::Reload { direct: true } => reload::direct(bus).await,
             Command::Reload { direct: false } => reload::through_systemd(bus).await,
             Command::TestMail { to } => commands::test_mail(bus, &to).await,
-            Command::Authorize { config, output, probes, accepted } => {
-                authorize::authorize(config, Places { output, probes, accepted }, bus).await
+            Command::Authorize { config, output, rule, probes, accepted } => {
+                authorize::authorize(config, Places { output, rule, probes, accepted }, bus).await
             }
             Command::Validate { .. } | Command::RunProbe | Command::Import(_) | Command::HoldExec { .. } => {
                 Ok(Exit::Ok)

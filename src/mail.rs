@@ -107,6 +107,8 @@ pub struct Surroundings {
     pub limit: Limit,
     /// From one attempt to write the spool to the next.
     pub rewrite: Duration,
+    /// A disk that does not answer for so long keeps no mail waiting any longer.
+    pub disk: Duration,
 }
 
 impl Surroundings {
@@ -124,6 +126,7 @@ impl Surroundings {
             backoff: Backoff { initial: Duration::from_secs(5), max: Duration::from_secs(300) },
             limit: Limit::default(),
             rewrite: Duration::from_secs(5),
+            disk: Duration::from_secs(60),
         }
     }
 

@@ -17,6 +17,7 @@
 //! | state writer | states to write | its channel closes |
 
 mod act;
+mod call_limit;
 mod clock;
 mod command;
 mod configuration;
@@ -52,6 +53,7 @@ use crate::time::Wall;
 use crate::unit::UnitName;
 use crate::{bus, journal, listen, service_manager};
 use act::Internal;
+use call_limit::CallLimit;
 pub use configuration::Origin;
 use dbus_server::{Place, Waiting};
 use holds::Holds;
@@ -173,6 +175,7 @@ struct Supervisor {
 #[derive(Debug, Default)]
 struct Alerts {
     systemd: Option<String>,
+    call_limit: CallLimit,
     bus: Option<String>,
     state: Option<String>,
     /// The state of the life before could not be used.
@@ -240,6 +243,7 @@ pub async fn run(options: Options) -> Result<(), Fatal> {
                 }
                 supervisor.tell(Event::Tick);
                 supervisor.try_again();
+                supervisor.alerts.call_limit.expire(clock::now().mono);
                 // (Sentences about the machine change without an event of a check.)
                 supervisor.announce = true;
                 service_manager::ping();
@@ -303,6 +307,10 @@ impl Supervisor {
             Report::Unreachable(why) => {
                 journal::log_trouble(&why);
                 self.alerts.systemd = Some(why);
+            }
+            Report::CallLimit => {
+                self.alerts.call_limit.meet(clock::now().mono);
+                self.announce = true;
             }
         }
     }

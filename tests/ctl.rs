@@ -4,7 +4,7 @@
 // Clippy allows `unwrap` in tests, but does not see that their helpers are tests.
 #![allow(clippy::unwrap_used)]
 
-use std::os::unix::fs::PermissionsExt as _;
+use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _};
 use std::path::Path;
 use std::process::{Command, Output};
 
@@ -163,6 +163,8 @@ fn validate_finds_the_users_own_configuration() {
     assert_eq!(ends(&output, 0).0, "OK: 1 check in 1 file\n");
 }
 
+const RULE: &str = "49-permitted.rules";
+
 /// The places of `authorize` in a directory of its own.
 struct Authorize {
     directory: tempfile::TempDir,
@@ -179,14 +181,19 @@ impl Authorize {
 
     fn run(&self, yaml: &str, more: &[&str]) -> Output {
         let config = write(self.directory.path(), "stealthcheck.yaml", yaml);
-        let [list, probes, record] =
-            ["authorized", "probes", "record"].map(|name| self.place(name).to_str().unwrap().to_owned());
+        let [list, rule, probes, record] = ["authorized", RULE, "probes", "record"]
+            .map(|name| self.place(name).to_str().unwrap().to_owned());
         let places = ["--output", &list, "--probes", &probes, "--accepted", &record];
-        stealthctl(NOWHERE, &[&["authorize", "--config", &config], &places[..], more].concat())
+        let rule = if more.contains(&"--rule") { vec![] } else { vec!["--rule", &rule] };
+        stealthctl(NOWHERE, &[&["authorize", "--config", &config], &places[..], &rule, more].concat())
     }
 
     fn list(&self) -> String {
         std::fs::read_to_string(self.place("authorized")).unwrap()
+    }
+
+    fn rule(&self) -> String {
+        std::fs::read_to_string(self.place(RULE)).unwrap()
     }
 
     fn record(&self) -> Record {
@@ -212,13 +219,19 @@ fn authorize_accepts_a_valid_configuration_and_keeps_it_when_another_is_not() {
     assert!(list.lines().any(|line| line == "restart mosaic.service") && list.ends_with('\n'), "{list}");
     assert!(list.lines().is_sorted(), "{list}");
     assert_eq!((authorize.mode("authorized"), authorize.mode("record")), (0o644, 0o640));
+    let rule = authorize.rule();
+    assert!(rule.starts_with("// ") && rule.contains("Do not edit"), "{rule}");
+    let entries = rule.lines().filter_map(|line| line.trim().split_once(": true"));
+    let permitted: Vec<String> = entries.map(|(pair, _)| serde_json::from_str(pair).unwrap()).collect();
+    assert_eq!(permitted, list.lines().collect::<Vec<_>>(), "{rule}");
+    assert_eq!(authorize.mode(RULE), 0o644);
     assert_eq!(authorize.accepted(), ["mosaic"]);
     assert_eq!(authorize.record().rejected(), None);
 
     let (out, err) = ends(&authorize.run(BAD, &[]), 0);
     assert_eq!((out.as_str(), err.lines().count()), ("", 1), "{err}");
     assert!(err.contains("stays in force: ") && err.contains("stealthcheck.yaml:2: "), "{err}");
-    assert_eq!(authorize.list(), list);
+    assert_eq!((authorize.list(), authorize.rule()), (list.clone(), rule));
     assert_eq!(authorize.accepted(), ["mosaic"]);
     let rejected = authorize.record().rejected().unwrap().clone();
     assert!(rejected.problems.len() >= 2, "{rejected:?}");
@@ -234,7 +247,7 @@ fn authorize_accepts_a_valid_configuration_and_keeps_it_when_another_is_not() {
     assert_eq!(authorize.accepted(), ["other"]);
     assert_eq!(authorize.record().rejected(), None);
     let files = std::fs::read_dir(&authorize.directory).unwrap();
-    assert_eq!(files.count(), 3, "nothing is left lying about");
+    assert_eq!(files.count(), 4, "nothing is left lying about");
 }
 
 #[test]
@@ -255,16 +268,47 @@ fn authorize_changes_all_files_or_none() {
     let list = authorize.list();
     let config =
         write(authorize.directory.path(), "other.yaml", "checks: { other: { unit: other.service } }\n");
-    let (output, probes) = (authorize.place("authorized"), authorize.place("probes"));
-    let nowhere = authorize.place("no/such/directory");
-    let [output, probes, nowhere] = [output, probes, nowhere].map(|path| path.to_str().unwrap().to_owned());
-    let arguments = ["authorize", "--config", &config, "--output", &output, "--probes", &probes];
+    let [output, rule, probes, nowhere] = ["authorized", RULE, "probes", "no/such/directory"]
+        .map(|name| authorize.place(name).to_str().unwrap().to_owned());
+    let arguments =
+        ["authorize", "--config", &config, "--output", &output, "--rule", &rule, "--probes", &probes];
     let failed = stealthctl(NOWHERE, &[&arguments[..], &["--accepted", &nowhere]].concat());
     let (_, err) = ends(&failed, 73);
     assert!(err.contains("no/such/directory cannot be written"), "{err}");
     assert_eq!(authorize.list(), list);
     assert_eq!(authorize.accepted(), ["mosaic"]);
-    assert_eq!(std::fs::read_dir(&authorize.directory).unwrap().count(), 4, "something is left behind");
+    assert_eq!(std::fs::read_dir(&authorize.directory).unwrap().count(), 5, "something is left behind");
+}
+
+/// polkitd reads all rules again whenever one changes, and logs that.
+#[test]
+fn authorize_replaces_the_rule_only_where_it_changes() {
+    let authorize = Authorize::new();
+    let inode = || std::fs::metadata(authorize.place(RULE)).unwrap().ino();
+    ends(&authorize.run(GOOD, &[]), 0);
+    let before = inode();
+    ends(&authorize.run(GOOD, &[]), 0);
+    assert_eq!(inode(), before);
+    ends(&authorize.run(COMMANDS, &[]), 0);
+    assert_ne!(inode(), before);
+    let rule = authorize.rule();
+    assert!(rule.contains("\"stop stealthcheck-probe@a@b:c.service\": true"), "{rule}");
+}
+
+/// A read-only /etc, or a polkit without that directory: the list does without the rule.
+#[test]
+fn a_rule_that_cannot_be_written_is_reported_and_no_failure() {
+    let authorize = Authorize::new();
+    let run = |rule: &str| ends(&authorize.run(GOOD, &["--rule", rule]), 0).1;
+    let err = run("/proc/no-such-directory/49.rules");
+    assert_eq!(err.lines().count(), 1, "{err}");
+    assert!(err.contains("/proc/no-such-directory/49.rules cannot be written"), "{err}");
+    assert!(!err.contains("remove it"), "there is none: {err}");
+    assert!(authorize.list().contains("restart mosaic.service"));
+
+    // An old one that cannot be replaced stays in force, which is to be said.
+    let err = run("/proc/self/status");
+    assert!(err.contains("an earlier configuration") && err.contains("remove it"), "{err}");
 }
 
 const COMMANDS: &str = "checks:\n  disk: { command: [check_disk, -w, 10%, \"it's\"] }\n  \

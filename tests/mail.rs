@@ -249,6 +249,58 @@ async fn a_disk_that_refuses_is_said_and_the_mail_goes_all_the_same() {
     assert_eq!(rig.next().await, MailEvent::Delivered(id("b-1", 1)));
 }
 
+/// A disk that hangs: here the only thread for files is taken.
+#[test]
+fn a_disk_that_hangs_delays_one_mail_for_a_while_and_none_is_sent_twice_when_it_answers() {
+    let runtime =
+        tokio::runtime::Builder::new_current_thread().enable_all().max_blocking_threads(1).build().unwrap();
+    runtime.block_on(async {
+        let (server, dir) = (Server::start(Options::default()).await, tempfile::tempdir().unwrap());
+        let mut surroundings = surroundings();
+        surroundings.disk = Duration::from_millis(700);
+        let mut settings = settings(server.port);
+        // (A name is looked up in a thread.)
+        settings.smtp.host = "127.0.0.1".to_owned();
+        let mut rig = Rig::start_in(surroundings, Some(dir.path()), Some(settings));
+        rig.send(notification("a-1", 1, &["x@example.org"])).await;
+        rig.until_delivered(id("a-1", 1)).await;
+        assert_eq!(spooled(dir.path()), 0);
+
+        let (thaw, frozen) = std::sync::mpsc::channel::<()>();
+        let hung = tokio::task::spawn_blocking(move || frozen.recv());
+        let start = Instant::now();
+        rig.mailer.submit(notification("b-1", 1, &["x@example.org"]));
+        let warned = rig.until(|event| matches!(event, MailEvent::Warning(_))).await;
+        assert!(matches!(&warned, MailEvent::Warning(w) if w.contains("may be sent twice")), "{warned:?}");
+        rig.until_delivered(id("b-1", 1)).await;
+        assert!(start.elapsed() >= Duration::from_millis(700), "{:?}", start.elapsed());
+        assert!(rig.mailer.status().last_error.is_some_and(|error| error.contains("has not answered")));
+        let start = Instant::now();
+        for n in 2..=3 {
+            rig.mailer.submit(notification("b-1", n, &["x@example.org"]));
+            rig.until_delivered(id("b-1", n)).await;
+        }
+        assert!(start.elapsed() < Duration::from_millis(700), "{:?}", start.elapsed());
+
+        thaw.send(()).unwrap();
+        hung.await.unwrap().unwrap();
+        // Whatever was written late is removed again, and what follows is stored before it is sent.
+        let quiet = async {
+            while rig.mailer.status().last_error.is_some() || spooled(dir.path()) > 0 {
+                tokio::time::sleep(Duration::from_millis(20)).await;
+            }
+        };
+        tokio::time::timeout(Duration::from_secs(10), quiet).await.expect("it is not over");
+        rig.send(notification("c-1", 1, &["x@example.org"])).await;
+        rig.until_delivered(id("c-1", 1)).await;
+        let ids: Vec<_> =
+            server.accepted().iter().map(|mail| mail.header("Message-ID").unwrap().to_owned()).collect();
+        assert_eq!(ids, ["a-1.1", "b-1.1", "b-1.2", "b-1.3", "c-1.1"].map(|id| format!("<{id}@lf-proxy>")));
+        let warnings = rig.seen.iter().filter(|event| matches!(event, MailEvent::Warning(_)));
+        assert_eq!(warnings.count(), 1, "{:?}", rig.seen);
+    });
+}
+
 #[tokio::test]
 async fn without_settings_mails_wait_and_the_status_says_so() {
     let (server, dir) = (Server::start(Options::default()).await, tempfile::tempdir().unwrap());

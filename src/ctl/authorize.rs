@@ -2,7 +2,7 @@
 //!
 //! In: the configuration's files, which root owns, and from systemd the names behind aliases, for by those it asks polkit.
 //! Out, where they are valid: a file of lines `VERB UNIT` that polkit's rule for the daemon looks into; the command lines of
-//! `command` probes ([`probe_files`](super::probe_files)); and the [`Record`] with a copy of the files, which is what the
+//! `command` probes ([`probe_files`](super::probe_files)); the list as a rule ([`permitted_rule`](super::permitted_rule)); and the [`Record`] with a copy of the files, which is what the
 //! daemon loads. They are replaced together or not at all, each in one rename. Where the files are not valid their problems
 //! are in the record, for the daemon to report, and all the rest is that of the last valid configuration.
 //!
@@ -22,7 +22,7 @@ use super::exit::{Exit, Failure};
 use super::staged::{Staged, unwritten};
 use super::text::sanitize;
 use super::validate::default_file;
-use super::{access, commands, probe_files};
+use super::{access, commands, permitted_rule, probe_files};
 use crate::bus::Bus;
 use crate::check::CheckName;
 use crate::config::accepted::Record;
@@ -53,6 +53,8 @@ pub(super) struct Places {
     pub output: PathBuf,
     /// The directory of command lines.
     pub probes: Option<PathBuf>,
+    /// The list as a rule of polkit's.
+    pub rule: PathBuf,
     /// The record.
     pub accepted: Option<PathBuf>,
 }
@@ -62,6 +64,7 @@ pub(super) async fn authorize(config: Option<PathBuf>, places: Places, bus: Bus)
     let file = config.map_or_else(|| default_file(bus), Ok)?;
     let writer = Writer {
         list: places.output,
+        rule: places.rule,
         probes: places.probes.map_or_else(|| probe_files::directory(bus), Ok)?,
         record: places
             .accepted
@@ -119,6 +122,7 @@ fn say(line: &str) {
 
 struct Writer {
     list: PathBuf,
+    rule: PathBuf,
     probes: PathBuf,
     record: PathBuf,
     bus: Bus,
@@ -129,13 +133,21 @@ impl Writer {
     async fn write(&self, config: &Config, record: Option<&Record>) -> Result<(), Failure> {
         let mut staged = Staged::default();
         probe_files::stage(&self.probes, config, &mut staged)?;
-        if self.bus == Bus::System {
-            staged.add(&self.list, permitted(config, self.bus).await.as_bytes(), 0o644, None)?;
+        let permitted = match self.bus {
+            Bus::System => Some(permitted(config, self.bus).await),
+            Bus::User => None,
+        };
+        if let Some(pairs) = &permitted {
+            let list: String = pairs.iter().map(|(verb, unit)| format!("{verb} {unit}\n")).collect();
+            staged.add(&self.list, list.as_bytes(), 0o644, None)?;
         }
         if let Some(record) = record {
             self.stage_record(record, &mut staged)?;
         }
         staged.commit()?;
+        if let Some(Err(sentence)) = permitted.map(|pairs| permitted_rule::write(&self.rule, &pairs)) {
+            say(&sentence);
+        }
         let gone = probe_files::remove_others(&self.probes, config)
             .map_err(|error| unwritten(&self.probes, &error))?;
         if !gone.is_empty() {
@@ -174,15 +186,15 @@ impl Writer {
     }
 }
 
-/// The lines of polkit's list.
-async fn permitted(config: &Config, bus: Bus) -> String {
+/// What polkit is to permit: pairs of a verb and a unit.
+async fn permitted(config: &Config, bus: Bus) -> BTreeSet<(&'static str, UnitName)> {
     let mut pairs = config::permitted(config);
     let units: BTreeSet<UnitName> = pairs.iter().map(|(_, unit)| unit.clone()).collect();
     let behind = tokio::time::timeout(PATIENCE, behind(&units, bus)).await.unwrap_or_default();
     let real: Vec<_> =
         pairs.iter().filter_map(|(verb, unit)| Some((*verb, behind.get(unit)?.clone()))).collect();
     pairs.extend(real);
-    pairs.iter().map(|(verb, unit)| format!("{verb} {unit}\n")).collect()
+    pairs
 }
 
 async fn connect(bus: Bus) -> zbus::Result<SystemdProxy<'static>> {

@@ -25,7 +25,7 @@ struct Entry {
     inherited: bool,
     /// It may be delivered.
     released: bool,
-    /// It could not be written: it lives in memory alone.
+    /// It could not be written (yet): it lives in memory alone.
     in_memory: bool,
     /// Grows with each change to `record`.
     changes: u64,
@@ -76,6 +76,10 @@ pub struct Queue {
     pub rate_limit: RateLimit,
     /// Why the disk refused; `None` once it did not.
     pub disk_error: Option<String>,
+    /// The email whose file is being written or removed.
+    at_disk: Option<u64>,
+    /// The disk has not answered for a while.
+    hung: bool,
     /// Why the last delivery failed; `None` once one succeeded.
     pub mail_error: Option<String>,
 }
@@ -254,8 +258,14 @@ impl Queue {
         self.entries.iter().filter(|e| e.saved != Some(e.changes)).map(|e| e.number).collect()
     }
 
-    /// What is to be done about an email's file, if anything.
+    /// What is to be done about an email's file, if anything. One is done at a time.
     pub fn disk_job(&mut self, number: u64) -> Option<DiskJob> {
+        let job = self.next_disk_job(number)?;
+        self.at_disk = Some(number);
+        Some(job)
+    }
+
+    fn next_disk_job(&mut self, number: u64) -> Option<DiskJob> {
         let at = self.entries.iter().position(|e| e.number == number)?;
         let entry = self.entries.get(at)?;
         if entry.record.pending.is_empty() {
@@ -278,21 +288,50 @@ impl Queue {
     /// first time.
     pub fn saved(&mut self, number: u64, changes: Option<u64>) -> bool {
         self.disk_error = None;
+        self.disk_answers();
         let Some(at) = self.entries.iter().position(|e| e.number == number) else { return false };
         let (Some(changes), Some(entry)) = (changes, self.entries.get_mut(at)) else {
             self.entries.remove(at);
             return false;
         };
         entry.in_memory = false;
-        entry.saved.replace(changes).is_none()
+        // (One that everybody got while the disk hung is of no interest any more.)
+        entry.saved.replace(changes).is_none() && !entry.record.pending.is_empty()
     }
 
     /// The file could not be made as was asked.
     pub fn not_saved(&mut self, number: u64, error: String) {
         self.disk_error = Some(error);
+        self.disk_answers();
         if let Some(entry) = self.entries.iter_mut().find(|e| e.number == number) {
             entry.in_memory = entry.saved.is_none();
         }
+    }
+
+    fn disk_answers(&mut self) {
+        self.at_disk = None;
+        self.hung = false;
+    }
+
+    /// The disk has not answered for a while: what is not on it lives in memory alone, and what everybody has got is
+    /// forgotten but for the email that is being written. Returns whether that is news.
+    pub fn disk_hangs(&mut self, error: &str) -> bool {
+        // It may just have answered.
+        let Some(at_disk) = self.at_disk else { return false };
+        self.disk_error = Some(error.to_owned());
+        self.entries.retain(|entry| {
+            entry.saved.is_some() || !entry.record.pending.is_empty() || entry.number == at_disk
+        });
+        for entry in &mut self.entries {
+            entry.in_memory = entry.saved.is_none();
+        }
+        !std::mem::replace(&mut self.hung, true)
+    }
+
+    /// Whether the disk has not answered for a while, and still does not.
+    #[must_use]
+    pub fn is_disk_hung(&self) -> bool {
+        self.hung
     }
 
     /// How many emails somebody has not got yet, and since when the oldest of them waits.

@@ -228,3 +228,26 @@ fn who_was_told_later_comes_after_who_was_not_however_soon_it_is_due() {
     queue.release(&id("d", 1));
     assert_eq!(queue.pick(at(200)), send(new, "x"));
 }
+
+#[test]
+fn disk_that_hangs_holds_no_email_back_and_forgets_none_that_it_may_still_write() {
+    let mut queue = Queue::default();
+    let (first, second) = (queue.insert(record("a", 1, &["x"])), queue.insert(record("b", 1, &["x"])));
+    let Some(DiskJob::Write(_, changes)) = queue.disk_job(first) else { panic!() };
+    assert!(queue.disk_hangs("hung") && !queue.disk_hangs("hung"), "news once");
+    assert!(queue.is_disk_hung());
+    assert_eq!(queue.pick(at(0)), send(first, "x"));
+    assert!(queue.settled(first, "x"));
+    assert_eq!(queue.pick(at(0)), send(second, "x"));
+    assert!(queue.settled(second, "x"));
+    queue.disk_hangs("hung");
+    assert_eq!(queue.unsaved(), [first], "the other is in no file and never will be");
+    // The disk answers: the file of an email that everybody has is there now, and is to go.
+    assert!(!queue.saved(first, Some(changes)), "safe, but of no interest");
+    assert!(!queue.is_disk_hung());
+    assert_eq!(queue.disk_job(first), Some(DiskJob::Remove(id("a", 1))));
+    queue.saved(first, None);
+    assert!(queue.unsaved().is_empty() && queue.disk_error.is_none());
+    // One that answers in the moment in which it is given up does not hang.
+    assert!(!queue.disk_hangs("hung") && !queue.is_disk_hung());
+}

@@ -1,11 +1,11 @@
 //! What the mailer's handle and its tasks share: the queue, and the steps that an email takes.
 //!
 //! The queue in memory is the truth; [`Shared::sync`] makes an email's file match it, whoever asks, and is asked again
-//! until it has worked. The queue's lock is never held across a wait.
+//! until it has worked. One file is written at a time, by a task of its own: a disk may hang. The queue's lock is never held across a wait.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use lettre::message::Mailbox;
@@ -24,7 +24,7 @@ use super::{MailEvent, Surroundings};
 use crate::config::MailSettings;
 use crate::notification::{HostNotification, IncidentId, Notification, NotificationId};
 use crate::status::MailStatus;
-use crate::time::{Mono, Wall};
+use crate::time::{Mono, Wall, human};
 
 /// How many lines of its journal a unit's failure is shown with.
 const JOURNAL_LINES: usize = 20;
@@ -168,52 +168,34 @@ impl Shared {
         }
     }
 
-    /// Makes the email's file match the queue. Says so where the email is safe for the first time, and where it could
-    /// not be made so.
-    pub async fn sync(&self, number: u64) {
-        let disk = self.disk.lock().await;
-        let Some(job) = self.queue().disk_job(number) else { return };
-        let changes = if let DiskJob::Write(_, changes) = &job { Some(*changes) } else { None };
-        let result = match self.spool.clone() {
-            None => Ok(()),
-            Some(spool) => {
-                let write = move || match job {
-                    DiskJob::Write(record, _) => spool.write(number, &record),
-                    DiskJob::Remove(id) => spool.remove(number, &id),
-                };
-                tokio::task::spawn_blocking(write).await.unwrap_or_else(|e| Err(std::io::Error::other(e)))
+    /// Makes the email's file match the queue. Returns when that is done or the disk has refused. A disk that hangs is
+    /// waited for once: then the email is delivered without being on it, and the write goes on beside.
+    pub async fn sync(self: &Arc<Self>, number: u64) {
+        let patience = self.surroundings.disk;
+        if !self.queue().is_disk_hung() {
+            let write = tokio::spawn(write(Arc::clone(self), number));
+            if tokio::time::timeout(patience, write).await.is_ok() {
+                return;
             }
-        };
-        let event = {
-            let mut queue = self.queue();
-            let id = queue.record(number).map(|record| record.email.id.clone());
-            match result {
-                Ok(()) => {
-                    let first = queue.saved(number, changes);
-                    id.filter(|id| first && !is_about_the_host(id)).map(MailEvent::Spooled)
-                }
-                Err(e) => {
-                    let error = format!("the mail spool cannot be written: {e}");
-                    let known = queue.disk_error.as_ref() == Some(&error);
-                    queue.not_saved(number, error.clone());
-                    (!known).then_some(MailEvent::Warning(error))
-                }
-            }
-        };
-        drop(disk);
-        if let Some(event) = event {
-            self.tell(event).await;
+        }
+        let error =
+            format!("the mail spool cannot be written: the disk has not answered for {}", human(patience));
+        let is_news = self.queue().disk_hangs(&error);
+        if is_news {
+            self.wake();
+            let why = "mails go out without being stored first, and may be sent twice if the daemon ends before it answers";
+            self.tell(MailEvent::Warning(format!("{error}: {why}"))).await;
         }
     }
 
     /// Takes in an email and writes it.
-    async fn take_in(&self, email: compose::Email) {
+    async fn take_in(self: &Arc<Self>, email: compose::Email) {
         let number = self.queue().insert(Record::new(email, wall()));
         self.sync(number).await;
         self.wake();
     }
 
-    pub async fn take_in_notification(&self, notification: Notification) {
+    pub async fn take_in_notification(self: &Arc<Self>, notification: Notification) {
         // One that is in memory alone is told of when it is written.
         let known = self.queue().find(&notification.id);
         match known {
@@ -224,7 +206,7 @@ impl Shared {
     }
 
     pub async fn take_in_host_notification(
-        &self,
+        self: &Arc<Self>,
         settings: Option<MailSettings>,
         notification: HostNotification,
     ) {
@@ -250,7 +232,7 @@ impl Shared {
         self.take_in(email).await;
     }
 
-    async fn word(&self, notification: Notification) {
+    async fn word(self: &Arc<Self>, notification: Notification) {
         // What is over needs no evidence.
         let journal = match &notification.unit {
             Some(unit) if !notification.kind.is_last() && !notification.kind.is_about_measuring() => {
@@ -266,7 +248,7 @@ impl Shared {
         self.take_in(email).await;
     }
 
-    pub async fn take_in_host(&self, settings: Option<MailSettings>, subject: &str, body: &str) {
+    pub async fn take_in_host(self: &Arc<Self>, settings: Option<MailSettings>, subject: &str, body: &str) {
         // Without a `mail:` section there is nobody to tell.
         let Some(settings) = settings else { return };
         let at = wall();
@@ -350,7 +332,7 @@ impl Shared {
     }
 
     /// A recipient needs no more of an email: onto the disk with it, and tell when it was the last.
-    pub async fn settle(&self, number: u64, to: &str) {
+    pub async fn settle(self: &Arc<Self>, number: u64, to: &str) {
         let (last, id, everybody, saved) = {
             let mut queue = self.queue();
             let Some(email) = queue.record(number).map(|record| &record.email) else { return };
@@ -374,13 +356,51 @@ impl Shared {
     }
 
     /// A recipient will never get an email.
-    pub async fn drop_recipient(&self, number: u64, to: &str, error: String) {
+    pub async fn drop_recipient(self: &Arc<Self>, number: u64, to: &str, error: String) {
         let id = self.queue().record(number).map(|record| record.email.id.clone());
         if let Some(id) = id {
             *self.servers_word().dropped.entry(number).or_default() += 1;
             self.tell(MailEvent::Dropped { id, to: to.to_owned(), error }).await;
         }
         self.settle(number, to).await;
+    }
+}
+
+/// Makes the email's file match the queue. Says so where the email is safe for the first time, and where it could not be
+/// made so.
+async fn write(shared: Arc<Shared>, number: u64) {
+    let disk = shared.disk.lock().await;
+    let Some(job) = shared.queue().disk_job(number) else { return };
+    let changes = if let DiskJob::Write(_, changes) = &job { Some(*changes) } else { None };
+    let result = match shared.spool.clone() {
+        None => Ok(()),
+        Some(spool) => {
+            let write = move || match job {
+                DiskJob::Write(record, _) => spool.write(number, &record),
+                DiskJob::Remove(id) => spool.remove(number, &id),
+            };
+            tokio::task::spawn_blocking(write).await.unwrap_or_else(|e| Err(std::io::Error::other(e)))
+        }
+    };
+    let event = {
+        let mut queue = shared.queue();
+        let id = queue.record(number).map(|record| record.email.id.clone());
+        match result {
+            Ok(()) => {
+                let first = queue.saved(number, changes);
+                id.filter(|id| first && !is_about_the_host(id)).map(MailEvent::Spooled)
+            }
+            Err(e) => {
+                let error = format!("the mail spool cannot be written: {e}");
+                let known = queue.disk_error.as_ref() == Some(&error);
+                queue.not_saved(number, error.clone());
+                (!known).then_some(MailEvent::Warning(error))
+            }
+        }
+    };
+    drop(disk);
+    if let Some(event) = event {
+        shared.tell(event).await;
     }
 }
 

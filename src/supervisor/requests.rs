@@ -121,6 +121,7 @@ impl Supervisor {
         let (unreadable, more) = &self.alerts.unreadable;
         let own = own.into_iter().flatten().chain(&self.alerts.listen).chain(unreadable);
         let mut alerts: Vec<String> = own.cloned().collect();
+        alerts.extend(self.alerts.call_limit.alert());
         if *more > 0 {
             alerts.push(format!("and {more} more unusable mails in the spool: see the journal"));
         }

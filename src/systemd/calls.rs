@@ -6,6 +6,8 @@
 //!
 //! The interface is org.freedesktop.systemd1(5), of systemd 252 and later.
 
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
@@ -40,8 +42,9 @@ const POLKIT_TIMEOUT: &str = "Method call timed out";
 /// grow slowly.
 const LIMIT_PAUSE_FIRST: Duration = Duration::from_millis(4);
 const LIMIT_PAUSE_LONGEST: Duration = Duration::from_millis(50);
-/// After this long the call has failed.
-const LIMIT_PATIENCE: Duration = Duration::from_secs(10);
+/// After this long the call has failed. (While systemd itself was flooded, on a machine with much else to do, a call went
+/// through after 2 to 18 s.)
+const LIMIT_PATIENCE: Duration = Duration::from_secs(25);
 /// Messages that may wait for us. More than zbus's own 64, so that a burst of signals does not hold up answers.
 const QUEUE: usize = 256;
 
@@ -122,7 +125,11 @@ pub(super) struct Reading {
 
 /// A connection to the bus, and systemd at its other end.
 #[derive(Clone, Debug)]
-pub(super) struct Systemd(Connection);
+pub(super) struct Systemd {
+    connection: Connection,
+    /// A job call has met a limit of the bus.
+    limit_met: Arc<AtomicBool>,
+}
 
 impl Systemd {
     /// Connects. Every message that comes in is in the stream, in the order it came.
@@ -138,7 +145,12 @@ impl Systemd {
         if let Some(queue) = std::num::NonZeroUsize::new(QUEUE) {
             messages.set_max_queued(queue);
         }
-        Ok((Self(connection), messages))
+        Ok((Self { connection, limit_met: Arc::default() }, messages))
+    }
+
+    /// Whether a job call has met a limit of the bus since this was asked last: the call waits and is repeated.
+    pub fn take_limit_met(&self) -> bool {
+        self.limit_met.swap(false, Ordering::Relaxed)
     }
 
     /// A call that is answered within [`PATIENCE`], or not at all.
@@ -153,7 +165,7 @@ impl Systemd {
     where
         B: Serialize + DynamicType + Sync,
     {
-        let call = self.0.call_method(Some(to), path, Some(interface), method, body);
+        let call = self.connection.call_method(Some(to), path, Some(interface), method, body);
         Ok(tokio::time::timeout(PATIENCE, call).await.map_err(|_| Failure::silence())??)
     }
 
@@ -331,7 +343,7 @@ impl Systemd {
 
     /// Resets a unit's failures and counters, so that its start limit does not refuse the next start.
     pub async fn reset_failed(&self, unit: &UnitName) -> Result<(), Failure> {
-        let mut limit = LimitRetry::new();
+        let mut limit = LimitRetry::new(&self.limit_met);
         loop {
             let outcome = self.manager("ResetFailedUnit", &unit.as_str()).await;
             if !limit.pause_after(&outcome).await {
@@ -348,7 +360,7 @@ impl Systemd {
     /// Waits for the reply however long it takes: a request cannot be taken back, and a systemd that hangs queues the job
     /// later. (It reports itself that polkit hangs, after 25 s.)
     pub async fn queue(&self, method: &str, unit: &UnitName, mode: &str) -> Result<String, Failure> {
-        let mut limit = LimitRetry::new();
+        let mut limit = LimitRetry::new(&self.limit_met);
         loop {
             let outcome = self.queue_once(method, unit, mode).await;
             if !limit.pause_after(&outcome).await {
@@ -359,33 +371,38 @@ impl Systemd {
 
     /// Cancels the job with this object path.
     pub async fn cancel(&self, path: &str) -> Result<(), Failure> {
-        self.0.call_method(Some(SYSTEMD), path, Some(JOB), "Cancel", &()).await?;
+        self.connection.call_method(Some(SYSTEMD), path, Some(JOB), "Cancel", &()).await?;
         Ok(())
     }
 
     async fn queue_once(&self, method: &str, unit: &UnitName, mode: &str) -> Result<String, Failure> {
         let body = (unit.as_str(), mode);
-        let reply = self.0.call_method(Some(SYSTEMD), MANAGER_PATH, Some(MANAGER), method, &body).await?;
+        let reply =
+            self.connection.call_method(Some(SYSTEMD), MANAGER_PATH, Some(MANAGER), method, &body).await?;
         let path: OwnedObjectPath = reply.body().deserialize()?;
         Ok(path.as_str().to_owned())
     }
 }
 
 /// Whether and when a job call that met a limit of the bus is made again.
-struct LimitRetry {
+struct LimitRetry<'a> {
+    met: &'a AtomicBool,
     end: Instant,
     pause: Duration,
 }
 
-impl LimitRetry {
-    fn new() -> Self {
-        Self { end: Instant::now() + LIMIT_PATIENCE, pause: LIMIT_PAUSE_FIRST }
+impl<'a> LimitRetry<'a> {
+    fn new(met: &'a AtomicBool) -> Self {
+        Self { met, end: Instant::now() + LIMIT_PATIENCE, pause: LIMIT_PAUSE_FIRST }
     }
 
     /// Returns `true`, after a pause, where the call is to be made again.
     async fn pause_after<T>(&mut self, outcome: &Result<T, Failure>) -> bool {
-        let at_limit = outcome.as_ref().is_err_and(Failure::is_limit);
-        if !at_limit || Instant::now() + self.pause > self.end {
+        if !outcome.as_ref().is_err_and(Failure::is_limit) {
+            return false;
+        }
+        self.met.store(true, Ordering::Relaxed);
+        if Instant::now() + self.pause > self.end {
             return false;
         }
         tokio::time::sleep(self.pause).await;

@@ -1,9 +1,12 @@
 //! The questions to systemd: those that wait, and how each is put.
 //!
-//! The number that is under way at once is bounded. Those that a signal hinted at come before those that a list did.
+//! systemd answers one call after the other, so a job waits for all questions that were put before it: the number that is
+//! under way at once is bounded. Those that a signal hinted at come before those that a list did; readings that the
+//! supervisor requests (a thousand at once where a thousand probes fail) have a bound of their own.
 
 use std::collections::VecDeque;
 
+use super::Request;
 use super::replies::Reply;
 use super::session::Session;
 use super::unit_tracker::Read;
@@ -15,6 +18,8 @@ use crate::unit::UnitName;
 const QUERIES: usize = 16;
 /// The same for routine readings, so that a job has few of them before it in systemd's queue.
 const ROUTINE_QUERIES: usize = 8;
+/// Requested readings that may be under way at once, beside the others.
+const REQUESTED: usize = 8;
 
 pub(super) enum Query {
     /// List all watched names. `all`: read every unit, not only those that differ.
@@ -45,6 +50,9 @@ pub(super) struct QueryQueue {
     /// Units to be read that no signal hinted at.
     routine: VecDeque<UnitName>,
     under_way: usize,
+    /// Readings that the supervisor requests.
+    requested: VecDeque<Request>,
+    requested_under_way: usize,
 }
 
 impl QueryQueue {
@@ -57,6 +65,11 @@ impl QueryQueue {
         self.routine.push_back(unit);
     }
 
+    /// Reads what this request is about when its turn comes.
+    pub fn push_requested(&mut self, request: Request) {
+        self.requested.push_back(request);
+    }
+
     fn next_urgent(&mut self) -> Option<Query> {
         if self.under_way < QUERIES { self.urgent.pop_front() } else { None }
     }
@@ -65,20 +78,30 @@ impl QueryQueue {
         if self.under_way < ROUTINE_QUERIES { self.routine.pop_front() } else { None }
     }
 
+    fn next_requested(&mut self) -> Option<Request> {
+        if self.requested_under_way < REQUESTED { self.requested.pop_front() } else { None }
+    }
+
     /// One is answered.
     pub fn done(&mut self) {
         self.under_way = self.under_way.saturating_sub(1);
     }
 
-    /// None waits, and none is under way.
+    /// A requested reading is answered.
+    pub fn requested_done(&mut self) {
+        self.requested_under_way = self.requested_under_way.saturating_sub(1);
+    }
+
+    /// None waits, and none is under way, requested readings apart.
     pub fn is_empty(&self) -> bool {
         self.under_way == 0 && self.urgent.is_empty() && self.routine.is_empty()
     }
 
-    /// Forgets those that wait.
-    pub fn clear(&mut self) {
+    /// Forgets those that wait, and returns the requests among them.
+    pub fn clear(&mut self) -> VecDeque<Request> {
         self.urgent.clear();
         self.routine.clear();
+        std::mem::take(&mut self.requested)
     }
 }
 
@@ -101,6 +124,30 @@ impl Session<'_> {
                 self.start(Query::Read(id));
             }
         }
+        while let Some(request) = self.queries.next_requested() {
+            self.start_requested(request);
+        }
+    }
+
+    fn start_requested(&mut self, request: Request) {
+        let systemd = self.systemd.clone();
+        self.replies.push(match request {
+            Request::Read { unit, reply } => Box::pin(async move {
+                let answer = systemd.read(&unit, None).await;
+                Reply::Requested { unit, reply, answer }
+            }),
+            Request::Report(unit) => Box::pin(async move {
+                let answer = systemd.read(&unit, None).await;
+                Reply::ReadForReport { unit, answer }
+            }),
+            Request::Usage { unit, reply } => Box::pin(async move {
+                let answer = systemd.usage(&unit).await;
+                Reply::Usage { unit, reply, answer }
+            }),
+            // The others are no readings.
+            Request::Job(_) | Request::Withdraw(_) | Request::Run { .. } => return,
+        });
+        self.queries.requested_under_way += 1;
     }
 
     fn start(&mut self, query: Query) {

@@ -121,9 +121,16 @@ impl Session<'_> {
                 }
             }
             Reply::JobEnded { job, result, answer } => self.job_ended(job, result, answer),
-            Reply::Requested { unit, reply, answer } => self.requested(unit, reply, answer),
-            Reply::ReadForReport { unit, answer } => self.read_for_report(unit, answer),
+            Reply::Requested { unit, reply, answer } => {
+                self.queries.requested_done();
+                self.requested(unit, reply, answer);
+            }
+            Reply::ReadForReport { unit, answer } => {
+                self.queries.requested_done();
+                self.read_for_report(unit, answer);
+            }
             Reply::Usage { unit, reply, answer } => {
+                self.queries.requested_done();
                 let sentence = |failure| format!("systemd does not tell what {unit} uses: {failure}");
                 // The requester may have gone.
                 drop(reply.send(answer.map_err(sentence)));

@@ -32,7 +32,9 @@ impl ReportQueue {
 }
 
 fn replaces(new: &Report, earlier: &Report) -> bool {
-    let (Report::Event(new), Report::Event(earlier)) = (new, earlier) else { return false };
+    let (Report::Event(new), Report::Event(earlier)) = (new, earlier) else {
+        return matches!((new, earlier), (Report::CallLimit, Report::CallLimit));
+    };
     match (new, earlier) {
         (Event::UnitRead { unit: new, .. }, Event::UnitRead { unit: earlier, .. }) => new == earlier,
         (Event::ManagerChanged(_), Event::ManagerChanged(_)) => true,

@@ -40,26 +40,8 @@ impl Session<'_> {
         match request {
             Request::Job(request) => self.request_job(request),
             Request::Withdraw(withdrawal) => self.withdraw_job(withdrawal),
-            Request::Read { unit, reply } => {
-                let systemd = self.systemd.clone();
-                self.replies.push(Box::pin(async move {
-                    let answer = systemd.read(&unit, None).await;
-                    Reply::Requested { unit, reply, answer }
-                }));
-            }
-            Request::Report(unit) => {
-                let systemd = self.systemd.clone();
-                self.replies.push(Box::pin(async move {
-                    let answer = systemd.read(&unit, None).await;
-                    Reply::ReadForReport { unit, answer }
-                }));
-            }
-            Request::Usage { unit, reply } => {
-                let systemd = self.systemd.clone();
-                self.replies.push(Box::pin(async move {
-                    let answer = systemd.usage(&unit).await;
-                    Reply::Usage { unit, reply, answer }
-                }));
+            Request::Read { .. } | Request::Report(_) | Request::Usage { .. } => {
+                self.queries.push_requested(request);
             }
             Request::Run { unit, timeout, reply } => {
                 self.start_run(CommandRun { unit, timeout, reply, requested: Instant::now() })
@@ -117,7 +99,7 @@ impl Session<'_> {
         }));
     }
 
-    /// Asks systemd for the job at once, past all queries.
+    /// Asks systemd for the job at once, past all queries that wait.
     fn ask_for_job(&self, job: PendingJob) {
         let (systemd, attempt) = (self.systemd.clone(), job.attempt());
         self.replies.push(Box::pin(async move {

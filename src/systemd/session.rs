@@ -17,7 +17,7 @@ use super::pending_jobs::PendingJob;
 use super::queries::{Query, QueryQueue};
 use super::replies::{PendingReply, Reply};
 use super::unit_tracker::Read;
-use super::{Bus, Client};
+use super::{Bus, Client, Report};
 use crate::engine::AttemptId;
 use crate::unit::{ManagerState, UnitName};
 
@@ -122,6 +122,9 @@ pub(super) async fn serve(
             _ = reconcile.tick() => session.reconcile(),
         }
         session.start_queries();
+        if session.systemd.take_limit_met() {
+            session.client.queue.push(Report::CallLimit);
+        }
     }
 }
 
@@ -224,7 +227,9 @@ impl<'a> Session<'a> {
         if std::mem::replace(&mut self.silent, true) {
             return;
         }
-        self.queries.clear();
+        for request in self.queries.clear() {
+            self.client.refuse(request);
+        }
         for unit in self.client.watched.units_mut() {
             if matches!(unit.track.read, Read::Waiting | Read::Queued) {
                 unit.track.read = Read::Idle;

@@ -34,6 +34,7 @@ pub fn surroundings() -> Surroundings {
         // More than any test sends, but for those that are about digests.
         limit: Limit { mails: 1000, within: Duration::from_secs(60) },
         rewrite: Duration::from_millis(50),
+        disk: Duration::from_secs(60),
     }
 }
 

@@ -79,8 +79,16 @@ async fn job_call_at_a_limit_of_the_bus_is_repeated() {
     fake.world.lock().unwrap().scripts.extend(scripts);
     let start = std::time::Instant::now();
     client.request_job("web.service", 1, Step::Restart, Reset::No).await;
-    let (_, attempt, result, _) = client.job_ended().await;
+    let mut limits = 0;
+    let (attempt, result) = loop {
+        match client.next().await {
+            Report::CallLimit => limits += 1,
+            Report::Event(Event::JobEnded { attempt, result, .. }) => break (attempt, result),
+            _ => {}
+        }
+    };
     assert_eq!((attempt, result), (AttemptId(1), JobResult::Done));
+    assert!(limits > 0, "not reported");
     assert_eq!(fake.count("RestartUnit"), 5);
     // Four pauses of 4 ms and a little more each.
     let took = start.elapsed();
@@ -144,4 +152,28 @@ async fn request_without_a_reply_delays_no_other() {
     let (_, attempt, result, _) = client.job_ended().await;
     assert_eq!((attempt, result), (AttemptId(1), JobResult::Done));
     assert_eq!(fake.count("RestartUnit"), 2, "a request cannot be taken back, so it is not made twice");
+}
+
+/// A thousand probes that fail at once have their units read: a job does not wait for all of them.
+#[tokio::test]
+async fn job_waits_for_few_of_the_readings_that_were_requested_before() {
+    const READINGS: usize = 300;
+    let fake = fake_with(&[("web.service", up()), ("db.service", down())]).await;
+    let client = Client::ready(&fake, &["web.service", "db.service"]).await;
+    {
+        let mut world = fake.world.lock().unwrap();
+        world.scripts.push_back(Script::Queue(7));
+        // As slow as can be.
+        world.unread = true;
+    }
+    let before = fake.count("GetAll");
+    for _ in 0..READINGS {
+        client.requests.send(Request::Report(name("web.service"))).await.unwrap();
+    }
+    client.request_job("db.service", 1, Step::Restart, Reset::No).await;
+    fake.requested().await;
+    let calls = fake.calls();
+    let job = calls.iter().position(|call| call == "RestartUnit").unwrap();
+    let first = calls[..job].iter().filter(|call| *call == "GetAll").count() - before;
+    assert!((1..=16).contains(&first), "{first} readings came before the job");
 }

@@ -1,4 +1,6 @@
-//! The disk with the state directory: full, read-only, with rubbish on it.
+//! The disk with the state directory: full, read-only, hung, with rubbish on it.
+
+use std::time::{Duration, Instant};
 
 use stealthcheck::journal::ids;
 
@@ -115,6 +117,55 @@ fn a_read_only_state_directory_stops_neither_guarding_nor_mail() {
     no_alerts(&machine);
     guards(&machine, 4);
     assert_all_told(&machine);
+}
+
+/// Promise: while the disk hangs it guards, and sends the mails a minute later; when the disk answers again nothing is lost,
+/// and nothing is sent twice.
+#[test]
+fn a_state_directory_that_hangs_stops_neither_guarding_nor_mail() {
+    let machine = Machine::ready("faults-hung-disk");
+    machine.victim("web", 9001);
+    machine.victim("quiet", 9002);
+    // A tmpfs cannot be frozen. The loop device ends with the mount.
+    machine.sh_ok(&format!(
+        "test -e /dev/loop-control || mknod /dev/loop-control c 10 237
+         loop=$(losetup -f | cut -d " " -f 1); test -e $loop || mknod $loop b 7 ${{loop#/dev/loop}}
+         truncate -s 8M /root/state && mkfs.ext4 -q /root/state && losetup $loop /root/state
+         mkdir -p {STATE} && mount $loop {STATE} && losetup -d $loop"
+    ));
+    machine.guard(&checks());
+    guards(&machine, 1);
+    // (A test that fails must not leave processes that nothing can end.)
+    machine.sh_ok(&format!("systemd-run -q --on-active=400 fsfreeze -u {STATE}"));
+    let daemon = machine.daemon();
+    machine.sh_ok(&format!("fsfreeze -f {STATE}"));
+    let frozen = Instant::now();
+    guards(&machine, 2);
+    assert!(frozen.elapsed() > Duration::from_secs(60), "{:?}: is it frozen?", frozen.elapsed());
+    let late = frozen.elapsed();
+    let hangs = "the mail spool cannot be written: the disk has not answered for 1m";
+    says(&machine, "the state cannot be written: the disk has not answered");
+    journal_has(&machine, hangs);
+    // What follows does not wait.
+    let start = Instant::now();
+    machine.sh_ok("systemctl kill -s KILL quiet");
+    machine.wait_mails("quiet", 1);
+    let next = start.elapsed();
+    assert!(next < Duration::from_secs(60), "{next:?}");
+    println!("the first mails came after {late:?}, the next after {next:?}");
+
+    machine.sh_ok(&format!("fsfreeze -u {STATE}"));
+    no_alerts(&machine);
+    machine.wait_for("an empty spool", MINUTE, || {
+        machine.sh(&format!("test -z \"$(ls {STATE}/spool/*.json)\"")).success().then_some(())
+    });
+    assert_thread(&machine.wait_mails("quiet", 2), &["DOWN", "RECOVERED"]);
+    assert_eq!(machine.daemon(), daemon);
+    machine.start_stealthcheck();
+    guards(&machine, 3);
+    assert_eq!(assert_all_told(&machine), (4, 0));
+    let journal = machine.sh_ok("journalctl --no-pager -o cat -u stealthcheck.service");
+    assert_eq!(journal.matches(hangs).count(), 1, "{journal}");
 }
 
 /// Promise: a state that cannot be read is kept, named and told of, and never a reason not to start.

@@ -1,4 +1,4 @@
-//! What the daemon's user may ask systemd for: polkit's rule and the list of `stealthctl authorize`.
+//! What the daemon's user may ask systemd for: polkit's rules and the list of `stealthctl authorize`.
 
 use std::collections::BTreeSet;
 
@@ -87,11 +87,15 @@ fn the_daemon_may_ask_for_what_is_configured_and_nothing_else() {
         );
     }
 
-    // A reload takes the list along; a refused one leaves it.
+    // A reload takes the list along; a refused one leaves it. What is new is permitted at once, by the list; what is
+    // withdrawn until polkitd has read the changed rule.
     machine.configure(&format!("checks:\n{}", check("other", "other.service", 9002, "")));
     machine.sh_ok("systemctl reload stealthcheck");
     allowed(&daemon_asks(&machine, "RestartUnit ss other.service replace"));
-    refused("what was configured", || daemon_asks(&machine, "RestartUnit ss web.service replace"));
+    machine.wait_for("what was configured to be refused", AT_ONCE, || {
+        (!daemon_asks(&machine, "RestartUnit ss web.service replace").success()).then_some(())
+    });
+    rule_and_list_each_permit_alone(&machine);
     machine.configure("checks:\n  web: { unit: web.service, nonsense: 1 }\n");
     assert!(!machine.sh("systemctl reload stealthcheck").success());
     allowed(&daemon_asks(&machine, "RestartUnit ss other.service replace"));
@@ -102,6 +106,36 @@ fn the_daemon_may_ask_for_what_is_configured_and_nothing_else() {
 
     an_alias_is_recovered(&machine);
     without_polkit_it_tells_and_goes_on(&machine, &web);
+}
+
+const RULES: &str = "/etc/polkit-1/rules.d";
+
+/// The rule answers without the list, so that no process is needed; where it cannot be written the list does without it.
+fn rule_and_list_each_permit_alone(machine: &Machine) {
+    let permitted = || daemon_asks(machine, "RestartUnit ss other.service replace");
+    machine.sh_ok("rm /run/stealthcheck.authorized");
+    allowed(&permitted());
+    refused("without the list", || daemon_asks(machine, "RestartUnit ss web.service replace"));
+    let told = || machine.sh_ok("journalctl --no-pager -o cat -u stealthcheck.service");
+    let read_again = || {
+        machine.sh_ok("journalctl --no-pager -o cat -u polkit.service | grep -c 'Reloading rules' || true")
+    };
+    let before = read_again();
+    machine.sh_ok("stealthctl authorize && systemctl restart stealthcheck");
+    assert_eq!(read_again(), before, "polkitd reads its rules again though nothing has changed");
+    assert!(!told().contains("cannot be written"), "{}", told());
+
+    machine.sh_ok(&format!("mount -t tmpfs -o ro none {RULES} && systemctl restart polkit"));
+    machine.sh_ok("systemctl reload stealthcheck");
+    allowed(&permitted());
+    refused("without the rule", || daemon_asks(machine, "RestartUnit ss web.service replace"));
+    let said = told();
+    assert_eq!(
+        said.matches(&format!("{RULES}/49-stealthcheck-permitted.rules cannot be written")).count(),
+        1,
+        "{said}"
+    );
+    machine.sh_ok(&format!("umount {RULES} && systemctl restart polkit"));
 }
 
 /// Configured by its alias, killed: the real daemon's real job.

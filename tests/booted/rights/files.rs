@@ -6,7 +6,8 @@ use crate::lab::MINUTE;
 
 /// Everything that only root may change, and a secret that only root may read.
 const ROOTS: &str = "/etc/shadow /etc/precious /etc/precious/secret /run/stealthcheck.authorized /run/stealthcheck.probes \
-                     /run/stealthcheck.probes/cmd /etc/stealthcheck/stealthcheck.yaml";
+                     /run/stealthcheck.probes/cmd /etc/stealthcheck/stealthcheck.yaml \
+                     /etc/polkit-1/rules.d/49-stealthcheck-permitted.rules";
 
 fn state_of(machine: &Machine) -> String {
     // Of what is written anew at a start: owner, mode and content.
@@ -66,6 +67,8 @@ fn the_daemons_user_cannot_lead_root_astray() {
         "ls /run/stealthcheck.probes",
         "mv /var/lib/stealthcheck /var/lib/moved",
         "echo x >>/etc/stealthcheck/conf.d/mine.yaml",
+        "echo >>/etc/polkit-1/rules.d/49-stealthcheck-permitted.rules",
+        "ln -s /etc/precious/secret /etc/polkit-1/rules.d/.49-stealthcheck-permitted.rules.1",
         "ln /etc/shadow /var/lib/stealthcheck/hard",
         // Root's own command, and its own options.
         "stealthctl authorize --output /var/lib/stealthcheck/list",

@@ -2,10 +2,11 @@
 //! as well.)
 
 use super::*;
-use crate::guarding::quick;
 use crate::lab::MINUTE;
 
 const FLOOD: &str = include_str!("flood.py");
+const CRASHES: &str = include_str!("crashes.py");
+const QUEUED: &str = include_str!("queued.py");
 
 /// What is called, over how many connections, and how many calls of each are under way.
 const FLOODS: &[(&str, u32, u32)] = &[
@@ -17,38 +18,44 @@ const FLOODS: &[(&str, u32, u32)] = &[
     ("tree", 16, 100),
 ];
 
+/// So often a unit crashes during each flood.
+const CRASHES_EACH: usize = 20;
+
+/// Within this time a crash is mended. (The goal is a second for 99 of 100, on a machine that has nothing else to do.)
+const MENDED: Duration = Duration::from_secs(5);
+
+/// Within this time a job is queued while systemd itself is flooded: of the calls of all users only one in thirty gets to
+/// polkit.
+const QUEUED_WITHIN: Duration = Duration::from_secs(60);
+
 /// More than this the daemon never uses; a flood costs nothing.
 const MOST_MEMORY_KB: usize = 30_000;
 
 #[test]
 fn floods_of_nobody_cost_nothing_and_delay_nobody() {
     let machine = Machine::ready("rights-flood");
-    let web = machine.victim("web", 9001);
-    let mut checks = format!(
-        "  web: {{ unit: web.service, {}, recover: restart, backoff: {{ initial: 1s, max: 1s }} }}\n",
-        quick(9001)
-    );
+    let mut checks = crasher(&machine);
     for n in 0..300 {
         let runbook = "x".repeat(2000);
         checks += &format!(
             "  c{n:03}: {{ tcp: \"127.0.0.1:9001\", interval: 1m, runbook: {runbook}, alert: {{ off: true }} }}\n"
         );
     }
+    machine.victim("web", 9001);
     machine.guard(&checks);
-    machine.becomes("web", "passing");
-    machine.write("/usr/local/bin/flood.py", FLOOD);
-    machine.sh_ok("chmod 755 /usr/local/bin/flood.py");
+    machine.becomes("crasher", "passing");
+    scripts(&machine);
     let daemon = machine.daemon();
     let memory = || {
         let status = machine.sh_ok(&format!("grep VmRSS /proc/{daemon}/status"));
         status.split_whitespace().nth(1).and_then(|kb| kb.parse::<usize>().ok()).unwrap()
     };
-    println!("before the floods: {} kB", memory());
+    println!("before the floods: mended in {}, {} kB", figures(&crashes(&machine)), memory());
     for (n, (what, connections, window)) in FLOODS.iter().enumerate() {
         machine.sh_ok(&format!(
             "rm -f /tmp/flood.begun; systemctl reset-failed;
-             systemd-run -q --uid=nobody --unit=flood{n} -p RuntimeMaxSec=120 \
-             python3 /usr/local/bin/flood.py {what} {connections} {window} 100"
+             systemd-run -q --uid=nobody --unit=flood{n} -p RuntimeMaxSec=300 \
+             python3 /usr/local/bin/flood.py {what} {connections} {window} 280"
         ));
         machine
             .wait_for("the flood", MINUTE, || machine.sh("test -e /tmp/flood.begun").success().then_some(()));
@@ -57,25 +64,86 @@ fn floods_of_nobody_cost_nothing_and_delay_nobody() {
         let took = start.elapsed();
         // (Calls whose answers nobody reads flood the bus itself: everybody's answers take their time there.)
         assert!(*window == 0 || status.stdout.contains("301 checks"), "{what}: {status}");
-        let run = machine.unit("web.service", "InvocationID");
-        let start = Instant::now();
-        machine.sh_ok(&format!("systemctl kill -s KILL {}", web.unit()));
-        machine.wait_for("another run", MINUTE, || {
-            let state = machine.sh("systemctl show -P InvocationID -P ActiveState web.service").stdout;
-            (state.contains("active") && !state.contains(&run)).then_some(())
-        });
-        let mended = start.elapsed();
+        let mended = crashes(&machine);
         let memory = memory();
         assert!(
             machine.sh(&format!("systemctl is-active flood{n}")).success(),
             "the flood {what} ended too early"
         );
-        println!("{what}, {connections} × {window}: status {took:?}, mended {mended:?}, {memory} kB");
+        let figures = figures(&mended);
+        println!("{what}, {connections} × {window}: status {took:?}, mended in {figures}, {memory} kB");
+        assert!(*window == 0 || mended.iter().all(|took| *took < MENDED), "{what}: {mended:?}");
         assert!(memory < MOST_MEMORY_KB, "{what}: {memory} kB");
         machine.sh_ok(&format!("systemctl stop flood{n}"));
         let status = machine.run(&["stealthctl", "status"]);
         assert!(status.stdout.contains("301 checks"), "after {what}: {status}");
     }
     assert_eq!(machine.daemon(), daemon);
-    assert!(machine.asked("web") >= FLOODS.len());
+    assert!(machine.asked("crasher") >= FLOODS.len() * CRASHES_EACH);
+}
+
+/// systemd, which asks polkit about each call, is flooded itself. While calls wait it runs nobody's jobs, root's neither: what
+/// is ours is that the job is queued, so that it is run in the moment in which systemd comes to it, and that the status says
+/// what is going on.
+#[test]
+fn flood_of_systemd_keeps_no_job_from_being_queued() {
+    let machine = Machine::ready("rights-flood-systemd");
+    let checks = crasher(&machine);
+    machine.guard(&checks);
+    machine.becomes("crasher", "passing");
+    scripts(&machine);
+    let daemon = machine.daemon();
+    let printed = machine.sh_ok(
+        "python3 /usr/local/bin/queued.py crasher.service 6 /usr/local/bin/flood.py restart 4 100 100",
+    );
+    let pairs = printed.lines().map(|line| line.split_once(' ').expect("two numbers"));
+    let time = |text: &str| Duration::from_millis(text.parse().unwrap());
+    let (mut queued, mut ran): (Vec<_>, Vec<_>) =
+        pairs.map(|(queued, ran)| (time(queued), time(ran))).unzip();
+    queued.sort_unstable();
+    ran.sort_unstable();
+    println!("queued within {}, run {} after the flood", figures(&queued), figures(&ran));
+    assert!(queued.iter().all(|took| *took < QUEUED_WITHIN), "{queued:?}");
+    assert!(ran.iter().all(|took| *took < MENDED), "{ran:?}");
+    let status = machine.run(&["stealthctl", "status"]).stdout;
+    assert!(status.contains("calls systemd or polkit without end"), "{status}");
+    assert_eq!(machine.daemon(), daemon);
+    let polkit = machine.sh_ok("journalctl --no-pager -o cat -u polkit.service");
+    assert!(!polkit.contains("runaway"), "{polkit}");
+}
+
+/// A unit that is there to crash; its check.
+fn crasher(machine: &Machine) -> String {
+    machine
+        .service("crasher.service", "[Unit]\nStartLimitIntervalSec=0\n[Service]\nExecStart=sleep infinity\n");
+    machine.sh_ok("systemctl start crasher");
+    "  crasher: { unit: crasher.service, recover: restart, grace: 0s, backoff: { initial: 1s, max: 1s } }\n"
+        .to_owned()
+}
+
+fn scripts(machine: &Machine) {
+    for (name, text) in [("flood.py", FLOOD), ("crashes.py", CRASHES), ("queued.py", QUEUED)] {
+        machine.write(&format!("/usr/local/bin/{name}"), text);
+        machine.sh_ok(&format!("chmod 755 /usr/local/bin/{name}"));
+    }
+}
+
+/// Has the unit crash again and again; after how long it ran again, the shortest time first.
+fn crashes(machine: &Machine) -> Vec<Duration> {
+    let printed =
+        machine.sh_ok(&format!("python3 /usr/local/bin/crashes.py crasher.service {CRASHES_EACH} 1.1"));
+    let mut took: Vec<Duration> =
+        printed.lines().map(|line| Duration::from_millis(line.parse().unwrap())).collect();
+    assert_eq!(took.len(), CRASHES_EACH, "{printed}");
+    took.sort_unstable();
+    took
+}
+
+fn figures(sorted: &[Duration]) -> String {
+    format!(
+        "{:?} (median), {:?} (longest of {})",
+        sorted[sorted.len() / 2],
+        sorted[sorted.len() - 1],
+        sorted.len()
+    )
 }
