@@ -38,7 +38,7 @@ use tokio::sync::{mpsc, watch};
 use tokio::task::JoinHandle;
 
 use crate::check::Backoff;
-use crate::config::MailSettings;
+use crate::config::{Credentials, MailSettings};
 use crate::notification::{HostNotification, Notification, NotificationId};
 use crate::status::MailStatus;
 use compose::Place;
@@ -92,7 +92,7 @@ pub struct Surroundings {
     /// The zone that times are told in.
     pub zone: TimeZone,
     /// Where the service's credentials are.
-    pub credentials: Option<PathBuf>,
+    pub credentials: Credentials,
     /// Where journals are.
     pub journals: Vec<PathBuf>,
     /// The units are those of a user manager.
@@ -116,7 +116,7 @@ impl Surroundings {
         Self {
             host: host_name(),
             zone: TimeZone::system(),
-            credentials: std::env::var_os("CREDENTIALS_DIRECTORY").map(PathBuf::from),
+            credentials: Credentials::of_this_process(),
             journals: vec![PathBuf::from("/run/log/journal"), PathBuf::from("/var/log/journal")],
             user,
             journal_excerpt: Duration::from_secs(15),

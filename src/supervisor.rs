@@ -177,6 +177,8 @@ struct Alerts {
     /// Mails that the life before has left, and that could not be used; and how many more there are.
     unreadable: (Vec<String>, usize),
     listen: Vec<String>,
+    /// Credentials that the configuration names and that cannot be used.
+    credentials: Vec<String>,
 }
 
 /// Runs the daemon until it is told to stop.

@@ -11,7 +11,7 @@ use super::dbus_server::Waiting;
 use super::{Supervisor, clock, loaded, sample};
 use crate::bus::{Refusal, Signal, Transition};
 use crate::check::{CheckName, Probe};
-use crate::config::{self, Config, Problem};
+use crate::config::{self, Config, Credentials, Problem};
 use crate::engine::hold::HoldId;
 use crate::engine::{Change, ChangeKind, Effect, Event, RunId};
 use crate::journal;
@@ -215,7 +215,9 @@ impl Supervisor {
     fn loaded(&mut self, config: Result<Config, Vec<Problem>>, reply: Option<Waiting<Vec<String>>>) {
         let answer = match config {
             Ok(config) => {
-                let warnings: Vec<String> = config.warnings.iter().map(Problem::to_string).collect();
+                self.alerts.credentials = Credentials::of_this_process().problems(&config);
+                let warnings = config.warnings.iter().map(Problem::to_string);
+                let warnings: Vec<String> = warnings.chain(self.alerts.credentials.iter().cloned()).collect();
                 self.adopt(config, &warnings);
                 Ok(warnings)
             }

@@ -11,7 +11,7 @@ use super::dbus_server::Place;
 use super::holds::Holds;
 use super::state_file::{self, Found, StateFile};
 use super::{Alerts, Options, Supervisor, clock, loaded};
-use crate::config::Config;
+use crate::config::{Config, Credentials};
 use crate::engine::{Engine, Event};
 use crate::listen::{self, Counters};
 use crate::mail::{MailEvent, Mailer, Surroundings};
@@ -94,6 +94,11 @@ impl Supervisor {
         );
         let pending: Vec<NotificationId> = engine.pending_notifications().cloned().collect();
         mailer.release_all_except(&pending);
+        let credentials = Credentials::of_this_process();
+        alerts.credentials = credentials.problems(&config);
+        for problem in &alerts.credentials {
+            journal::log_trouble(problem);
+        }
         let (units, _) = watch::channel(engine.units().cloned().collect());
         let (listen, _) = watch::channel(config.listen.clone());
         let configuration = loaded(&config, now.wall);
@@ -103,7 +108,7 @@ impl Supervisor {
             config,
             configuration,
             engine,
-            prober: Arc::new(Prober::new()),
+            prober: Arc::new(Prober::with_credentials(credentials)),
             mailer,
             requests,
             units,

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use jiff::tz::TimeZone;
 use stealthcheck::check::{Backoff, CheckName};
-use stealthcheck::config::{MailSettings, Smtp, SmtpTls};
+use stealthcheck::config::{Credentials, MailSettings, Smtp, SmtpTls};
 use stealthcheck::mail::deliver::Patience;
 use stealthcheck::mail::rate_limit::Limit;
 use stealthcheck::mail::{MailEvent, Mailer, Surroundings};
@@ -25,7 +25,7 @@ pub fn surroundings() -> Surroundings {
     Surroundings {
         host: "lf-proxy".to_owned(),
         zone: TimeZone::UTC,
-        credentials: None,
+        credentials: Credentials::default(),
         journals: Vec::new(),
         user: false,
         journal_excerpt: short,
