@@ -34,6 +34,7 @@ mod plan;
 mod probe;
 mod recovery;
 mod report;
+mod secrets;
 mod service;
 mod shell;
 mod strip_wrappers;

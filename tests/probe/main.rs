@@ -10,6 +10,7 @@ mod hostile_certificates;
 mod hostile_dns;
 mod http;
 mod redirects;
+mod secrets;
 mod renewed;
 mod server;
 mod starttls;
