@@ -43,6 +43,7 @@ use crate::notification::{HostNotification, Notification, NotificationId};
 use crate::status::MailStatus;
 use compose::Place;
 use deliver::{Patience, SmtpConnector};
+pub use queue::{Bounds, Recipients};
 use rate_limit::Limit;
 use shared::Shared;
 use tasks::Submission;
@@ -76,6 +77,8 @@ pub enum MailEvent {
         /// The server's words.
         error: String,
     },
+    /// Too many mails waited: this one was removed. The next that reaches its recipients tells them.
+    Removed(NotificationId),
     /// The server would take the notification for none of its recipients: nobody has it, and nobody will.
     Undeliverable(NotificationId),
     /// Something about the spool that an administrator should know, one sentence: a disk that refuses.
@@ -105,6 +108,8 @@ pub struct Surroundings {
     pub backoff: Backoff,
     /// How many mails a recipient gets one by one.
     pub limit: Limit,
+    /// How many mails are kept.
+    pub bounds: Bounds,
     /// From one attempt to write the spool to the next.
     pub rewrite: Duration,
 }
@@ -123,6 +128,7 @@ impl Surroundings {
             patience: Patience::default(),
             backoff: Backoff { initial: Duration::from_secs(5), max: Duration::from_secs(300) },
             limit: Limit::default(),
+            bounds: Bounds::default(),
             rewrite: Duration::from_secs(5),
         }
     }
@@ -204,9 +210,16 @@ impl Mailer {
         let _ = self.submissions.send(Submission::ReleaseAllExcept(held.to_vec()));
     }
 
-    /// Other settings (or the same again) are in force: what waits for the server is tried at once.
-    pub fn reconfigure(&self, settings: Option<MailSettings>) {
+    /// Other settings (or the same again) are in force: what waits goes to these recipients, and is tried at once.
+    pub fn reconfigure(&self, settings: Option<MailSettings>, recipients: Recipients) {
+        self.readdress(recipients);
         self.settings.send_replace(settings);
+    }
+
+    /// What waits, and what an earlier life has left, goes to these recipients.
+    pub fn readdress(&self, recipients: Recipients) {
+        self.shared.readdress(recipients);
+        let _ = self.submissions.send(Submission::Readdressed);
     }
 
     /// How the queue is.

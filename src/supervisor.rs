@@ -321,6 +321,7 @@ impl Supervisor {
                     self.alerts.mail = Some(error);
                 }
             }
+            MailEvent::Removed(id) => journal::log_mail_removed(&id),
             MailEvent::Undeliverable(id) => journal::log_mail_undeliverable(&id),
             MailEvent::Dropped { id, to, error } => journal::log_mail_dropped(&id, &to, &error),
             MailEvent::Warning(sentence) => journal::log_trouble(&sentence),

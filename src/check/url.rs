@@ -124,11 +124,7 @@ pub fn redact_urls(sentence: &str) -> Cow<'_, str> {
     let parts: Vec<&str> = sentence.split('`').collect();
     let quoted = |part: usize| part % 2 == 1;
     let urls = |part: usize| {
-        if quoted(part) {
-            has_secret(parts[part])
-        } else {
-            parts[part].split_whitespace().any(has_secret)
-        }
+        if quoted(part) { has_secret(parts[part]) } else { parts[part].split_whitespace().any(has_secret) }
     };
     if !(0..parts.len()).any(urls) {
         return Cow::Borrowed(sentence);
@@ -138,9 +134,9 @@ pub fn redact_urls(sentence: &str) -> Cow<'_, str> {
         match (urls(part), quoted(part)) {
             (false, _) => (*text).to_owned(),
             (true, true) => redacted_word(text),
-            (true, false) => {
-                words.map(|word| if has_secret(word) { redacted_word(word) } else { word.to_owned() }).collect()
-            }
+            (true, false) => words
+                .map(|word| if has_secret(word) { redacted_word(word) } else { word.to_owned() })
+                .collect(),
         }
     });
     Cow::Owned(shown.collect::<Vec<String>>().join("`"))
@@ -158,9 +154,8 @@ fn redacted_word(word: &str) -> String {
 
 /// Whether `word` is a URL or looks like a part of one in which secrets are.
 fn has_secret(word: &str) -> bool {
-    let ordered = |first: &str, second: &str| {
-        word.split_once(first).is_some_and(|(_, rest)| rest.contains(second))
-    };
+    let ordered =
+        |first: &str, second: &str| word.split_once(first).is_some_and(|(_, rest)| rest.contains(second));
     word.contains("://") || ordered("?", "=") || ordered(":", "@")
 }
 
@@ -172,7 +167,9 @@ fn parse(text: &str) -> Result<Uri, String> {
     }
     let authority = rest.split(['/', '?', '#']).next().unwrap_or_default();
     if authority.contains('@') {
-        return Err("no user or password in a URL; use an `Authorization` header with a credential".to_owned());
+        return Err(
+            "no user or password in a URL; use an `Authorization` header with a credential".to_owned()
+        );
     }
     if rest.contains('#') {
         return Err("a fragment (`#`) is never sent; leave it out".to_owned());

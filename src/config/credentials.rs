@@ -48,8 +48,7 @@ impl Credentials {
             io::ErrorKind::NotFound => advice(name, &format!("there is no credential `{name}`")),
             _ => format!("the credential `{name}` cannot be read: {e}"),
         })?;
-        let content =
-            String::from_utf8(bytes).map_err(|_| format!("the credential `{name}` is not text"))?;
+        let content = String::from_utf8(bytes).map_err(|_| format!("the credential `{name}` is not text"))?;
         let content = content.trim_end_matches(['\r', '\n']);
         if content.is_empty() {
             return Err(advice(name, &format!("the credential `{name}` is empty")));
@@ -71,7 +70,8 @@ impl Credentials {
     /// # Errors
     /// A sentence that says what is wrong; nothing of the content is in it.
     pub fn header(&self, name: &CredentialName) -> Result<http::HeaderValue, String> {
-        let wrong = |_| format!("the credential `{name}` is not one line of plain text, as a header's value is");
+        let wrong =
+            |_| format!("the credential `{name}` is not one line of plain text, as a header's value is");
         let mut value = http::HeaderValue::from_str(&self.read(name)?).map_err(wrong)?;
         value.set_sensitive(true);
         Ok(value)

@@ -108,7 +108,8 @@ fn smtp(field: &Field<'_>, report: &mut Report) -> Option<Smtp> {
         field.parsed("the name of a systemd credential such as `smtp-password`", report, CredentialName::new)
     });
     let username = transpose(username)?;
-    let credential = transpose(credential)?.or_else(|| CredentialName::new(CREDENTIAL).ok().filter(|_| username.is_some()));
+    let credential = transpose(credential)?
+        .or_else(|| CredentialName::new(CREDENTIAL).ok().filter(|_| username.is_some()));
     Some(Smtp { host: host?, port: port?, tls: tls?, username, password_credential: credential })
 }
 

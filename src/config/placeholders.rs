@@ -20,7 +20,10 @@ pub(super) fn refuse(text: &str, instead: &str) -> Result<(), String> {
         .find(|(open, close)| text.split_once(open).is_some_and(|(_, rest)| rest.contains(close)));
     let shown = match bracket {
         Some((open, close)) => format!("{open}…{close}"),
-        None => match text.split(|c: char| !(c.is_ascii_alphanumeric() || "$_.-~+%".contains(c))).find(is_variable) {
+        None => match text
+            .split(|c: char| !(c.is_ascii_alphanumeric() || "$_.-~+%".contains(c)))
+            .find(is_variable)
+        {
             Some(variable) => variable.to_owned(),
             None => return Ok(()),
         },

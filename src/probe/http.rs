@@ -52,14 +52,19 @@ pub(super) async fn run(probe: &HttpProbe, attempt: &Attempt<'_>) -> Result<Stri
 }
 
 /// The request, and where asked for the redirects that it leads to.
-async fn follow(probe: &HttpProbe, entrusted: &Entrusted<'_>, attempt: &Attempt<'_>) -> Result<String, ProbeError> {
+async fn follow(
+    probe: &HttpProbe,
+    entrusted: &Entrusted<'_>,
+    attempt: &Attempt<'_>,
+) -> Result<String, ProbeError> {
     let mut target = Target { url: entrusted.url.clone(), method: probe.method.clone(), same_origin: true };
     let mut trail: Vec<Target> = Vec::new();
     loop {
         let via = trail.last().map(|_| format!("after a redirect to {}", shown(&target.url)));
         match ask(probe, entrusted, &target, attempt).await {
             Ok(Answer::Passed(detail)) => {
-                let downgraded = trail.iter().any(|hop| is_https(hop.url.uri())) && !is_https(target.url.uri());
+                let downgraded =
+                    trail.iter().any(|hop| is_https(hop.url.uri())) && !is_https(target.url.uri());
                 let told = if downgraded { ", from https down to http" } else { "" };
                 return Ok(via.map_or(detail.clone(), |via| entrusted.hide(&format!("{detail} {via}{told}"))));
             }

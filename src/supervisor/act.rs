@@ -8,6 +8,7 @@ use std::time::Duration;
 use tokio::sync::{mpsc, oneshot};
 
 use super::dbus_server::Waiting;
+use super::start::recipients;
 use super::{Supervisor, clock, loaded, sample};
 use crate::bus::{Refusal, Signal, Transition};
 use crate::check::{CheckName, Probe};
@@ -236,7 +237,7 @@ impl Supervisor {
     fn adopt(&mut self, config: Config, warnings: &[String]) {
         let before: BTreeSet<CheckName> = self.engine.names().cloned().collect();
         self.configuration = loaded(&config, clock::now().wall);
-        self.mailer.reconfigure(config.mail.clone());
+        self.mailer.reconfigure(config.mail.clone(), recipients(&config));
         self.tell(Event::Configured(config.checks.clone()));
         let engine = &self.engine;
         self.waiting.retain(|(name, _)| engine.knows(name));

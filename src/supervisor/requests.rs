@@ -119,7 +119,12 @@ impl Supervisor {
     fn alerts(&self) -> Vec<String> {
         let own = [&self.alerts.systemd, &self.alerts.bus, &self.alerts.state, &self.alerts.forgotten];
         let (unreadable, more) = &self.alerts.unreadable;
-        let own = own.into_iter().flatten().chain(&self.alerts.listen).chain(&self.alerts.credentials).chain(unreadable);
+        let own = own
+            .into_iter()
+            .flatten()
+            .chain(&self.alerts.listen)
+            .chain(&self.alerts.credentials)
+            .chain(unreadable);
         let mut alerts: Vec<String> = own.cloned().collect();
         if *more > 0 {
             alerts.push(format!("and {more} more unusable mails in the spool: see the journal"));

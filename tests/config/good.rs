@@ -3,8 +3,8 @@
 use std::time::Duration;
 
 use stealthcheck::check::{
-    Backoff, Check, CredentialName, DnsProbe, HttpProbe, JobProbe, Percent, Probe, RecordKind, Respect, Schedule, Source, Starttls, Url,
-    Step, TlsProbe, UsageLimit, UsageProbe, UsedBy,
+    Backoff, Check, CredentialName, DnsProbe, HttpProbe, JobProbe, Percent, Probe, RecordKind, Respect,
+    Schedule, Source, Starttls, Step, TlsProbe, Url, UsageLimit, UsageProbe, UsedBy,
 };
 use stealthcheck::config::{Config, SmtpTls, permitted};
 use stealthcheck::unit::UnitName;

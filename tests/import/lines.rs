@@ -240,9 +240,13 @@ fn secrets_of_curl_become_credentials_and_are_not_in_the_configuration() {
     let files = files(&plan);
     assert_eq!(files["credentials/example.org-url"], "https://example.org/x?token=s3cret");
     assert_eq!(files["credentials/example.org-authorization"], "Bearer s3cret");
-    assert!(plan.files.iter().filter(|file| file.path.starts_with("credentials/")).all(|file| file.mode == 0o600));
+    assert!(
+        plan.files.iter().filter(|file| file.path.starts_with("credentials/")).all(|file| file.mode == 0o600)
+    );
     assert!(!files["stealthcheck.yaml"].contains("s3cret"), "{}", files["stealthcheck.yaml"]);
-    assert!(files["REPORT.txt"].contains("credentials/example.org-url credentials/example.org-authorization"));
+    assert!(
+        files["REPORT.txt"].contains("credentials/example.org-url credentials/example.org-authorization")
+    );
 }
 
 #[test]

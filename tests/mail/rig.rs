@@ -8,7 +8,7 @@ use stealthcheck::check::{Backoff, CheckName};
 use stealthcheck::config::{Credentials, MailSettings, Smtp, SmtpTls};
 use stealthcheck::mail::deliver::Patience;
 use stealthcheck::mail::rate_limit::Limit;
-use stealthcheck::mail::{MailEvent, Mailer, Surroundings};
+use stealthcheck::mail::{Bounds, MailEvent, Mailer, Surroundings};
 use stealthcheck::notification::{IncidentId, Notification, NotificationId, NotificationKind};
 use stealthcheck::time::Wall;
 use tokio::sync::mpsc;
@@ -33,6 +33,8 @@ pub fn surroundings() -> Surroundings {
         backoff: Backoff { initial: Duration::from_millis(20), max: Duration::from_millis(200) },
         // More than any test sends, but for those that are about digests.
         limit: Limit { mails: 1000, within: Duration::from_secs(60) },
+        // More than any test has wait, but for those that are about the bound.
+        bounds: Bounds { mails: 100_000, bytes: usize::MAX },
         rewrite: Duration::from_millis(50),
     }
 }

@@ -3,7 +3,6 @@
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-
 use stealthcheck::check::{Probe, Source, StatusSet};
 use stealthcheck::probe::Prober;
 use stealthcheck::verdict::Observation;

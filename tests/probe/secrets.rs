@@ -52,9 +52,11 @@ async fn parrot(status: &'static str, location: &'static str) -> (SocketAddr, Ar
 
 #[tokio::test]
 async fn a_query_is_sent_and_not_shown() {
-    for (status, location) in
-        [("302 Found", "{path}"), ("302 Found", "http://me:t0ken-51b2e8@other/x?t0ken-51b2e8"), ("500 Oops", "")]
-    {
+    for (status, location) in [
+        ("302 Found", "{path}"),
+        ("302 Found", "http://me:t0ken-51b2e8@other/x?t0ken-51b2e8"),
+        ("500 Oops", ""),
+    ] {
         let (server, seen) = parrot(status, location).await;
         let observed = see(get(format!("http://{server}/health?token={TOKEN}"))).await;
         assert!(!observed.text().contains(TOKEN), "{observed:?}");
@@ -81,7 +83,8 @@ async fn credentials_are_sent_and_not_shown_and_read_when_they_are_needed() {
     assert!(matches!(observed, Observation::Unknown { .. }), "{observed:?}");
     assert!(observed.text().contains("/etc/stealthcheck/credentials/url"), "{observed:?}");
 
-    std::fs::write(dir.path().join("stealthcheck_url"), format!("http://{server}/hooks/{TOKEN}?a=b\n")).unwrap();
+    std::fs::write(dir.path().join("stealthcheck_url"), format!("http://{server}/hooks/{TOKEN}?a=b\n"))
+        .unwrap();
     let observed = see_with(dir.path(), probe.clone()).await;
     assert!(observed.text().contains("there is no credential `key`"), "{observed:?}");
 
@@ -110,7 +113,9 @@ async fn a_header_from_a_credential_goes_to_no_other_server() {
     let dir = tempfile::tempdir().unwrap();
     std::fs::write(dir.path().join("key"), "k3y-from-a-credential").unwrap();
     let (other, seen) = parrot("200 OK", "").await;
-    let server = answering(format!("HTTP/1.1 302 Found\r\nLocation: http://{other}/\r\nContent-Length: 0\r\n\r\n")).await;
+    let server =
+        answering(format!("HTTP/1.1 302 Found\r\nLocation: http://{other}/\r\nContent-Length: 0\r\n\r\n"))
+            .await;
     let observed = see_with(dir.path(), with_credential(get_at(server).following())).await;
     passing(&observed, &format!("200 OK after a redirect to http://{other}/"));
     assert!(!seen.lock().unwrap()[0].contains("k3y"));

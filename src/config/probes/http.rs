@@ -88,14 +88,20 @@ fn source(table: &Table<'_>, report: &mut Report) -> Option<Source<Url>> {
             None
         }
         (None, None) => {
-            report.error(&table.at, "`url` is missing, or `url_credential`, the name of a credential that contains it");
+            report.error(
+                &table.at,
+                "`url` is missing, or `url_credential`, the name of a credential that contains it",
+            );
             None
         }
     }
 }
 
 fn url(text: &str) -> Result<Url, String> {
-    placeholders::refuse(text, "write `url_credential: NAME` instead of `url`; that systemd credential contains the URL")?;
+    placeholders::refuse(
+        text,
+        "write `url_credential: NAME` instead of `url`; that systemd credential contains the URL",
+    )?;
     Url::parse(text)
 }
 
@@ -158,7 +164,10 @@ fn header_value(field: &Field<'_>, report: &mut Report) -> Option<Source<HeaderV
     let expected = "the header's value (a number in quotes), or `{ credential: NAME }`";
     field
         .parsed(expected, report, |text| {
-            placeholders::refuse(text, "write `{ credential: NAME }`; that systemd credential contains the value")?;
+            placeholders::refuse(
+                text,
+                "write `{ credential: NAME }`; that systemd credential contains the value",
+            )?;
             let mut value = HeaderValue::from_str(text)
                 .map_err(|_| "a header's value is one line of plain text".to_owned())?;
             value.set_sensitive(true);

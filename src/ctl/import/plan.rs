@@ -11,8 +11,8 @@ use super::names::{self, Names};
 use super::old::{self, Old, OldCheck};
 use super::probe::{self, Pattern, Probing};
 use super::recovery::{self, Answer};
-use super::service::{Kind, Service, base_name};
 use super::secrets::{self, Credential};
+use super::service::{Kind, Service, base_name};
 use super::{report, unit_file, yaml};
 
 /// What is known of the machine and the old tool's place on it.

@@ -6,8 +6,20 @@
 use super::curl::Request;
 
 /// Names of headers and of parts of a query that say "secret".
-const WORDS: [&str; 12] =
-    ["auth", "token", "key", "secret", "passw", "pwd", "cookie", "session", "sig", "credential", "code", "hash"];
+const WORDS: [&str; 12] = [
+    "auth",
+    "token",
+    "key",
+    "secret",
+    "passw",
+    "pwd",
+    "cookie",
+    "session",
+    "sig",
+    "credential",
+    "code",
+    "hash",
+];
 /// What the configuration would take for a placeholder.
 const PLACEHOLDERS: [&str; 3] = ["$", "{{", "%{"];
 
@@ -73,7 +85,8 @@ mod tests {
         };
         let plain = request("https://h/x?page=1&lang=de", &[("Host", "a"), ("Accept", "text/html")]);
         assert_eq!(names(&plain), Vec::<String>::new());
-        let secret = request("https://h/x?a&api_key=s3cret", &[("Authorization", "Bearer s3cret"), ("X-A", "$B")]);
+        let secret =
+            request("https://h/x?a&api_key=s3cret", &[("Authorization", "Bearer s3cret"), ("X-A", "$B")]);
         assert_eq!(names(&secret), ["web-url", "web-authorization", "web-x-a"]);
         assert_eq!(names(&request("https://h/$TOKEN", &[("X-API-Key", "1")])), ["web-url", "web-x-api-key"]);
     }

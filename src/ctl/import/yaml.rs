@@ -60,7 +60,11 @@ fn check(yaml: &mut String, check: &Planned<'_>) {
     if check.credentials().is_empty() {
         let _ = writeln!(yaml, "  # check_command: {}", visible(&check.was.check_command));
     } else {
-        let _ = writeln!(yaml, "  # check_command: has a secret in it, see check {} in REPORT.txt", check.was.number);
+        let _ = writeln!(
+            yaml,
+            "  # check_command: has a secret in it, see check {} in REPORT.txt",
+            check.was.number
+        );
     }
     if !check.was.fail_command.is_empty() {
         let _ = writeln!(yaml, "  # fail_command: {}", visible(&check.was.fail_command));

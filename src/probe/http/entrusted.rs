@@ -73,7 +73,10 @@ impl<'p> Entrusted<'p> {
             // An excerpt can end within it.
             let ends: Vec<&str> = reason.split(CUT).collect();
             let last = ends.len() - 1;
-            let shown = ends.iter().enumerate().map(|(i, part)| if i < last { without_begin(part, secret) } else { (*part).to_owned() });
+            let shown = ends
+                .iter()
+                .enumerate()
+                .map(|(i, part)| if i < last { without_begin(part, secret) } else { (*part).to_owned() });
             shown.collect::<Vec<String>>().join(CUT)
         })
     }
@@ -137,12 +140,20 @@ mod tests {
         std::fs::write(dir.path().join("token"), "token-s3cret").unwrap();
         let name = |name: &str| CredentialName::new(name).unwrap();
         let probe = probe(Source::Credential(name("url")), Source::Credential(name("token")));
-        assert_eq!(crate::check::Probe::Http(std::sync::Arc::new(probe.clone())).describe(), "http GET (credential url)");
+        assert_eq!(
+            crate::check::Probe::Http(std::sync::Arc::new(probe.clone())).describe(),
+            "http GET (credential url)"
+        );
         let missing = Entrusted::read(&probe, &Credentials::default()).err().unwrap();
         assert!(missing.contains("/etc/stealthcheck/credentials/url"), "{missing}");
         let entrusted = Entrusted::read(&probe, &Credentials::at(dir.path())).unwrap();
-        assert_eq!(entrusted.hide("/v2/path-s3cret of token-s3cret at h.example"), "/v2/(hidden) of (hidden) at h.example");
+        assert_eq!(
+            entrusted.hide("/v2/path-s3cret of token-s3cret at h.example"),
+            "/v2/(hidden) of (hidden) at h.example"
+        );
         assert!(entrusted.headers[0].for_one_server);
-        assert!(!format!("{probe:?} {:?} {:?}", entrusted.url, entrusted.headers[0].value).contains("s3cret"));
+        assert!(
+            !format!("{probe:?} {:?} {:?}", entrusted.url, entrusted.headers[0].value).contains("s3cret")
+        );
     }
 }

@@ -231,7 +231,7 @@ const ENTRUSTED: [&str; 3] = ["qu3ry-51b2e8", "p4th-77aa01", "h3ader-9c9c9c"];
 #[test]
 fn tokens_of_urls_and_credentials_are_nowhere_that_another_user_can_read() {
     let [query, path, header] = ENTRUSTED;
-    let machine = Machine::boot("c-rights-tokens");
+    let machine = Machine::boot("rights-tokens");
     machine.install_deb();
     machine.write("/root/echo", ECHO);
     machine.sh_ok(&format!(
@@ -250,7 +250,9 @@ fn tokens_of_urls_and_credentials_are_nowhere_that_another_user_can_read() {
   nowhere: {{ http: {{ url: \"http://127.0.0.1:9100/\", headers: {{ X-Api-Key: {{ credential: not-there }} }} }}, {every} }}\n"
     ));
     // As root it sees also what is meant for others; the signals reach everybody.
-    machine.sh_ok("systemd-run -q --unit=monitor sh -c 'exec busctl monitor io.iobio.Stealthcheck1 >/root/monitor'");
+    machine.sh_ok(
+        "systemd-run -q --unit=monitor sh -c 'exec busctl monitor io.iobio.Stealthcheck1 >/root/monitor'",
+    );
     machine.start_stealthcheck();
     for name in ["query", "circle", "hook", "body"] {
         machine.becomes(name, "down");
@@ -264,11 +266,13 @@ fn tokens_of_urls_and_credentials_are_nowhere_that_another_user_can_read() {
     // What is missing, and what cannot be used, is said at once.
     let output = machine.sh("stealthctl reload");
     assert_has(&output.to_string(), &["nowhere: there is no credential `not-there`"]);
-    machine.sh_ok(&format!("sed -i 's/token={query}/token={query}\\$(x)/' /etc/stealthcheck/stealthcheck.yaml"));
+    machine
+        .sh_ok(&format!("sed -i 's/token={query}/token={query}\\$(x)/' /etc/stealthcheck/stealthcheck.yaml"));
     let rejected = machine.sh("stealthctl validate; stealthctl reload").to_string();
     assert_has(&rejected, &["`$(…)` is not replaced by anything", "url_credential"]);
 
-    let as_somebody = |script: &str| machine.sh(&format!("runuser -u somebody -- sh -c '{script}' 2>&1 | tr -d '\\000'"));
+    let as_somebody =
+        |script: &str| machine.sh(&format!("runuser -u somebody -- sh -c '{script}' 2>&1 | tr -d '\\000'"));
     let mut said = rejected;
     for look in [
         "for object in $(busctl tree --list io.iobio.Stealthcheck1); do busctl introspect --full io.iobio.Stealthcheck1 $object; done",
@@ -291,7 +295,8 @@ fn tokens_of_urls_and_credentials_are_nowhere_that_another_user_can_read() {
     said += &machine.sh("stealthctl status --json query circle hook body nowhere").to_string();
     machine.write("/root/forms", &(ENTRUSTED.join("\n") + "\n"));
     for form in ENTRUSTED {
-        let at = said.find(form).map(|at| said[at.saturating_sub(300)..].chars().take(600).collect::<String>());
+        let at =
+            said.find(form).map(|at| said[at.saturating_sub(300)..].chars().take(600).collect::<String>());
         assert_eq!(at, None, "{form} is shown");
     }
     assert_has(&said, &["health?…", "(credential hook-url)"]);
