@@ -48,9 +48,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
-pub use event::{
-    AttemptId, Change, ChangeKind, Command, Effect, Event, JobRequest, Reset, RunId, Withdrawal,
-};
+pub use event::{AttemptId, Change, ChangeKind, Command, Effect, Event, JobRequest, Reset, RunId, Withdrawal};
 pub use withheld::Withheld;
 
 use breaker::Breaker;

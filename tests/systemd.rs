@@ -93,8 +93,13 @@ impl Client {
     }
 
     async fn request_job(&self, unit: &str, attempt: u64, step: Step, reset: Reset) {
-        let request =
-            JobRequest { unit: name(unit), attempt: AttemptId(attempt), step, reset, displaces: false };
+        let request = JobRequest {
+            unit: name(unit),
+            attempt: AttemptId(attempt),
+            step,
+            reset,
+            displaces: false,
+        };
         self.requests.send(Request::Job(request)).await.unwrap();
     }
 

@@ -4,8 +4,8 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use stealthcheck::check::{Check, CheckName, Probe};
-use stealthcheck::engine::saved::Saved;
 use stealthcheck::engine::{Effect, Reset};
+use stealthcheck::engine::saved::Saved;
 use stealthcheck::unit::{JobKind, JobResult, UnitName};
 use stealthcheck::verdict::Observation;
 

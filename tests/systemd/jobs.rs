@@ -25,9 +25,7 @@ async fn reset_is_reported_before_the_job_and_where_it_is_required_and_fails_no_
 
     script(Script::EndFirst(7, "done"));
     client.request_job("web.service", 1, Step::Restart, Reset::Required).await;
-    assert!(
-        matches!(client.next().await, Report::Event(Event::FailuresReset(unit)) if unit == name("web.service"))
-    );
+    assert!(matches!(client.next().await, Report::Event(Event::FailuresReset(unit)) if unit == name("web.service")));
     assert_eq!(client.job_ended().await.2, JobResult::Done);
 
     script(Script::RefuseReset(DENIED));
