@@ -239,8 +239,11 @@ impl Shared {
                 *self.servers_word().dropped.entry(number).or_default() += 1;
                 self.settle(number, &to).await;
             }
-            // The numbers are on disk before anything else is.
-            let unsaved = self.queue().unsaved();
+            // The numbers are to outlive a crash. (A disk that refuses is tried again later, once for all.)
+            let unsaved = {
+                let queue = self.queue();
+                if queue.disk_error.is_none() { queue.unsaved() } else { Vec::new() }
+            };
             for number in unsaved {
                 self.sync(number).await;
             }
