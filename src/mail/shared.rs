@@ -232,20 +232,20 @@ impl Shared {
                 let mut queue = self.queue();
                 (queue.record(number).map(|record| record.email.id.clone()), queue.lose(number))
             };
-            if let Some(id) = id {
-                self.tell(MailEvent::Removed(id)).await;
-            }
-            for to in pending {
-                *self.servers_word().dropped.entry(number).or_default() += 1;
-                self.settle(number, &to).await;
-            }
             // The numbers are to outlive a crash. (A disk that refuses is tried again later, once for all.)
             let unsaved = {
                 let queue = self.queue();
                 if queue.disk_error.is_none() { queue.unsaved() } else { Vec::new() }
             };
-            for number in unsaved {
-                self.sync(number).await;
+            for changed in unsaved {
+                self.sync(changed).await;
+            }
+            for to in pending {
+                *self.servers_word().dropped.entry(number).or_default() += 1;
+                self.settle(number, &to).await;
+            }
+            if let Some(id) = id {
+                self.tell(MailEvent::Removed(id)).await;
             }
         }
     }
