@@ -2,7 +2,9 @@
 //!
 //! Values only, already validated: the configuration makes them, the engine and the probes read them. No I/O, no clock.
 
+mod credential;
 mod probe;
+pub mod url;
 mod usage;
 
 use std::fmt;
@@ -13,10 +15,12 @@ use serde::{Deserialize, Serialize};
 
 use crate::unit::UnitName;
 
+pub use credential::{CredentialName, Source};
 pub use probe::{
     CommandProbe, DnsProbe, HostPort, HttpProbe, JobProbe, Pattern, Probe, RecordKind, Starttls, StatusSet,
     TcpProbe, TlsProbe,
 };
+pub use url::Url;
 pub use usage::{Percent, Size, UsageLimit, UsageProbe, UsedBy};
 
 /// The name of a check: 1 to 64 of `A-Z a-z 0-9 . _ - @ :`. It stands in mails, metrics and file names.

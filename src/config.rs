@@ -17,15 +17,17 @@ use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 
 use self::checks::Common;
+pub use self::credentials::Credentials;
 use self::defaults::Defaults;
 use self::input::Input;
 pub use self::permit::permitted;
 use self::report::{At, Report};
 pub use self::source::Sources;
-use crate::check::Check;
+use crate::check::{Check, CredentialName};
 
 pub mod accepted;
 mod checks;
+mod credentials;
 mod defaults;
 mod duration;
 mod field;
@@ -33,6 +35,7 @@ mod input;
 mod listen;
 mod mail;
 mod permit;
+mod placeholders;
 mod probes;
 mod recover;
 mod report;
@@ -80,7 +83,7 @@ pub struct Smtp {
     /// Log in as this user.
     pub username: Option<String>,
     /// The systemd credential that holds the password.
-    pub password_credential: Option<String>,
+    pub password_credential: Option<CredentialName>,
 }
 
 /// How an SMTP connection is protected.

@@ -199,6 +199,13 @@ pub fn log_mail_dropped(notification: &NotificationId, to: &str, error: &str) {
     emit(&Entry { reason: Some(error.to_owned()), ..entry::of_mail(notification, Priority::Err, message) });
 }
 
+/// Too many mails waited.
+pub fn log_mail_removed(notification: &NotificationId) {
+    let message =
+        format!("mail {notification} was removed from the queue: too many mails wait for the mail server");
+    emit(&entry::of_mail(notification, Priority::Err, message));
+}
+
 /// The mail server has refused every recipient of a notification.
 pub fn log_mail_undeliverable(notification: &NotificationId) {
     let message = format!("mail {notification} was not delivered: every recipient was rejected");

@@ -38,11 +38,12 @@ use tokio::sync::{mpsc, watch};
 use tokio::task::JoinHandle;
 
 use crate::check::Backoff;
-use crate::config::MailSettings;
+use crate::config::{Credentials, MailSettings};
 use crate::notification::{HostNotification, Notification, NotificationId};
 use crate::status::MailStatus;
 use compose::Place;
 use deliver::{Patience, SmtpConnector};
+pub use queue::{Bounds, Recipients};
 use rate_limit::Limit;
 use shared::Shared;
 use tasks::Submission;
@@ -76,6 +77,8 @@ pub enum MailEvent {
         /// The server's words.
         error: String,
     },
+    /// Too many mails waited: this one was removed. The next that reaches its recipients tells them.
+    Removed(NotificationId),
     /// The server would take the notification for none of its recipients: nobody has it, and nobody will.
     Undeliverable(NotificationId),
     /// Something about the spool that an administrator should know, one sentence: a disk that refuses.
@@ -92,7 +95,7 @@ pub struct Surroundings {
     /// The zone that times are told in.
     pub zone: TimeZone,
     /// Where the service's credentials are.
-    pub credentials: Option<PathBuf>,
+    pub credentials: Credentials,
     /// Where journals are.
     pub journals: Vec<PathBuf>,
     /// The units are those of a user manager.
@@ -105,6 +108,8 @@ pub struct Surroundings {
     pub backoff: Backoff,
     /// How many mails a recipient gets one by one.
     pub limit: Limit,
+    /// How many mails are kept.
+    pub bounds: Bounds,
     /// From one attempt to write the spool to the next.
     pub rewrite: Duration,
     /// A disk that does not answer for so long keeps no mail waiting any longer.
@@ -118,13 +123,14 @@ impl Surroundings {
         Self {
             host: host_name(),
             zone: TimeZone::system(),
-            credentials: std::env::var_os("CREDENTIALS_DIRECTORY").map(PathBuf::from),
+            credentials: Credentials::of_this_process(),
             journals: vec![PathBuf::from("/run/log/journal"), PathBuf::from("/var/log/journal")],
             user,
             journal_excerpt: Duration::from_secs(15),
             patience: Patience::default(),
             backoff: Backoff { initial: Duration::from_secs(5), max: Duration::from_secs(300) },
             limit: Limit::default(),
+            bounds: Bounds::default(),
             rewrite: Duration::from_secs(5),
             disk: Duration::from_secs(60),
         }
@@ -207,9 +213,16 @@ impl Mailer {
         let _ = self.submissions.send(Submission::ReleaseAllExcept(held.to_vec()));
     }
 
-    /// Other settings (or the same again) are in force: what waits for the server is tried at once.
-    pub fn reconfigure(&self, settings: Option<MailSettings>) {
+    /// Other settings (or the same again) are in force: what waits goes to these recipients, and is tried at once.
+    pub fn reconfigure(&self, settings: Option<MailSettings>, recipients: Recipients) {
+        self.readdress(recipients);
         self.settings.send_replace(settings);
+    }
+
+    /// What waits, and what an earlier life has left, goes to these recipients.
+    pub fn readdress(&self, recipients: Recipients) {
+        self.shared.readdress(recipients);
+        let _ = self.submissions.send(Submission::Readdressed);
     }
 
     /// How the queue is.

@@ -16,6 +16,7 @@ use rustls::pki_types::CertificateDer;
 use tokio::time::{Instant, timeout_at};
 
 use crate::check::Probe;
+use crate::config::Credentials;
 use crate::verdict::Observation;
 
 mod certificate;
@@ -54,6 +55,7 @@ struct Tools {
     resolver: Resolver,
     trust: Trust,
     files: Files,
+    credentials: Credentials,
 }
 
 impl Prober {
@@ -67,6 +69,12 @@ impl Prober {
     #[must_use]
     pub fn trusting(authorities: Vec<CertificateDer<'static>>) -> Self {
         Self { tools: Arc::new(Tools { trust: Trust::besides(authorities), ..Tools::default() }) }
+    }
+
+    /// A prober that has these credentials.
+    #[must_use]
+    pub fn with_credentials(credentials: Credentials) -> Self {
+        Self { tools: Arc::new(Tools { credentials, ..Tools::default() }) }
     }
 
     /// Makes one attempt that ends within `timeout`. Dropping the future abandons it and closes what it opened.

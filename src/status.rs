@@ -83,6 +83,12 @@ pub struct MailStatus {
     /// Addresses that the server refuses for good, each with its words.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub refused: Vec<(String, String)>,
+    /// Mails that were removed because too many waited, and of which their recipients have not been told yet.
+    #[serde(default)]
+    pub removed: usize,
+    /// The same since the daemon started, told or not.
+    #[serde(default)]
+    pub removed_total: u64,
 }
 
 /// One check.

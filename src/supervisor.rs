@@ -184,6 +184,8 @@ struct Alerts {
     /// Mails that the life before has left, and that could not be used; and how many more there are.
     unreadable: (Vec<String>, usize),
     listen: Vec<String>,
+    /// Credentials that the configuration names and that cannot be used.
+    credentials: Vec<String>,
 }
 
 /// Runs the daemon until it is told to stop.
@@ -334,6 +336,7 @@ impl Supervisor {
                     self.alerts.mail = Some(error);
                 }
             }
+            MailEvent::Removed(id) => journal::log_mail_removed(&id),
             MailEvent::Undeliverable(id) => journal::log_mail_undeliverable(&id),
             MailEvent::Dropped { id, to, error } => journal::log_mail_dropped(&id, &to, &error),
             MailEvent::Warning(sentence) => journal::log_trouble(&sentence),

@@ -192,6 +192,6 @@ fn the_password_is_in_its_own_file_alone() {
     }
     assert_eq!(plan.files.len(), 3);
     let mail = loaded(&plan).mail.unwrap();
-    assert_eq!(mail.smtp.password_credential.as_deref(), Some("smtp-password"));
+    assert_eq!(mail.smtp.password_credential.as_ref().map(|name| name.as_str()), Some("smtp-password"));
     assert_eq!((mail.smtp.username.as_deref(), mail.from.contains("<s@example.org>")), (Some("u"), true));
 }

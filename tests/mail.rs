@@ -15,13 +15,15 @@ mod rig;
 mod secrets;
 #[path = "mail/server.rs"]
 mod server;
+#[path = "mail/waiting.rs"]
+mod waiting;
 
 use std::time::{Duration, Instant};
 
 use rig::{Rig, id, notification, settings, spooled, surroundings};
 use server::{Fault, Options, Phase, Server};
-use stealthcheck::mail::MailEvent;
 use stealthcheck::mail::deliver::Patience;
+use stealthcheck::mail::{MailEvent, Recipients};
 
 #[tokio::test]
 async fn a_notification_is_spooled_then_released_then_delivered_then_gone() {
@@ -176,7 +178,7 @@ async fn one_who_is_put_off_and_a_mail_that_kills_the_server_hold_up_nobody() {
     assert_eq!(server.accepted().len(), 6);
     assert_eq!(rig.mailer.status().queued, 2);
     server.repair();
-    rig.mailer.reconfigure(Some(settings(server.port)));
+    rig.mailer.reconfigure(Some(settings(server.port)), Recipients::default());
     let delivered = |event: &MailEvent| matches!(event, MailEvent::Delivered(_));
     while rig.mailer.status().queued > 0 {
         rig.until(delivered).await;
@@ -313,7 +315,7 @@ async fn without_settings_mails_wait_and_the_status_says_so() {
         rig.mailer.send_test(Vec::new()).await,
         Err("the configuration has no `mail:` section".to_owned())
     );
-    rig.mailer.reconfigure(Some(settings(server.port)));
+    rig.mailer.reconfigure(Some(settings(server.port)), Recipients::default());
     rig.until_delivered(id("a-1", 1)).await;
 }
 

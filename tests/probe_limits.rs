@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use rustix::process::{Resource, getrlimit, setrlimit};
-use stealthcheck::check::{HostPort, HttpProbe, Probe, StatusSet, TcpProbe};
+use stealthcheck::check::{HostPort, HttpProbe, Probe, Source, StatusSet, TcpProbe, Url};
 use stealthcheck::probe::Prober;
 use stealthcheck::verdict::Observation;
 use tokio::net::TcpListener;
@@ -22,7 +22,7 @@ async fn without_file_descriptors_nothing_is_known() {
     }));
     let http = |host: &str| {
         Probe::Http(Arc::new(HttpProbe {
-            url: format!("http://{host}:{}/", address.port()).parse().unwrap(),
+            url: Source::Written(Url::parse(&format!("http://{host}:{}/", address.port())).unwrap()),
             method: http::Method::GET,
             headers: Vec::new(),
             status: StatusSet::default(),

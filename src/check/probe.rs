@@ -8,6 +8,8 @@ use std::ops::RangeInclusive;
 use std::sync::Arc;
 use std::time::Duration;
 
+use super::credential::Source;
+use super::url::Url;
 use super::usage::UsageProbe;
 use crate::time::human;
 
@@ -94,12 +96,12 @@ pub struct JobProbe {
 /// An HTTP request and what is expected of its answer.
 #[derive(Clone, Debug, PartialEq)]
 pub struct HttpProbe {
-    /// Absolute, scheme `http` or `https`.
-    pub url: http::Uri,
+    /// What is asked for.
+    pub url: Source<Url>,
     /// `GET` unless told otherwise.
     pub method: http::Method,
     /// Sent besides `Host`, `User-Agent` and `Accept`, which they override.
-    pub headers: Vec<(http::HeaderName, http::HeaderValue)>,
+    pub headers: Vec<(http::HeaderName, Source<http::HeaderValue>)>,
     /// Statuses that pass.
     pub status: StatusSet,
     /// The body must contain this text.

@@ -5,9 +5,10 @@
 use lettre::message::Mailbox;
 
 use super::field::Field;
+use super::placeholders::{self, WRITE_VALUE};
 use super::report::Report;
 use super::{MailSettings, Smtp, SmtpTls};
-use crate::check::HostPort;
+use crate::check::{CredentialName, HostPort};
 
 const KEYS: &[&str] = &["from", "to", "smtp"];
 const SMTP_KEYS: &[&str] = &["host", "port", "tls", "username", "password_credential"];
@@ -92,6 +93,7 @@ fn smtp(field: &Field<'_>, report: &mut Report) -> Option<Smtp> {
             if text.contains(char::is_control) {
                 return Err("a user name has no control characters".to_owned());
             }
+            placeholders::refuse(text, WRITE_VALUE)?;
             Ok(text.to_owned())
         })?;
         if tls == Some(SmtpTls::None) && !host.as_deref().is_some_and(is_local) {
@@ -103,10 +105,11 @@ fn smtp(field: &Field<'_>, report: &mut Report) -> Option<Smtp> {
         if username.is_none() {
             report.error(&field.at, "a password needs a `username` beside it");
         }
-        field.parsed("the name of a systemd credential such as `smtp-password`", report, credential)
+        field.parsed("the name of a systemd credential such as `smtp-password`", report, CredentialName::new)
     });
     let username = transpose(username)?;
-    let credential = transpose(credential)?.or_else(|| username.as_ref().map(|_| CREDENTIAL.to_owned()));
+    let credential = transpose(credential)?
+        .or_else(|| CredentialName::new(CREDENTIAL).ok().filter(|_| username.is_some()));
     Some(Smtp { host: host?, port: port?, tls: tls?, username, password_credential: credential })
 }
 
@@ -124,6 +127,7 @@ fn is_local(host: &str) -> bool {
 }
 
 fn host(text: &str) -> Result<String, String> {
+    placeholders::refuse(text, WRITE_VALUE)?;
     if text.parse::<std::net::IpAddr>().is_ok() {
         return Ok(text.to_owned());
     }
@@ -135,16 +139,4 @@ fn host(text: &str) -> Result<String, String> {
         return Err(format!("`{text}` is not a host name or an address"));
     }
     Ok(text.to_owned())
-}
-
-/// systemd takes what can be a file's name (systemd.exec(5), LoadCredential=).
-fn credential(text: &str) -> Result<String, String> {
-    let sound = text.len() <= 255
-        && !text.starts_with('.')
-        && text.chars().all(|c| c.is_ascii_graphic() && !"/:".contains(c));
-    if sound {
-        Ok(text.to_owned())
-    } else {
-        Err("the name of a systemd credential is a file name, such as `smtp-password`".to_owned())
-    }
 }

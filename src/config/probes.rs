@@ -19,11 +19,18 @@ pub(super) use tls::warn_of_restarts_in_vain;
 
 use super::defaults::Defaults;
 use super::field::{Field, Table};
+use super::placeholders;
 use super::report::Report;
-use crate::check::{Probe, Schedule};
+use crate::check::{HostPort, Probe, Schedule};
 
 /// What an address looks like, in problems.
 const ADDRESS: &str = "HOST:PORT, such as `127.0.0.1:9001`";
+
+/// The address of a `tcp` or `tls` probe.
+fn address(text: &str) -> Result<HostPort, String> {
+    placeholders::refuse(text, placeholders::WRITE_VALUE)?;
+    HostPort::parse(text)
+}
 
 /// Reads the settings of one kind.
 type Reader = fn(&Field<'_>, &mut Report) -> Option<Probe>;

@@ -6,6 +6,8 @@
 use super::Problem;
 use super::source::Document;
 use super::tree::{self, Place};
+use crate::check::url::redact_urls;
+use crate::text::sanitize;
 
 /// More than this many are not a list that anybody reads.
 const MOST_PROBLEMS: usize = 500;
@@ -138,9 +140,9 @@ fn already(at: &At, first: &At, documents: &[Document]) -> String {
     }
 }
 
-/// `text` on one line, and not longer than people read.
+/// `text` on one line, not longer than people read, and without the secrets of URLs: journal, status and mail show it.
 fn one_line(text: &str) -> String {
-    crate::text::sanitize(text, LONGEST)
+    sanitize(&redact_urls(text), LONGEST)
 }
 
 #[cfg(test)]

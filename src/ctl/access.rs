@@ -16,7 +16,7 @@ use rustix::thread::{set_thread_groups, set_thread_res_gid, set_thread_res_uid};
 
 use super::account::{self, Account};
 use crate::bus::Bus;
-use crate::check::Probe;
+use crate::check::{CredentialName, Probe, Source};
 use crate::config::Config;
 
 /// For all files together.
@@ -42,7 +42,7 @@ pub(super) fn warnings(config: &Config, bus: Bus) -> Vec<String> {
         (Bus::System, Some(user)) if rustix::process::geteuid().is_root() => user,
         _ => return Vec::new(),
     };
-    let mut warnings: Vec<String> = credential(config).into_iter().collect();
+    let mut warnings: Vec<String> = credentials(config).iter().filter_map(missing).collect();
     let files: Vec<(String, String)> = files(config);
     let results = open_all(&user, files.iter().map(|(_, path)| path.clone()).collect());
     for (n, (key, path)) in files.iter().enumerate() {
@@ -105,9 +105,29 @@ fn open_all(user: &Account, paths: Vec<String>) -> Vec<Result<(), String>> {
     std::iter::from_fn(next).collect()
 }
 
+/// The credentials that the configuration names, each with its key and what it is for.
+fn credentials(config: &Config) -> Vec<(String, &CredentialName, String)> {
+    let mail = config.mail.as_ref().and_then(|mail| mail.smtp.password_credential.as_ref());
+    let mail = mail
+        .map(|name| ("mail.smtp.password_credential".to_owned(), name, "no mail will be sent".to_owned()));
+    let mut named: Vec<_> = mail.into_iter().collect();
+    for check in &config.checks {
+        let Probe::Http(probe) = &check.probe else { continue };
+        let then = || "the state will be unknown".to_owned();
+        if let Source::Credential(name) = &probe.url {
+            named.push((format!("checks.{}.http.url_credential", check.name), name, then()));
+        }
+        for (header, value) in &probe.headers {
+            if let Source::Credential(name) = value {
+                named.push((format!("checks.{}.http.headers.{header}", check.name), name, then()));
+            }
+        }
+    }
+    named
+}
+
 /// systemd reads credentials as root; what can be missing is the file.
-fn credential(config: &Config) -> Option<String> {
-    let name = config.mail.as_ref()?.smtp.password_credential.as_ref()?;
+fn missing((key, name, then): &(String, &CredentialName, String)) -> Option<String> {
     let named = DROP_INS.iter().any(|directory| {
         let Ok(files) = std::fs::read_dir(directory) else { return false };
         let texts = files.filter_map(|file| std::fs::read_to_string(file.ok()?.path()).ok());
@@ -115,10 +135,10 @@ fn credential(config: &Config) -> Option<String> {
             .into_iter()
             .any(|text| text.lines().any(|line| line.contains("Credential") && line.contains(name.as_str())))
     });
-    (!named && !Path::new(CREDENTIALS).join(name).exists()).then(|| {
+    (!named && !Path::new(CREDENTIALS).join(name.as_str()).exists()).then(|| {
         format!(
-            "mail.smtp.password_credential: there is no file {CREDENTIALS}/{name}, and no drop-in of stealthcheck.service \
-             names that credential: no mail will be sent"
+            "{key}: there is no file {CREDENTIALS}/{name}, and no drop-in of stealthcheck.service names that credential: \
+             {then}"
         )
     })
 }

@@ -35,6 +35,7 @@ mod plan;
 mod probe;
 mod recovery;
 mod report;
+mod secrets;
 mod service;
 mod shell;
 mod strip_wrappers;

@@ -180,6 +180,13 @@ fn alerts(snapshot: &Snapshot, style: &Style) -> String {
             None => {}
         }
     }
+    if mail.removed > 0 {
+        let mails = super::reload::plural(mail.removed, "mail");
+        say(
+            Paint::Bad,
+            &format!("{mails} removed from the queue because too many wait; the next mail delivered says so"),
+        );
+    }
     for (address, why) in &mail.refused {
         say(
             Paint::Bad,

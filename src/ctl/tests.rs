@@ -195,6 +195,8 @@ fn what_must_be_known_stands_above_the_table() {
         oldest: Some(ago(740)),
         last_error: Some("connection to smtp.example.org:587 refused".into()),
         refused: vec![("gone@example.org".into(), "RCPT: 550 5.1.1 no such user\x1b[2J".into())],
+        removed: 2,
+        removed_total: 2,
     };
     snapshot.alerts.push("mosaic.service is not known to systemd".into());
     snapshot.checks[2].incident = Some(incident("connection refused", 6, true));

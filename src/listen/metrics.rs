@@ -67,6 +67,8 @@ fn of_mail(report: &Report, out: &mut Metrics) {
     out.one("mail_addresses_rejected", "gauge", help, count(mail.refused.len()));
     let help = "Whether the last delivery failed.";
     out.one("mail_delivery_failing", "gauge", help, truth(mail.last_error.is_some()));
+    let help = "Mails removed since the daemon started, because too many waited for the mail server.";
+    out.one("mails_removed_total", "counter", help, mail.removed_total as f64);
     let help = "Mails about checks accepted by the server since the daemon started.";
     out.one("mails_delivered_total", "counter", help, report.counters.delivered as f64);
 }

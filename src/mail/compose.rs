@@ -12,6 +12,7 @@ use lettre::message::header::{ContentType, HeaderName, HeaderValue, MIME_VERSION
 use lettre::message::{Mailbox, Message};
 use serde::{Deserialize, Serialize};
 
+use super::queue::Lost;
 use super::text;
 use crate::check::CheckName;
 use crate::notification::{Attempt, Dependent, IncidentId, Notification, NotificationId, NotificationKind};
@@ -55,12 +56,52 @@ pub struct Email {
     pub thread: Option<String>,
     /// When the event was.
     pub date: Wall,
+    /// What it is in its thread.
+    pub role: Role,
     /// The check it is about.
     pub check: Option<CheckName>,
     /// The unit it is about.
     pub unit: Option<UnitName>,
     /// Lines that end with `\n`.
     pub body: String,
+}
+
+/// What an email is in its thread; it says which may go first where too many wait.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Role {
+    /// The beginning: down, flapping, unknown, a storm.
+    First,
+    /// It repeats what was said before.
+    Reminder,
+    /// The end: recovered, known again, no longer monitored, the storm is over.
+    Last,
+    /// Anything else.
+    Other,
+}
+
+impl From<NotificationKind> for Role {
+    fn from(kind: NotificationKind) -> Self {
+        match kind {
+            NotificationKind::Down | NotificationKind::Flapping | NotificationKind::Unknown => Self::First,
+            NotificationKind::StillDown | NotificationKind::StillUnknown => Self::Reminder,
+            NotificationKind::ActionRequired => Self::Other,
+            _ if kind.is_last() => Self::Last,
+            _ => Self::Other,
+        }
+    }
+}
+
+/// The paragraph that tells a recipient which emails went.
+pub(super) fn lost(lost: &Lost, zone: &TimeZone) -> String {
+    let mails =
+        if lost.mails == 1 { "1 earlier mail".to_owned() } else { format!("{} earlier mails", lost.mails) };
+    let (first, last) = (when(lost.first, zone), when(lost.last, zone));
+    format!(
+        "\nNOT SENT\n{mails} to you ({} of them reminders) from {first}\nto {last} were removed, because too many mails waited for the \
+         mail server.\n`stealthctl status` shows how the checks are now.\n",
+        lost.reminders
+    )
 }
 
 /// Words a notification. `journal` is the unit's latest lines, or why there are none; `None` where none were looked
@@ -93,6 +134,7 @@ pub fn email(
         message_id: message_id(&notification.id.incident, notification.id.number, &place.host),
         thread: (notification.id.number > 1).then_some(root),
         date: notification.at,
+        role: notification.kind.into(),
         check: Some(notification.check.clone()),
         unit: notification.unit.clone(),
         body: body(notification, journal, place, &host),
@@ -119,6 +161,7 @@ pub fn host_email(
         subject: format!("[stealthcheck] {host}: {}", text::line(subject, 150)),
         thread: None,
         date: at,
+        role: Role::Other,
         check: None,
         unit: None,
         body: joined(&lines, BODY_MAX),

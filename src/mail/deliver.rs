@@ -6,13 +6,11 @@
 
 use std::fmt;
 use std::future::Future;
-use std::io;
-use std::path::PathBuf;
 use std::time::Duration;
 
 use lettre::Address;
 use lettre::transport::smtp::Error;
-use lettre::transport::smtp::authentication::{Credentials, Mechanism};
+use lettre::transport::smtp::authentication::{Credentials as LoginData, Mechanism};
 use lettre::transport::smtp::client::{AsyncSmtpConnection, AsyncTokioStream, TlsParameters};
 use lettre::transport::smtp::commands::{Auth, Data, Mail, Quit, Rcpt, Rset};
 use lettre::transport::smtp::extension::{ClientId, Extension, MailParameter};
@@ -20,7 +18,7 @@ use lettre::transport::smtp::response::{Response, Severity};
 
 use super::limited_stream::LimitedStream;
 use super::text;
-use crate::config::{Smtp, SmtpTls};
+use crate::config::{Credentials, Smtp, SmtpTls};
 
 /// How long to wait for what.
 #[derive(Clone, Copy, Debug)]
@@ -75,8 +73,8 @@ impl fmt::Display for Refusal {
 pub struct SmtpConnector {
     /// The name that is said in EHLO.
     pub host: String,
-    /// `$CREDENTIALS_DIRECTORY`.
-    pub credentials: Option<PathBuf>,
+    /// Where the password is.
+    pub credentials: Credentials,
     /// How long to wait.
     pub patience: Patience,
 }
@@ -139,42 +137,8 @@ impl SmtpConnector {
         let Some(name) = &smtp.password_credential else {
             return Err("mail.smtp.username is set, but no password_credential".to_owned());
         };
-        let password = self.password(name).map_err(|why| {
-            format!(
-                "no SMTP password: {why}; write it to /etc/stealthcheck/credentials/{name} (or give the unit a \
-                 LoadCredential={name}:/path/to/file) and restart stealthcheck"
-            )
-        })?;
+        let password = self.credentials.read(name).map_err(|why| format!("no SMTP password: {why}"))?;
         Ok(Some(Login::new(username.clone(), password)))
-    }
-
-    fn password(&self, name: &str) -> Result<String, String> {
-        if name.is_empty() || name.starts_with('.') || name.contains('/') {
-            return Err(format!("`{name}` cannot be the name of a credential"));
-        }
-        let Some(directory) = &self.credentials else {
-            return Err("the service was started without credentials".to_owned());
-        };
-        // The administrator's own LoadCredential=NAME:… first; then the file NAME in the directory that the unit loads
-        // whole, under the id `stealthcheck`, which systemd sets before each file's name. A few bytes in a ramfs.
-        let own = std::fs::read(directory.join(name));
-        let read = match own {
-            Err(e) if e.kind() == io::ErrorKind::NotFound => {
-                std::fs::read(directory.join(format!("stealthcheck_{name}")))
-            }
-            other => other,
-        };
-        let bytes = read.map_err(|e| match e.kind() {
-            io::ErrorKind::NotFound => format!("there is no credential `{name}`"),
-            _ => format!("the credential `{name}` cannot be read: {e}"),
-        })?;
-        let password =
-            String::from_utf8(bytes).map_err(|_| format!("the credential `{name}` is not text"))?;
-        let password = password.trim_end_matches(['\r', '\n']);
-        if password.is_empty() {
-            return Err(format!("the credential `{name}` is empty"));
-        }
-        Ok(password.to_owned())
     }
 }
 
@@ -300,13 +264,13 @@ fn is_about_the_address(code: u16, text: &str) -> bool {
 /// A user's name and password.
 struct Login {
     username: String,
-    credentials: Credentials,
+    credentials: LoginData,
     secrets: Vec<String>,
 }
 
 impl Login {
     fn new(username: String, password: String) -> Self {
-        let credentials = Credentials::new(username.clone(), password.clone());
+        let credentials = LoginData::new(username.clone(), password.clone());
         // A server may repeat what it was sent: the password also in the forms in which it travels.
         let mut secrets = vec![password];
         let challenge = response_334();

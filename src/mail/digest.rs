@@ -3,7 +3,7 @@
 //! Pure: emails go in, in order, and an email comes out. It decides neither which emails nor when. A digest is never in
 //! the spool: what it is made of is, each email by itself, until the server has accepted the digest.
 
-use super::compose::{Email, Place, message_id};
+use super::compose::{Email, Place, Role, message_id};
 use super::text;
 use crate::notification::{IncidentId, NotificationId};
 
@@ -34,6 +34,7 @@ pub fn email(emails: &[Email], to: &str, place: &Place) -> Email {
         subject: format!("[DIGEST] {} notifications from {host}: {}", emails.len(), counts(emails)),
         thread: thread(emails),
         date: emails.iter().map(|email| email.date).max().unwrap_or_default(),
+        role: Role::Other,
         check: None,
         unit: None,
         body: body(emails, place),
@@ -126,6 +127,7 @@ mod tests {
             to: vec!["x@example.org".into(), "y@example.org".into()],
             subject: format!("[{tag}] {incident} on lf-proxy"),
             date: Wall(i64::from(number)),
+            role: Role::Other,
             check: None,
             unit: None,
             body: format!(

@@ -7,7 +7,7 @@
 //! emails of its incident to the same recipient; a held email is not sent; a recipient who was told "later" delays
 //! nobody else.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::time::Duration;
 
 use super::rate_limit::{Limit, RateLimit, Turn};
@@ -15,6 +15,12 @@ use super::spool::Record;
 use crate::check::Backoff;
 use crate::notification::{IncidentId, NotificationId};
 use crate::time::{Mono, Wall};
+
+mod bound;
+mod recipients;
+
+pub use bound::{Bounds, Lost};
+pub use recipients::Recipients;
 
 /// An email on its way.
 #[derive(Debug)]
@@ -72,6 +78,12 @@ pub struct Queue {
     /// Nothing of that is tried before then, for the server breaks off over each; what has not been tried yet may fare
     /// better.
     pub rest_until: Mono,
+    /// Recipients who were never told of these incidents, as the configuration names them no longer.
+    withdrawn: BTreeSet<(IncidentId, String)>,
+    /// What went of the emails to recipients for whom nothing waits.
+    lost_of_nobody: BTreeMap<String, Lost>,
+    /// How many emails went since the start.
+    lost_total: u64,
     /// How many each recipient got of late.
     pub rate_limit: RateLimit,
     /// Why the disk refused; `None` once it did not.
@@ -101,7 +113,9 @@ impl Queue {
     }
 
     /// Takes in a new email, held, and gives its number.
-    pub fn insert(&mut self, record: Record) -> u64 {
+    pub fn insert(&mut self, mut record: Record) -> u64 {
+        self.concerned(record.email.role, &record.email.id.incident, &mut record.pending);
+        record.lost = self.take_lost(&record.pending);
         let number = self.next;
         self.next = number.saturating_add(1);
         self.entries.push(Entry::new(number, record));
@@ -229,6 +243,7 @@ impl Queue {
     pub fn settled(&mut self, number: u64, to: &str) -> bool {
         let Some(entry) = self.entries.iter_mut().find(|e| e.number == number) else { return false };
         entry.record.pending.retain(|pending| pending != to);
+        entry.record.lost.remove(to);
         entry.changes += 1;
         self.later.remove(&(entry.record.email.id.incident.clone(), to.to_owned()));
         entry.record.pending.is_empty()

@@ -4,7 +4,7 @@ use crate::mail::compose::Email;
 
 const BACKOFF: Backoff = Backoff { initial: Duration::from_secs(5), max: Duration::from_secs(300) };
 
-fn record(incident: &str, number: u32, to: &[&str]) -> Record {
+pub(super) fn record(incident: &str, number: u32, to: &[&str]) -> Record {
     let to: Vec<String> = to.iter().map(ToString::to_string).collect();
     let id = NotificationId { incident: IncidentId(incident.into()), number };
     let email = Email {
@@ -14,6 +14,7 @@ fn record(incident: &str, number: u32, to: &[&str]) -> Record {
         message_id: String::new(),
         thread: None,
         date: Wall(0),
+        role: crate::mail::compose::Role::First,
         check: None,
         unit: None,
         body: String::new(),

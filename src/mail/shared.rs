@@ -16,7 +16,7 @@ use super::compose;
 use super::deliver::{Refusal, Session};
 use super::digest;
 use super::journal_excerpt::{Reader, Wanted};
-use super::queue::{DiskJob, Queue};
+use super::queue::{DiskJob, Queue, Recipients};
 use super::redacted;
 use super::spool::{Record, Spool};
 use super::storm;
@@ -40,6 +40,8 @@ pub struct Shared {
     events: mpsc::Sender<MailEvent>,
     queue: Mutex<Queue>,
     servers_word: Mutex<ServersWord>,
+    /// Those of the running configuration.
+    recipients: Mutex<Option<Recipients>>,
     /// Held while a file is brought up to date, so that an older state is never written over a newer one.
     disk: tokio::sync::Mutex<()>,
     /// There is something new to deliver.
@@ -73,6 +75,7 @@ impl Shared {
             spool: state_dir.map(Spool::new),
             queue: Mutex::new(Queue::new(surroundings.limit)),
             servers_word: Mutex::default(),
+            recipients: Mutex::default(),
             surroundings,
             events,
             disk: tokio::sync::Mutex::default(),
@@ -89,13 +92,14 @@ impl Shared {
     pub fn status(&self, configured: bool) -> MailStatus {
         let queue = self.queue();
         let (queued, oldest) = queue.backlog();
+        let (removed, removed_total) = queue.losses();
         let mut last_error = queue.disk_error.clone().or_else(|| queue.mail_error.clone());
         if !configured && queued > 0 {
             last_error.get_or_insert_with(|| "the configuration has no `mail:` section".to_owned());
         }
         drop(queue);
         let refused = self.servers_word().addresses.clone().into_iter().collect();
-        MailStatus { configured, queued, oldest, last_error, refused }
+        MailStatus { configured, queued, oldest, last_error, refused, removed, removed_total }
     }
 
     /// The server will never have mail for this address; whether that is news.
@@ -154,14 +158,18 @@ impl Shared {
     }
 
     /// Reads what an earlier life has left.
-    pub async fn load(&self) {
+    pub async fn load(self: &Arc<Self>) {
         let Some(spool) = self.spool.clone() else { return };
         let found = tokio::task::spawn_blocking(move || spool.load()).await.unwrap_or_default();
         {
             let mut queue = self.queue();
             queue.load(found.records);
+            if let Some(recipients) = &*self.recipients.lock().unwrap_or_else(PoisonError::into_inner) {
+                queue.readdress(recipients);
+            }
             queue.release_inherited(is_about_the_host);
         }
+        self.keep_bounds().await;
         self.wake();
         for warning in found.warnings {
             self.tell(MailEvent::Unreadable(warning)).await;
@@ -192,7 +200,42 @@ impl Shared {
     async fn take_in(self: &Arc<Self>, email: compose::Email) {
         let number = self.queue().insert(Record::new(email, wall()));
         self.sync(number).await;
+        self.keep_bounds().await;
         self.wake();
+    }
+
+    /// Removes what waits beyond the bound.
+    async fn keep_bounds(self: &Arc<Self>) {
+        loop {
+            let bounds = self.surroundings.bounds;
+            let excess = self.queue().excess(&bounds, wall());
+            let Some(number) = excess else { return };
+            let (id, pending) = {
+                let mut queue = self.queue();
+                (queue.record(number).map(|record| record.email.id.clone()), queue.lose(number))
+            };
+            // The numbers are to outlive a crash. (A disk that refuses is tried again later, once for all.)
+            let unsaved = {
+                let queue = self.queue();
+                if queue.disk_error.is_none() { queue.unsaved() } else { Vec::new() }
+            };
+            for changed in unsaved {
+                self.sync(changed).await;
+            }
+            for to in pending {
+                *self.servers_word().dropped.entry(number).or_default() += 1;
+                self.settle(number, &to).await;
+            }
+            if let Some(id) = id {
+                self.tell(MailEvent::Removed(id)).await;
+            }
+        }
+    }
+
+    /// Other recipients are configured: what waits goes to them. The files follow.
+    pub fn readdress(&self, recipients: Recipients) {
+        self.queue().readdress(&recipients);
+        *self.recipients.lock().unwrap_or_else(PoisonError::into_inner) = Some(recipients);
     }
 
     pub async fn take_in_notification(self: &Arc<Self>, notification: Notification) {
@@ -269,7 +312,11 @@ impl Shared {
         numbers: &[u64],
         to: &str,
     ) -> Option<Result<String, Refusal>> {
-        let email = self.worded(numbers, to)?;
+        let mut email = self.worded(numbers, to)?;
+        let lost = self.queue().lost(numbers, to);
+        if lost.mails > 0 {
+            email.body.push_str(&compose::lost(&lost, &self.surroundings.zone));
+        }
         let message = settings
             .from
             .parse::<Mailbox>()

@@ -5,7 +5,7 @@
 //! away. File names begin with a number that grows: their order is the order in which emails were written. What cannot
 //! be read goes to `spool/quarantine/`, never away. Blocking file work only; it knows no queue, no clock and no server.
 
-use std::collections::HashSet;
+use std::collections::{BTreeMap, HashSet};
 use std::fs::{self, DirBuilder, File, OpenOptions};
 use std::io::{self, Read, Write};
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
@@ -14,6 +14,7 @@ use std::path::{Path, PathBuf};
 use serde::{Deserialize, Serialize};
 
 use super::compose::Email;
+use super::queue::Lost;
 use super::text;
 use crate::notification::NotificationId;
 use crate::time::Wall;
@@ -33,6 +34,9 @@ pub struct Record {
     pub spooled: Wall,
     /// Recipients for whom the server has not yet accepted it.
     pub pending: Vec<String>,
+    /// Earlier emails to these recipients that went because too many waited: they are told with this one.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub lost: BTreeMap<String, Lost>,
     /// The mail.
     pub email: Email,
 }
@@ -47,7 +51,7 @@ impl Record {
                 pending.push(to.clone());
             }
         }
-        Self { version: VERSION, spooled, pending, email }
+        Self { version: VERSION, spooled, pending, lost: BTreeMap::new(), email }
     }
 }
 

@@ -12,6 +12,7 @@ fn record(incident: &str, number: u32, to: &[&str]) -> Record {
         message_id: format!("<{incident}.{number}@y>"),
         thread: None,
         date: Wall(1),
+        role: crate::mail::compose::Role::First,
         check: None,
         unit: None,
         body: "text\n".to_owned(),

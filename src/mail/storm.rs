@@ -4,7 +4,7 @@
 
 use std::time::Duration;
 
-use super::compose::{BODY_MAX, Email, Place, joined, message_id, when, zoned};
+use super::compose::{BODY_MAX, Email, Place, Role, joined, message_id, when, zoned};
 use super::text;
 use crate::notification::{HostNotification, HostNotificationKind, StormCheck};
 use crate::time::human;
@@ -29,6 +29,11 @@ pub fn email(notification: &HostNotification, to: Vec<String>, place: &Place) ->
         message_id: message_id(&notification.id.incident, notification.id.number, &place.host),
         thread: (notification.id.number > 1).then(|| message_id(&notification.id.incident, 1, &place.host)),
         date: notification.at,
+        role: match notification.kind {
+            HostNotificationKind::Storm => Role::First,
+            HostNotificationKind::StillStorm => Role::Reminder,
+            HostNotificationKind::StormOver => Role::Last,
+        },
         check: None,
         unit: None,
         body: body(notification, place, &host),

@@ -38,6 +38,8 @@ pub enum Submission {
         /// Lines.
         body: String,
     },
+    /// Emails have other recipients: their files are to follow.
+    Readdressed,
     /// Emails of an earlier life may be delivered.
     ReleaseAllExcept(Vec<NotificationId>),
 }
@@ -73,6 +75,13 @@ pub async fn intake(
             Some(Submission::Host { subject, body }) => {
                 let settings = settings.borrow().clone();
                 shared.take_in_host(settings, &subject, &body).await;
+            }
+            Some(Submission::Readdressed) => {
+                let changed = shared.queue().unsaved();
+                for number in changed {
+                    shared.sync(number).await;
+                }
+                shared.wake();
             }
             Some(Submission::ReleaseAllExcept(held)) => {
                 shared.queue().release_inherited(|id| !held.contains(id));

@@ -41,10 +41,15 @@ impl ProbeError {
 
     /// The same with a clause in front of it.
     pub(super) fn after(self, clause: &str) -> Self {
+        self.map(|reason| format!("{clause}: {reason}"))
+    }
+
+    /// The same with another reason, made of this one.
+    pub(super) fn map(self, change: impl FnOnce(&str) -> String) -> Self {
         match self {
-            Self::Target(reason) => Self::Target(format!("{clause}: {reason}")),
-            Self::NotRestartable(reason) => Self::NotRestartable(format!("{clause}: {reason}")),
-            Self::Local(reason) => Self::Local(format!("{clause}: {reason}")),
+            Self::Target(reason) => Self::Target(change(&reason)),
+            Self::NotRestartable(reason) => Self::NotRestartable(change(&reason)),
+            Self::Local(reason) => Self::Local(change(&reason)),
         }
     }
 

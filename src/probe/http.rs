@@ -17,14 +17,17 @@ use super::connect::connect;
 use super::error::{EXCERPT, ProbeError, find};
 use super::secure::{explain, handshake};
 use super::{Attempt, Phase};
-use crate::check::HttpProbe;
-use crate::text::{inert_bytes, sanitize};
+use crate::check::url::redacted;
+use crate::check::{HttpProbe, Url};
+use crate::text::sanitize;
 
 mod body;
+mod entrusted;
 mod redirect;
 mod stream;
 
 use body::Inspection;
+use entrusted::{Entrusted, Header};
 use redirect::{is_https, port, resolve, same_origin};
 use stream::Stream;
 
@@ -42,28 +45,41 @@ type Connection = http1::Connection<Stream, Empty<Bytes>>;
 
 /// One attempt.
 pub(super) async fn run(probe: &HttpProbe, attempt: &Attempt<'_>) -> Result<String, ProbeError> {
-    let mut target = Target { uri: probe.url.clone(), method: probe.method.clone(), same_origin: true };
+    let request = Entrusted::read(probe, &attempt.tools.credentials).map_err(ProbeError::Local)?;
+    let seen = follow(probe, &request, attempt).await;
+    // A server may repeat what it was sent.
+    seen.map_err(|failure| failure.map(|reason| request.hide(reason)))
+}
+
+/// The request, and where asked for the redirects that it leads to.
+async fn follow(
+    probe: &HttpProbe,
+    entrusted: &Entrusted<'_>,
+    attempt: &Attempt<'_>,
+) -> Result<String, ProbeError> {
+    let mut target = Target { url: entrusted.url.clone(), method: probe.method.clone(), same_origin: true };
     let mut trail: Vec<Target> = Vec::new();
     loop {
-        let via = trail.last().map(|_| format!("after a redirect to {}", shown(&target.uri)));
-        match ask(probe, &target, attempt).await {
+        let via = trail.last().map(|_| format!("after a redirect to {}", shown(&target.url)));
+        match ask(probe, entrusted, &target, attempt).await {
             Ok(Answer::Passed(detail)) => {
-                let downgraded = trail.iter().any(|hop| is_https(&hop.uri)) && !is_https(&target.uri);
+                let downgraded =
+                    trail.iter().any(|hop| is_https(hop.url.uri())) && !is_https(target.url.uri());
                 let told = if downgraded { ", from https down to http" } else { "" };
-                return Ok(via.map_or(detail.clone(), |via| format!("{detail} {via}{told}")));
+                return Ok(via.map_or(detail.clone(), |via| entrusted.hide(&format!("{detail} {via}{told}"))));
             }
             Ok(Answer::Redirect(next)) => {
                 trail.push(target);
-                if trail.iter().any(|hop| hop.uri == next.uri && hop.method == next.method) {
-                    let circle: Vec<String> = trail.iter().map(|hop| shown(&hop.uri)).collect();
+                if trail.iter().any(|hop| hop.url == next.url && hop.method == next.method) {
+                    let circle: Vec<String> = trail.iter().map(|hop| shown(&hop.url)).collect();
                     let circle = sanitize(&circle.join(" to "), 2 * EXCERPT);
                     return Err(ProbeError::target(format!(
                         "redirects in a circle: {circle} to {}",
-                        shown(&next.uri)
+                        shown(&next.url)
                     )));
                 }
                 if trail.len() > REDIRECTS {
-                    let last = shown(&next.uri);
+                    let last = shown(&next.url);
                     return Err(ProbeError::target(format!(
                         "more than {REDIRECTS} redirects, the last to {last}"
                     )));
@@ -77,7 +93,7 @@ pub(super) async fn run(probe: &HttpProbe, attempt: &Attempt<'_>) -> Result<Stri
 
 /// What is asked for.
 struct Target {
-    uri: Uri,
+    url: Url,
     method: Method,
     /// Whether every redirect so far stayed with the server that the configuration names; what the configuration
     /// entrusts to that server goes to no other.
@@ -90,12 +106,18 @@ enum Answer {
 }
 
 /// One request and its answer.
-async fn ask(probe: &HttpProbe, target: &Target, attempt: &Attempt<'_>) -> Result<Answer, ProbeError> {
-    let Some(host) = target.uri.host().map(|host| host.trim_start_matches('[').trim_end_matches(']')) else {
-        return Err(ProbeError::local(format!("{} names no host", shown(&target.uri))));
+async fn ask(
+    probe: &HttpProbe,
+    entrusted: &Entrusted<'_>,
+    target: &Target,
+    attempt: &Attempt<'_>,
+) -> Result<Answer, ProbeError> {
+    let uri = target.url.uri();
+    let Some(host) = uri.host().map(|host| host.trim_start_matches('[').trim_end_matches(']')) else {
+        return Err(ProbeError::local(format!("{} names no host", shown(&target.url))));
     };
-    let tcp = connect(host, port(&target.uri), attempt).await?;
-    let stream = if is_https(&target.uri) {
+    let tcp = connect(host, port(uri), attempt).await?;
+    let stream = if is_https(uri) {
         // Boxed for its size: it is part of every attempt's future, and most have no use for it.
         let tls = Box::pin(handshake(tcp, host, probe.verify_tls, &[b"http/1.1"], attempt)).await?;
         Stream::Tls(Box::new(tls))
@@ -103,7 +125,7 @@ async fn ask(probe: &HttpProbe, target: &Target, attempt: &Attempt<'_>) -> Resul
         Stream::Plain(tcp)
     };
     attempt.enter(Phase::Waiting);
-    let (mut connection, response) = exchange(stream, request(probe, target)?).await?;
+    let (mut connection, response) = exchange(stream, request(entrusted, target)?).await?;
     let status = response.status();
     if let Some(location) = response.headers().get(header::LOCATION)
         && status.is_redirection()
@@ -112,7 +134,7 @@ async fn ask(probe: &HttpProbe, target: &Target, attempt: &Attempt<'_>) -> Resul
             return next(target, status, location).map(Answer::Redirect);
         }
         if !probe.status.contains(status.as_u16()) {
-            let to = inert_bytes(location.as_bytes(), EXCERPT);
+            let to = leads_to(target, location);
             return Err(ProbeError::target(format!("{} to {to}, expected {}", words(status), probe.status)));
         }
     }
@@ -126,9 +148,10 @@ async fn ask(probe: &HttpProbe, target: &Target, attempt: &Attempt<'_>) -> Resul
     Ok(Answer::Passed(words(status)))
 }
 
-fn request(probe: &HttpProbe, target: &Target) -> Result<Request<Empty<Bytes>>, ProbeError> {
-    let mut headers = HeaderMap::with_capacity(4 + probe.headers.len());
-    let authority = target.uri.authority().map_or("", http::uri::Authority::as_str);
+fn request(entrusted: &Entrusted<'_>, target: &Target) -> Result<Request<Empty<Bytes>>, ProbeError> {
+    let mut headers = HeaderMap::with_capacity(4 + entrusted.headers.len());
+    let uri = target.url.uri();
+    let authority = uri.authority().map_or("", http::uri::Authority::as_str);
     // What stands before an @ is a password, and nothing for a Host header.
     let host = authority.rsplit('@').next().unwrap_or(authority);
     let host =
@@ -141,27 +164,22 @@ fn request(probe: &HttpProbe, target: &Target) -> Result<Request<Empty<Bytes>>, 
         // Where a body is usual, its absence is to be said (RFC 9110, section 8.6), and hyper does not say it.
         headers.insert(header::CONTENT_LENGTH, HeaderValue::from_static("0"));
     }
-    for (i, (name, value)) in probe.headers.iter().enumerate() {
-        if !target.same_origin && is_entrusted(name) {
+    for (i, Header { name, value, for_one_server }) in entrusted.headers.iter().enumerate() {
+        if *for_one_server && !target.same_origin {
             continue;
         }
         // The first of a name replaces ours; more of it are added.
-        if probe.headers[..i].iter().any(|(earlier, _)| earlier == name) {
-            headers.append(name, value.clone());
+        if entrusted.headers[..i].iter().any(|earlier| earlier.name == *name) {
+            headers.append(*name, value.clone());
         } else {
-            headers.insert(name, value.clone());
+            headers.insert(*name, value.clone());
         }
     }
     let mut request = Request::new(Empty::new());
     *request.method_mut() = target.method.clone();
-    *request.uri_mut() = target.uri.path_and_query().cloned().map(Uri::from).unwrap_or_default();
+    *request.uri_mut() = uri.path_and_query().cloned().map(Uri::from).unwrap_or_default();
     *request.headers_mut() = headers;
     Ok(request)
-}
-
-/// Headers that are for one server only.
-fn is_entrusted(name: &header::HeaderName) -> bool {
-    [header::HOST, header::AUTHORIZATION, header::COOKIE, header::PROXY_AUTHORIZATION].contains(name)
 }
 
 /// Sends the request and waits for the answer's head. The connection is driven by whoever waits, not by a task of its
@@ -240,8 +258,8 @@ fn is_followed(status: StatusCode) -> bool {
 
 /// What a redirect asks for next, by RFC 9110, section 15.4.
 fn next(target: &Target, status: StatusCode, location: &HeaderValue) -> Result<Target, ProbeError> {
-    let uri = resolve(&target.uri, location.as_bytes()).map_err(|why| {
-        let to = inert_bytes(location.as_bytes(), EXCERPT);
+    let uri = resolve(target.url.uri(), location.as_bytes()).map_err(|why| {
+        let to = leads_to(target, location);
         ProbeError::target(format!("{} to {to}, {}", words(status), sanitize(&why, EXCERPT)))
     })?;
     let method = match (status.as_u16(), &target.method) {
@@ -249,8 +267,17 @@ fn next(target: &Target, status: StatusCode, location: &HeaderValue) -> Result<T
         (303, _) | (301 | 302, &Method::POST) => Method::GET,
         (_, method) => method.clone(),
     };
-    let same_origin = target.same_origin && same_origin(&target.uri, &uri);
-    Ok(Target { uri, method, same_origin })
+    let same_origin = target.same_origin && same_origin(target.url.uri(), &uri);
+    Ok(Target { url: target.url.redirected(uri), method, same_origin })
+}
+
+/// The `Location` of a redirect that is not followed, as the server wrote it where that may be shown.
+fn leads_to(target: &Target, location: &HeaderValue) -> String {
+    if target.url.is_secret() {
+        return resolve(target.url.uri(), location.as_bytes())
+            .map_or_else(|_| "…".to_owned(), |uri| shown(&target.url.redirected(uri)));
+    }
+    sanitize(&redacted(&String::from_utf8_lossy(location.as_bytes())), EXCERPT)
 }
 
 /// `200 OK`; of a status that nobody knows, only the number.
@@ -261,15 +288,7 @@ fn words(status: StatusCode) -> String {
     }
 }
 
-/// An address for a reason, without the password it may carry.
-fn shown(uri: &Uri) -> String {
-    let text = uri.to_string();
-    let text = match (uri.authority(), text.split_once("://")) {
-        (Some(authority), Some((scheme, rest))) => match authority.as_str().rsplit_once('@') {
-            Some((secret, _)) => format!("{scheme}://{}", &rest[secret.len() + 1..]),
-            None => text,
-        },
-        _ => text,
-    };
-    sanitize(&text, EXCERPT)
+/// A URL for a reason.
+fn shown(url: &Url) -> String {
+    sanitize(&url.to_string(), EXCERPT)
 }

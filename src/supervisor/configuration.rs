@@ -10,11 +10,12 @@ use std::time::Duration;
 
 use super::act::Internal;
 use super::dbus_server::Waiting;
+use super::start::recipients;
 use super::{Fatal, Supervisor, clock};
 use crate::bus::{Refusal, Signal};
 use crate::check::CheckName;
 use crate::config::accepted::{Record, Rejected};
-use crate::config::{self, Config, Problem};
+use crate::config::{self, Config, Credentials, Problem};
 use crate::engine::Event;
 use crate::status::{self, ConfigurationStatus};
 use crate::time::{Wall, human};
@@ -136,7 +137,9 @@ impl Supervisor {
     pub(super) fn loaded(&mut self, loaded: Result<Loaded, Rejected>, reply: Option<Waiting<Vec<String>>>) {
         let answer = match loaded {
             Ok(loaded) => {
-                let warnings = lines(&loaded.config.warnings);
+                self.alerts.credentials = Credentials::of_this_process().problems(&loaded.config);
+                let mut warnings = lines(&loaded.config.warnings);
+                warnings.extend(self.alerts.credentials.iter().cloned());
                 self.adopt(loaded, &warnings);
                 Ok(warnings)
             }
@@ -174,7 +177,7 @@ impl Supervisor {
         self.configuration = status_of(&loaded);
         self.notified_rejection = None;
         let config = loaded.config;
-        self.mailer.reconfigure(config.mail.clone());
+        self.mailer.reconfigure(config.mail.clone(), recipients(&config));
         self.tell(Event::Configured(config.checks.clone()));
         let engine = &self.engine;
         self.waiting.retain(|(name, _)| engine.knows(name));

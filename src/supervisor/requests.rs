@@ -119,7 +119,12 @@ impl Supervisor {
     fn alerts(&self) -> Vec<String> {
         let own = [&self.alerts.systemd, &self.alerts.bus, &self.alerts.state, &self.alerts.forgotten];
         let (unreadable, more) = &self.alerts.unreadable;
-        let own = own.into_iter().flatten().chain(&self.alerts.listen).chain(unreadable);
+        let own = own
+            .into_iter()
+            .flatten()
+            .chain(&self.alerts.listen)
+            .chain(&self.alerts.credentials)
+            .chain(unreadable);
         let mut alerts: Vec<String> = own.cloned().collect();
         alerts.extend(self.alerts.call_limit.alert());
         if *more > 0 {

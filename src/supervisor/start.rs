@@ -12,9 +12,11 @@ use super::dbus_server::Place;
 use super::holds::Holds;
 use super::state_file::{self, Found, StateFile};
 use super::{Alerts, Options, Supervisor, clock};
+use crate::check::Check;
+use crate::config::{Config, Credentials};
 use crate::engine::{Engine, Event};
 use crate::listen::{self, Counters};
-use crate::mail::{MailEvent, Mailer, Surroundings};
+use crate::mail::{MailEvent, Mailer, Recipients, Surroundings};
 use crate::notification::NotificationId;
 use crate::probe::Prober;
 use crate::systemd::{Report, Request};
@@ -98,8 +100,14 @@ impl Supervisor {
             config.mail.clone(),
             mail,
         );
+        mailer.readdress(recipients(&config));
         let pending: Vec<NotificationId> = engine.pending_notifications().cloned().collect();
         mailer.release_all_except(&pending);
+        let credentials = Credentials::of_this_process();
+        alerts.credentials = credentials.problems(&config);
+        for problem in &alerts.credentials {
+            journal::log_trouble(problem);
+        }
         let (units, _) = watch::channel(engine.units().cloned().collect());
         let (listen, _) = watch::channel(config.listen.clone());
         let supervisor = Self {
@@ -109,7 +117,7 @@ impl Supervisor {
             configuration,
             notified_rejection,
             engine,
-            prober: Arc::new(Prober::new()),
+            prober: Arc::new(Prober::with_credentials(credentials)),
             mailer,
             requests,
             units,
@@ -149,5 +157,15 @@ impl Supervisor {
             unheard,
         };
         (supervisor, inputs, asked)
+    }
+}
+
+/// Whom the configuration has told of each check that tells anybody.
+pub(super) fn recipients(config: &Config) -> Recipients {
+    let checks = config.checks.iter().filter(|check| !check.alert.off);
+    let to = |check: &Check| check.alert.to.iter().map(ToString::to_string).collect();
+    Recipients {
+        checks: checks.map(|check| (check.name.clone(), to(check))).collect(),
+        global: config.mail.iter().flat_map(|mail| &mail.to).cloned().collect(),
     }
 }

@@ -3,8 +3,8 @@
 use std::time::Duration;
 
 use stealthcheck::check::{
-    Backoff, Check, DnsProbe, HttpProbe, JobProbe, Percent, Probe, RecordKind, Respect, Schedule, Starttls,
-    Step, TlsProbe, UsageLimit, UsageProbe, UsedBy,
+    Backoff, Check, CredentialName, DnsProbe, HttpProbe, JobProbe, Percent, Probe, RecordKind, Respect,
+    Schedule, Source, Starttls, Step, TlsProbe, Url, UsageLimit, UsageProbe, UsedBy,
 };
 use stealthcheck::config::{Config, SmtpTls, permitted};
 use stealthcheck::unit::UnitName;
@@ -187,7 +187,7 @@ fn every_key_arrives() {
     let config = good("full.yaml");
     let full = check(&config, "full");
     let probe = http(full);
-    assert_eq!(probe.url, "https://[::1]:9002/health?q=1");
+    assert_eq!(probe.url, Source::Written(Url::parse("https://[::1]:9002/health?q=1").unwrap()));
     assert_eq!(probe.method, "HEAD");
     assert_eq!(probe.headers.len(), 2);
     assert_eq!(probe.status.to_string(), "200, 301-302, 404");
@@ -221,7 +221,7 @@ fn every_key_arrives() {
     let mail = config.mail.as_ref().unwrap();
     assert_eq!(mail.to, ["ops@example.org", "Second <second@example.org>"]);
     assert_eq!((mail.smtp.port, mail.smtp.tls), (587, SmtpTls::Starttls));
-    assert_eq!(mail.smtp.password_credential.as_deref(), Some("smtp-password"));
+    assert_eq!(mail.smtp.password_credential, CredentialName::new("smtp-password").ok());
 }
 
 #[test]
@@ -402,4 +402,39 @@ fn keys_without_effect_are_warned_about() {
         warnings(&config),
         ["3:checks.cpu.retry_interval: without effect: usage is sampled every `interval`",]
     );
+}
+
+#[test]
+fn urls_and_headers_come_from_credentials_where_the_configuration_says_so() {
+    let config = text(
+        "checks:\n  a: { http: { url_credential: health-url, headers: { Authorization: { credential: token }, X-A: b } } }\n",
+    );
+    let probe = http(check(&config, "a"));
+    let name = |name: &str| CredentialName::new(name).unwrap();
+    assert_eq!(probe.url, Source::Credential(name("health-url")));
+    assert_eq!(probe.headers[0].1, Source::Credential(name("token")));
+    assert_eq!(check(&config, "a").probe.describe(), "http GET (credential health-url)");
+}
+
+#[test]
+fn secrets_of_the_configuration_are_shown_neither_to_users_nor_to_developers() {
+    let config = text(
+        "checks:\n  a: { http: { url: \"https://h/x?token=s3cret\", headers: { Authorization: Bearer s3cret } } }\n",
+    );
+    assert_eq!(check(&config, "a").probe.describe(), "http GET https://h/x?…");
+    assert!(!format!("{config:?}").contains("s3cret"), "{config:?}");
+}
+
+/// Commands, regular expressions, texts to send or to find, and notes have a use of their own for `$` and brackets.
+#[test]
+fn placeholders_are_no_error_where_they_can_be_meant() {
+    let config = text(
+        r#"
+checks:
+  a: { command: [/bin/sh, -c, "test ${HOME} = $(pwd)"] }
+  b: { tcp: { address: "localhost:25", send: "${A} $(b) {{c}}", expect: "%{D}" } }
+  c: { http: { url: "http://h/?$filter=a", body_contains: "${A}", body_matches: '^a{2}$|\$\{X}$|$(b)' }, runbook: "run $(x) with ${Y} and {{z}}" }
+"#,
+    );
+    assert_eq!(config.checks.len(), 3);
 }

@@ -3,7 +3,8 @@
 use proptest::prelude::*;
 
 use super::{around, files, loaded, plan};
-use stealthcheck::check::{Check, Probe, Step};
+use http::HeaderValue;
+use stealthcheck::check::{Check, CredentialName, Probe, Source, Step, Url};
 use stealthcheck::ctl::import::Plan;
 use stealthcheck::unit::UnitName;
 
@@ -216,13 +217,36 @@ fn curl_fails_for_a_status_only_with_f() {
         other => panic!("{other:?}"),
     };
     let plain = http("curl localhost:8486");
-    assert_eq!(plain.url, "http://localhost:8486/");
+    assert_eq!(plain.url, Source::Written(Url::parse("http://localhost:8486/").unwrap()));
     assert!(plain.status.contains(500) && plain.status.contains(404) && plain.status.contains(200));
     assert!(plain.verify_tls && !plain.follow_redirects);
-    let strict = http("curl -fsSLk -X POST -H 'X-Token: a\"b' https://example.org/x?y");
+    let strict = http("curl -fsSLk -X POST -H 'X-Plain: a\"b' https://example.org/x?y");
     assert!(strict.status.contains(302) && !strict.status.contains(400) && !strict.status.contains(500));
     assert!(!strict.verify_tls && strict.follow_redirects);
-    assert_eq!((strict.method.as_str(), strict.headers[0].1.to_str().unwrap()), ("POST", "a\"b"));
+    let value = Source::Written(HeaderValue::from_static("a\"b"));
+    assert_eq!((strict.method.as_str(), &strict.headers[0].1), ("POST", &value));
+}
+
+#[test]
+fn secrets_of_curl_become_credentials_and_are_not_in_the_configuration() {
+    let line = "curl -H 'Authorization: Bearer s3cret' -H 'X-A: ${B}' -H 'Accept: a' 'https://example.org/x?token=s3cret'";
+    let plan = one(line, "", Some("ubuntu"));
+    let Probe::Http(http) = check_of(&plan).probe else { panic!("no http") };
+    let credential = |name: &str| Source::Credential(CredentialName::new(name).unwrap());
+    assert_eq!(http.url, Source::Credential(CredentialName::new("example.org-url").unwrap()));
+    assert_eq!(http.headers[0].1, credential("example.org-authorization"));
+    assert_eq!(http.headers[1].1, credential("example.org-x-a"));
+    assert_eq!(http.headers[2].1, Source::Written(HeaderValue::from_static("a")));
+    let files = files(&plan);
+    assert_eq!(files["credentials/example.org-url"], "https://example.org/x?token=s3cret");
+    assert_eq!(files["credentials/example.org-authorization"], "Bearer s3cret");
+    assert!(
+        plan.files.iter().filter(|file| file.path.starts_with("credentials/")).all(|file| file.mode == 0o600)
+    );
+    assert!(!files["stealthcheck.yaml"].contains("s3cret"), "{}", files["stealthcheck.yaml"]);
+    assert!(
+        files["REPORT.txt"].contains("credentials/example.org-url credentials/example.org-authorization")
+    );
 }
 
 #[test]

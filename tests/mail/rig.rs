@@ -5,10 +5,10 @@ use std::time::Duration;
 
 use jiff::tz::TimeZone;
 use stealthcheck::check::{Backoff, CheckName};
-use stealthcheck::config::{MailSettings, Smtp, SmtpTls};
+use stealthcheck::config::{Credentials, MailSettings, Smtp, SmtpTls};
 use stealthcheck::mail::deliver::Patience;
 use stealthcheck::mail::rate_limit::Limit;
-use stealthcheck::mail::{MailEvent, Mailer, Surroundings};
+use stealthcheck::mail::{Bounds, MailEvent, Mailer, Surroundings};
 use stealthcheck::notification::{IncidentId, Notification, NotificationId, NotificationKind};
 use stealthcheck::time::Wall;
 use tokio::sync::mpsc;
@@ -25,7 +25,7 @@ pub fn surroundings() -> Surroundings {
     Surroundings {
         host: "lf-proxy".to_owned(),
         zone: TimeZone::UTC,
-        credentials: None,
+        credentials: Credentials::default(),
         journals: Vec::new(),
         user: false,
         journal_excerpt: short,
@@ -33,6 +33,8 @@ pub fn surroundings() -> Surroundings {
         backoff: Backoff { initial: Duration::from_millis(20), max: Duration::from_millis(200) },
         // More than any test sends, but for those that are about digests.
         limit: Limit { mails: 1000, within: Duration::from_secs(60) },
+        // More than any test has wait, but for those that are about the bound.
+        bounds: Bounds { mails: 100_000, bytes: usize::MAX },
         rewrite: Duration::from_millis(50),
         disk: Duration::from_secs(60),
     }

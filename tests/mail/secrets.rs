@@ -1,6 +1,7 @@
 //! Logging in and TLS: the password goes to the right server, and nowhere else.
 
-use stealthcheck::config::SmtpTls;
+use stealthcheck::check::CredentialName;
+use stealthcheck::config::{Credentials, SmtpTls};
 
 use crate::rig::{Rig, settings, surroundings};
 use crate::server::{Options, Server, Tls, base64};
@@ -12,7 +13,7 @@ async fn the_login_works_by_both_mechanisms_and_the_password_is_in_no_error() {
     let login = format!("{} {}", base64(name), base64(password));
     let dir = tempfile::tempdir().unwrap();
     let mut with_credentials = surroundings();
-    with_credentials.credentials = Some(dir.path().to_owned());
+    with_credentials.credentials = Credentials::at(dir.path());
     // The second is how systemd names a file of a directory that is loaded whole.
     let ways = [
         ("PLAIN LOGIN", plain.clone(), "smtp-password"),
@@ -23,7 +24,7 @@ async fn the_login_works_by_both_mechanisms_and_the_password_is_in_no_error() {
         let server = Server::start(Options { auth: Some((mechanisms, right)), ..Options::default() }).await;
         let mut settings = settings(server.port);
         settings.smtp.username = Some(name.to_owned());
-        settings.smtp.password_credential = Some("smtp-password".to_owned());
+        settings.smtp.password_credential = CredentialName::new("smtp-password").ok();
         let rig = Rig::start_in(with_credentials.clone(), None, Some(settings));
         let test = || rig.mailer.send_test(vec!["x@example.org".to_owned()]);
 
@@ -95,7 +96,7 @@ async fn tls_both_ways_and_only_with_an_authority_that_is_trusted() {
     let bad = config(other.cert.der().clone(), other_key);
     std::fs::write(dir.path().join("pw"), "geheim").unwrap();
     let mut with_credentials = surroundings();
-    with_credentials.credentials = Some(dir.path().to_owned());
+    with_credentials.credentials = Credentials::at(dir.path());
     for (tls, config) in [(SmtpTls::Starttls, &good), (SmtpTls::Implicit, &good), (SmtpTls::Starttls, &bad)] {
         let offered = match tls {
             SmtpTls::Implicit => Tls::Implicit(config.clone()),
@@ -106,7 +107,7 @@ async fn tls_both_ways_and_only_with_an_authority_that_is_trusted() {
         let mut settings = settings(server.port);
         settings.smtp.tls = tls;
         settings.smtp.username = Some("u".to_owned());
-        settings.smtp.password_credential = Some("pw".to_owned());
+        settings.smtp.password_credential = CredentialName::new("pw").ok();
         let rig = Rig::start_in(with_credentials.clone(), None, Some(settings));
         let said = rig.mailer.send_test(vec!["x@example.org".to_owned()]).await;
         if std::sync::Arc::ptr_eq(config, &good) {
@@ -178,9 +179,9 @@ async fn a_certificate_that_has_expired_or_is_for_another_name_gets_no_password(
             let mut settings = settings(server.port);
             settings.smtp.tls = tls;
             settings.smtp.username = Some("u".to_owned());
-            settings.smtp.password_credential = Some("pw".to_owned());
+            settings.smtp.password_credential = CredentialName::new("pw").ok();
             let mut around = surroundings();
-            around.credentials = Some(dir.path().to_owned());
+            around.credentials = Credentials::at(dir.path());
             around.patience.answer = std::time::Duration::from_secs(20);
             let rig = Rig::start_in(around, None, Some(settings));
             let error = rig.mailer.send_test(vec!["x@example.org".to_owned()]).await.unwrap_err();

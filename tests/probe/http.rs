@@ -3,7 +3,7 @@
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use stealthcheck::check::{Probe, StatusSet};
+use stealthcheck::check::{Probe, Source, StatusSet};
 use stealthcheck::probe::Prober;
 use stealthcheck::verdict::Observation;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -52,8 +52,11 @@ async fn sent(mut probe: stealthcheck::check::HttpProbe) -> (String, Vec<String>
         }
     })
     .await;
-    let path = probe.url.path_and_query().unwrap().clone();
-    probe.url = format!("http://user:secret@{server}{path}").parse().unwrap();
+    let Source::Written(url) = &probe.url else { panic!("{:?}", probe.url) };
+    let path = url.uri().path_and_query().unwrap().clone();
+    // Only a redirect can have a user in it.
+    let with_user = format!("http://user:secret@{server}{path}").parse().unwrap();
+    probe.url = Source::Written(url.redirected(with_user));
     passing(&see(probe).await, "200 OK");
     let head = seen.lock().unwrap().replace(&server.to_string(), "SERVER");
     let mut lines = head.trim_end().split("\r\n").map(str::to_owned);

@@ -11,6 +11,7 @@ mod hostile_dns;
 mod http;
 mod redirects;
 mod renewed;
+mod secrets;
 mod server;
 mod starttls;
 mod tcp;

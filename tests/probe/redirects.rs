@@ -40,11 +40,11 @@ async fn followed_the_last_answer_is_judged() {
         _ => page("404 Not Found", ""),
     })
     .await;
-    let detail = format!("200 OK after a redirect to http://{server}/c?d");
+    let detail = format!("200 OK after a redirect to http://{server}/c?…");
     passing(&see(get_at(server).following().containing("here")).await, &detail);
     let seen = see(get(format!("http://{server}/a/b")).following().containing("there")).await;
     let expected = format!(
-        "after a redirect to http://{server}/c?d: 200 OK but the body does not contain \"there\"; it is \"here\""
+        "after a redirect to http://{server}/c?…: 200 OK but the body does not contain \"there\"; it is \"here\""
     );
     failing(&seen, &expected);
 }
@@ -81,7 +81,7 @@ async fn other_places_are_not_gone_to() {
 async fn a_redirect_that_leads_nowhere_says_where() {
     let nobody = closed_port().await;
     let server = answering(to(format!("http://user:secret@{nobody}/"))).await;
-    let expected = format!("after a redirect to http://{nobody}/: connection refused");
+    let expected = format!("after a redirect to http://…@{nobody}/: connection refused");
     failing(&see(get_at(server).following()).await, &expected);
 }
 

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use http::{HeaderName, HeaderValue, Method};
-use stealthcheck::check::{HttpProbe, Pattern, Probe, StatusSet};
+use stealthcheck::check::{HttpProbe, Pattern, Probe, Source, StatusSet, Url};
 use stealthcheck::probe::Prober;
 use stealthcheck::verdict::Observation;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWriteExt};
@@ -87,7 +87,7 @@ pub async fn closed_port() -> SocketAddr {
 /// `GET url`, expecting 200-299.
 pub fn get(url: impl AsRef<str>) -> HttpProbe {
     HttpProbe {
-        url: url.as_ref().parse().unwrap(),
+        url: Source::Written(Url::parse(url.as_ref()).unwrap()),
         method: Method::GET,
         headers: Vec::new(),
         status: StatusSet::default(),
@@ -113,7 +113,7 @@ pub trait With: Sized {
 
 impl With for HttpProbe {
     fn header(mut self, name: &'static str, value: &'static str) -> Self {
-        self.headers.push((HeaderName::from_static(name), HeaderValue::from_static(value)));
+        self.headers.push((HeaderName::from_static(name), Source::Written(HeaderValue::from_static(value))));
         self
     }
     fn containing(mut self, text: &str) -> Self {

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use jiff::tz::TimeZone;
 use stealthcheck::check::Backoff;
-use stealthcheck::mail::compose::{self, Email, Place};
+use stealthcheck::mail::compose::{self, Email, Place, Role};
 use stealthcheck::mail::deliver::Refusal;
 use stealthcheck::mail::digest;
 use stealthcheck::mail::queue::{DiskJob, Pick, Queue};
@@ -409,6 +409,7 @@ fn host_email(notification: &HostNotification) -> Email {
         message_id: format!("<{incident}.{number}@machine>"),
         thread: (number > 1).then(|| format!("<{incident}.1@machine>")),
         date: notification.at,
+        role: Role::Other,
         check: None,
         unit: None,
         body: "Words.\n".to_owned(),

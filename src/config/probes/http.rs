@@ -1,20 +1,22 @@
 //! `http:`.
 //!
 //! In: its field. Out: a probe whose every part the `http` crate and the regular expression engine have accepted.
-//! Values that can hold a secret (headers, a URL with a password) are never quoted in a problem.
+//! Values that can hold a secret (headers, URLs) are never quoted in a problem.
 
 use std::collections::HashMap;
 use std::ops::RangeInclusive;
 
-use http::{HeaderName, HeaderValue, Method, Uri};
+use http::{HeaderName, HeaderValue, Method};
 
-use crate::check::{HttpProbe, Pattern, StatusSet};
-use crate::config::field::Field;
+use crate::check::{CredentialName, HttpProbe, Pattern, Source, StatusSet, Url};
+use crate::config::field::{Field, Table};
 use crate::config::mail::transpose;
+use crate::config::placeholders;
 use crate::config::report::Report;
 
 const KEYS: &[&str] = &[
     "url",
+    "url_credential",
     "method",
     "headers",
     "status",
@@ -23,7 +25,6 @@ const KEYS: &[&str] = &[
     "follow_redirects",
     "verify_tls",
 ];
-const URL: &str = "a URL such as `http://127.0.0.1:9001/`";
 const STATUS: &str = "statuses such as `200` or `200-299`";
 /// What the connection itself depends on.
 const OWN_HEADERS: [&str; 5] = ["connection", "content-length", "transfer-encoding", "upgrade", "te"];
@@ -31,10 +32,10 @@ const OWN_HEADERS: [&str; 5] = ["connection", "content-length", "transfer-encodi
 /// Checks `http:`, a mapping or only the URL.
 pub(super) fn probe(field: &Field<'_>, report: &mut Report) -> Option<HttpProbe> {
     if field.as_text().is_some() {
-        return Some(with_url(field.parsed(URL, report, url)?));
+        return Some(with_url(Source::Written(field.parsed(Url::EXPECTED, report, url)?)));
     }
     let table = field.table(KEYS, report)?;
-    let uri = table.need("url", report).and_then(|field| field.parsed(URL, report, url));
+    let url = source(&table, report);
     let method = table.get("method").map(|field| field.parsed("a method such as `GET`", report, method));
     let headers = table.get("headers").map(|field| headers(field, report));
     let status = table.get("status").map(|field| statuses(field, report));
@@ -51,7 +52,7 @@ pub(super) fn probe(field: &Field<'_>, report: &mut Report) -> Option<HttpProbe>
         }
         Some(verify)
     });
-    let default = with_url(uri?);
+    let default = with_url(url?);
     Some(HttpProbe {
         method: transpose(method)?.unwrap_or(default.method),
         headers: transpose(headers)?.unwrap_or(default.headers),
@@ -64,7 +65,7 @@ pub(super) fn probe(field: &Field<'_>, report: &mut Report) -> Option<HttpProbe>
     })
 }
 
-fn with_url(url: Uri) -> HttpProbe {
+fn with_url(url: Source<Url>) -> HttpProbe {
     HttpProbe {
         url,
         method: Method::GET,
@@ -77,34 +78,36 @@ fn with_url(url: Uri) -> HttpProbe {
     }
 }
 
-fn url(text: &str) -> Result<Uri, String> {
-    let Some((scheme, rest)) = text.split_once("://") else { return Err(format!("expected {URL}")) };
-    if !scheme.eq_ignore_ascii_case("http") && !scheme.eq_ignore_ascii_case("https") {
-        return Err(format!("expected {URL}; the scheme is `http` or `https`"));
+/// The URL, or the credential that contains it: one of both.
+fn source(table: &Table<'_>, report: &mut Report) -> Option<Source<Url>> {
+    match (table.get("url"), table.get("url_credential")) {
+        (Some(field), None) => field.parsed(Url::EXPECTED, report, url).map(Source::Written),
+        (None, Some(field)) => credential(field, report).map(Source::Credential),
+        (Some(_), Some(field)) => {
+            report.error(&field.at, "there is a `url` as well: keep one of both");
+            None
+        }
+        (None, None) => {
+            report.error(
+                &table.at,
+                "`url` is missing, or `url_credential`, the name of a credential that contains it",
+            );
+            None
+        }
     }
-    let authority = rest.split(['/', '?', '#']).next().unwrap_or_default();
-    if authority.contains('@') {
-        return Err("no user or password in a URL; use an `Authorization` header".to_owned());
-    }
-    if rest.contains('#') {
-        return Err("a fragment (`#`) is never sent; leave it out".to_owned());
-    }
-    if !authority.starts_with('[') && authority.matches(':').count() > 1 {
-        return Err("an IPv6 address in a URL needs brackets, such as `http://[::1]:8080/`".to_owned());
-    }
-    if authority.is_empty() || authority.starts_with(':') {
-        return Err(format!("the URL has no host; expected {URL}"));
-    }
-    let uri: Uri = text.parse().map_err(|error| format!("not a URL: {error}"))?;
-    let port = match uri.authority() {
-        Some(authority) => authority.as_str().strip_prefix(authority.host()).unwrap_or_default(),
-        None => return Err(format!("the URL has no host; expected {URL}")),
-    };
-    match port.strip_prefix(':').map(str::parse::<u16>) {
-        Some(Ok(0) | Err(_)) => Err("the port of a URL is 1 to 65535".to_owned()),
-        None if !port.is_empty() => Err(format!("expected {URL}")),
-        _ => Ok(uri),
-    }
+}
+
+fn url(text: &str) -> Result<Url, String> {
+    placeholders::refuse(
+        text,
+        "write `url_credential: NAME` instead of `url`; that systemd credential contains the URL",
+    )?;
+    Url::parse(text)
+}
+
+/// The name of a credential.
+fn credential(field: &Field<'_>, report: &mut Report) -> Option<CredentialName> {
+    field.parsed("the name of a systemd credential such as `health-token`", report, CredentialName::new)
 }
 
 fn method(text: &str) -> Result<Method, String> {
@@ -120,7 +123,7 @@ fn method(text: &str) -> Result<Method, String> {
     Ok(method)
 }
 
-fn headers(field: &Field<'_>, report: &mut Report) -> Option<Vec<(HeaderName, HeaderValue)>> {
+fn headers(field: &Field<'_>, report: &mut Report) -> Option<Vec<(HeaderName, Source<HeaderValue>)>> {
     let table = field.open_table("a mapping from header names to values", report)?;
     let mut headers = Vec::new();
     let mut seen = HashMap::new();
@@ -137,10 +140,7 @@ fn headers(field: &Field<'_>, report: &mut Report) -> Option<Vec<(HeaderName, He
                 None
             }
         };
-        // The value may be a token: it is never quoted.
-        let value = field.parsed("the header's value (a number in quotes)", report, |text| {
-            HeaderValue::from_str(text).map_err(|_| "a header's value is one line of plain text".to_owned())
-        });
+        let value = header_value(&field, report);
         if let Some(name) = &name
             && let Some(first) = seen.insert(name.clone(), field.at.clone())
         {
@@ -152,6 +152,28 @@ fn headers(field: &Field<'_>, report: &mut Report) -> Option<Vec<(HeaderName, He
         }
     }
     sound.then_some(headers)
+}
+
+/// `text`, or `{ credential: NAME }`. The text may be a token: it is never quoted.
+fn header_value(field: &Field<'_>, report: &mut Report) -> Option<Source<HeaderValue>> {
+    if field.is_map() {
+        let table = field.table(&["credential"], report)?;
+        let name = table.need("credential", report)?;
+        return credential(name, report).map(Source::Credential);
+    }
+    let expected = "the header's value (a number in quotes), or `{ credential: NAME }`";
+    field
+        .parsed(expected, report, |text| {
+            placeholders::refuse(
+                text,
+                "write `{ credential: NAME }`; that systemd credential contains the value",
+            )?;
+            let mut value = HeaderValue::from_str(text)
+                .map_err(|_| "a header's value is one line of plain text".to_owned())?;
+            value.set_sensitive(true);
+            Ok(value)
+        })
+        .map(Source::Written)
 }
 
 fn statuses(field: &Field<'_>, report: &mut Report) -> Option<StatusSet> {

@@ -2,7 +2,7 @@
 //!
 //! In: its field. Out: a probe.
 
-use crate::check::{HostPort, TcpProbe};
+use crate::check::TcpProbe;
 use crate::config::field::Field;
 use crate::config::mail::transpose;
 use crate::config::report::Report;
@@ -12,7 +12,7 @@ const KEYS: &[&str] = &["address", "send", "expect"];
 /// Checks `tcp:`, a mapping or only the address.
 pub(super) fn probe(field: &Field<'_>, report: &mut Report) -> Option<TcpProbe> {
     if field.as_text().is_some() {
-        let address = field.parsed(super::ADDRESS, report, HostPort::parse)?;
+        let address = field.parsed(super::ADDRESS, report, super::address)?;
         return Some(TcpProbe { address, send: None, expect: None });
     }
     if !field.is_map() {
@@ -20,7 +20,7 @@ pub(super) fn probe(field: &Field<'_>, report: &mut Report) -> Option<TcpProbe> 
     }
     let table = field.table(KEYS, report)?;
     let address =
-        table.need("address", report).and_then(|field| field.parsed(super::ADDRESS, report, HostPort::parse));
+        table.need("address", report).and_then(|field| field.parsed(super::ADDRESS, report, super::address));
     let send = table
         .get("send")
         .map(|field| field.text("text to send (a number in quotes)", report).map(str::to_owned));

@@ -21,12 +21,12 @@ const FILE: &str = "the path of a file with certificates (PEM)";
 /// Checks `tls:`, a mapping or only the address.
 pub(super) fn probe(field: &Field<'_>, report: &mut Report) -> Option<TlsProbe> {
     if field.as_text().is_some() {
-        return with_address(field, field.parsed(super::ADDRESS, report, HostPort::parse)?, report);
+        return with_address(field, field.parsed(super::ADDRESS, report, super::address)?, report);
     }
     let table = field.table(KEYS, report)?;
     let address = table
         .need("address", report)
-        .and_then(|field| Some((field, field.parsed(super::ADDRESS, report, HostPort::parse)?)));
+        .and_then(|field| Some((field, field.parsed(super::ADDRESS, report, super::address)?)));
     let name = table.get("server_name").map(|field| field.parsed(NAME, report, server_name));
     let valid_for =
         table.get("valid_for").map(|_| defaults::duration(&table, "valid_for", Duration::ZERO, report));

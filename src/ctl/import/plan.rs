@@ -11,6 +11,7 @@ use super::names::{self, Names};
 use super::old::{self, Old, OldCheck};
 use super::probe::{self, Pattern, Probing};
 use super::recovery::{self, Answer};
+use super::secrets::{self, Credential};
 use super::service::{Kind, Service, base_name};
 use super::{report, unit_file, yaml};
 
@@ -155,6 +156,11 @@ pub fn plan(config: &str, checks: &str, around: &Surroundings<'_>) -> Result<Pla
         let content = smtp.password.clone();
         files.push(PlannedFile { path: format!("credentials/{CREDENTIAL}"), mode: 0o600, content });
     }
+    files.extend(draft.checks.iter().flat_map(Planned::credentials).map(|credential| PlannedFile {
+        path: format!("credentials/{}", credential.name),
+        mode: 0o600,
+        content: credential.content,
+    }));
     Ok(Plan { summary: report::summary(&draft, &files, around), files })
 }
 
@@ -390,6 +396,14 @@ impl Planned<'_> {
     /// It runs the old line as it is.
     pub(super) fn is_command(&self) -> bool {
         matches!(self.probing, Probing::Command(_))
+    }
+
+    /// The secrets that its command had in it.
+    pub(super) fn credentials(&self) -> Vec<Credential> {
+        match &self.probing {
+            Probing::Http(request) => secrets::credentials(&self.name, request),
+            _ => Vec::new(),
+        }
     }
 
     /// The unit that runs its command.

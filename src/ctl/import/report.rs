@@ -10,6 +10,7 @@ use super::curl::Request;
 use super::old::Smtp;
 use super::plan::{Alerting, CREDENTIAL, Draft, Planned, PlannedFile};
 use super::probe::Probing;
+use super::secrets;
 use super::service::{Kind, Service};
 use super::yaml::{duration, from, tls};
 use crate::text::visible;
@@ -92,6 +93,12 @@ fn look(draft: &Draft<'_>) -> Vec<String> {
                  tcp or other probe can say the same, that is cheaper and safer",
                 check.probe_unit(),
                 check.drop_in()
+            ));
+        }
+        for credential in check.credentials() {
+            say(&format!(
+                "{} may have a secret in it: it is not in the YAML but in the file credentials/{}, a systemd credential",
+                credential.of, credential.name
             ));
         }
         if check.failure_threshold > 1 {
@@ -203,7 +210,13 @@ fn install(out: &mut String, draft: &Draft<'_>, around: &Surroundings<'_>) {
     say(out, "Start, and look:", &commands);
     say(
         out,
-        "Keep this report. The mail password is still in config.json, and in this directory:",
+        match draft.checks.iter().any(|check| !check.credentials().is_empty()) {
+            false => "Keep this report. The mail password is still in config.json, and in this directory:",
+            true => {
+                "Keep this report where only you can read it. Secrets are still in it, in config.json, in checks.json, and in this \
+                 directory:"
+            }
+        },
         &[format!("rm -r {}/credentials", shell(around.out))],
     );
 }
@@ -257,9 +270,13 @@ impl Place {
         let sudo = self.sudo;
         let mut commands =
             vec![format!("{sudo}install -D {owner} stealthcheck.yaml {directory}/stealthcheck.yaml")];
-        if draft.has_password() {
+        let password = draft.has_password().then(|| CREDENTIAL.to_owned());
+        let of_checks = draft.checks.iter().flat_map(Planned::credentials).map(|credential| credential.name);
+        let files: Vec<String> =
+            password.into_iter().chain(of_checks).map(|name| shell(&format!("credentials/{name}"))).collect();
+        if !files.is_empty() {
             commands.push(format!("{sudo}install -d -m 0700 {directory}/credentials"));
-            commands.push(format!("{sudo}install -m 0600 credentials/{CREDENTIAL} {directory}/credentials/"));
+            commands.push(format!("{sudo}install -m 0600 {} {directory}/credentials/", files.join(" ")));
         }
         commands
     }
@@ -349,7 +366,7 @@ fn command(out: &mut String, key: &str, line: &str) {
 fn probe(check: &Planned<'_>) -> String {
     let limit = duration(check.timeout);
     match &check.probing {
-        Probing::Http(request) => format!("{}, within {limit}", http(request)),
+        Probing::Http(request) => format!("{}, within {limit}", http(&check.name, request)),
         Probing::Tcp { address, .. } => format!("tcp probe: a connection to {address}, within {limit}"),
         Probing::Unit(unit) => format!("the state of {unit}, which systemd tells at once when it changes"),
         Probing::Process(_) => {
@@ -361,14 +378,18 @@ fn probe(check: &Planned<'_>) -> String {
     }
 }
 
-fn http(request: &Request) -> String {
+fn http(check: &str, request: &Request) -> String {
     let method = request.method.as_deref().unwrap_or("GET");
     let passes = if request.fail {
         "a status from 200 to 399 passes, as for curl with -f"
     } else {
         "any status passes, 500 as well, as for curl without -f"
     };
-    format!("http probe: {method} {}; {passes}", request.url)
+    let url = match secrets::url(check, request) {
+        Some(credential) => format!("the URL in credentials/{credential}"),
+        None => request.url.clone(),
+    };
+    format!("http probe: {method} {url}; {passes}")
 }
 
 /// What is said on the terminal.

@@ -11,6 +11,7 @@ use super::curl::Request;
 use super::old::Smtp;
 use super::plan::{Alerting, CREDENTIAL, Draft, Planned};
 use super::probe::Probing;
+use super::secrets;
 use crate::text::{acts, visible};
 
 /// The whole file.
@@ -56,7 +57,15 @@ pub(super) fn tls(smtp: &Smtp) -> &'static str {
 }
 
 fn check(yaml: &mut String, check: &Planned<'_>) {
-    let _ = writeln!(yaml, "  # check_command: {}", visible(&check.was.check_command));
+    if check.credentials().is_empty() {
+        let _ = writeln!(yaml, "  # check_command: {}", visible(&check.was.check_command));
+    } else {
+        let _ = writeln!(
+            yaml,
+            "  # check_command: has a secret in it, see check {} in REPORT.txt",
+            check.was.number
+        );
+    }
     if !check.was.fail_command.is_empty() {
         let _ = writeln!(yaml, "  # fail_command: {}", visible(&check.was.fail_command));
     }
@@ -65,7 +74,7 @@ fn check(yaml: &mut String, check: &Planned<'_>) {
         let _ = writeln!(yaml, "    unit: {}", scalar(unit));
     }
     match &check.probing {
-        Probing::Http(request) => http(yaml, request),
+        Probing::Http(request) => http(yaml, &check.name, request),
         Probing::Tcp { address, .. } => {
             let _ = writeln!(yaml, "    tcp: {}", quoted(&address.to_string()));
         }
@@ -89,15 +98,23 @@ fn check(yaml: &mut String, check: &Planned<'_>) {
     }
 }
 
-fn http(yaml: &mut String, request: &Request) {
-    let _ = writeln!(yaml, "    http:\n      url: {}", quoted(&request.url));
+fn http(yaml: &mut String, check: &str, request: &Request) {
+    let _ = match secrets::url(check, request) {
+        Some(credential) => writeln!(yaml, "    http:\n      url_credential: {}", scalar(&credential)),
+        None => writeln!(yaml, "    http:\n      url: {}", quoted(&request.url)),
+    };
     if let Some(method) = &request.method {
         let _ = writeln!(yaml, "      method: {}", scalar(method));
     }
     if !request.headers.is_empty() {
         yaml.push_str("      headers:\n");
         for (name, value) in &request.headers {
-            let _ = writeln!(yaml, "        {}: {}", quoted(name), quoted(value));
+            let _ = match secrets::header(check, name, value) {
+                Some(credential) => {
+                    writeln!(yaml, "        {}: {{ credential: {} }}", quoted(name), scalar(&credential))
+                }
+                None => writeln!(yaml, "        {}: {}", quoted(name), quoted(value)),
+            };
         }
     }
     let _ = writeln!(yaml, "      status: [{}]", statuses(request));

@@ -1,4 +1,5 @@
-//! Where the mail password is never found: in no status, journal, state, error, core dump, nor below /proc.
+//! Where the mail password and what probes are entrusted with are never found: in no status, journal, state, error, core
+//! dump, nor below /proc.
 
 use super::*;
 use crate::guarding::assert_has;
@@ -205,4 +206,104 @@ fn others_cannot_look(machine: &Machine) {
         let output = machine.sh(&format!("runuser -u somebody -- cat {file}"));
         assert!(!output.success(), "{file}: {output}");
     }
+}
+
+/// A web server that answers with what it was asked, and redirects to it.
+const ECHO: &str = r#"#!/usr/bin/python3
+import http.server
+
+class Echo(http.server.BaseHTTPRequestHandler):
+    def do_GET(self):
+        open("/root/asked", "a").write(f"{self.path}\n{self.headers}\n")
+        body = f"{self.path} {self.headers}".encode()
+        self.send_response(302)
+        self.send_header("Location", self.path)
+        self.send_header("Content-Length", str(len(body)))
+        self.end_headers()
+        self.wfile.write(body)
+
+http.server.ThreadingHTTPServer(("127.0.0.1", 9100), Echo).serve_forever()
+"#;
+
+/// Tokens in a query, in the path of a URL and in a header from credentials.
+const ENTRUSTED: [&str; 3] = ["qu3ry-51b2e8", "p4th-77aa01", "h3ader-9c9c9c"];
+
+#[test]
+fn tokens_of_urls_and_credentials_are_nowhere_that_another_user_can_read() {
+    let [query, path, header] = ENTRUSTED;
+    let machine = Machine::boot("rights-tokens");
+    machine.install_deb();
+    machine.write("/root/echo", ECHO);
+    machine.sh_ok(&format!(
+        "useradd --create-home somebody; chmod 700 /root/echo; systemd-run -q --unit=echo /root/echo
+         printf http://127.0.0.1:9100/hooks/{path} >/etc/stealthcheck/credentials/hook-url
+         printf 'Bearer {header}\n' >/etc/stealthcheck/credentials/api-key
+         chown root:stealthcheck /etc/stealthcheck/stealthcheck.yaml; chmod 640 /etc/stealthcheck/stealthcheck.yaml"
+    ));
+    let every = "interval: 500ms, timeout: 400ms, failure_threshold: 1, alert: { unknown_after: 1s }";
+    machine.configure(&format!(
+        "listen: 8484\nchecks:
+  query: {{ http: \"http://127.0.0.1:9100/health?token={query}\", {every} }}
+  circle: {{ http: {{ url: \"http://127.0.0.1:9100/health?token={query}\", follow_redirects: true }}, {every} }}
+  hook: {{ http: {{ url_credential: hook-url, headers: {{ Authorization: {{ credential: api-key }} }} }}, {every} }}
+  body: {{ http: {{ url_credential: hook-url, headers: {{ X-Api-Key: {{ credential: api-key }} }}, status: 302, body_contains: no-such }}, {every} }}
+  nowhere: {{ http: {{ url: \"http://127.0.0.1:9100/\", headers: {{ X-Api-Key: {{ credential: not-there }} }} }}, {every} }}\n"
+    ));
+    // As root it sees also what is meant for others; the signals reach everybody.
+    machine.sh_ok(
+        "systemd-run -q --unit=monitor sh -c 'exec busctl monitor io.iobio.Stealthcheck1 >/root/monitor'",
+    );
+    machine.start_stealthcheck();
+    for name in ["query", "circle", "hook", "body"] {
+        machine.becomes(name, "down");
+    }
+    machine.becomes("nowhere", "unknown");
+    assert_has(&machine.sh("stealthctl status nowhere").stdout, &["/etc/stealthcheck/credentials/not-there"]);
+    assert_has(&machine.sh("stealthctl status hook").stdout, &["(credential hook-url)"]);
+    assert_has(&machine.sh("stealthctl status query").stdout, &["http://127.0.0.1:9100/health?…"]);
+    let asked = machine.read("/root/asked");
+    assert_has(&asked, &[&format!("?token={query}"), &format!("/hooks/{path}"), &format!("Bearer {header}")]);
+    // What is missing, and what cannot be used, is said at once.
+    let output = machine.sh("stealthctl reload");
+    assert_has(&output.to_string(), &["nowhere: there is no credential `not-there`"]);
+    machine
+        .sh_ok(&format!("sed -i 's/token={query}/token={query}\\$(x)/' /etc/stealthcheck/stealthcheck.yaml"));
+    let rejected = machine.sh("stealthctl validate; stealthctl reload").to_string();
+    assert_has(&rejected, &["`$(…)` is not replaced by anything", "url_credential"]);
+
+    let as_somebody =
+        |script: &str| machine.sh(&format!("runuser -u somebody -- sh -c '{script}' 2>&1 | tr -d '\\000'"));
+    let mut said = rejected;
+    for look in [
+        "for object in $(busctl tree --list io.iobio.Stealthcheck1); do busctl introspect --full io.iobio.Stealthcheck1 $object; done",
+        "for name in query circle hook body nowhere; do stealthctl status $name; stealthctl why $name; stealthctl why --json $name; done",
+        "stealthctl status --json query circle hook body nowhere",
+        "timeout 3 busctl monitor io.iobio.Stealthcheck1",
+        "timeout 3 dbus-monitor --system",
+        "curl -s http://127.0.0.1:8484/",
+        "curl -s http://127.0.0.1:8484/status.json",
+        "curl -s http://127.0.0.1:8484/metrics",
+        "systemctl status --no-pager -l stealthcheck",
+        "systemctl show stealthcheck",
+        "cat /proc/[0-9]*/cmdline /proc/[0-9]*/environ",
+    ] {
+        said += &as_somebody(look).to_string();
+    }
+    machine.sh_ok("systemctl stop monitor");
+    said += &machine.read("/root/monitor");
+    said += &machine.sh("journalctl --no-pager --all -o export | tr -d '\\000'").to_string();
+    said += &machine.sh("stealthctl status --json query circle hook body nowhere").to_string();
+    machine.write("/root/forms", &(ENTRUSTED.join("\n") + "\n"));
+    for form in ENTRUSTED {
+        let at =
+            said.find(form).map(|at| said[at.saturating_sub(300)..].chars().take(600).collect::<String>());
+        assert_eq!(at, None, "{form} is shown");
+    }
+    assert_has(&said, &["health?…", "(credential hook-url)"]);
+    let readable = machine.sh(
+        "cat /root/forms | runuser -u somebody -- grep -rlaF -f - /run /var /etc /tmp /home /usr/share /usr/lib/systemd 2>/dev/null",
+    );
+    assert_eq!(readable.stdout, "", "others can read them");
+    let state = machine.sh_ok("grep -rlaF -f /root/forms /var/lib/stealthcheck /var/log || true");
+    assert_eq!(state, "", "they are saved");
 }
