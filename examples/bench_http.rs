@@ -17,7 +17,7 @@ use rustix::net::{
     AddressFamily, RecvFlags, SendFlags, SocketFlags, SocketType, connect, recv, send, socket_with,
 };
 use rustix::time::{ClockId, clock_gettime};
-use stealthcheck::check::{HttpProbe, Probe, Source, StatusSet};
+use stealthcheck::check::{HttpProbe, Probe, Source, StatusSet, Url};
 use stealthcheck::probe::Prober;
 use stealthcheck::verdict::Observation;
 use tokio::task::JoinSet;
@@ -38,7 +38,7 @@ fn main() -> Fallible<()> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     let prober = Prober::new();
     let probe = Probe::Http(Arc::new(HttpProbe {
-        url: Source::Written(format!("http://{address}/").parse()?),
+        url: Source::Written(Url::parse(&format!("http://{address}/"))?),
         method: http::Method::GET,
         headers: Vec::new(),
         status: StatusSet::default(),

@@ -129,7 +129,7 @@ fn a_state_directory_that_hangs_stops_neither_guarding_nor_mail() {
     // A tmpfs cannot be frozen. The loop device ends with the mount.
     machine.sh_ok(&format!(
         "test -e /dev/loop-control || mknod /dev/loop-control c 10 237
-         loop=$(losetup -f | cut -d " " -f 1); test -e $loop || mknod $loop b 7 ${{loop#/dev/loop}}
+         loop=$(losetup -f | cut -d ' ' -f 1); test -e $loop || mknod $loop b 7 ${{loop#/dev/loop}}
          truncate -s 8M /root/state && mkfs.ext4 -q /root/state && losetup $loop /root/state
          mkdir -p {STATE} && mount $loop {STATE} && losetup -d $loop"
     ));
