@@ -40,8 +40,8 @@ pub(in crate::engine) struct Starts {
 }
 
 impl Starts {
-    /// Takes a reading; `old`: the one before, where nothing was missed between the two. `ours`: a start since then is ours.
-    pub fn read(&mut self, now: Now, old: Option<&UnitState>, state: &UnitState, ours: bool) {
+    /// Takes a reading; `old`: the one before, where nothing was missed between the two.
+    pub fn read(&mut self, now: Now, old: Option<&UnitState>, state: &UnitState) {
         self.restart_delay = state.settings.restart_delay;
         if old.is_none() || self.n_restarts.is_none() {
             self.unseen_until = unseen_until(now, state);
@@ -69,13 +69,9 @@ impl Starts {
             self.crashes.clear();
         }
         // Over what time they were while nobody watched is not known.
-        let mut crashes = if old.is_none() { restarts.min(1) } else { restarts };
+        let crashes = if old.is_none() { restarts.min(1) } else { restarts };
         // Where the end of a run was too quick to be seen, `Restart=` tells what it reacts to.
-        let mut badly = self.ended_badly.unwrap_or(!state.settings.restarts_on_success);
-        if crashes == 0 && new_run && !ours {
-            // Others start it again after it has failed: Upholds=, a path unit, a script.
-            (crashes, badly) = (1, self.ended_badly == Some(true));
-        }
+        let badly = self.ended_badly.unwrap_or(!state.settings.restarts_on_success);
         for _ in 0..crashes.min(CRASH_RESTARTS) {
             if badly {
                 if self.crashes.len() >= to_usize(CRASH_RESTARTS) {
@@ -97,12 +93,6 @@ impl Starts {
             self.starts.pop_front();
         }
         self.starts.push_back(start);
-    }
-
-    /// Since when the unit is started again and again, by whomever; `None`: it is not.
-    pub fn restless_since(&self, now: Mono) -> Option<Mono> {
-        let first = self.starts.len().checked_sub(to_usize(CRASH_RESTARTS))?;
-        self.starts.get(first).copied().filter(|first| now.since(*first) <= CRASH_WINDOW)
     }
 
     fn quiet_after(&self) -> Duration {

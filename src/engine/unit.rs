@@ -177,8 +177,7 @@ impl Unit {
         self.deferred = None;
         // What happened while systemd could not be reached was not seen, as before the first reading.
         let first = std::mem::take(&mut self.unwatched) || self.reading.is_none();
-        let ours = self.has_job_of_ours();
-        self.memory.starts.read(now, self.reading.as_deref().filter(|_| !first), &state, ours);
+        self.memory.starts.read(now, self.reading.as_deref().filter(|_| !first), &state);
         self.memory.marks.read(&state);
         let comes = state.has_start_job();
         let stopped = state.is_down() && !comes && self.memory.stops.read_down(now, &state, first);

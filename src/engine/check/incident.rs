@@ -17,6 +17,10 @@ use crate::time::{Mono, Now, Wall};
 /// storm waits as long, so that it can list its checks.
 pub(in crate::engine) const WAIT_FOR_RESULT: Duration = Duration::from_secs(10);
 
+/// No proving time is longer than some eleven minutes (10 s, doubled by each of six incidents within an hour). What passes and
+/// is not proven after this time is not looked at, or suppressed.
+const PROVEN_WITHIN: Duration = Duration::from_secs(900);
+
 /// An incident that is only the end of another one has this long to be over before people are notified: the longest job
 /// that systemd waits for by default (90 s), and a little more for the unit to answer.
 const MUTED: Duration = Duration::from_secs(120);
@@ -320,10 +324,11 @@ impl Incident {
             return None;
         }
         if !self.notified.down {
+            let due = self.down_due(settings, pending);
             // One that passes again lasts no longer, though its recovery is not proven yet.
-            let over =
-                self.passing_since.is_some() && self.flapping.is_none() && !settings.alert.after.is_zero();
-            return (!over).then(|| self.down_due(settings, pending));
+            let passes =
+                self.passing_since.filter(|_| self.flapping.is_none() && !settings.alert.after.is_zero());
+            return Some(passes.map_or(due, |since| due.max(since.after(PROVEN_WITHIN))));
         }
         if self.action_required.is_some() && !self.notified.action_required {
             return Some(self.notified.last);
@@ -380,7 +385,7 @@ impl Incident {
         if settings.alert.is_silent() {
             return kinds;
         }
-        let long_enough = now.since(self.opened) >= settings.alert.after;
+        let long_enough = self.passing_since.unwrap_or(now).since(self.opened) >= settings.alert.after;
         // (Where nobody was notified there is no thread to close.)
         let tells = last != NotificationKind::NotMonitored && long_enough && self.muted_until.is_none();
         if !self.notified.down && tells {

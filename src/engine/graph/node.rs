@@ -75,7 +75,7 @@ impl Node {
         if self.is_monitored() {
             let mut starts = Starts::default();
             if let Some(state) = &self.reading {
-                starts.read(now, None, state, false);
+                starts.read(now, None, state);
             }
             self.account = Account::Graph { stops: StopRecord::default(), starts };
         }
@@ -252,7 +252,7 @@ impl Node {
         }
         let unwatched = std::mem::take(&mut self.unwatched);
         if let Account::Graph { stops, starts } = &mut self.account {
-            starts.read(now, self.reading.as_deref().filter(|_| !unwatched), state, false);
+            starts.read(now, self.reading.as_deref().filter(|_| !unwatched), state);
             if down && !comes && !state.oneshot {
                 // A unit without a record is not taken for stopped: nothing would ever end such a stop.
                 let first = self.reading.is_none() && *stops != StopRecord::default();

@@ -72,10 +72,6 @@ impl Group {
         if !unit.condition().is_rising() {
             return None;
         }
-        // One that is started again and again without ever passing has had its grace.
-        if unit.starts().restless_since(now.mono).is_some_and(|since| !check.passed_since(since)) {
-            return None;
-        }
         until("the unit has started not long ago (grace)".to_owned(), started.after(recovery.grace))
     }
 }

@@ -49,12 +49,6 @@ impl Group {
                 if let Some(stopped) = stopped.or_else(|| cx.graph.would_start(other, false)) {
                     return Err(Withheld::WouldStart(stopped));
                 }
-                // What conflicts with the check's own unit may take its place: that is what the step is for.
-                if let Some((rival, _)) =
-                    cx.graph.in_the_way_of(other).filter(|(rival, _)| rival != unit.id())
-                {
-                    return Err(Withheld::WouldStop(rival));
-                }
                 let triggered =
                     Some(other).filter(|other| cx.graph.start_may_trigger(now.mono, other)).cloned();
                 let along = || cx.graph.would_trigger(now.mono, other, (true, false));
