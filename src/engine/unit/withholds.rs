@@ -20,8 +20,7 @@ impl Unit {
         let Some(state) = self.reading().filter(|state| starts && !state.settings.transient) else {
             return Reset::No;
         };
-        // However well starts are counted: a job of ours is never what triggers the action.
-        if state.settings.start_limit.is_some_and(|limit| limit.action) {
+        if self.start_limit_action_until(now).is_some() {
             return Reset::Required;
         }
         let failed = state.active == ActiveState::Failed
