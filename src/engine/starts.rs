@@ -68,8 +68,8 @@ impl Starts {
             // A start by hand, ResetFailed, or a reboot resets the counter.
             self.crashes.clear();
         }
-        // Over what time they were while nobody watched is not known.
-        let crashes = if old.is_none() { restarts.min(1) } else { restarts };
+        // What they were for while nobody watched, and over what time, is not known.
+        let crashes = if old.is_none() { 0 } else { restarts };
         // Where the end of a run was too quick to be seen, `Restart=` tells what it reacts to.
         let badly = self.ended_badly.unwrap_or(!state.settings.restarts_on_success);
         for _ in 0..crashes.min(CRASH_RESTARTS) {
