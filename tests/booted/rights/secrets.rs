@@ -240,7 +240,7 @@ fn tokens_of_urls_and_credentials_are_nowhere_that_another_user_can_read() {
     machine.install_deb();
     machine.write("/root/echo", ECHO);
     machine.sh_ok(&format!(
-        "useradd --create-home somebody; chmod 700 /root/echo; systemd-run -q --unit=echo /root/echo
+        "useradd --create-home somebody; chmod 700 /root/echo; systemd-run -q --unit=echo -p StandardError=null /root/echo
          printf http://127.0.0.1:9100/hooks/{path} >/etc/stealthcheck/credentials/hook-url
          printf 'Bearer {header}\n' >/etc/stealthcheck/credentials/api-key
          chown root:stealthcheck /etc/stealthcheck/stealthcheck.yaml; chmod 640 /etc/stealthcheck/stealthcheck.yaml"
@@ -272,7 +272,8 @@ fn tokens_of_urls_and_credentials_are_nowhere_that_another_user_can_read() {
     let asked = machine.read("/root/asked");
     assert_has(&asked, &[&format!("?token={query}"), &format!("/hooks/{path}"), &format!("Bearer {header}")]);
     // What is missing, and what cannot be used, is said at once.
-    let output = machine.sh("stealthctl reload");
+    machine.sh_ok("stealthctl reload");
+    let output = machine.sh("stealthctl status");
     assert_has(&output.to_string(), &["nowhere: there is no credential `not-there`"]);
     machine
         .sh_ok(&format!("sed -i 's/token={query}/token={query}\\$(x)/' /etc/stealthcheck/stealthcheck.yaml"));
