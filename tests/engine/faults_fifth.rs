@@ -1,4 +1,4 @@
-//! What a further adversarial user of the package found: starts between readings, loops that others make, rivals.
+//! What a further adversarial user of the package found: starts between two readings, `alert.after`, ends by the watchdog.
 
 use std::time::Duration;
 
