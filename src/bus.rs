@@ -14,7 +14,7 @@
 //! | `introspection.rs` | the introspection data |
 //! | `authority.rs` | who may |
 //! | `client.rs` | the daemon as `stealthctl` sees it |
-//! | `signals.rs` | what the bus is told unasked |
+//! | `signals.rs` | the signals |
 //! | `refusal.rs` | errors |
 
 use std::fmt;
@@ -56,7 +56,7 @@ pub const MANAGER: &str = "io.iobio.Stealthcheck1.Manager";
 pub const CHECK: &str = "io.iobio.Stealthcheck1.Check";
 /// No hold lasts longer: what is forgotten has an end.
 pub const LONGEST_HOLD: Duration = Duration::from_secs(86_400);
-/// So many characters of what a caller says of a hold are kept.
+/// The words of a hold (who holds the unit, and why) are cut to this many characters.
 const LONGEST_WORDS: usize = 200;
 /// What its own error names begin with.
 const ERROR_PREFIX: &str = "io.iobio.Stealthcheck1.Error";

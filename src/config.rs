@@ -17,7 +17,7 @@ use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 
 use self::checks::Common;
-pub use self::credentials::Credentials;
+pub use self::credentials::{Credentials, NamedCredential, named_credentials};
 use self::defaults::Defaults;
 use self::input::Input;
 pub use self::permit::permitted;

@@ -96,7 +96,7 @@ pub struct JobProbe {
 /// An HTTP request and what is expected of its answer.
 #[derive(Clone, Debug, PartialEq)]
 pub struct HttpProbe {
-    /// What is asked for.
+    /// What to request.
     pub url: Source<Url>,
     /// `GET` unless told otherwise.
     pub method: http::Method,

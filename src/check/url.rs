@@ -21,7 +21,7 @@ pub struct Url {
 }
 
 impl Url {
-    /// What is expected where a URL is written, for problems.
+    /// The form of a URL, for error messages.
     pub const EXPECTED: &'static str = "a URL such as `http://127.0.0.1:9001/`";
 
     /// Reads a URL that may be shown.

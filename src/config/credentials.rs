@@ -7,7 +7,7 @@ use std::io;
 use std::path::PathBuf;
 
 use super::Config;
-use crate::check::{CredentialName, Probe, Source, Url};
+use crate::check::{CheckName, CredentialName, Probe, Source, Url};
 
 /// Where the credentials of this service are. They are a few bytes each in a file system in memory.
 #[derive(Clone, Debug, Default)]
@@ -80,23 +80,61 @@ impl Credentials {
     /// What is wrong with the credentials that `config` names, a sentence each.
     #[must_use]
     pub fn problems(&self, config: &Config) -> Vec<String> {
-        let mut problems = Vec::new();
-        if let Some(name) = config.mail.as_ref().and_then(|mail| mail.smtp.password_credential.as_ref()) {
-            problems.extend(self.read(name).err().map(|why| format!("mail.smtp.password_credential: {why}")));
-        }
-        for check in &config.checks {
-            let Probe::Http(probe) = &check.probe else { continue };
-            if let Source::Credential(name) = &probe.url {
-                problems.extend(self.url(name).err().map(|why| format!("{}: {why}", check.name)));
-            }
-            for (_, value) in &probe.headers {
-                if let Source::Credential(name) = value {
-                    problems.extend(self.header(name).err().map(|why| format!("{}: {why}", check.name)));
-                }
-            }
-        }
-        problems
+        let problem = |named: NamedCredential<'_>| {
+            let read = match named.content {
+                Content::Password => self.read(named.name).map(drop),
+                Content::Url => self.url(named.name).map(drop),
+                Content::Header => self.header(named.name).map(drop),
+            };
+            let of = named.check.map_or(named.key, ToString::to_string);
+            read.err().map(|why| format!("{of}: {why}"))
+        };
+        named_credentials(config).into_iter().filter_map(problem).collect()
     }
+}
+
+/// What a credential contains.
+enum Content {
+    Password,
+    Url,
+    Header,
+}
+
+/// A credential that a configuration names.
+pub struct NamedCredential<'c> {
+    /// Its name.
+    pub name: &'c CredentialName,
+    /// The key that names it.
+    pub key: String,
+    /// The check whose probe needs it; `None`: mail does.
+    pub check: Option<&'c CheckName>,
+    content: Content,
+}
+
+/// All credentials that `config` names.
+#[must_use]
+pub fn named_credentials(config: &Config) -> Vec<NamedCredential<'_>> {
+    let password = config.mail.as_ref().and_then(|mail| mail.smtp.password_credential.as_ref());
+    let key = || "mail.smtp.password_credential".to_owned();
+    let password =
+        password.map(|name| NamedCredential { name, key: key(), check: None, content: Content::Password });
+    let mut named: Vec<_> = password.into_iter().collect();
+    for check in &config.checks {
+        let Probe::Http(probe) = &check.probe else { continue };
+        let mut add = |name, key: &str, content| {
+            let key = format!("checks.{}.http.{key}", check.name);
+            named.push(NamedCredential { name, key, check: Some(&check.name), content });
+        };
+        if let Source::Credential(name) = &probe.url {
+            add(name, "url_credential", Content::Url);
+        }
+        for (header, value) in &probe.headers {
+            if let Source::Credential(name) = value {
+                add(name, &format!("headers.{header}"), Content::Header);
+            }
+        }
+    }
+    named
 }
 
 /// systemd reads credentials when it starts a service.

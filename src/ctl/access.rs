@@ -16,8 +16,8 @@ use rustix::thread::{set_thread_groups, set_thread_res_gid, set_thread_res_uid};
 
 use super::account::{self, Account};
 use crate::bus::Bus;
-use crate::check::{CredentialName, Probe, Source};
-use crate::config::Config;
+use crate::check::Probe;
+use crate::config::{Config, NamedCredential, named_credentials};
 
 /// For all files together.
 const PATIENCE: Duration = Duration::from_secs(2);
@@ -42,7 +42,7 @@ pub(super) fn warnings(config: &Config, bus: Bus) -> Vec<String> {
         (Bus::System, Some(user)) if rustix::process::geteuid().is_root() => user,
         _ => return Vec::new(),
     };
-    let mut warnings: Vec<String> = credentials(config).iter().filter_map(missing).collect();
+    let mut warnings: Vec<String> = named_credentials(config).iter().filter_map(missing).collect();
     let files: Vec<(String, String)> = files(config);
     let results = open_all(&user, files.iter().map(|(_, path)| path.clone()).collect());
     for (n, (key, path)) in files.iter().enumerate() {
@@ -105,29 +105,9 @@ fn open_all(user: &Account, paths: Vec<String>) -> Vec<Result<(), String>> {
     std::iter::from_fn(next).collect()
 }
 
-/// The credentials that the configuration names, each with its key and what it is for.
-fn credentials(config: &Config) -> Vec<(String, &CredentialName, String)> {
-    let mail = config.mail.as_ref().and_then(|mail| mail.smtp.password_credential.as_ref());
-    let mail = mail
-        .map(|name| ("mail.smtp.password_credential".to_owned(), name, "no mail will be sent".to_owned()));
-    let mut named: Vec<_> = mail.into_iter().collect();
-    for check in &config.checks {
-        let Probe::Http(probe) = &check.probe else { continue };
-        let then = || "the state will be unknown".to_owned();
-        if let Source::Credential(name) = &probe.url {
-            named.push((format!("checks.{}.http.url_credential", check.name), name, then()));
-        }
-        for (header, value) in &probe.headers {
-            if let Source::Credential(name) = value {
-                named.push((format!("checks.{}.http.headers.{header}", check.name), name, then()));
-            }
-        }
-    }
-    named
-}
-
 /// systemd reads credentials as root; what can be missing is the file.
-fn missing((key, name, then): &(String, &CredentialName, String)) -> Option<String> {
+fn missing(NamedCredential { name, key, check, .. }: &NamedCredential<'_>) -> Option<String> {
+    let then = if check.is_some() { "the state will be unknown" } else { "no mail will be sent" };
     let named = DROP_INS.iter().any(|directory| {
         let Ok(files) = std::fs::read_dir(directory) else { return false };
         let texts = files.filter_map(|file| std::fs::read_to_string(file.ok()?.path()).ok());

@@ -12,7 +12,7 @@ use crate::unit::{ActiveState, StartLimit, UnitState};
 
 /// systemd restarting a service this often within [`CRASH_WINDOW`] is a crash loop. systemd's own start limit is five as
 /// well, but within 10 s, which `RestartSec=` of 2 s and more never meets.
-const CRASH_RESTARTS: u32 = 5;
+const CRASH_RESTARTS: usize = 5;
 
 /// See [`CRASH_RESTARTS`].
 const CRASH_WINDOW: Duration = Duration::from_secs(600);
@@ -21,7 +21,7 @@ const CRASH_WINDOW: Duration = Duration::from_secs(600);
 const CRASH_QUIET: Duration = Duration::from_secs(120);
 
 /// So many starts are remembered; no start limit in use is higher.
-const STARTS_KEPT: u32 = 64;
+const STARTS_KEPT: usize = 64;
 
 /// The starts of one unit, as far as readings show them.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
@@ -55,30 +55,22 @@ impl Starts {
         let restarts = before.map_or(0, |before| state.n_restarts.saturating_sub(before));
         if let Some(old) = old {
             // A reading shows the latest start alone; the signals and systemd's counter know of more.
-            let seen = state.starts_seen.saturating_sub(old.starts_seen).max(restarts);
-            for _ in 0..seen.max(u32::from(new_run)).min(STARTS_KEPT) {
-                self.count(now.mono);
-            }
+            let seen = state.starts_seen.saturating_sub(old.starts_seen).max(u32::from(new_run));
+            keep(&mut self.starts, STARTS_KEPT, now.mono, seen.max(restarts));
         } else if began != 0 && self.starts.back().is_none_or(|last| *last < now.mono_of_usec(began)) {
             // After a restart of the daemon the first reading tells of a start that may be known.
-            self.count(now.mono_of_usec(began));
+            keep(&mut self.starts, STARTS_KEPT, now.mono_of_usec(began), 1);
         }
         let Some(before) = before else { return };
         if state.n_restarts < before {
             // A start by hand, ResetFailed, or a reboot resets the counter.
             self.crashes.clear();
         }
-        // What they were for while nobody watched, and over what time, is not known.
-        let crashes = if old.is_none() { 0 } else { restarts };
         // Where the end of a run was too quick to be seen, `Restart=` tells what it reacts to.
         let badly = self.ended_badly.unwrap_or(!state.settings.restarts_on_success);
-        for _ in 0..crashes.min(CRASH_RESTARTS) {
-            if badly {
-                if self.crashes.len() >= to_usize(CRASH_RESTARTS) {
-                    self.crashes.pop_front();
-                }
-                self.crashes.push_back(now.mono);
-            }
+        // What restarts were for while nobody watched, and over what time, is not known.
+        if badly && old.is_some() {
+            keep(&mut self.crashes, CRASH_RESTARTS, now.mono, restarts);
         }
         self.ended_badly = if state.is_down() || state.auto_restart() {
             Some(!matches!(state.result.as_str(), "" | "success"))
@@ -86,13 +78,6 @@ impl Starts {
             // Of a run whose end was too quick to be seen, the one before tells.
             self.ended_badly
         };
-    }
-
-    fn count(&mut self, start: Mono) {
-        if self.starts.len() >= to_usize(STARTS_KEPT) {
-            self.starts.pop_front();
-        }
-        self.starts.push_back(start);
     }
 
     fn quiet_after(&self) -> Duration {
@@ -107,7 +92,7 @@ impl Starts {
         }
         let window = CRASH_WINDOW.max(self.restart_delay.saturating_mul(8));
         let recent: Vec<Mono> = self.crashes.iter().copied().filter(|at| now.since(*at) <= window).collect();
-        (recent.len() >= to_usize(CRASH_RESTARTS)).then(|| (recent.len(), last.since(recent[0])))
+        (recent.len() >= CRASH_RESTARTS).then(|| (recent.len(), last.since(recent[0])))
     }
 
     /// When systemd last restarted the unit after a failure.
@@ -140,6 +125,16 @@ impl Starts {
     pub fn reset(&mut self) {
         self.starts.clear();
         self.unseen_until = None;
+    }
+}
+
+/// Adds `at` to the list, `times` times; of more than `most` entries the oldest go.
+fn keep(list: &mut VecDeque<Mono>, most: usize, at: Mono, times: u32) {
+    for _ in 0..to_usize(times).min(most) {
+        if list.len() >= most {
+            list.pop_front();
+        }
+        list.push_back(at);
     }
 }
 

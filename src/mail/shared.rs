@@ -1,7 +1,8 @@
 //! What the mailer's handle and its tasks share: the queue, and the steps that an email takes.
 //!
 //! The queue in memory is the truth; [`Shared::sync`] makes an email's file match it, whoever asks, and is asked again
-//! until it has worked. One file is written at a time, by a task of its own: a disk may hang. The queue's lock is never held across a wait.
+//! until it has worked. One file is written at a time, by a task of its own: a disk may hang. The queue's lock is never
+//! held across a wait.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;

@@ -68,8 +68,8 @@ pub(super) fn manager_state(word: &str) -> ManagerState {
 /// The parent of all units' objects.
 pub(super) const UNIT_PATHS: &str = "/org/freedesktop/systemd1/unit";
 
-/// The object of the unit with this name. The path of an alias can
-/// be read as well, but signals come from the path of the primary name only.
+/// The object of the unit with this name. The path of an alias can be read as well, but signals come from the path of the
+/// primary name only.
 pub(super) fn unit_path(name: &str) -> String {
     format!("{UNIT_PATHS}/{}", bus_label(name))
 }

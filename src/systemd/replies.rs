@@ -104,11 +104,7 @@ impl Session<'_> {
             Reply::Ready(owners) => return self.subscribed(owners?),
             Reply::Pinged(answer) => self.pinged(answer),
             Reply::FailuresReset { job, answer } => self.failures_reset(job, answer),
-            Reply::Queued { attempt, answer } => {
-                self.asked.remove(&attempt);
-                self.queued(attempt, answer);
-                self.ask_for_jobs();
-            }
+            Reply::Queued { attempt, answer } => self.answered_job(attempt, answer),
             Reply::Canceled => {}
             Reply::JobSlow { attempt } => {
                 if self.asked.remove(&attempt) {
@@ -192,6 +188,13 @@ impl Session<'_> {
             // The others are no queries.
             _ => {}
         }
+    }
+
+    /// A job request has its answer: the next one is made.
+    pub fn answered_job(&mut self, attempt: AttemptId, answer: Result<String, NotQueued>) {
+        self.asked.remove(&attempt);
+        self.queued(attempt, answer);
+        self.ask_for_jobs();
     }
 
     fn queued(&mut self, attempt: AttemptId, answer: Result<String, NotQueued>) {

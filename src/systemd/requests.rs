@@ -134,9 +134,7 @@ impl Session<'_> {
                 self.client.queue.push_event(Event::FailuresReset(unit));
             }
             Err(failure) if job.request.reset == Reset::Required => {
-                let answer = Err(NotQueued::NotReset(failure));
-                self.replies.push(Box::pin(async move { Reply::Queued { attempt, answer } }));
-                return;
+                return self.answered_job(attempt, Err(NotQueued::NotReset(failure)));
             }
             Err(failure) => tracing::debug!("cannot reset the failures of {}: {failure}", job.target()),
         }

@@ -84,19 +84,21 @@ fn unseen_starts_never_trip_start_limit_action() {
         m.reload(vec![unit_check("web"), unit_check("other")]);
         m
     };
-    let while_away = || {
+    let watched = || {
         let mut m = Machine::new().unit(web()).check(unit_check("web")).before_daemon();
         m.start_daemon();
         m.run_for(700);
+        m
+    };
+    let while_away = || {
+        let mut m = watched();
         m.stop_daemon();
         restarts(&mut m);
         m.start_daemon();
         m
     };
     let without_bus = || {
-        let mut m = Machine::new().unit(web()).check(unit_check("web")).before_daemon();
-        m.start_daemon();
-        m.run_for(700);
+        let mut m = watched();
         m.lose_bus();
         restarts(&mut m);
         m.bus_returns();
@@ -111,4 +113,47 @@ fn unseen_starts_never_trip_start_limit_action() {
         assert!(!m.rebooted(), "the machine rebooted: {:?}\n{}", m.record.reboots, m.timeline());
         assert_eq!((m.jobs("web"), m.is_up("web")), (1, true), "{}", m.timeline());
     }
+}
+
+/// The client is slow for a moment, in which an operator restarts the unit several times: its start limit is as near as
+/// the starts have brought it, not as near as the one reading after them shows.
+#[test]
+fn starts_between_two_readings_count() {
+    for dependent in [false, true] {
+        let web = service("web").start_limit(120, 5).start_limit_reboots();
+        let root = service("root");
+        let web = if dependent { web.requires(&["root"]).after(&["root"]) } else { web };
+        let hit = if dependent { "root" } else { "web" };
+        let mut m = Machine::new()
+            .unit(root)
+            .unit(web)
+            .check(http("root").interval(2))
+            .check(http("web").interval(2).only_notified())
+            .latency(400);
+        if !dependent {
+            m = m.check(http("again").on("web").interval(2));
+        }
+        let mut m = m.up();
+        for _ in 0..4 {
+            m.restart("web");
+            m.run_for_millis(50);
+        }
+        m.run_for(30);
+        m.hang(hit);
+        m.run_for(60);
+        assert!(!m.rebooted(), "{dependent}: the machine rebooted\n{}", m.timeline());
+    }
+}
+
+/// A dependent whose check was removed long ago: its `StartLimitAction=` withholds no job once the interval is over.
+#[test]
+fn start_limit_action_of_a_unit_whose_check_was_removed_withholds_nothing_for_ever() {
+    let app = service("app").requires(&["db"]).after(&["db"]).start_limit(300, 3).start_limit_reboots();
+    let mut m = Machine::new().unit(service("db")).unit(app).check(http("db")).check(unit_check("app")).up();
+    m.reload(vec![http("db")]);
+    m.run_for(600);
+    m.hang("db");
+    m.run_for(120);
+    assert_eq!(m.jobs("db"), 1, "{}", m.timeline());
+    assert!(m.is_up("app") && !m.rebooted());
 }

@@ -1,7 +1,7 @@
 //! An operator's stop, restart or freeze is respected, whatever else runs on the unit at that moment.
 
 use stealthcheck::check::Step::{Restart as RestartUnit, StartUnit};
-use stealthcheck::unit::ActiveState;
+use stealthcheck::unit::{ActiveState, UnitState};
 
 use crate::machine::*;
 
@@ -262,4 +262,18 @@ fn disabled_unit_is_named_as_disabled() {
         let said = m.sent_about("web").any(|sent| format!("{:?}", sent.notification).contains("is disabled"));
         assert!(said, "it was started, or somebody was notified, without the word");
     }
+}
+
+/// systemd ends a process itself for its watchdog, in the daemon's absence: that is no operator's stop.
+#[test]
+fn end_by_the_watchdog_is_no_stop() {
+    let ended = |result: &str| UnitState {
+        active: ActiveState::Failed,
+        result: result.to_owned(),
+        active_exit_usec: 1,
+        main_exit_usec: 2,
+        ..UnitState::default()
+    };
+    assert!(ended("exit-code").ended_in_stop());
+    assert!(!ended("watchdog").ended_in_stop() && !ended("oom-kill").ended_in_stop());
 }

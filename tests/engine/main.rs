@@ -10,7 +10,6 @@ mod displaced;
 mod edges;
 mod faults_actions;
 mod faults_brought_back;
-mod faults_fifth;
 mod faults_found;
 mod faults_graph;
 mod faults_outcome;

@@ -17,8 +17,8 @@ use crate::time::{Mono, Now, Wall};
 /// storm waits as long, so that it can list its checks.
 pub(in crate::engine) const WAIT_FOR_RESULT: Duration = Duration::from_secs(10);
 
-/// No proving time is longer than some eleven minutes (10 s, doubled by each of six incidents within an hour). What passes and
-/// is not proven after this time is not looked at, or suppressed.
+/// No proving time is longer than eleven minutes (10 s, doubled by each of six incidents within an hour). An incident whose
+/// check passed this long ago and that is still open is not being proven: nothing probes the check, or it is suppressed.
 const PROVEN_WITHIN: Duration = Duration::from_secs(900);
 
 /// An incident that is only the end of another one has this long to be over before people are notified: the longest job
