@@ -152,3 +152,28 @@ fn unseen_until(now: Now, state: &UnitState) -> Option<Mono> {
         _ => Some(now.mono),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::time::Wall;
+
+    #[test]
+    fn starts_between_two_readings_bring_the_limit_nearer() {
+        let now = Now { mono: Mono(Duration::from_secs(1000)), wall: Wall(1_000_000) };
+        let up = |run: &str, starts_seen| UnitState {
+            active: ActiveState::Active,
+            invocation_id: run.to_owned(),
+            starts_seen,
+            ..UnitState::default()
+        };
+        let limit = StartLimit { interval: Duration::from_secs(120), burst: 4, action: false };
+        for (seen, limited) in [(3, false), (4, true)] {
+            let mut starts = Starts::default();
+            let first = up("a", 0);
+            starts.read(now, None, &first);
+            starts.read(now, Some(&first), &up("e", seen));
+            assert_eq!(starts.limited_until(now.mono, limit).is_some(), limited, "{seen}");
+        }
+    }
+}

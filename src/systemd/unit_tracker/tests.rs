@@ -263,3 +263,18 @@ fn propagated_stop_is_known_though_systemd_has_unloaded_the_other_unit() {
     read(&mut track, with(Active, &["a.service"]));
     assert_eq!(binds_to(&track), names(&["a.service"]));
 }
+
+#[test]
+fn starts_between_two_readings_are_counted() {
+    let starts = |track: &UnitTracker| track.current().unwrap().starts_seen;
+    let mut track = UnitTracker::default();
+    read(&mut track, reading(Active, "a"));
+    assert_eq!(starts(&track), 0);
+    for run in ["b", "b", "c", "d"] {
+        track.changed(&change(Active, 0, run, 0));
+    }
+    read(&mut track, reading(Active, "d"));
+    assert_eq!(starts(&track), 3);
+    read(&mut track, reading(Active, "e"));
+    assert_eq!(starts(&track), 4);
+}
