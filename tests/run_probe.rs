@@ -148,7 +148,7 @@ fn what_the_command_leaves_in_the_background_is_not_waited_for() {
     assert!(kill("-KILL"), "it is systemd's to kill, and lived until here");
     assert_eq!(ran.code, Some(0));
     // Neither is one that goes on writing, and what the command itself has said is not lost for it.
-    let ran = sh("yes & echo $! >&2; sleep 0.2; exec >&-; exit 1");
+    let ran = sh("sh -c 'echo $$ && exec yes' & sleep 0.2; exec >&-; exit 1");
     let left: i32 = ran.out.lines().find_map(|line| line.parse().ok()).expect("the number of a process");
     assert!(Command::new("kill").args(["-KILL", &left.to_string()]).status().is_ok());
     assert_eq!(ran.code, Some(1));

@@ -13,7 +13,8 @@ use zbus::names::OwnedUniqueName;
 const PER_CONNECTION: usize = 32;
 /// Calls of one user that wait or are under way.
 const PER_USER: usize = 64;
-/// Calls of one user that act and are under way: a password prompt or a probe may take minutes.
+/// Calls of one user that act and are under way: a password prompt or a probe may take minutes. (What polkit refused counts
+/// for some seconds more.)
 const ACTING_PER_USER: usize = 16;
 /// Calls of one user that read and are under way. A busy bus takes 2 kB of answers in a turn, so that another user's answer
 /// would wait for all that are before it.

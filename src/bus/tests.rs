@@ -459,6 +459,28 @@ async fn what_is_over_the_bounds_is_refused_at_once() {
     assert!((8..=32).contains(&answers), "{limits} refused, {answers} answered");
 }
 
+/// polkit is everybody's: who may not do what he asks for does not have it asked without end.
+#[tokio::test]
+async fn a_refused_call_keeps_its_place_for_a_while() {
+    let scene = scene(Bus::System, SOMEBODY, Polkit::No).await;
+    for _ in 0..16 {
+        let error = pause(&scene, Flags::empty()).await.unwrap_err();
+        assert!(matches!(error, CallError::Denied(_)), "{error:?}");
+    }
+    let asked = || scene.asked.lock().unwrap().len();
+    assert_eq!(asked(), 16, "the first are answered at once");
+    let more = pause(&scene, Flags::empty());
+    tokio::pin!(more);
+    let client = Client::on(&scene.caller).await.unwrap();
+    for _ in 0..50 {
+        tokio::select! {
+            answer = &mut more => panic!("answered: {answer:?}"),
+            why = client.why("gru") => assert!(why.is_ok(), "reading does not wait for it"),
+        }
+    }
+    assert_eq!(asked(), 16);
+}
+
 #[test]
 fn a_check_is_found_by_its_name_alone() {
     let known: Vec<CheckName> = ["fibridge", "gru"].iter().map(|n| CheckName::new(n).unwrap()).collect();

@@ -24,6 +24,10 @@ const CRASHES_EACH: usize = 20;
 /// Within this time a crash is mended. (The goal is a second for 99 of 100, on a machine that has nothing else to do.)
 const MENDED: Duration = Duration::from_secs(5);
 
+/// But for one of a flood's: polkit 122 (Debian 12) misses the end of one rule in some ten thousand, whoever had it asked,
+/// and answers nobody for 15 s (mended in 123).
+const POLKIT_WAITED: Duration = Duration::from_secs(20);
+
 /// Within this time a job is queued while systemd itself is flooded: of the calls of all users only one in thirty gets to
 /// polkit.
 const QUEUED_WITHIN: Duration = Duration::from_secs(60);
@@ -72,7 +76,11 @@ fn floods_of_nobody_cost_nothing_and_delay_nobody() {
         );
         let figures = figures(&mended);
         println!("{what}, {connections} × {window}: status {took:?}, mended in {figures}, {memory} kB");
-        assert!(*window == 0 || mended.iter().all(|took| *took < MENDED), "{what}: {mended:?}");
+        let late: Vec<_> = mended.iter().filter(|took| **took >= MENDED).collect();
+        assert!(
+            *window == 0 || late.is_empty() || late.len() == 1 && *late[0] < POLKIT_WAITED,
+            "{what}: {mended:?}"
+        );
         assert!(memory < MOST_MEMORY_KB, "{what}: {memory} kB");
         machine.sh_ok(&format!("systemctl stop flood{n}"));
         let status = machine.run(&["stealthctl", "status"]);
