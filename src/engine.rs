@@ -202,6 +202,10 @@ impl Engine {
     }
 
     fn unit_read(&mut self, now: Now, unit: &UnitName, state: Arc<UnitState>, out: &mut Vec<Effect>) {
+        if self.manager.state() == ManagerState::Stopping {
+            // Whatever goes down now, nobody has stopped it, and it comes back with the boot.
+            return;
+        }
         let unit = self.primary_id(unit).clone();
         let matters = self.graph.read(now, &unit, &state);
         let key = GroupKey::Unit(unit.clone());

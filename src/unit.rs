@@ -206,6 +206,9 @@ pub struct UnitState {
     /// How many starts the signals have shown since the unit is watched. A reading shows the latest alone.
     #[serde(default)]
     pub starts_seen: u32,
+    /// How many of its runs signals and readings have shown to end in `failed`, likewise.
+    #[serde(default)]
+    pub failures_seen: u32,
     /// What a timer, path or socket triggers.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub triggers: Option<UnitName>,
@@ -254,6 +257,7 @@ impl Default for UnitState {
             main_exit_usec: 0,
             seen_ended_usec: 0,
             starts_seen: 0,
+            failures_seen: 0,
             triggers: None,
             last_trigger_usec: 0,
             description: String::new(),

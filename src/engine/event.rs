@@ -285,7 +285,7 @@ pub enum ChangeKind {
         /// How many do not.
         failing: usize,
     },
-    /// systemd restarts the unit repeatedly.
+    /// The unit is started repeatedly after failures, by systemd or a person.
     CrashLoop {
         /// How often within the window.
         restarts: u32,

@@ -140,7 +140,8 @@ impl Graph {
             .is_none_or(|old| old.relations != state.relations || old.triggers != state.triggers)
             && (state.relations.is_some() || state.triggers.is_some() || node.reading().is_some());
         node.read(now, state);
-        let moved = before != node.outline();
+        self.forget_displacing_stops(unit);
+        let moved = self.node(unit).is_some_and(|node| before != node.outline());
         if rewired {
             for name in self.touched_by(unit) {
                 self.place(&name);
@@ -149,6 +150,20 @@ impl Graph {
             self.prune();
         }
         moved || rewired || self.neighbours.contains(unit)
+    }
+
+    /// systemd stops what conflicts with a unit that it starts: of units without checks such a stop is no operator's.
+    fn forget_displacing_stops(&mut self, unit: &UnitName) {
+        let conflicts = self.relations(unit).map(|relations| relations.conflicts.clone()).unwrap_or_default();
+        for rival in conflicts {
+            for (down, up) in [(unit, &rival), (&rival, unit)] {
+                let made_room =
+                    self.node(up).zip(self.node(down)).is_some_and(|(up, down)| down.made_room_for(up));
+                if made_room && let Some(node) = self.nodes.get_mut(down) {
+                    node.forget_stop();
+                }
+            }
+        }
     }
 
     /// Whether systemd cannot be reached.
@@ -375,10 +390,14 @@ impl Graph {
             around.extend(self.reading(unit).and_then(|state| state.triggers.clone()));
         }
         around.extend(self.started.get(unit).into_iter().flatten().cloned());
-        // The units that a start of these starts as well.
-        let started =
-            self.taken_along(unit).into_iter().chain(self.started.get(unit).into_iter().flatten().cloned());
-        around.extend(started.flat_map(|name| self.pulled_in(&name)));
+        // The units that a start of these starts as well, and what they conflict with.
+        let steps = self.started.get(unit).into_iter().flatten();
+        let roots: Vec<UnitName> =
+            self.taken_along(unit).into_iter().chain(steps.cloned()).chain([unit.clone()]).collect();
+        let started: Vec<UnitName> = roots.iter().flat_map(|name| self.pulled_in(name)).collect();
+        let rivals = started.iter().chain(&roots).filter_map(|name| self.relations(name));
+        around.extend(rivals.flat_map(|relations| relations.conflicts.clone()));
+        around.extend(started);
         around.remove(unit);
         around
     }

@@ -15,7 +15,7 @@ use super::group::{Group, GroupKey};
 use super::{Effect, Engine, Event, breaker, check, graph, unit};
 use crate::check::{Check as Settings, CheckName};
 use crate::time::{Mono, Now, Wall};
-use crate::unit::UnitName;
+use crate::unit::{ManagerState, UnitName};
 
 /// The version that this program writes; it reads no other.
 pub const VERSION: u32 = 2;
@@ -31,6 +31,10 @@ pub struct Saved {
     pub mono: Mono,
     /// The monotonic clock, in the shell's own words.
     pub clock: String,
+    /// The machine was shutting down: what comes after is another boot, also one that `systemctl soft-reboot` makes, which
+    /// keeps the clock.
+    #[serde(default)]
+    shutting_down: bool,
     /// Of which rejected configuration people were notified. The shell's own: the engine leaves it empty.
     pub notified_rejection: Option<Wall>,
     checks: BTreeMap<CheckName, check::Memory>,
@@ -53,6 +57,7 @@ impl Engine {
             at: now.wall,
             mono: now.mono,
             clock: clock.to_owned(),
+            shutting_down: self.manager.state() == ManagerState::Stopping,
             notified_rejection: None,
             checks: checks.map(|check| (check.name().clone(), check.memory().clone())).collect(),
             units: units.map(|unit| (unit.id().clone(), unit.memory().clone())).collect(),
@@ -65,12 +70,12 @@ impl Engine {
     }
 
     /// A core that continues where `saved` was taken, with these checks; `now` continues the clock of `saved`. `clock` names
-    /// it: by another name than [`Saved::clock`], the machine was rebooted meanwhile. The effects request again the
+    /// it: by another name than [`Saved::clock`], or where it was shutting down, the machine was rebooted meanwhile. The effects request again the
     /// notifications that may not be stored. What `saved` knows of checks that are gone is dropped; a notification never
     /// is.
     #[must_use]
     pub fn restore(now: Now, clock: &str, saved: Saved, checks: Vec<Settings>) -> (Self, Vec<Effect>) {
-        let rebooted = saved.clock != clock;
+        let rebooted = saved.clock != clock || saved.shutting_down;
         let mut engine = Self { outbox: saved.outbox, aliases: saved.aliases, ..Self::default() };
         engine.ids.resume(saved.attempts);
         let mut out = engine.outbox.requests();

@@ -1,6 +1,6 @@
 //! How often a unit was started: crash loops (rule 7) and systemd's start limit.
 //!
-//! In: readings. Out: whether systemd restarts the unit repeatedly, and whether one more start would hit its limit.
+//! In: readings. Out: whether the unit is started repeatedly after failures, and whether one more start would hit its limit.
 
 use std::collections::VecDeque;
 use std::time::Duration;
@@ -10,8 +10,9 @@ use serde::{Deserialize, Serialize};
 use crate::time::{Mono, Now};
 use crate::unit::{ActiveState, StartLimit, UnitState};
 
-/// systemd restarting a service this often within [`CRASH_WINDOW`] is a crash loop. systemd's own start limit is five as
-/// well, but within 10 s, which `RestartSec=` of 2 s and more never meets.
+/// A service that is started this often after failures within [`CRASH_WINDOW`], otherwise than by us, is in a crash loop:
+/// `Restart=`, `Upholds=`, a path, a timer, a person who tries again. systemd's own start limit is five as well, but within
+/// 10 s, which `RestartSec=` of 2 s and more never meets.
 const CRASH_RESTARTS: usize = 5;
 
 /// See [`CRASH_RESTARTS`].
@@ -26,7 +27,7 @@ const STARTS_KEPT: usize = 64;
 /// The starts of one unit, as far as readings show them.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub(in crate::engine) struct Starts {
-    /// When systemd restarted it after a failure, the latest last.
+    /// When it was started after a failure, the latest last: by systemd or a person, not by us.
     crashes: VecDeque<Mono>,
     /// When it was started, by anybody.
     starts: VecDeque<Mono>,
@@ -35,13 +36,17 @@ pub(in crate::engine) struct Starts {
     restart_delay: Duration,
     /// systemd's counter at the latest reading.
     n_restarts: Option<u32>,
+    /// How many of the failures that this run of the daemon has seen were followed by a start.
+    #[serde(skip)]
+    failures_followed: u32,
     /// Starts before this may have been missed, as nobody watched the unit.
     unseen_until: Option<Mono>,
 }
 
 impl Starts {
-    /// Takes a reading; `old`: the one before, where nothing was missed between the two.
-    pub fn read(&mut self, now: Now, old: Option<&UnitState>, state: &UnitState) {
+    /// Takes a reading; `old`: the one before, where nothing was missed between the two. `by_us`: a start that is new in it
+    /// may be one of ours.
+    pub fn read(&mut self, now: Now, old: Option<&UnitState>, state: &UnitState, by_us: bool) {
         self.restart_delay = state.settings.restart_delay;
         if old.is_none() || self.n_restarts.is_none() {
             self.unseen_until = unseen_until(now, state);
@@ -53,6 +58,9 @@ impl Starts {
         let known = self.n_restarts.replace(state.n_restarts);
         let before = known.or(old.map(|old| old.n_restarts));
         let restarts = before.map_or(0, |before| state.n_restarts.saturating_sub(before));
+        let followed =
+            state.failures_seen - u32::from(state.active == ActiveState::Failed).min(state.failures_seen);
+        let failed_before = std::mem::replace(&mut self.failures_followed, followed);
         if let Some(old) = old {
             // A reading shows the latest start alone; the signals and systemd's counter know of more.
             let seen = state.starts_seen.saturating_sub(old.starts_seen).max(u32::from(new_run));
@@ -69,8 +77,13 @@ impl Starts {
         // Where the end of a run was too quick to be seen, `Restart=` tells what it reacts to.
         let badly = self.ended_badly.unwrap_or(!state.settings.restarts_on_success);
         // What restarts were for while nobody watched, and over what time, is not known.
-        if badly && old.is_some() {
-            keep(&mut self.crashes, CRASH_RESTARTS, now.mono, restarts);
+        if old.is_some() {
+            let by_systemd = if badly { restarts } else { 0 };
+            // systemd counts what `Restart=` does. What only runs at times fails each time for a reason of its own.
+            let runs_at_times = state.oneshot || state.settings.is_started_by_timer();
+            let loops = !by_us && !state.settings.restarts && !runs_at_times;
+            let failures = if loops { followed.saturating_sub(failed_before) } else { 0 };
+            keep(&mut self.crashes, CRASH_RESTARTS, now.mono, by_systemd.max(failures));
         }
         self.ended_badly = if state.is_down() || state.auto_restart() {
             Some(!matches!(state.result.as_str(), "" | "success"))
@@ -84,7 +97,7 @@ impl Starts {
         CRASH_QUIET.max(self.restart_delay.saturating_mul(2))
     }
 
-    /// How often and within what time systemd restarted the unit, if that is a crash loop.
+    /// How often and within what time the unit was started after failures, if that is a crash loop.
     pub fn crash_loop(&self, now: Mono) -> Option<(usize, Duration)> {
         let last = *self.crashes.back()?;
         if now.since(last) >= self.quiet_after() {
@@ -95,15 +108,20 @@ impl Starts {
         (recent.len() >= CRASH_RESTARTS).then(|| (recent.len(), last.since(recent[0])))
     }
 
-    /// When systemd last restarted the unit after a failure.
+    /// When the unit was last started after a failure.
     pub fn last_crash(&self) -> Option<Mono> {
         self.crashes.back().copied()
     }
 
-    /// When the crash loop ends if systemd does not restart the unit again.
+    /// When the crash loop ends if the unit is not started after a failure again.
     pub fn crash_loop_ends(&self, now: Mono) -> Option<Mono> {
         self.crash_loop(now)?;
         self.crashes.back().map(|last| last.after(self.quiet_after()))
+    }
+
+    /// How many starts within this time are such.
+    pub fn since(&self, now: Mono, within: Duration, are: impl Fn(Mono) -> bool) -> usize {
+        self.starts.iter().filter(|at| now.since(**at) <= within && are(**at)).count()
     }
 
     /// Until when one more start would hit the unit's start limit; `None`: it would not. Where that triggers an action,
@@ -171,8 +189,8 @@ mod tests {
         for (seen, limited) in [(3, false), (4, true)] {
             let mut starts = Starts::default();
             let first = up("a", 0);
-            starts.read(now, None, &first);
-            starts.read(now, Some(&first), &up("e", seen));
+            starts.read(now, None, &first, false);
+            starts.read(now, Some(&first), &up("e", seen), false);
             assert_eq!(starts.limited_until(now.mono, limit).is_some(), limited, "{seen}");
         }
     }

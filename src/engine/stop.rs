@@ -89,6 +89,11 @@ impl StopRecord {
         self.by_step
     }
 
+    /// The stop was not a person's wish.
+    pub fn forget(&mut self) {
+        self.stop = None;
+    }
+
     /// Our `stop` step is done.
     pub fn record_step(&mut self) {
         self.by_step = true;

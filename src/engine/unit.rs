@@ -122,6 +122,8 @@ impl Unit {
     /// The machine was rebooted since the memory was saved.
     pub fn record_reboot(&mut self) {
         self.memory.stops.record_reboot();
+        // systemd has begun to count anew.
+        self.memory.starts = Starts::default();
     }
 
     /// systemd cannot be reached: what becomes of the unit meanwhile is not seen.
@@ -177,7 +179,8 @@ impl Unit {
         self.deferred = None;
         // What happened while systemd could not be reached was not seen, as before the first reading.
         let first = std::mem::take(&mut self.unwatched) || self.reading.is_none();
-        self.memory.starts.read(now, self.reading.as_deref().filter(|_| !first), &state);
+        let by_us = self.may_be_started_by_us(now, &state);
+        self.memory.starts.read(now, self.reading.as_deref().filter(|_| !first), &state, by_us);
         self.memory.marks.read(&state);
         let comes = state.has_start_job();
         let stopped = state.is_down() && !comes && self.memory.stops.read_down(now, &state, first);
@@ -275,6 +278,15 @@ impl Unit {
     /// Since when systemd waits to restart it, and for how long.
     pub fn auto_restart(&self) -> Option<(Mono, Duration)> {
         Some((self.timeline.auto_restart_since()?, self.reading.as_ref()?.settings.restart_delay))
+    }
+
+    /// The latest start in a reading lies in the time of a job of ours.
+    fn may_be_started_by_us(&self, now: Now, state: &UnitState) -> bool {
+        let began = now.mono_of_usec(state.inactive_exit_usec.max(state.active_enter_usec));
+        let by_attempt = self.attempt().is_some_and(|attempt| {
+            attempt.requested() <= began && attempt.ended().is_none_or(|ended| began <= ended)
+        });
+        by_attempt || self.has_job_of_ours() || self.memory.hold.as_ref().is_some_and(|hold| !hold.is_open())
     }
 
     pub fn starts(&self) -> &Starts {

@@ -29,7 +29,7 @@ pub enum Withheld {
     NotRestartable,
     /// No step can be applied in the unit's present state (reload of a unit that is down).
     NoStepApplies,
-    /// systemd itself restarts the unit repeatedly.
+    /// The unit is started repeatedly after failures already.
     CrashLoop,
     /// systemd has not reported the unit's state yet.
     Unread,
@@ -59,7 +59,7 @@ pub enum Withheld {
     Dependency(UnitName),
     /// A start would also start a unit that an operator (or a `stop` step) has stopped.
     WouldStart(UnitName),
-    /// A start would stop a unit that is up and conflicts with this one.
+    /// A start would stop a unit that is up and conflicts with this one, or with what is started.
     WouldStop(UnitName),
     /// A job would also start, restart or stop a unit whose `FailureAction=`, `SuccessAction=` or `StartLimitAction=` it
     /// might trigger.
@@ -186,7 +186,7 @@ impl fmt::Display for Withheld {
             Self::NotRestartable => f.write_str("no job on the unit would change what the probe found"),
             Self::NoStepApplies => f.write_str("no configured step applies to the unit's present state"),
             Self::CrashLoop => {
-                f.write_str("the unit is crash-looping under Restart=; another restart would not help")
+                f.write_str("the unit is crash-looping: it is started again after each failure; another restart would not help")
             }
             Self::Unread => f.write_str("systemd has not reported the unit's state yet"),
             Self::Missing(what) => write!(f, "systemd cannot act on the unit: {what}"),
@@ -210,7 +210,7 @@ impl fmt::Display for Withheld {
                 write!(f, "it would start {unit}, which an operator has stopped or holds")
             }
             Self::WouldStop(unit) => {
-                write!(f, "a start would stop {unit}, which is up and conflicts with the unit")
+                write!(f, "it would stop {unit}, which is up and conflicts with what would be started")
             }
             Self::WouldTrigger(unit) => write!(
                 f,

@@ -210,7 +210,7 @@ pub(super) fn of_change(change: &Change) -> Option<Entry> {
             result: Some(restarts.to_string()),
             ..Entry::new(
                 Priority::Err,
-                format!("{name}: {unit} is crash-looping: systemd restarted it {restarts} times"),
+                format!("{name}: {unit} is crash-looping: it was started {restarts} times after failures"),
             )
         },
     };

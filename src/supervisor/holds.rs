@@ -38,7 +38,13 @@ pub(super) struct Holds {
 impl Supervisor {
     /// Asks the core for a hold; the answer comes with [`HoldAction`].
     pub(super) fn hold(&mut self, name: &str, holder: Holder, lasting: Duration, reply: Waiting<Grant>) {
-        match self.unit_to_hold(name) {
+        let unit = self.unit_to_hold(name).and_then(|unit| match unit.kind() {
+            "slice" => Err(Refusal::InvalidArgument(format!(
+                "{unit} is a slice: a stop of it stops every unit in it, and no start of it starts them again; hold those units instead"
+            ))),
+            _ => Ok(unit),
+        });
+        match unit {
             Ok(unit) => {
                 let id = self.next_hold_id();
                 self.holds.asking.insert(id.clone(), (unit.clone(), reply));

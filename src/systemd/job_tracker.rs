@@ -39,6 +39,7 @@
 //! | case | reported |
 //! |---|---|
 //! | signals were missed (the bus or systemd was away), and a unit that was up is `inactive` | stopped by a job of kind `Other`, id 0 |
+//! | a mount or a swap that was up is `inactive`, and there was no job: umount(8), swapoff(8) | the same |
 //! | the same, but it is `failed` | none: it failed |
 //! | a job is on the unit whose kind cannot be read, and it goes down | that job, kind `Other` |
 //! | a request of ours was merged into a job that was on the unit before | not ours |
@@ -64,6 +65,8 @@ pub(super) struct JobTracker {
     missed: bool,
     /// The unit is a oneshot: a job of unknown kind that is done was a run of it.
     pub oneshot: bool,
+    /// The unit is a mount or a swap: it does not end by itself.
+    pub mounted: bool,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -237,6 +240,9 @@ impl JobTracker {
         } else {
             self.note_stop(invocation);
         }
+        if self.mounted {
+            self.note_gone(before);
+        }
         // It has run again since, and how that run ended was not seen. (No id: systemd has unloaded the unit.)
         let another_run = |stop: &Stop| {
             !invocation.is_empty() && !stop.invocation.is_empty() && stop.invocation != invocation
@@ -259,13 +265,15 @@ impl JobTracker {
     /// A reading follows the loss of signals. `before`: the state before the loss. `at_rest`: the unit is one that is
     /// expected to end by itself.
     pub fn note_missed(&mut self, before: Option<ActiveState>, at_rest: bool) {
+        if std::mem::take(&mut self.missed) && !at_rest {
+            self.note_gone(before);
+        }
+    }
+
+    /// A unit that was up is inactive, and no job explains that: somebody has stopped it.
+    fn note_gone(&mut self, before: Option<ActiveState>) {
         let unexplained = self.active == Some(ActiveState::Inactive) && self.running().is_none();
-        if std::mem::take(&mut self.missed)
-            && before.is_some_and(is_up)
-            && unexplained
-            && !at_rest
-            && self.stop.is_none()
-        {
+        if before.is_some_and(is_up) && unexplained && self.stop.is_none() {
             let job = Job { id: 0, kind: JobKind::Other, ours: false };
             self.stop = Some(Stop { job, invocation: String::new(), done: true });
         }

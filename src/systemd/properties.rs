@@ -230,8 +230,8 @@ impl Properties {
         hex(self.invocation_id.as_deref().unwrap_or_default())
     }
 
-    /// The state of the unit `id`; `kind` is that of its job. `stopped_by`, `seen_ended_usec` and `starts_seen` are left open: only
-    /// signals show them.
+    /// The state of the unit `id`; `kind` is that of its job. `stopped_by`, `seen_ended_usec`, `starts_seen` and
+    /// `failures_seen` are left open: only signals show them.
     pub fn into_state(self, id: &UnitName, kind: JobKind) -> UnitState {
         let service = id.as_str().ends_with(".service");
         let active = self.active.as_deref().map_or(ActiveState::Other, active_state);
@@ -262,6 +262,7 @@ impl Properties {
             main_exit_usec: self.main_exit.unwrap_or(0),
             seen_ended_usec: 0,
             starts_seen: 0,
+            failures_seen: 0,
             triggers: self.unit.iter().chain(&self.triggers).find_map(|name| UnitName::new(name).ok()),
             last_trigger_usec: self.last_trigger.unwrap_or(0),
             description: self.description.unwrap_or_default(),

@@ -289,6 +289,7 @@ impl Session<'_> {
         }
         let Reading { id, state, start, .. } = reading;
         let Some(unit) = self.client.watched.unit_mut(&id) else { return Some((id, state)) };
+        unit.track.jobs.mounted = matches!(id.kind(), "mount" | "swap");
         unit.track.read_done(state, &start);
         let current = unit.track.current().cloned();
         self.report_unit(&id);

@@ -22,6 +22,9 @@ pub(super) struct UnitTracker {
     /// The latest run that a signal or a reading showed, and how many were shown after the first.
     latest_run: String,
     starts: u32,
+    /// The latest run that was seen to end in `failed`, and how many were.
+    latest_failed: String,
+    failures: u32,
     /// When it last ceased to be active, by the signals: systemd forgets that with the unit.
     active_exit: u64,
     /// A signal showed that the latest start was skipped. systemd unloads a unit that nothing refers to right after that,
@@ -86,19 +89,25 @@ impl UnitTracker {
     pub fn changed(&mut self, change: &Change) -> Option<u32> {
         self.note_end(change.active, change.inactive_enter);
         self.active_exit = change.active_exit.unwrap_or(0).max(self.active_exit);
-        self.note_run_began(&change.invocation);
+        self.note_run(change.active, &change.invocation);
         let started = change.start.started();
         self.note_start(change);
         self.jobs.observe(change.active, change.job, &change.invocation, started.unwrap_or(0))
     }
 
-    /// Counts the starts of runs. Several can lie between two readings.
-    fn note_run_began(&mut self, invocation: &str) {
-        if invocation.is_empty() || self.latest_run == invocation {
+    /// Counts runs, and those that failed. Several can lie between two readings.
+    fn note_run(&mut self, active: ActiveState, invocation: &str) {
+        if invocation.is_empty() {
             return;
         }
-        self.starts += u32::from(!self.latest_run.is_empty());
-        invocation.clone_into(&mut self.latest_run);
+        if self.latest_run != invocation {
+            self.starts += u32::from(!self.latest_run.is_empty());
+            invocation.clone_into(&mut self.latest_run);
+        }
+        if active == ActiveState::Failed && self.latest_failed != invocation {
+            self.failures += 1;
+            invocation.clone_into(&mut self.latest_failed);
+        }
     }
 
     /// Notes why the latest start was skipped, if it was.
@@ -133,7 +142,7 @@ impl UnitTracker {
     /// The job `id` is over. `now`: microseconds since 1970.
     pub fn job_removed(&mut self, id: u32, end: End, now: u64) {
         if end == End::Done {
-            self.note_run(id, now);
+            self.note_quick_run(id, now);
         }
         self.jobs.job_removed(id, end);
         if let Some(reading) = &mut self.reading {
@@ -143,7 +152,7 @@ impl UnitTracker {
 
     /// Of a oneshot that ran for some milliseconds, and that nothing refers to, systemd signals no more than that its job is
     /// done: it has loaded and unloaded the unit in between.
-    fn note_run(&mut self, id: u32, now: u64) {
+    fn note_quick_run(&mut self, id: u32, now: u64) {
         let at_rest = |reading: &UnitState| reading.oneshot && reading.job.is_none_or(|job| job.id == id);
         let oneshot = self.reading.as_ref().is_some_and(at_rest);
         let kind = self.jobs.describe(id).map(|job| job.kind);
@@ -167,7 +176,7 @@ impl UnitTracker {
     }
 
     /// The unit's properties were read, with the kind of its job. `stopped_by`, `start_dropped`, `seen_ended_usec`,
-    /// `starts_seen` and `Job::ours` are filled in here.
+    /// `starts_seen`, `failures_seen` and `Job::ours` are filled in here.
     pub fn read_done(&mut self, mut state: UnitState, start: &StartConditions) {
         let before = self.jobs.active();
         self.jobs.oneshot = state.oneshot;
@@ -196,9 +205,10 @@ impl UnitTracker {
                 state.settings = Arc::clone(&before.settings);
             }
         }
-        self.note_run_began(&state.invocation_id);
+        self.note_run(state.active, &state.invocation_id);
         state.seen_ended_usec = self.ended;
         state.starts_seen = self.starts;
+        state.failures_seen = self.failures;
         state.start_dropped = self.jobs.start_dropped();
         self.active_exit = self.active_exit.max(state.active_exit_usec);
         if state.active_exit_usec == 0 && is_down(state.active) {

@@ -45,6 +45,14 @@ pub struct UnitSettings {
     pub start_timeout: Option<Duration>,
 }
 
+impl UnitSettings {
+    /// A timer starts the unit.
+    #[must_use]
+    pub fn is_started_by_timer(&self) -> bool {
+        self.triggered_by.iter().any(|unit| unit.kind() == "timer")
+    }
+}
+
 /// How often a unit may be started (`StartLimitIntervalSec=`, `StartLimitBurst=` in systemd.unit(5)).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct StartLimit {

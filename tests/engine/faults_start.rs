@@ -1,6 +1,6 @@
 //! Boot, slow starts, and the grace that a start has.
 
-use stealthcheck::notification::NotificationKind::Down;
+use stealthcheck::notification::NotificationKind::{Down, Recovered};
 use stealthcheck::unit::ManagerState;
 
 use crate::machine::*;
@@ -181,4 +181,78 @@ fn probes_during_grace_keep_to_the_retry_interval() {
     let probes = m.probe_times("web").len();
     assert!(probes <= 240 / 10 + 6, "{probes} probes in 240 s");
     m.assert_quiet();
+}
+
+/// systemd starts it again and again for another unit, and counts none of it in `NRestarts`.
+#[test]
+fn crash_loop_of_an_upheld_unit_is_reported() {
+    for answers in [true, false] {
+        let mut web = service("web").no_start_limit().exits_after(3, Exit::Status(1));
+        if !answers {
+            web = web.listens_after(60);
+        }
+        let check = http("web").interval(5);
+        let mut m = Machine::new()
+            .unit(service("web").no_start_limit())
+            .unit(service("app").upholds(&["web"]))
+            .check(check)
+            .up();
+        m.edit("web", move |file| *file = web);
+        m.kill("web");
+        m.run_for(120);
+        assert_eq!(m.threads("web"), 1, "answers {answers}: {}", m.why("web"));
+        assert!(!m.notifications("web").is_empty(), "answers {answers}: {}", m.why("web"));
+        assert!(m.cause("web").unwrap().contains("crash-looping"), "{:?}", m.cause("web"));
+        assert!(m.jobs("web") <= 2, "systemd restarts it: {:?}", m.job_times("web"));
+        m.edit("web", |file| *file = service("web").no_start_limit());
+        m.run_for(300);
+        assert_eq!((m.state("web"), m.threads("web")), ("passing", 1), "{}", m.why("web"));
+        assert_eq!(m.notifications("web").last(), Some(&Recovered));
+    }
+}
+
+/// The unit itself does not fail: systemd restarts it with what it requires, which nobody monitors. Each start had a grace.
+#[test]
+fn unit_restarted_with_a_looping_root_is_reported() {
+    let mut m = Machine::new()
+        .unit(service("db").no_start_limit().restart(Restart::Always, std::time::Duration::from_secs(1)))
+        .unit(service("web").no_start_limit().requires(&["db"]).after(&["db"]))
+        .check(http("web").interval(5))
+        .up();
+    m.edit("db", |file| *file = file.clone().exits_after(3, Exit::Status(1)));
+    m.edit("web", |file| *file = file.clone().listens_after(60));
+    m.kill("db");
+    m.run_for(120);
+    assert_eq!(m.count("web", Down), 1, "{}", m.timeline());
+}
+
+/// A person tries again and again what starts slowly: five times, and none of it is a failure.
+#[test]
+fn operators_restarts_of_a_slow_starter_are_left_alone() {
+    let mut m = Machine::new().unit(tomcat()).check(slow_check()).up();
+    m.forget();
+    for _ in 0..5 {
+        m.restart("tomcat");
+        m.run_for(15);
+    }
+    m.run_for(120);
+    m.assert_quiet();
+    assert_eq!(m.state("tomcat"), "passing");
+}
+
+/// What was up, and is not started at boot, is down after it and was not stopped by anybody; a soft reboot is a boot.
+#[test]
+fn what_a_boot_does_not_start_was_not_stopped() {
+    for soft in [false, true] {
+        let mut m = Machine::new().unit(service("web").not_enabled()).check(unit_check("web")).up();
+        m.start("web");
+        m.run_for(60);
+        if soft {
+            m.soft_reboot();
+        } else {
+            m.reboot();
+        }
+        m.run_for(120);
+        assert!(m.is_up("web"), "soft: {soft}: {}", m.why("web"));
+    }
 }

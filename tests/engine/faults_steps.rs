@@ -239,3 +239,64 @@ fn pass_closes_incident_although_helper_unit_failed() {
     assert_eq!(m.state("certificate"), "passing");
     assert_eq!(m.count("certificate", Recovered), 1);
 }
+
+/// Nobody would be told of it, and nothing would bring it back; a job that runs would be lost.
+#[test]
+fn start_step_does_not_stop_what_an_operator_runs() {
+    for monitored in [false, true] {
+        let mut m = Machine::new()
+            .unit(service("web"))
+            .unit(service("fallback").conflicts(&["migration"]).not_enabled())
+            .unit(oneshot("migration", 300))
+            .check(http("web").recover(&[start_of("fallback")]));
+        if monitored {
+            m = m.check(job_check("migration", 86_400));
+        }
+        let mut m = m.up();
+        m.start("migration");
+        m.run_for(5);
+        m.fail_for_good("web");
+        m.run_for(120);
+        m.assert_no_job("fallback");
+        assert!(m.why("web").contains("would stop migration.service"), "{}", m.why("web"));
+        assert_eq!(m.count("web", Down), 1);
+        m.run_for(600);
+        assert!(m.jobs("fallback") > 0, "the migration has ended: {}", m.why("web"));
+    }
+}
+
+/// The same with what a restart pulls in.
+#[test]
+fn restart_does_not_stop_what_an_operator_runs() {
+    let mut m = Machine::new()
+        .unit(service("web").wants(&["cache"]))
+        .unit(service("cache").conflicts(&["migration"]))
+        .unit(oneshot("migration", 300))
+        .check(http("web"))
+        .up();
+    m.start("migration");
+    m.run_for(5);
+    assert!(!m.is_up("cache"));
+    m.hang("web");
+    m.run_for(120);
+    m.assert_no_job("web");
+    assert_eq!(m.notifications("web"), [Down]);
+    m.run_for(900);
+    assert_eq!(m.state("web"), "passing", "{}", m.why("web"));
+}
+
+/// What a check monitors makes room for what its own step, or that of another check, starts, and comes back.
+#[test]
+fn start_step_displaces_monitored_services() {
+    let mut m = Machine::new()
+        .unit(service("web"))
+        .unit(service("twin"))
+        .unit(oneshot("renew", 5).conflicts(&["web", "twin"]).starts_at_its_end(&["web", "twin"]))
+        .check(http("certificate").on("web").recover(&[start_of("renew")]))
+        .check(http("twin"))
+        .up();
+    m.fail_for_good("certificate");
+    m.run_for(120);
+    assert!(m.jobs("renew") > 0, "{}", m.why("certificate"));
+    m.assert_not_notified("twin");
+}

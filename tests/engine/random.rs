@@ -162,6 +162,7 @@ fn unit_state() -> impl Strategy<Value = UnitState> {
             inactive_exit_usec: usec / 3,
             seen_ended_usec: usec / 5,
             starts_seen: 0,
+            failures_seen: 0,
             triggers: auto.then(|| UnitName::new("u1.service").unwrap()),
             active_enter_usec: usec / 2,
             sub: if auto { "auto-restart".into() } else { "dead".into() },

@@ -211,6 +211,16 @@ impl Machine {
         self.boots();
     }
 
+    /// `systemctl soft-reboot`: the kernel, its boot id and its clocks go on.
+    pub fn soft_reboot(&mut self) {
+        self.note("# soft reboot");
+        self.systemd.shut_down();
+        self.run_for_millis(200);
+        self.stop_daemon();
+        self.run_for(1);
+        self.user_space_starts();
+    }
+
     /// The power fails, and the machine boots. The daemon's state is on the disk as it was.
     pub fn power_fails(&mut self) {
         self.stop_daemon();
@@ -218,9 +228,13 @@ impl Machine {
     }
 
     pub(super) fn boots(&mut self) {
+        self.boot += 1;
+        self.user_space_starts();
+    }
+
+    fn user_space_starts(&mut self) {
         self.switch_off();
         self.time += Duration::from_secs(20);
-        self.boot += 1;
         let now = self.now();
         self.systemd.boot(now);
         if self.inputs.is_none() {

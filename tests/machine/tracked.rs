@@ -32,6 +32,9 @@ pub struct Tracked {
     ended: u64,
     /// The starts that signals and readings showed after the first.
     starts: u32,
+    /// The runs that they showed to end in `failed`, and `ConditionTimestamp` of the latest of these.
+    failures: u32,
+    failed: u64,
     /// When it last ceased to be active, by the signals.
     active_exit: u64,
     oneshot: bool,
@@ -87,6 +90,10 @@ impl Tracked {
         let started_now = started > self.started && before.is_some();
         self.starts += u32::from(started_now && self.started != 0);
         self.started = self.started.max(started);
+        if active == ActiveState::Failed && self.failed != self.started {
+            self.failures += 1;
+            self.failed = self.started;
+        }
         let falls = before.is_some_and(is_up) && !is_up(active);
         if let Some(last) = &mut self.last {
             last.dropped &= !started_now;
@@ -197,6 +204,7 @@ impl Tracked {
         }
         state.seen_ended_usec = self.ended;
         state.starts_seen = self.starts;
+        state.failures_seen = self.failures;
         if state.active_exit_usec == 0 && is_down(state.active) {
             state.active_exit_usec = self.active_exit;
         }

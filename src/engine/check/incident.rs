@@ -119,7 +119,7 @@ impl Incident {
 
     // --- what kind of incident it is
 
-    /// systemd restarts the unit repeatedly: another restart would not help (rule 7).
+    /// The unit is started repeatedly after failures: another restart would not help (rule 7).
     pub fn is_crash_loop(&self) -> bool {
         self.crash_loop
     }

@@ -19,6 +19,29 @@ impl Graph {
         started.flat_map(|name| self.pulled_in(name)).find(|name| *name != *unit && self.is_left_alone(name))
     }
 
+    /// A unit that is up and would be stopped, as it conflicts with what the job would start (beside the unit itself, whose
+    /// conflicts are rule 8's): one that no check monitors, and so nobody would be told of and nothing bring back, or one
+    /// that runs a job. `spared`: the unit of the check, which may make room for its own step.
+    pub fn would_displace(&self, unit: &UnitName, restarts: bool, spared: &UnitName) -> Option<UnitName> {
+        let along = if restarts { self.taken_along(unit) } else { BTreeSet::new() };
+        let roots = along.iter().filter(|name| self.is_up(name)).chain([unit]);
+        let mut started: BTreeSet<UnitName> = roots.flat_map(|name| self.pulled_in(name)).collect();
+        if unit != spared {
+            started.insert(unit.clone());
+        }
+        let down = started.iter().filter(|name| self.is_down(name));
+        let rivals = down.filter_map(|name| self.relations(name)).flat_map(|relations| &relations.conflicts);
+        rivals
+            .filter(|rival| *rival != spared && !started.contains(*rival))
+            .find(|rival| self.must_stay(rival))
+            .cloned()
+    }
+
+    fn must_stay(&self, unit: &UnitName) -> bool {
+        self.node(unit)
+            .is_some_and(|node| node.occupied().is_some() && (!node.is_monitored() || node.is_coming()))
+    }
+
     /// A held unit that a restart of this one would restart (rule 10).
     pub fn would_disturb(&self, unit: &UnitName) -> Option<UnitName> {
         self.taken_along(unit).into_iter().find(|name| self.is_up(name) && self.is_held(name))

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::{Summary, is_down};
+use super::{Summary, TOGETHER, is_down};
 use crate::engine::starts::Starts;
 use crate::engine::stop::StopRecord;
 use crate::time::{Mono, Now};
@@ -45,6 +45,8 @@ pub(super) struct Node {
     reading: Option<Arc<UnitState>>,
     /// When it became active, or got a start job, after it was last down: since then it blocks the units that conflict with it.
     occupied: Option<Mono>,
+    /// When it last did.
+    came: Option<Mono>,
     fall: Option<Fall>,
     /// When it last ceased to be active, where that was seen.
     end: Option<End>,
@@ -55,7 +57,7 @@ pub(super) struct Node {
 impl Default for Node {
     fn default() -> Self {
         let account = Account::Graph { stops: StopRecord::default(), starts: Starts::default() };
-        Self { account, reading: None, occupied: None, fall: None, end: None, unwatched: false }
+        Self { account, reading: None, occupied: None, came: None, fall: None, end: None, unwatched: false }
     }
 }
 
@@ -75,7 +77,7 @@ impl Node {
         if self.is_monitored() {
             let mut starts = Starts::default();
             if let Some(state) = &self.reading {
-                starts.read(now, None, state);
+                starts.read(now, None, state, false);
             }
             self.account = Account::Graph { stops: StopRecord::default(), starts };
         }
@@ -121,6 +123,13 @@ impl Node {
         self.active().is_some_and(is_down)
     }
 
+    /// It is being started, as a oneshot is while it runs.
+    pub fn is_coming(&self) -> bool {
+        self.reading
+            .as_ref()
+            .is_some_and(|state| state.has_start_job() || state.active == ActiveState::Activating)
+    }
+
     /// When it became active, or got a start job, if it is so.
     pub fn occupied(&self) -> Option<Mono> {
         self.occupied
@@ -159,6 +168,23 @@ impl Node {
     pub fn recall(&mut self, known: StopRecord) {
         if let Account::Graph { stops, .. } = &mut self.account {
             *stops = known;
+        }
+    }
+
+    /// It has no checks, and a job stopped it when the other one, which conflicts with it, came.
+    pub fn made_room_for(&self, other: &Self) -> bool {
+        let Account::Graph { stops, .. } = &self.account else { return false };
+        let (Some(fall), Some(came)) = (self.fall, other.came) else { return false };
+        stops.stop().is_some()
+            && !stops.is_explicit()
+            && fall.by_job
+            && fall.at.since(came).max(came.since(fall.at)) <= TOGETHER
+    }
+
+    /// The stop of a unit without checks was none of an operator's.
+    pub fn forget_stop(&mut self) {
+        if let Account::Graph { stops, .. } = &mut self.account {
+            stops.forget();
         }
     }
 
@@ -229,7 +255,9 @@ impl Node {
         let job = state.job.map(|job| job.kind);
         let down = is_down(state.active);
         let comes = state.has_start_job();
-        self.occupied = (!down || comes).then(|| self.occupied.unwrap_or(now.mono));
+        let occupied = (!down || comes).then(|| self.occupied.unwrap_or(now.mono));
+        self.came = occupied.filter(|_| self.reading.is_some()).or(self.came);
+        self.occupied = occupied;
         let goes = matches!(job, Some(JobKind::Stop | JobKind::Restart));
         let falls = down || goes || state.active == ActiveState::Deactivating;
         let was_down = self.is_down();
@@ -252,7 +280,8 @@ impl Node {
         }
         let unwatched = std::mem::take(&mut self.unwatched);
         if let Account::Graph { stops, starts } = &mut self.account {
-            starts.read(now, self.reading.as_deref().filter(|_| !unwatched), state);
+            let by_us = state.job.is_some_and(|job| job.ours);
+            starts.read(now, self.reading.as_deref().filter(|_| !unwatched), state, by_us);
             if down && !comes && !state.oneshot {
                 // A unit without a record is not taken for stopped: nothing would ever end such a stop.
                 let first = self.reading.is_none() && *stops != StopRecord::default();

@@ -16,6 +16,13 @@ const START_WAITS_AT_MOST: Duration = Duration::from_secs(600);
 /// as long as systemd lets a start take by default (`DefaultTimeoutStartSec=`). What takes longer is reported, with when.
 const RESTART_AWAITED: Duration = Duration::from_secs(90);
 
+/// So many starts have a grace when they follow each other within this time and no probe passes: systemd restarts a unit
+/// with one that it requires and that loops, and it would never be down. (As many as make a crash loop.)
+const STARTS_WITH_GRACE: usize = 5;
+
+/// See [`STARTS_WITH_GRACE`].
+const STARTS_WITHIN: Duration = Duration::from_secs(600);
+
 /// systemd's own restart has this long more than `RestartSec=` until failures count.
 const RESTART_SLACK: Duration = Duration::from_secs(5);
 
@@ -69,7 +76,9 @@ impl Group {
             return until(why, since.after(delay).after(RESTART_SLACK));
         }
         let started = unit.started().filter(|started| !check.passed_since(*started))?;
-        if !unit.condition().is_rising() {
+        if !unit.condition().is_rising()
+            || unit.starts().since(now.mono, STARTS_WITHIN, |at| !check.passed_since(at)) > STARTS_WITH_GRACE
+        {
             return None;
         }
         until("the unit has started not long ago (grace)".to_owned(), started.after(recovery.grace))

@@ -72,7 +72,7 @@ impl Group {
         for index in 0..self.checks.len() {
             let attempt = self.checks[index].other_attempt();
             if attempt.and_then(Attempt::grace_until).is_some_and(|until| until <= crash) {
-                let why = "systemd still restarts the unit repeatedly".to_owned();
+                let why = "the unit is still started repeatedly after failures".to_owned();
                 self.conclude_other(cx, index, AttemptOutcome::Ineffective(why), true);
             }
         }

@@ -49,6 +49,9 @@ impl Group {
                 if let Some(stopped) = stopped.or_else(|| cx.graph.would_start(other, false)) {
                     return Err(Withheld::WouldStart(stopped));
                 }
+                if let Some(rival) = cx.graph.would_displace(other, false, unit.id()) {
+                    return Err(Withheld::WouldStop(rival));
+                }
                 let triggered =
                     Some(other).filter(|other| cx.graph.start_may_trigger(now.mono, other)).cloned();
                 let along = || cx.graph.would_trigger(now.mono, other, (true, false));
@@ -135,6 +138,9 @@ impl Group {
         if starts {
             if let Some(other) = cx.graph.would_start(unit.id(), *step == Step::Restart) {
                 return Err(Withheld::WouldStart(other));
+            }
+            if let Some(rival) = cx.graph.would_displace(unit.id(), *step == Step::Restart, unit.id()) {
+                return Err(Withheld::WouldStop(rival));
             }
             if let Some(service) = cx.graph.socket_user(unit.id()) {
                 return Err(Withheld::SocketInUse(service));

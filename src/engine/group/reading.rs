@@ -329,7 +329,7 @@ impl Group {
         by_state.or(if self.checks.is_empty() { None } else { Some(0) })
     }
 
-    /// systemd restarts the unit repeatedly: that is an incident of its own, and ends when the restarts end (rule 7).
+    /// The unit is started repeatedly after failures: that is an incident of its own, and ends when the restarts end (rule 7).
     pub(super) fn report_crash_loop(&mut self, cx: &mut Context<'_>) {
         let Some(index) = self.crash_reporter() else { return };
         let Some(unit) = &self.unit else { return };
@@ -350,8 +350,10 @@ impl Group {
             return;
         }
         // In an incident that is open already it is one more thing to know: what was tried has not helped.
-        let reason =
-            format!("crash-looping: systemd restarted the unit {times} times within {}", human(within));
+        let reason = format!(
+            "crash-looping: the unit was started {times} times after failures within {}",
+            human(within)
+        );
         self.conclude_by_end(cx, &reason);
         self.go_down(cx, index, reason);
         let (unit, name) = (self.unit_id(), self.checks[index].name().clone());

@@ -119,7 +119,7 @@ fn sentence(now: Now, change: &Change) -> Option<(Topic, String)> {
         ChangeKind::UnitUnknown(true) => (Topic::Unit, format!("systemd knows no unit {unit}")),
         ChangeKind::UnitUnknown(false) => (Topic::Unit, format!("systemd knows {unit} now")),
         ChangeKind::CrashLoop { restarts } => {
-            (Topic::Unit, format!("systemd restarts {unit} repeatedly ({restarts} times; rule 7)"))
+            (Topic::Unit, format!("{unit} fails and is started again repeatedly ({restarts} times; rule 7)"))
         }
     })
 }

@@ -335,6 +335,23 @@ fn unit_found_inactive_after_missed_signals_counts_as_stopped() {
     assert_eq!(jobs.stopped_by(), NONE);
 }
 
+/// umount(8): the kernel takes down no mount by itself.
+#[test]
+fn mount_that_goes_without_a_job_was_unmounted() {
+    for (mounted, stopped_by) in
+        [(true, Ok(Some(Job { id: 0, kind: JobKind::Other, ours: false }))), (false, NONE)]
+    {
+        let mut jobs = running();
+        jobs.mounted = mounted;
+        jobs.observe(Inactive, 0, "a", 1);
+        assert_eq!(jobs.stopped_by(), stopped_by);
+        jobs.observe(Active, 0, "b", 2);
+        assert_eq!(jobs.stopped_by(), NONE);
+        jobs.observe(Failed, 0, "b", 2);
+        assert_eq!(jobs.stopped_by(), NONE);
+    }
+}
+
 #[test]
 fn job_whose_kind_is_never_read_leaves_nothing_undecided() {
     let mut jobs = running();

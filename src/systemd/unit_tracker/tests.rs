@@ -265,6 +265,23 @@ fn propagated_stop_is_known_though_systemd_has_unloaded_the_other_unit() {
 }
 
 #[test]
+fn failures_between_two_readings_are_counted() {
+    let failures = |track: &UnitTracker| track.current().unwrap().failures_seen;
+    let mut track = UnitTracker::default();
+    read(&mut track, reading(Active, "a"));
+    assert_eq!(failures(&track), 0);
+    for (active, run) in
+        [(Failed, "a"), (Failed, "a"), (Active, "b"), (Failed, "b"), (Inactive, "c"), (Active, "d")]
+    {
+        track.changed(&change(active, 0, run, 0));
+    }
+    read(&mut track, reading(Active, "d"));
+    assert_eq!(failures(&track), 2);
+    read(&mut track, reading(Failed, "d"));
+    assert_eq!(failures(&track), 3);
+}
+
+#[test]
 fn starts_between_two_readings_are_counted() {
     let starts = |track: &UnitTracker| track.current().unwrap().starts_seen;
     let mut track = UnitTracker::default();

@@ -356,6 +356,7 @@ impl Unit {
             main_exit_usec: self.times.main_exit,
             seen_ended_usec: 0,
             starts_seen: 0,
+            failures_seen: 0,
             last_trigger_usec: if triggers.is_some() { self.last_trigger } else { 0 },
             triggers,
             description: self.file.name.to_string(),

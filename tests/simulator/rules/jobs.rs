@@ -178,6 +178,11 @@ impl Sim {
         if down_before && since <= self.rules.started {
             return;
         }
+        // The clock was set after it, before the daemon was there: systemd's timestamp does not tell how long ago it was.
+        let set_since = since <= self.rules.clock_set && self.rules.clock_set <= self.rules.started;
+        if set_since && matches!(check.recovery.respect_stop, Respect::For(_)) {
+            return;
+        }
         let respected = match check.recovery.respect_stop {
             Respect::For(lasting) => rested >= lasting,
             Respect::Forever => false,
