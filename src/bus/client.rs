@@ -20,6 +20,11 @@ use crate::status::{CheckStatus, Explanation, Snapshot};
 const ANSWER: Duration = Duration::from_secs(10);
 /// How long for one that waits for a person's password, a probe's deadline, or a mail server.
 const PATIENCE: Duration = Duration::from_secs(420);
+/// A call that the bus or the daemon has no room for, as somebody floods them, is made again within this time: at first after
+/// [`NO_ROOM_PAUSE`], then after twice as long each time.
+const NO_ROOM: Duration = Duration::from_secs(5);
+/// See [`NO_ROOM`].
+const NO_ROOM_PAUSE: Duration = Duration::from_millis(10);
 /// So many calls are made at once: fewer than the daemon lets one connection have.
 pub const AT_ONCE: usize = 8;
 
@@ -64,6 +69,7 @@ impl From<zbus::Error> for CallError {
                 fdo::Error::AccessDenied(why)
                 | fdo::Error::AuthFailed(why)
                 | fdo::Error::InteractiveAuthorizationRequired(why) => Self::Denied(why),
+                fdo::Error::LimitsExceeded(why) => Self::Refused(Refusal::LimitsExceeded(why)),
                 fdo::Error::InvalidArgs(why) => Self::Refused(Refusal::InvalidArgument(why)),
                 // The bus's word for a daemon that went away with the question in its hands.
                 fdo::Error::NoReply(_) => Self::NotRunning,
@@ -251,10 +257,23 @@ impl Client {
             Some(_) => (MethodFlags::NO_AUTO_START | MethodFlags::ALLOW_INTERACTIVE_AUTH, PATIENCE),
             None => (MethodFlags::NO_AUTO_START, ANSWER),
         };
-        let call = self.daemon.call_with_flags::<_, _, M::Out>(M::NAME, flags, input);
-        match tokio::time::timeout(patience, call).await {
-            Ok(answer) => answer?.ok_or_else(|| CallError::Unreadable("there is no answer".to_owned())),
-            Err(_) => Err(CallError::TimedOut),
+        let mut pause = NO_ROOM_PAUSE;
+        loop {
+            let call = self.daemon.call_with_flags::<_, _, M::Out>(M::NAME, flags, input);
+            let answer = match tokio::time::timeout(patience, call).await {
+                Ok(answer) => answer.map_err(CallError::from),
+                Err(_) => Err(CallError::TimedOut),
+            };
+            match answer {
+                // It has not been carried out.
+                Err(CallError::Refused(Refusal::LimitsExceeded(_))) if pause < NO_ROOM => {
+                    tokio::time::sleep(pause).await;
+                    pause *= 2;
+                }
+                answer => {
+                    return answer?.ok_or_else(|| CallError::Unreadable("there is no answer".to_owned()));
+                }
+            }
         }
     }
 }

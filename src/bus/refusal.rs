@@ -24,7 +24,7 @@ pub enum Refusal {
     InteractiveAuthorizationRequired(String),
     /// The request makes no sense.
     InvalidArgument(String),
-    /// Too many calls of this connection or user are waiting, or the call is too long.
+    /// Too many calls of this connection or user are waiting.
     LimitsExceeded(String),
     /// There is no such method, object, interface or property: the last part of the error's name, and a sentence.
     Unknown(&'static str, String),

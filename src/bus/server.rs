@@ -132,11 +132,12 @@ impl Server {
         // A bus always says who calls; without one in between, anybody may read, and nobody act.
         let uid = known.unwrap_or(NOBODY);
         let refused = if call.data().len() > LONGEST_CALL {
-            Err(format!("no call here is longer than {LONGEST_CALL} bytes"))
+            Err(Refusal::InvalidArgument(format!("no call here is longer than {LONGEST_CALL} bytes")))
         } else if let Some(sender) = sender.clone().filter(|_| known.is_none()) {
-            self.wait_for_user(sender, call.clone())
+            self.wait_for_user(sender, call.clone()).map_err(Refusal::LimitsExceeded)
         } else {
-            self.lines.add(Caller { uid, acts: acts(&call), connection: sender }, call.clone())
+            let caller = Caller { uid, acts: acts(&call), connection: sender };
+            self.lines.add(caller, call.clone()).map_err(Refusal::LimitsExceeded)
         };
         if let Err(why) = refused {
             self.refuse(uid, &call, why);
@@ -144,8 +145,8 @@ impl Server {
     }
 
     /// Refuses a call when it is the user's turn to be refused.
-    fn refuse(&mut self, uid: u32, call: &Message, why: String) {
-        if let Some(answer) = reply_to(call, Err(Refusal::LimitsExceeded(why))) {
+    fn refuse(&mut self, uid: u32, call: &Message, why: Refusal) {
+        if let Some(answer) = reply_to(call, Err(why)) {
             self.lines.refuse(uid, answer);
         }
     }
@@ -182,7 +183,7 @@ impl Server {
                 for call in calls {
                     let caller = Caller { uid, acts: acts(&call), connection: Some(sender.clone()) };
                     if let Err(why) = self.lines.add(caller, call.clone()) {
-                        self.refuse(uid, &call, why);
+                        self.refuse(uid, &call, Refusal::LimitsExceeded(why));
                     }
                 }
             }

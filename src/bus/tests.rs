@@ -459,6 +459,33 @@ async fn what_is_over_the_bounds_is_refused_at_once() {
     assert!((8..=32).contains(&answers), "{limits} refused, {answers} answered");
 }
 
+/// A daemon that somebody floods.
+struct Flooded {
+    refusals: usize,
+}
+
+#[zbus::interface(name = "io.iobio.Stealthcheck1.Manager")]
+impl Flooded {
+    fn describe(&mut self) -> zbus::fdo::Result<String> {
+        if self.refusals == 0 {
+            return Ok(serde_json::to_string(&snapshot(std::iter::empty())).unwrap());
+        }
+        self.refusals -= 1;
+        Err(zbus::fdo::Error::LimitsExceeded("destination has a full message queue".to_owned()))
+    }
+}
+
+#[tokio::test]
+async fn a_call_without_room_is_made_again() {
+    let (a, b) = UnixStream::pair().unwrap();
+    let daemon = connection::Builder::unix_stream(a).server(zbus::Guid::generate()).p2p();
+    let daemon = daemon.serve_at(PATH, Flooded { refusals: 4 });
+    let caller = connection::Builder::unix_stream(b).p2p();
+    let (_daemon, caller) = tokio::try_join!(daemon.build(), caller.build()).unwrap();
+    let client = Client::on(&caller).await.unwrap();
+    assert_eq!(client.daemon().await.unwrap().version, env!("CARGO_PKG_VERSION"));
+}
+
 /// polkit is everybody's: who may not do what he asks for does not have it asked without end.
 #[tokio::test]
 async fn a_refused_call_keeps_its_place_for_a_while() {

@@ -127,3 +127,49 @@ fn assert_thread_to(mails: &[crate::lab::Mail]) {
     }
     assert_thread(&alone, &["DOWN", "RECOVERED"]);
 }
+
+/// Writes a thousand and two hundred more of the reminder that waits in the spool, all of them older.
+const REMINDERS: &str = r#"
+import glob, json, os, shutil
+spool = "/var/lib/stealthcheck/spool"
+[path] = [path for path in glob.glob(spool + "/*.json") if json.load(open(path))["email"]["role"] == "reminder"]
+entry = json.load(open(path))
+for n in range(1200):
+    entry["email"]["id"]["number"] = 1000 + n
+    entry["email"]["message_id"] = "<reminder-%d@faults>" % n
+    entry["email"]["date"] -= 1000
+    name = "%s/%012d-%s.%d.json" % (spool, 1000 + n, entry["email"]["id"]["incident"], 1000 + n)
+    json.dump(entry, open(name, "w"))
+    shutil.chown(name, "stealthcheck", "stealthcheck")
+    os.chmod(name, 0o600)
+"#;
+
+/// The queue is bounded on the disk as well; what had to go is told, and the beginning of the incident is not among it.
+#[test]
+fn a_queue_that_is_full_loses_reminders_and_says_so() {
+    let machine = Machine::ready("faults-mail-full");
+    machine.service("web.service", "[Service]\nExecStart=sleep infinity\n");
+    machine.sh_ok("systemctl start web; systemctl stop postfix");
+    machine.guard("  web: { unit: web.service, recover: none, alert: { repeat_interval: 1m } }\n");
+    machine.sh_ok(
+        "printf 'listen: \"127.0.0.1:8484\"\n' >>/etc/stealthcheck/stealthcheck.yaml && systemctl reload stealthcheck",
+    );
+    machine.becomes("web", "passing");
+    machine.sh_ok("systemctl kill -s KILL web");
+    machine.mail_status("the mail and a reminder", |mail| mail["queued"] == 2);
+    machine.sh_ok("systemctl stop stealthcheck");
+    machine.write("/root/reminders.py", REMINDERS);
+    machine.sh_ok("python3 /root/reminders.py; systemctl start stealthcheck");
+    machine.mail_status("a queue of the bound", |mail| mail["queued"].as_u64() <= Some(1000));
+    let kept = machine.sh_ok("ls /var/lib/stealthcheck/spool | wc -l").parse::<usize>().unwrap();
+    assert!((990..=1000).contains(&kept), "{kept} files");
+    assert_has(&machine.run(&["stealthctl", "status"]).stdout, &["mails removed from the queue"]);
+    let metrics = machine.sh_ok("curl -s http://127.0.0.1:8484/metrics");
+    let lost = metrics.lines().find_map(|line| line.strip_prefix("stealthcheck_mails_removed_total "));
+    assert!(lost.is_some_and(|lost| lost.parse::<f64>().unwrap() > 200.0), "{metrics}");
+    machine.smtp();
+    let first = machine
+        .wait_for("the beginning of the incident", MINUTE, || machine.mails_about("web").into_iter().next());
+    assert_has(first.subject(), &["[DOWN] web on faults-mail-full"]);
+    assert_has(&first.body, &["NOT SENT", "earlier mails to you", "of them reminders"]);
+}

@@ -27,7 +27,7 @@ WHAT = {
     "why": lambda n: call(n, *OURS, "ExplainCheck", "s", text("web")),
     "pause": lambda n: call(n, *OURS, "PauseCheck", "st", pad(text("web"), 8) + struct.pack("<Q", 60)),
     "tree": lambda n: call(n, OURS[0], OURS[1] + "/check", "org.freedesktop.DBus.Introspectable", "Introspect"),
-    "long": lambda n: call(n, *OURS, "ExplainCheck", "s", text("x" * (8 << 20))),
+    "long": lambda n: call(n, *OURS, "ExplainCheck", "s", text("x" * (16 << 20))),
     "restart": lambda n: call(n, *SYSTEMD, "RestartUnit", "ss", pad(text("web.service"), 4) + text("replace")),
 }
 

@@ -16,6 +16,7 @@ const FLOODS: &[(&str, u32, u32)] = &[
     ("why", 8, 100),
     ("pause", 64, 100),
     ("tree", 16, 100),
+    ("long", 4, 4),
 ];
 
 /// So often a unit crashes during each flood.
@@ -32,7 +33,8 @@ const POLKIT_WAITED: Duration = Duration::from_secs(20);
 /// polkit.
 const QUEUED_WITHIN: Duration = Duration::from_secs(60);
 
-/// More than this the daemon never uses; a flood costs nothing.
+/// More than this the daemon does not use; a flood costs nothing. (The longest message that the bus lets through has 32 MB.
+/// It is in memory while it is read, for a moment.)
 const MOST_MEMORY_KB: usize = 30_000;
 
 #[test]
@@ -69,20 +71,21 @@ fn floods_of_nobody_cost_nothing_and_delay_nobody() {
         // (Calls whose answers nobody reads flood the bus itself: everybody's answers take their time there.)
         assert!(*window == 0 || status.stdout.contains("301 checks"), "{what}: {status}");
         let mended = crashes(&machine);
-        let memory = memory();
+        let during = memory();
         assert!(
             machine.sh(&format!("systemctl is-active flood{n}")).success(),
             "the flood {what} ended too early"
         );
         let figures = figures(&mended);
-        println!("{what}, {connections} × {window}: status {took:?}, mended in {figures}, {memory} kB");
+        println!("{what}, {connections} × {window}: status {took:?}, mended in {figures}, {during} kB");
         let late: Vec<_> = mended.iter().filter(|took| **took >= MENDED).collect();
         assert!(
             *window == 0 || late.is_empty() || late.len() == 1 && *late[0] < POLKIT_WAITED,
             "{what}: {mended:?}"
         );
-        assert!(memory < MOST_MEMORY_KB, "{what}: {memory} kB");
+        assert!(*what == "long" || during < MOST_MEMORY_KB, "{what}: {during} kB");
         machine.sh_ok(&format!("systemctl stop flood{n}"));
+        machine.wait_for("the memory to be given back", MINUTE, || (memory() < MOST_MEMORY_KB).then_some(()));
         let status = machine.run(&["stealthctl", "status"]);
         assert!(status.stdout.contains("301 checks"), "after {what}: {status}");
     }
