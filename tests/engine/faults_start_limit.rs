@@ -139,8 +139,8 @@ fn starts_between_two_readings_count() {
             m.run_for_millis(50);
         }
         m.run_for(30);
-        m.hang(hit);
-        m.run_for(60);
+        m.break_service(hit);
+        m.run_for(90);
         assert!(!m.rebooted(), "{dependent}: the machine rebooted\n{}", m.timeline());
     }
 }
