@@ -206,7 +206,7 @@ pub struct UnitState {
     /// How many starts the signals have shown since the unit is watched. A reading shows the latest alone.
     #[serde(default)]
     pub starts_seen: u32,
-    /// How many of its runs signals and readings have shown to end in `failed`, likewise.
+    /// How many of its runs signals and readings have shown to end in `failed` otherwise than by a job, likewise.
     #[serde(default)]
     pub failures_seen: u32,
     /// What a timer, path or socket triggers.
@@ -284,6 +284,17 @@ impl UnitState {
             && !matches!(self.result.as_str(), "watchdog" | "oom-kill")
             && self.active_exit_usec != 0
             && self.main_exit_usec > self.active_exit_usec
+    }
+
+    /// It failed, as its main process was ended by SIGTERM.
+    #[must_use]
+    pub fn was_terminated(&self) -> bool {
+        const KILLED: i32 = 2;
+        const SIGTERM: i32 = 15;
+        self.active == ActiveState::Failed
+            && self.result == "signal"
+            && self.exit_code == KILLED
+            && self.exit_status == SIGTERM
     }
 
     /// A start is queued on it or runs. The second half of a restart is such.

@@ -106,11 +106,17 @@ pub(super) async fn hold(bus: Bus, asked: &Hold) -> Result<ExitCode, Failure> {
             outcome = brought_back(bus, &client, &checks, before.as_ref(), patience) => outcome,
             () = signals.end() => Outcome::Pending,
         };
-        // A daemon that has dropped the hold with the check takes our stop for anybody's.
+        // A daemon that has dropped the hold with the check takes our stop for anybody's. But what has run since was started
+        // after the hold, and stopped by somebody else.
         let state = before.as_ref().and_then(|check| check.unit_state.as_ref());
-        let was_up = state.is_some_and(|unit| unit.active == ActiveState::Active);
+        let was_up = state.filter(|unit| unit.active == ActiveState::Active);
         let outcome = match outcome {
-            Outcome::LeftStopped if revoked.get() && was_up => Outcome::Dropped,
+            Outcome::LeftStopped { run }
+                if revoked.get()
+                    && was_up.is_some_and(|unit| run.is_empty() || run == unit.invocation_id) =>
+            {
+                Outcome::Dropped
+            }
             outcome => outcome,
         };
         match outcome.left_to_holder() {
@@ -169,7 +175,7 @@ fn report(bus: Bus, unit: &str, stopped: bool, outcome: Outcome) {
     let look = format!("see `{} status {name}`", systemctl(bus));
     match outcome {
         Outcome::Up if stopped => say(&format!("{name} is active again")),
-        Outcome::LeftStopped => say(&format!("{name} was stopped before and stays stopped")),
+        Outcome::LeftStopped { .. } => say(&format!("{name} was stopped before and stays stopped")),
         Outcome::Down(why) => say(&format!("{name} is not active again: {}; {look}", sanitize(&why))),
         Outcome::Pending => say(&format!("{name} is not active yet; {look}")),
         Outcome::Up | Outcome::Unguarded | Outcome::Dropped | Outcome::Unknown => {}

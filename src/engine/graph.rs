@@ -306,10 +306,6 @@ impl Graph {
         })
     }
 
-    fn is_stopped(&self, unit: &UnitName) -> bool {
-        self.node(unit).is_some_and(Node::is_stopped)
-    }
-
     fn is_held(&self, unit: &UnitName) -> bool {
         self.node(unit).and_then(Node::held_since).is_some()
     }
@@ -397,6 +393,8 @@ impl Graph {
         let started: Vec<UnitName> = roots.iter().flat_map(|name| self.pulled_in(name)).collect();
         let rivals = started.iter().chain(&roots).filter_map(|name| self.relations(name));
         around.extend(rivals.flat_map(|relations| relations.conflicts.clone()));
+        let ending = started.iter().chain(&roots).filter_map(|name| self.relations(name));
+        around.extend(ending.flat_map(|relations| relations.at_end.clone()));
         around.extend(started);
         around.remove(unit);
         around

@@ -358,7 +358,7 @@ impl Group {
                 add(later(self.notification_due(check)));
                 add(later(check.unknown().and_then(|unknown| unknown.next_due(check.settings()))));
             }
-            add(later(self.proven_at(check)));
+            add(later(self.proven_at(now.mono, check)));
             add(later(self.recovery_due(cx, check)));
         }
         if let Some(unit) = &self.unit {

@@ -17,6 +17,7 @@
 //! | first reading, it was down at the end of the run before and has not changed | what it was then |
 //! | first reading, inactive, and it has been up since the boot (by systemd's timestamp, or by an earlier reading: systemd forgets a unit that nothing keeps loaded): nothing tells who took it down | operator: to fight a person is worse than to come five minutes late |
 //! | first reading, failed, and its process ended only after the unit had left `active` (a stop whose process exits with a status, or is killed at `TimeoutStopSec=`) | the same |
+//! | first reading, a oneshot that failed as SIGTERM ended its process | the same |
 //! | first reading, failed before it was up (in `ExecStartPre=`) | a failure: nothing tells a stop from a crash |
 //! | a stop job on a unit that was down already, or had not come up since | operator, whatever took it down |
 //! | a stop of a unit that is bound (`BindsTo=`) to one that has just ended by itself | systemd's own, as a second stop of a unit that is stopping leaves no trace; an operator's once the unit is down |
@@ -126,7 +127,7 @@ impl StopRecord {
             // Another stop than the one known, or another end of the unit by it, is respected from now on.
             let later = |stop: &Stop| {
                 let forgotten = state.inactive_enter_usec == 0;
-                state.stopped_by.is_some()
+                (state.stopped_by.is_some() || first)
                     && !forgotten
                     && stop.inactive_enter_usec != state.inactive_enter_usec
             };
@@ -155,11 +156,15 @@ impl StopRecord {
         if self.canceled && state.job.is_none() {
             return true;
         }
+        let stopped = match state.oneshot {
+            // A run that ended well is none; of one that was ended by SIGTERM systemd keeps no more than that.
+            true => state.was_terminated(),
+            false => state.active == ActiveState::Inactive || state.ended_in_stop(),
+        };
         first.is_some_and(|was_up| was_up || state.inactive_enter_usec != 0)
             && !known_down
-            && (state.active == ActiveState::Inactive || state.ended_in_stop())
+            && stopped
             && state.start_skipped.is_none()
-            && !state.oneshot
     }
 }
 

@@ -37,7 +37,7 @@ use super::starts::Starts;
 use super::stop::{self, StopRecord};
 use crate::check::Respect;
 use crate::time::{Mono, Now};
-use crate::unit::{ActiveState, LoadState, UnitName, UnitState};
+use crate::unit::{ActiveState, JobKind, LoadState, UnitName, UnitState};
 
 /// A first reading that finds the unit down waits this long for those of the units around. They come within milliseconds;
 /// a systemd that reloads its files takes seconds, and after 25 s (libdbus's own time-out) it is given up.
@@ -208,7 +208,8 @@ impl Unit {
                 self.memory.stops.read_up();
             }
         }
-        self.timeline.read(now, &state, &condition, first, entered || new_run);
+        let reloaded = self.was_reloaded(&state);
+        self.timeline.read(now, &state, &condition, first, entered || new_run || reloaded);
         self.condition = condition;
         self.reading = Some(state);
         self.read_at = Some(now.mono);
@@ -263,6 +264,23 @@ impl Unit {
 
     pub fn stopping_since(&self) -> Option<Mono> {
         self.timeline.stopping_since()
+    }
+
+    /// Since when it ends without a job, where systemd will restart it then.
+    pub fn ending_since(&self) -> Option<Mono> {
+        self.timeline
+            .ending_since()
+            .filter(|_| self.reading.as_ref().is_some_and(|state| state.settings.restarts))
+    }
+
+    /// A reload that somebody else requested has ended.
+    fn was_reloaded(&self, state: &UnitState) -> bool {
+        self.reading.as_ref().is_some_and(|old| {
+            old.job.is_some_and(|job| !job.ours && job.kind == JobKind::Reload)
+                && state.job.is_none()
+                && state.active == ActiveState::Active
+                && old.invocation_id == state.invocation_id
+        })
     }
 
     /// Since when a start job waits for other units.

@@ -162,8 +162,8 @@ impl Properties {
             "FailureAction" => settings.failure_action = value(map)?,
             "SuccessAction" => settings.success_action = value(map)?,
             "JobTimeoutAction" => settings.job_timeout_action = value(map)?,
-            "OnFailure" => settings.on_failure = value(map)?,
-            "OnSuccess" => settings.on_success = value(map)?,
+            "OnFailure" => settings.on_failure = copied(map, &mut self.relations.at_end)?,
+            "OnSuccess" => settings.on_success = copied(map, &mut self.relations.at_end)?,
             "Restart" => settings.restart = value(map)?,
             "RestartUSec" => settings.restart_delay = value(map)?,
             "RestartUSecNext" => settings.next_restart_delay = value(map)?,
@@ -212,6 +212,16 @@ impl Properties {
         }
         Ok(true)
     }
+}
+
+/// A list of names that is wanted in two places.
+fn copied<'de, A: MapAccess<'de>>(
+    map: &mut A,
+    to: &mut Vec<String>,
+) -> Result<Option<Vec<String>>, A::Error> {
+    let names: Option<Vec<String>> = value(map)?;
+    to.extend(names.iter().flatten().cloned());
+    Ok(names)
 }
 
 impl Properties {

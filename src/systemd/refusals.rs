@@ -57,7 +57,12 @@ pub(super) fn refused(verb: &str, unit: &UnitName, failure: &Failure) -> JobResu
         "NoSuchUnit" => {
             Refused(format!("systemd knows no {unit}: install it, or correct its name in the configuration"))
         }
-        "UnitMasked" => Refused(format!("{unit} is masked: `systemctl unmask {unit}` permits it again")),
+        "UnitMasked" => {
+            // It may be one that this one requires: "Unit db.service is masked."
+            let named = failure.text.strip_prefix("Unit ").and_then(|text| text.strip_suffix(" is masked."));
+            let masked = named.unwrap_or(unit.as_str());
+            Refused(format!("{masked} is masked: `systemctl unmask {masked}` permits it again"))
+        }
         "LoadFailed" | "BadUnitSetting" | "UnitNotLoaded" => {
             Refused(format!("{unit} cannot be loaded ({failure}): see `systemctl status {unit}`"))
         }

@@ -25,6 +25,8 @@ pub(super) struct RelationProperties {
     pub required_by: Vec<String>,
     /// `Conflicts`, `ConflictedBy`.
     pub conflicts: Vec<String>,
+    /// `OnFailure`, `OnSuccess`.
+    pub at_end: Vec<String>,
 }
 
 impl RelationProperties {
@@ -44,6 +46,7 @@ impl RelationProperties {
             consists_of: specific(self.consists_of),
             required_by: specific(self.required_by),
             conflicts: specific(self.conflicts),
+            at_end: specific(self.at_end),
         };
         (!relations.is_empty()).then(|| Arc::new(relations))
     }
@@ -96,6 +99,7 @@ mod tests {
             consists_of: owned(&["web@1.service"]),
             required_by: owned(&["shop.service"]),
             conflicts: owned(&["renew.service", "umount.target", "renew.service"]),
+            at_end: owned(&["fence.service"]),
         };
         let relations = read.into_relations(&UnitName::new("web.service").unwrap()).unwrap();
         let texts = |names: &[UnitName]| names.iter().map(ToString::to_string).collect::<Vec<_>>();
@@ -106,5 +110,6 @@ mod tests {
         assert_eq!(texts(&relations.consists_of), ["web@1.service"]);
         assert_eq!(texts(&relations.required_by), ["shop.service"]);
         assert_eq!(texts(&relations.conflicts), ["renew.service"]);
+        assert_eq!(texts(&relations.at_end), ["fence.service"]);
     }
 }

@@ -22,9 +22,10 @@ pub(super) struct UnitTracker {
     /// The latest run that a signal or a reading showed, and how many were shown after the first.
     latest_run: String,
     starts: u32,
-    /// The latest run that was seen to end in `failed`, and how many were.
-    latest_failed: String,
+    /// How many runs were seen to end in `failed` otherwise than by a job.
     failures: u32,
+    /// It goes down, or is down, by a job that was on it when it began to.
+    goes_by_job: bool,
     /// When it last ceased to be active, by the signals: systemd forgets that with the unit.
     active_exit: u64,
     /// A signal showed that the latest start was skipped. systemd unloads a unit that nothing refers to right after that,
@@ -89,24 +90,27 @@ impl UnitTracker {
     pub fn changed(&mut self, change: &Change) -> Option<u32> {
         self.note_end(change.active, change.inactive_enter);
         self.active_exit = change.active_exit.unwrap_or(0).max(self.active_exit);
-        self.note_run(change.active, &change.invocation);
+        self.note_run(change.active, change.job, &change.invocation);
         let started = change.start.started();
         self.note_start(change);
         self.jobs.observe(change.active, change.job, &change.invocation, started.unwrap_or(0))
     }
 
-    /// Counts runs, and those that failed. Several can lie between two readings.
-    fn note_run(&mut self, active: ActiveState, invocation: &str) {
-        if invocation.is_empty() {
-            return;
-        }
-        if self.latest_run != invocation {
+    /// Counts runs, and those that failed otherwise than by a job: many a program ends with a status when it is stopped.
+    /// Several can lie between two readings.
+    fn note_run(&mut self, active: ActiveState, job: u32, invocation: &str) {
+        if !invocation.is_empty() && self.latest_run != invocation {
             self.starts += u32::from(!self.latest_run.is_empty());
             invocation.clone_into(&mut self.latest_run);
         }
-        if active == ActiveState::Failed && self.latest_failed != invocation {
-            self.failures += 1;
-            invocation.clone_into(&mut self.latest_failed);
+        match active {
+            ActiveState::Deactivating => self.goes_by_job |= job != 0,
+            // (A signal may show it once more, with the id of the run that follows.)
+            ActiveState::Failed if self.jobs.active() != Some(active) => {
+                self.failures += u32::from(!self.goes_by_job && !self.jobs.is_stopped());
+            }
+            ActiveState::Failed | ActiveState::Inactive => {}
+            _ => self.goes_by_job = false,
         }
     }
 
@@ -182,6 +186,7 @@ impl UnitTracker {
         self.jobs.oneshot = state.oneshot;
         let started = start.started();
         let job = state.job.map_or(0, |job| job.id);
+        self.note_run(state.active, job, &state.invocation_id);
         self.jobs.observe(state.active, job, &state.invocation_id, started.unwrap_or(0));
         if let Some(job) = state.job {
             // The reading has asked for the kind where it was not known.
@@ -205,7 +210,6 @@ impl UnitTracker {
                 state.settings = Arc::clone(&before.settings);
             }
         }
-        self.note_run(state.active, &state.invocation_id);
         state.seen_ended_usec = self.ended;
         state.starts_seen = self.starts;
         state.failures_seen = self.failures;

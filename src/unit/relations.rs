@@ -35,6 +35,9 @@ pub struct Relations {
     /// `Conflicts` and `ConflictedBy`: the start of either stops the other.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub conflicts: Vec<UnitName>,
+    /// `OnFailure` and `OnSuccess`: the end of the unit starts these.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub at_end: Vec<UnitName>,
 }
 
 impl Relations {

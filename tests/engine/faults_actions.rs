@@ -76,3 +76,27 @@ fn restart_that_could_hit_start_limit_of_dependent_by_unseen_starts_is_withheld(
     m.run_for(60);
     assert_eq!(m.jobs("root"), 1, "{}", m.timeline());
 }
+
+/// An administrator's own service fences the machine when the unit fails: a job of ours that fails would have it run.
+#[test]
+fn job_whose_failure_starts_a_fencing_service_is_withheld() {
+    for taken_along in [false, true] {
+        let fence = oneshot("fence", 1).success_reboots().not_enabled();
+        let app = service("app").requires(&["db"]).after(&["db"]).on_failure(&["fence"]);
+        let mut m = Machine::new()
+            .unit(fence)
+            .unit(service("db"))
+            .unit(app)
+            .check(http("db"))
+            .check(http("app"))
+            .up();
+        let hung = if taken_along { "db" } else { "app" };
+        m.edit("app", |file| *file = file.clone().fails_to_start());
+        m.hang(hung);
+        m.run_for(300);
+        assert!(!m.rebooted(), "{}", m.timeline());
+        m.assert_no_job(hung);
+        assert!(m.why(hung).contains("fence.service"), "{}", m.why(hung));
+        assert!(!m.notifications(hung).is_empty());
+    }
+}

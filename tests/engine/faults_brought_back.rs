@@ -186,3 +186,39 @@ fn what_stops_with_a_held_unit_comes_back_after_the_hold() {
         m.assert_not_notified("cli");
     }
 }
+
+/// The root fails while the daemon is away. systemd stopped what is bound to it, and nobody else did.
+#[test]
+fn dependent_of_a_root_that_failed_in_the_daemons_absence_comes_back() {
+    for monitored in [true, false] {
+        let vpn = service("vpn");
+        let cli = service("cli").binds_to(&["vpn"]).after(&["vpn"]);
+        let mut m = Machine::new().unit(vpn).unit(cli).check(unit_check("cli").respect_stop(None));
+        if monitored {
+            m = m.check(unit_check("vpn"));
+        }
+        let mut m = m.up();
+        m.kill_daemon();
+        m.kill("vpn");
+        m.run_for(3);
+        m.start_daemon();
+        assert!(m.run_until_it_holds(60, |m| m.is_up("cli")), "monitored {monitored}: {}", m.why("cli"));
+    }
+}
+
+/// Nobody has said how long the stop of a unit without checks is respected: as long as that of the unit that wants it.
+#[test]
+fn stop_of_a_wanted_unit_without_checks_withholds_a_restart_no_longer_than_one_of_the_unit_itself() {
+    let mut m = Machine::new()
+        .unit(service("cache"))
+        .unit(service("web").wants(&["cache"]))
+        .check(http("web").respect_stop(Some(300)))
+        .up();
+    m.stop("cache");
+    m.run_for(10);
+    m.kill("web");
+    m.run_for(120);
+    m.assert_no_job("web");
+    m.run_for(400);
+    assert!(m.is_up("web"), "{}", m.why("web"));
+}

@@ -256,3 +256,23 @@ fn what_a_boot_does_not_start_was_not_stopped() {
         assert!(m.is_up("web"), "soft: {soft}: {}", m.why("web"));
     }
 }
+
+/// A reload by somebody else, during which the unit does not answer, is probed afresh when it has ended.
+#[test]
+fn reload_by_an_operator_is_followed_by_no_restart() {
+    for offset in [0, 300, 700, 1100, 1500, 1900] {
+        let mut web = service("web");
+        web.reload_takes = Some(std::time::Duration::from_secs(6));
+        let mut m = Machine::new()
+            .unit(web)
+            .check(http("web").interval(2).retry_interval(1).failure_threshold(2).grace(3))
+            .up();
+        m.run_for_millis(offset);
+        m.systemctl("reload", &["web"]);
+        m.fail("web");
+        m.run_for(6);
+        m.sees_service("web");
+        m.run_for(60);
+        m.assert_no_job("web");
+    }
+}

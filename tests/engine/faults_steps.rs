@@ -300,3 +300,28 @@ fn start_step_displaces_monitored_services() {
     assert!(m.jobs("renew") > 0, "{}", m.why("certificate"));
     m.assert_not_notified("twin");
 }
+
+/// The step's program stops the check's unit for a while and starts it again: that is no operator's stop that cancels it.
+#[test]
+fn start_step_that_stops_the_checks_unit_goes_on() {
+    let mut m = Machine::new()
+        .unit(service("web"))
+        .unit(oneshot("renew", 20))
+        .check(http("web").recover(&[start_of("renew")]).max_attempts(1))
+        .up();
+    m.fail_for_good("web");
+    assert!(m.run_until_it_holds(60, |m| m.jobs("renew") == 1));
+    m.run_for(2);
+    m.stop("web");
+    m.run_for(8);
+    assert!(m.describe("renew").contains("activating"), "{}", m.timeline());
+    m.sees_service("web");
+    m.start("web");
+    m.run_for(120);
+    assert_eq!(m.state("web"), "passing");
+    assert!(
+        m.sent_about("web").all(|sent| !format!("{:?}", sent.notification).contains("anceled")),
+        "{}",
+        m.why("web")
+    );
+}

@@ -277,3 +277,86 @@ fn end_by_the_watchdog_is_no_stop() {
     assert!(ended("exit-code").ended_in_stop());
     assert!(!ended("watchdog").ended_in_stop() && !ended("oom-kill").ended_in_stop());
 }
+
+/// A program that ends with a status when it is stopped (Java: 143) has not crashed, however often it is restarted.
+#[test]
+fn operators_restarts_of_what_fails_in_its_stop_are_no_crash_loop() {
+    let mut m = Machine::new().unit(service("web").stop_exit(Exit::Status(143))).check(http("web")).up();
+    for _ in 0..8 {
+        m.restart("web");
+        m.run_for(8);
+    }
+    m.run_for(120);
+    m.assert_quiet();
+}
+
+/// The stop is another one than that which is remembered, and another end than the failure: both while nobody looks.
+#[test]
+fn start_and_stop_in_the_daemons_absence_are_a_stop() {
+    // It was stopped before, and that was respected.
+    let mut m = Machine::new().unit(service("web")).check(http("web").respect_stop(Some(60))).up();
+    m.stop("web");
+    m.run_for(50);
+    m.kill_daemon();
+    m.start("web");
+    m.run_for(2);
+    m.stop("web");
+    m.run_for(2);
+    m.start_daemon();
+    m.run_for(40);
+    m.assert_no_job("web");
+    m.run_for(60);
+    assert!(m.is_up("web"), "{}", m.why("web"));
+
+    // It had failed, and so had our attempt.
+    for stopped_daemon in [true, false] {
+        let web = service("web").start_pre(1);
+        let mut m = Machine::new().unit(web.clone()).check(http("web").respect_stop(None)).up();
+        m.edit("web", |file| *file = file.clone().fails_to_start());
+        m.kill("web");
+        m.run_for(3);
+        assert!(m.jobs("web") > 0);
+        if stopped_daemon {
+            m.stop_daemon();
+        } else {
+            m.kill_daemon();
+        }
+        m.edit("web", move |file| *file = web);
+        m.start("web");
+        m.run_for(3);
+        m.stop("web");
+        m.run_for(2);
+        m.forget();
+        m.start_daemon();
+        m.run_for(300);
+        m.assert_no_job("web");
+    }
+}
+
+/// systemd keeps no more of it than that SIGTERM ended the process.
+#[test]
+fn run_of_a_job_stopped_in_the_daemons_absence_is_no_failure() {
+    let mut m = Machine::new().unit(oneshot("backup", 60)).check(job_check("backup", 86_400)).up();
+    m.start("backup");
+    m.run_for(5);
+    m.kill_daemon();
+    m.stop("backup");
+    m.run_for(2);
+    m.start_daemon();
+    m.run_for(60);
+    m.assert_not_notified("backup");
+}
+
+/// `systemctl stop --no-block; systemctl start` of what takes long to stop.
+#[test]
+fn start_behind_a_slow_stop_is_awaited() {
+    for check in [unit_check("web"), http("web")] {
+        let mut m = Machine::new().unit(service("web").stop_takes(25)).check(check.interval(2).grace(3)).up();
+        m.stop("web");
+        m.run_for(1);
+        m.start("web");
+        m.run_for(60);
+        m.assert_quiet();
+        assert_eq!(m.state("web"), "passing");
+    }
+}

@@ -5,10 +5,11 @@ use std::time::Duration;
 use stealthcheck::check::Respect;
 use stealthcheck::engine::Event;
 use stealthcheck::notification::NotificationKind::{Down, Recovered};
-use stealthcheck::unit::JobResult;
+use stealthcheck::unit::{ActiveState, JobResult, UnitState};
 use stealthcheck::verdict::Health;
 
 use super::blocked::{TWO, blocked_by, two};
+use super::rules::check;
 use super::stage::{Stage, found_down, killed, secs, stopped, stopping, up};
 
 /// What is bound to the database is stopped by systemd with it, in this order of readings or the other.
@@ -90,4 +91,35 @@ fn fall_with_root_survives_daemon_restart() {
     stage.play(secs(100));
     assert_eq!(stage.jobs.last().unwrap().0, "restart app.service", "{}", stage.timeline());
     assert_eq!(stage.told("app"), []);
+}
+
+/// A process crashes, and its children (or `ExecStopPost=`) take their time: where systemd restarts the unit then, that is
+/// awaited as its own restart is.
+#[test]
+fn crash_that_ends_slowly_and_is_restarted_by_systemd_notifies_nobody() {
+    for restarts in [true, false] {
+        let mut stage = Stage::new(vec![check("web", "web.service")], &[("web", &[], &[])]);
+        let ending = |state: UnitState| UnitState {
+            active: ActiveState::Deactivating,
+            sub: "final-sigterm".into(),
+            settings: std::sync::Arc::new(stealthcheck::unit::UnitSettings {
+                restarts,
+                ..Default::default()
+            }),
+            ..state
+        };
+        stage.fails("web", true);
+        stage.reads("web", ending);
+        stage.play(secs(60));
+        if !restarts {
+            assert_eq!(stage.told("web"), [Down]);
+            continue;
+        }
+        stage.assert_quiet();
+        stage.reads("web", up);
+        stage.fails("web", false);
+        stage.play(secs(60));
+        stage.assert_quiet();
+        assert_eq!(stage.health("web"), Health::PASSING);
+    }
 }

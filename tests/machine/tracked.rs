@@ -32,9 +32,10 @@ pub struct Tracked {
     ended: u64,
     /// The starts that signals and readings showed after the first.
     starts: u32,
-    /// The runs that they showed to end in `failed`, and `ConditionTimestamp` of the latest of these.
+    /// The runs that they showed to end in `failed` otherwise than by a job.
     failures: u32,
-    failed: u64,
+    /// It goes down, or is down, by a job that was on it when it began to.
+    goes_by_job: bool,
     /// When it last ceased to be active, by the signals.
     active_exit: u64,
     oneshot: bool,
@@ -86,14 +87,18 @@ impl Tracked {
         if job != 0 {
             self.seen(job);
         }
+        match active {
+            ActiveState::Deactivating => self.goes_by_job |= job != 0,
+            ActiveState::Failed if self.active != Some(active) => {
+                self.failures += u32::from(!self.goes_by_job && self.stop.is_none());
+            }
+            ActiveState::Failed | ActiveState::Inactive => {}
+            _ => self.goes_by_job = false,
+        }
         let before = self.active.replace(active);
         let started_now = started > self.started && before.is_some();
         self.starts += u32::from(started_now && self.started != 0);
         self.started = self.started.max(started);
-        if active == ActiveState::Failed && self.failed != self.started {
-            self.failures += 1;
-            self.failed = self.started;
-        }
         let falls = before.is_some_and(is_up) && !is_up(active);
         if let Some(last) = &mut self.last {
             last.dropped &= !started_now;

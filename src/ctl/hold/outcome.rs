@@ -11,8 +11,9 @@ pub(super) enum Outcome {
     Up,
     /// It is not, and that is an incident now: why.
     Down(String),
-    /// Somebody had stopped it before, and that is respected as it was.
-    LeftStopped,
+    /// Somebody had stopped it before, and that is respected as it was. With the id of its latest run, where systemd has
+    /// one.
+    LeftStopped { run: String },
     /// It is on its way.
     Pending,
     /// Nobody guards it any more.
@@ -30,7 +31,7 @@ impl Outcome {
             Self::Unguarded => Some("no check monitors it any more"),
             Self::Dropped => Some("the hold ended before the command"),
             Self::Unknown => Some("stealthcheck does not answer"),
-            Self::Up | Self::Down(_) | Self::LeftStopped | Self::Pending => None,
+            Self::Up | Self::Down(_) | Self::LeftStopped { .. } | Self::Pending => None,
         }
     }
 
@@ -43,6 +44,7 @@ impl Outcome {
 /// What the status of a check of the unit says.
 pub(super) fn of(check: &CheckStatus) -> Outcome {
     let active = check.unit_state.as_ref().map(|unit| unit.active);
+    let run = || check.unit_state.as_ref().map_or_else(String::new, |unit| unit.invocation_id.clone());
     let Health { state, suppressed_by } = &check.health;
     match (suppressed_by, active) {
         (Some(SuppressedBy::Held { .. }), _) => Outcome::Pending,
@@ -52,8 +54,12 @@ pub(super) fn of(check: &CheckStatus) -> Outcome {
             Outcome::Down(why)
         }
         // A oneshot that has run is well without being up.
-        (Some(SuppressedBy::Stopped { .. }), Some(ActiveState::Inactive)) => Outcome::LeftStopped,
-        (None, Some(ActiveState::Inactive)) if *state == State::Passing => Outcome::LeftStopped,
+        (Some(SuppressedBy::Stopped { .. }), Some(ActiveState::Inactive)) => {
+            Outcome::LeftStopped { run: run() }
+        }
+        (None, Some(ActiveState::Inactive)) if *state == State::Passing => {
+            Outcome::LeftStopped { run: run() }
+        }
         _ => Outcome::Pending,
     }
 }
@@ -98,7 +104,7 @@ mod tests {
         assert_eq!(of(Health::STARTING, active), Outcome::Up, "whether it answers is another question");
         assert_eq!(of(Health::PASSING, Some(ActiveState::Activating)), Outcome::Pending);
         assert_eq!(of(Health::DOWN, Some(ActiveState::Failed)), Outcome::Down(String::new()));
-        assert_eq!(of(stopped, Some(ActiveState::Inactive)), Outcome::LeftStopped);
+        assert_eq!(of(stopped, Some(ActiveState::Inactive)), Outcome::LeftStopped { run: String::new() });
         assert_eq!(of(Health::PASSING, None), Outcome::Pending);
         assert!(!Outcome::Pending.is_final() && !Outcome::Unknown.is_final() && Outcome::Up.is_final());
     }

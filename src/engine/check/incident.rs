@@ -52,6 +52,8 @@ pub(in crate::engine) struct Incident {
     attempts: Vec<Attempt>,
     attempts_total: u32,
     own_attempts: u32,
+    #[serde(default)]
+    not_requested: u32,
     ineffective: u32,
     exhausted: bool,
     successes: u32,
@@ -85,6 +87,7 @@ impl Incident {
             attempts: Vec::new(),
             attempts_total: 0,
             own_attempts: 0,
+            not_requested: 0,
             ineffective: 0,
             exhausted: false,
             successes: 0,
@@ -220,6 +223,12 @@ impl Incident {
     /// An attempt that was not requested after all does not count for `max_attempts`.
     pub fn refund_attempt(&mut self) {
         self.own_attempts = self.own_attempts.saturating_sub(1);
+        self.not_requested = self.not_requested.saturating_add(1);
+    }
+
+    /// Attempts without those that systemd was not asked for after all.
+    pub fn attempts_made(&self) -> u32 {
+        self.attempts_total.saturating_sub(self.not_requested)
     }
 
     /// A step of this check was ineffective. `last`: the last of several.

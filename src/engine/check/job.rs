@@ -76,7 +76,8 @@ impl Runs {
         if state.is_down() && usec != 0 {
             let known = self.ended.filter(|end| end.usec == usec);
             // Of an end in the daemon's absence systemd shows this much.
-            let unseen = first && known.is_none() && state.ended_in_stop() && state.result != "timeout";
+            let by_stop = state.was_terminated() || (state.ended_in_stop() && state.result != "timeout");
+            let unseen = first && known.is_none() && by_stop;
             let stopped = known.is_some_and(|end| end.stopped) || is_stopped(state) || unseen;
             self.ended = Some(End { usec, stopped });
         }

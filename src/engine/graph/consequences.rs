@@ -7,16 +7,25 @@ use std::collections::BTreeSet;
 
 use super::Graph;
 use super::node::Node;
+use crate::check::Respect;
 use crate::time::Mono;
 use crate::unit::UnitName;
 
 impl Graph {
     /// A unit that a job on this one would start, although an operator has stopped it or holds it (rules 9 and 10): the job
     /// starts what the unit pulls in, and what those pull in that a restart of it restarts. `restarts`: it is a restart.
-    pub fn would_start(&self, unit: &UnitName, restarts: bool) -> Option<UnitName> {
+    /// `respect`: how long stops are respected for which no check says it.
+    pub fn would_start(
+        &self,
+        now: Mono,
+        unit: &UnitName,
+        restarts: bool,
+        respect: Respect,
+    ) -> Option<UnitName> {
         let along = if restarts { self.taken_along(unit) } else { BTreeSet::new() };
         let started = along.iter().filter(|name| self.is_up(name)).chain([unit]);
-        started.flat_map(|name| self.pulled_in(name)).find(|name| *name != *unit && self.is_left_alone(name))
+        let others = started.flat_map(|name| self.pulled_in(name)).filter(|name| *name != *unit);
+        others.into_iter().find(|name| self.is_left_alone(now, name, respect))
     }
 
     /// A unit that is up and would be stopped, as it conflicts with what the job would start (beside the unit itself, whose
@@ -55,12 +64,29 @@ impl Graph {
         unit: &UnitName,
         (starts, stops): (bool, bool),
     ) -> Option<UnitName> {
-        let pulled_in = self.pulled_in(unit).into_iter().filter(|name| self.is_down(name));
-        let taken_along = self.taken_along(unit).into_iter().filter(|name| self.is_up(name));
+        let pulled_in: Vec<UnitName> =
+            self.pulled_in(unit).into_iter().filter(|name| self.is_down(name)).collect();
+        let taken_along: Vec<UnitName> =
+            self.taken_along(unit).into_iter().filter(|name| self.is_up(name)).collect();
         let by_start = |name: &UnitName| starts && self.node(name).is_some_and(|node| node.is_armed(now));
-        let by_stop = |name: &UnitName| self.node(name).is_some_and(Node::is_armed_against_stop);
+        let by_stop = |name: &UnitName| self.node(name).is_some_and(Node::ends_the_machine);
+        let fences: Vec<UnitName> = [unit]
+            .into_iter()
+            .chain(&pulled_in)
+            .chain(&taken_along)
+            .filter_map(|name| self.fence(name))
+            .collect();
         let started = pulled_in.into_iter().find(by_start);
-        started.or_else(|| taken_along.filter(|_| stops).find(|name| by_start(name) || by_stop(name)))
+        let stopped =
+            || taken_along.into_iter().filter(|_| stops).find(|name| by_start(name) || by_stop(name));
+        started.or_else(stopped).or_else(|| fences.into_iter().next())
+    }
+
+    /// A unit of an administrator's own that takes the machine down, and that the end of this one starts (`OnFailure=`,
+    /// `OnSuccess=`).
+    fn fence(&self, unit: &UnitName) -> Option<UnitName> {
+        let fences = |name: &&UnitName| self.node(name).is_some_and(Node::ends_the_machine);
+        self.relations(unit)?.at_end.iter().find(fences).cloned()
     }
 
     /// Whether a start of the unit may trigger an action of its own that takes the machine down.
@@ -69,8 +95,9 @@ impl Graph {
     }
 
     /// Whether a `start` step may not start this unit: an operator has stopped it, or holds it.
-    pub fn is_left_alone(&self, unit: &UnitName) -> bool {
-        self.is_down(unit) && (self.is_held(unit) || self.is_stopped(unit))
+    pub fn is_left_alone(&self, now: Mono, unit: &UnitName, respect: Respect) -> bool {
+        let stopped = || self.node(unit).is_some_and(|node| node.is_stopped_for(now, respect));
+        self.is_down(unit) && (self.is_held(unit) || stopped())
     }
 
     /// The running service of a socket: a restart would close the socket and could not open it again.

@@ -4,8 +4,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::{Summary, TOGETHER, is_down};
+use crate::check::Respect;
 use crate::engine::starts::Starts;
-use crate::engine::stop::StopRecord;
+use crate::engine::stop::{Stop, StopRecord};
 use crate::time::{Mono, Now};
 use crate::unit::{ActiveState, JobKind, Relations, UnitState};
 
@@ -140,6 +141,20 @@ impl Node {
         Some(self.fall?.at)
     }
 
+    /// The same for a job on a unit whose stops are respected so long: nobody has said how long those of a unit without checks
+    /// are.
+    pub fn is_stopped_for(&self, now: Mono, respect: Respect) -> bool {
+        let respected = |stop: &Stop| match respect {
+            Respect::Forever => true,
+            Respect::For(lasting) => now.since(stop.since().0) < lasting,
+        };
+        self.is_stopped()
+            && match &self.account {
+                Account::Group { .. } => true,
+                Account::Graph { stops, .. } => stops.stop().is_some_and(respected),
+            }
+    }
+
     /// An operator has stopped it, and that is respected; or its own `stop` step has.
     pub fn is_stopped(&self) -> bool {
         self.is_down()
@@ -208,10 +223,10 @@ impl Node {
         settings.failure_action || limited
     }
 
-    /// A stop of it triggers an action of systemd's, or does when it fails.
-    pub fn is_armed_against_stop(&self) -> bool {
+    /// Its end, by a stop, a failure or otherwise, triggers an action of systemd's that takes the machine down.
+    pub fn ends_the_machine(&self) -> bool {
         let settings = self.reading.as_ref().map(|state| &state.settings);
-        settings.is_some_and(|settings| settings.failure_action || settings.success_action)
+        settings.is_some_and(|settings| settings.success_action || settings.failure_action)
     }
 
     /// What of it matters to other units: whether it has changed tells whether they must look again.
@@ -272,6 +287,9 @@ impl Node {
             let by_job = if gone { by_job } else { state.n_restarts <= old.n_restarts };
             self.end = Some(End { usec: state.active_exit_usec, by_job });
         }
+        if self.reading.is_none() && state.active_exit_usec != 0 && ended_by_itself(state) {
+            self.end = Some(End { usec: state.active_exit_usec, by_job: false });
+        }
         if !falls {
             self.fall = None;
         } else if self.fall.is_none() && self.reading.is_some() && !was_down {
@@ -292,4 +310,10 @@ impl Node {
         }
         self.reading = Some(Arc::clone(state));
     }
+}
+
+/// A first reading shows that the latest run ended without a job.
+fn ended_by_itself(state: &UnitState) -> bool {
+    let failed = state.active == ActiveState::Failed && !state.ended_in_stop();
+    failed || state.auto_restart() || (state.active == ActiveState::Active && state.n_restarts > 0)
 }

@@ -80,7 +80,7 @@ impl Graph {
     /// another job stopped that, an operator may have stopped both.
     pub fn fell_with(&self, unit: &UnitName) -> Option<UnitName> {
         // (One that is up has fallen with nothing.)
-        let node = self.node(unit).filter(|node| node.fell().is_some())?;
+        let node = self.node(unit).filter(|node| node.fell().is_some() || node.is_down())?;
         let ended = |name: &&UnitName| self.node(name).is_some_and(|other| node.ended_with(other));
         let stopped = |name: &&UnitName| {
             let displaced = || self.is_displaced(name);

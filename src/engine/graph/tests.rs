@@ -1,6 +1,7 @@
 //! Small graphs, and what is asked of them.
 
 use super::*;
+use crate::check::Respect;
 use crate::unit::JobKind;
 
 fn unit(name: &str) -> UnitName {
@@ -152,12 +153,16 @@ fn start_would_start_wanted_unit_that_operator_stopped() {
     let mut graph = graph(&["shop"]);
     graph.read(now(1), &unit("shop"), &wants(Active));
     graph.read(now(1), &unit("db"), &state(Active, &[], &[]));
-    assert_eq!(graph.would_start(&unit("shop"), false), None);
+    assert_eq!(graph.would_start(now(0).mono, &unit("shop"), false, Respect::Forever), None);
     graph.read(now(2), &unit("db"), &state(Inactive, &[], &[]));
-    assert_eq!(graph.would_start(&unit("shop"), false), None, "it ended by itself");
+    assert_eq!(
+        graph.would_start(now(0).mono, &unit("shop"), false, Respect::Forever),
+        None,
+        "it ended by itself"
+    );
     graph.read(now(3), &unit("db"), &state(Active, &[], &[]));
     let stop = Some(crate::unit::Job { id: 1, kind: JobKind::Stop, ours: false });
     let stopped = UnitState { stopped_by: stop, ..(*state(Inactive, &[], &[])).clone() };
     graph.read(now(4), &unit("db"), &Arc::new(stopped));
-    assert_eq!(graph.would_start(&unit("shop"), false), Some(unit("db")));
+    assert_eq!(graph.would_start(now(0).mono, &unit("shop"), false, Respect::Forever), Some(unit("db")));
 }

@@ -59,11 +59,15 @@ impl Group {
             return until(why, at);
         }
         if let Some(since) = unit.stopping_since() {
-            let why = "a stop job is taking the unit down".to_owned();
+            let why = "a job is taking the unit down".to_owned();
             return match unit.respect_stop() {
                 Respect::Forever => Some(Excuse { why, until: None }),
                 Respect::For(lasting) => until(why, since.after(lasting.max(recovery.grace))),
             };
+        }
+        if let Some(since) = unit.ending_since() {
+            let why = "systemd restarts the unit when it has ended (Restart=)".to_owned();
+            return until(why, since.after(RESTART_AWAITED.max(recovery.grace)));
         }
         if let Some(since) = unit.waiting_since() {
             let why = "the unit's start job waits for other units".to_owned();

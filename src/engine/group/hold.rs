@@ -250,7 +250,9 @@ impl Group {
 
 /// Why the unit is not started after a hold, by its own state and by what a start would start as well.
 pub(in crate::engine) fn withholds_start(unit: &Unit, graph: &Graph, now: Now) -> Option<Withheld> {
-    unit.withholds(now).or_else(|| graph.would_start(unit.id(), false).map(Withheld::WouldStart))
+    unit.withholds(now).or_else(|| {
+        graph.would_start(now.mono, unit.id(), false, unit.respect_stop()).map(Withheld::WouldStart)
+    })
 }
 
 fn not_started(why: &str) -> String {

@@ -82,8 +82,16 @@ impl Group {
         }
     }
 
-    /// When an incident that passes is proven (rule 13).
-    pub fn proven_at(&self, check: &Check) -> Option<Mono> {
+    /// When an incident that passes is proven (rule 13). That a service which is in a crash loop answers in between is no
+    /// recovery: the check that reports the loop waits for its end (rule 7).
+    pub fn proven_at(&self, now: Mono, check: &Check) -> Option<Mono> {
+        let at = self.passes_proven_at(check)?;
+        let reports = self.crash_reporter().is_some_and(|index| self.checks[index].name() == check.name());
+        let ends = self.unit.as_ref().filter(|_| reports).and_then(|unit| unit.starts().crash_loop_ends(now));
+        Some(ends.map_or(at, |ends| at.max(ends)))
+    }
+
+    fn passes_proven_at(&self, check: &Check) -> Option<Mono> {
         let incident = check.incident()?;
         let passing = incident.passing_since()?;
         if !self.is_up_to_answer() {
@@ -117,9 +125,7 @@ impl Group {
         if self.suppression_at(index, cx.now).is_some_and(|why| why.answered_by_others()) {
             return;
         }
-        // That a service which systemd restarts repeatedly answers in between is no recovery.
-        let looping = self.is_in_crash_loop(cx.now.mono, index);
-        if looping || self.proven_at(&self.checks[index]).is_none_or(|at| at > cx.now.mono) {
+        if self.proven_at(cx.now.mono, &self.checks[index]).is_none_or(|at| at > cx.now.mono) {
             return;
         }
         self.conclude_by_recovery(cx, index);
@@ -149,7 +155,7 @@ impl Group {
         let name = check.name().clone();
         let what = ChangeKind::IncidentClosed {
             since: incident.since(cx.now),
-            attempts: incident.attempts_total(),
+            attempts: incident.attempts_made(),
             helped: incident
                 .attempts()
                 .last()
@@ -158,11 +164,5 @@ impl Group {
         };
         cx.change(Some(&name), self.unit_id().as_ref(), Some(incident.id()), what);
         self.notify_closing(cx, index, incident, kind);
-    }
-
-    /// Whether this check reports the unit's crash loop, and there is one.
-    fn is_in_crash_loop(&self, now: Mono, index: usize) -> bool {
-        self.crash_reporter() == Some(index)
-            && self.unit.as_ref().is_some_and(|unit| unit.starts().crash_loop(now).is_some())
     }
 }

@@ -12,7 +12,7 @@ pub(in crate::engine) fn incident_clause(now: Now, group: &Group, check: &Check)
     let Some(incident) = check.incident() else { return String::new() };
     let recovery = &check.settings().recovery;
     if incident.passing_since().is_some()
-        && let Some(at) = group.proven_at(check)
+        && let Some(at) = group.proven_at(now.mono, check)
     {
         return format!("passes again; recovered in {} if it stays so", human_until(now.mono, at));
     }

@@ -8,7 +8,6 @@ use crate::check::Step;
 use crate::engine::attempt::Attempt;
 use crate::engine::check::Check;
 use crate::engine::context::Context;
-use crate::engine::graph::Graph;
 use crate::engine::unit::{Condition, Unit};
 use crate::engine::withheld::Withheld;
 use crate::time::Mono;
@@ -45,8 +44,12 @@ impl Group {
         let step = self.next_step(check, unit, now.mono, waits)?;
         match step {
             Step::StartUnit(ref other) => {
-                let stopped = Some(other).filter(|other| cx.graph.is_left_alone(other)).cloned();
-                if let Some(stopped) = stopped.or_else(|| cx.graph.would_start(other, false)) {
+                let respect = unit.respect_stop();
+                let stopped =
+                    Some(other).filter(|other| cx.graph.is_left_alone(now.mono, other, respect)).cloned();
+                if let Some(stopped) =
+                    stopped.or_else(|| cx.graph.would_start(now.mono, other, false, respect))
+                {
                     return Err(Withheld::WouldStart(stopped));
                 }
                 if let Some(rival) = cx.graph.would_displace(other, false, unit.id()) {
@@ -62,7 +65,7 @@ impl Group {
                 Ok(step)
             }
             _ => {
-                let step = job_step(unit, cx.graph, step);
+                let step = job_step(unit, cx, step);
                 self.permit_own(check, unit, cx, &step)?;
                 Ok(step)
             }
@@ -136,7 +139,9 @@ impl Group {
             return Err(why);
         }
         if starts {
-            if let Some(other) = cx.graph.would_start(unit.id(), *step == Step::Restart) {
+            if let Some(other) =
+                cx.graph.would_start(now.mono, unit.id(), *step == Step::Restart, unit.respect_stop())
+            {
                 return Err(Withheld::WouldStart(other));
             }
             if let Some(rival) = cx.graph.would_displace(unit.id(), *step == Step::Restart, unit.id()) {
@@ -205,11 +210,12 @@ impl Group {
 
 /// The job for a step on the unit itself. A restart also restarts what requires the unit, and starts what that pulls in: where
 /// an operator has stopped some of it, a unit that is down is started instead (rule 9); so is one that systemd refuses to stop.
-fn job_step(unit: &Unit, graph: &Graph, step: Step) -> Step {
+fn job_step(unit: &Unit, cx: &Context<'_>, step: Step) -> Step {
     let down = unit.reading().is_some_and(|state| state.is_down());
     let refused = unit.reading().is_some_and(|state| state.settings.refuses_stop);
-    let starts_instead =
-        step == Step::Restart && down && (refused || graph.would_start(unit.id(), true).is_some());
+    let starts_instead = step == Step::Restart
+        && down
+        && (refused || cx.graph.would_start(cx.now.mono, unit.id(), true, unit.respect_stop()).is_some());
     if starts_instead { Step::Start } else { step }
 }
 

@@ -156,9 +156,12 @@ impl Group {
             .collect();
         let stays_down = self.unit.as_ref().is_some_and(|unit| *unit.condition() == Condition::Stopped);
         let own = self.unit.as_mut().and_then(|unit| unit.attempt_mut().as_mut()).zip(own);
+        let own = own.map(|(attempt, why)| (attempt, why, stays_down));
         let others = self.checks.iter_mut().zip(others);
-        let others = others.filter_map(|(check, why)| Some((check.other_attempt_mut().as_mut()?, why?)));
-        for (attempt, why) in own.into_iter().chain(others) {
+        // What runs may itself have stopped the unit, and starts it again.
+        let others =
+            others.filter_map(|(check, why)| Some((check.other_attempt_mut().as_mut()?, why?, false)));
+        for (attempt, why, stays_down) in own.into_iter().chain(others) {
             if attempt.withdraw() {
                 cx.out.push(Effect::WithdrawJob(Withdrawal { attempt: attempt.id(), why, stays_down }));
             }

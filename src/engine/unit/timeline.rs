@@ -13,8 +13,10 @@ pub(super) struct Timeline {
     /// When it began to come up, or came up: probes that began before saw another run, and failures within the grace from
     /// here do not count.
     started: Option<Mono>,
-    /// Since when a job takes it down.
+    /// Since when a job takes it down, or waits until it is.
     stopping_since: Option<Mono>,
+    /// Since when it ends without a job.
+    ending_since: Option<Mono>,
     /// Since when systemd waits to restart it.
     auto_restart_since: Option<Mono>,
     /// Since when a start job waits for other units.
@@ -37,10 +39,12 @@ impl Timeline {
         }
         self.seen_up |= *condition == Condition::Up;
         let waits = *condition == Condition::Starting && state.is_down();
-        let falls = *condition == Condition::Stopping && state.stopped_by.is_some();
+        let falls = *condition == Condition::Stopping && (state.stopped_by.is_some() || state.job.is_some());
+        let ends = *condition == Condition::Stopping && !falls;
         let since = |known: Option<Mono>, lasts: bool| lasts.then(|| known.unwrap_or(now.mono));
         self.waiting_since = since(self.waiting_since, waits);
         self.stopping_since = since(self.stopping_since, falls);
+        self.ending_since = since(self.ending_since, ends);
         self.auto_restart_since = since(self.auto_restart_since, *condition == Condition::AutoRestart);
         self.start_dropped = since(self.start_dropped, state.start_dropped);
     }
@@ -55,6 +59,10 @@ impl Timeline {
 
     pub fn stopping_since(&self) -> Option<Mono> {
         self.stopping_since
+    }
+
+    pub fn ending_since(&self) -> Option<Mono> {
+        self.ending_since
     }
 
     pub fn auto_restart_since(&self) -> Option<Mono> {

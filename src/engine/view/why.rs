@@ -119,7 +119,7 @@ fn counts(now: Now, group: &Group, check: &Check) -> Option<String> {
         )),
         (_, Some(incident)) if incident.successes() > 0 => {
             let of = check.settings().schedule.success_threshold;
-            Some(match group.proven_at(check) {
+            Some(match group.proven_at(now.mono, check) {
                 Some(at) => {
                     format!(
                         "passes again; the incident closes in {} if it stays so (rule 13)",

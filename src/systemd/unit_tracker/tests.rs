@@ -279,6 +279,14 @@ fn failures_between_two_readings_are_counted() {
     assert_eq!(failures(&track), 2);
     read(&mut track, reading(Failed, "d"));
     assert_eq!(failures(&track), 3);
+    // Java ends with status 143 when it is stopped, for a restart as well.
+    track.changed(&change(Active, 0, "e", 0));
+    track.changed(&change(Deactivating, 9, "e", 0));
+    track.job_kind(9, JobKind::Restart);
+    track.changed(&change(Failed, 9, "e", 0));
+    track.changed(&change(Active, 9, "f", 0));
+    read(&mut track, reading(Active, "f"));
+    assert_eq!(failures(&track), 3);
 }
 
 #[test]

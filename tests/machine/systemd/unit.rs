@@ -281,6 +281,7 @@ impl Unit {
             consists_of,
             required_by,
             conflicts,
+            at_end: joined([&file.on_failure, &file.on_success, &vec![]]),
         };
         self.relations = (!relations.is_empty()).then(|| Arc::new(relations));
         let reboot = unit_name("reboot.target");

@@ -231,7 +231,7 @@ impl Sim {
     /// Rule 9: a job on `unit` has systemd start `required` as well.
     pub fn rules_pulled_in(&self, unit: &UnitName, required: &UnitName) {
         let stop = self.rules.units.get(required).and_then(|book| book.operators_stop);
-        let stop = stop.filter(|since| self.is_still_respected(required, *since));
+        let stop = stop.filter(|since| self.is_still_respected(required, unit, *since));
         if let Some(since) = stop {
             let checked = self.plan.checks.iter().any(|check| is_of(check, required));
             if !checked && self.rules.started >= since {
@@ -314,15 +314,20 @@ impl Sim {
         }
     }
 
-    /// By one of the unit's checks; without any, for ever. (A oneshot is not stopped, but at rest.)
-    fn is_still_respected(&self, unit: &UnitName, since: Mono) -> bool {
-        let mut checks = self.plan.checks.iter().filter(|check| is_of(check, unit)).peekable();
+    /// By one of the unit's checks; without any, by one for which there may be a job on `by`. (A oneshot is not stopped, but
+    /// at rest.)
+    fn is_still_respected(&self, unit: &UnitName, by: &UnitName, since: Mono) -> bool {
+        let of_own = self.plan.checks.iter().any(|check| is_of(check, unit));
+        let asks =
+            |check: &Check| is_of(check, by) || check.recovery.steps.contains(&Step::StartUnit(by.clone()));
+        let mut checks =
+            self.plan.checks.iter().filter(|check| if of_own { is_of(check, unit) } else { asks(check) });
         let respects = |check: &Check| match check.recovery.respect_stop {
             Respect::For(lasting) => self.mono.since(since) < lasting,
             Respect::Forever => true,
         };
         let oneshot = self.rules.told.get(unit).is_some_and(|told| told.oneshot);
-        !oneshot && (checks.peek().is_none() || checks.any(respects))
+        !oneshot && checks.any(respects)
     }
 
     /// Rule 9: as long as the stop is respected, and whether or not the unit has checks.
@@ -333,7 +338,7 @@ impl Sim {
         for other in self.pulled_in(unit) {
             let told = self.rules.told.get(&other);
             let stop = self.rules.units.get(&other).and_then(|book| book.stop);
-            let stopped = stop.is_some_and(|(since, _)| self.is_still_respected(&other, since));
+            let stopped = stop.is_some_and(|(since, _)| self.is_still_respected(&other, unit, since));
             // (What is not there is not started.)
             let there = |told: &&UnitState| told.load == LoadState::Loaded;
             if stopped && told.filter(there).is_some_and(|told| told.is_down() && told.job.is_none()) {
