@@ -26,7 +26,7 @@ use crate::check::CheckName;
 use crate::lease::Held;
 use crate::status::CheckStatus;
 use crate::time::human;
-use crate::unit::ActiveState;
+use crate::unit::{ActiveState, UnitState};
 use outcome::Outcome;
 
 pub(super) use child::exec;
@@ -75,6 +75,7 @@ pub(super) async fn hold(bus: Bus, asked: &Hold) -> Result<ExitCode, Failure> {
         .hold(&asked.name, &who(), &why, asked.for_)
         .await
         .map_err(|error| Failure::of_call(&error, bus))?;
+    let began = Instant::now();
     let Grant { lease, unit, checks, .. } = grant;
     let lease = Held::new(lease).map_err(|error| {
         Failure::new(Exit::Unavailable, format!("stealthcheck's lease cannot be used: {error}"))
@@ -110,10 +111,15 @@ pub(super) async fn hold(bus: Bus, asked: &Hold) -> Result<ExitCode, Failure> {
         // after the hold, and stopped by somebody else.
         let state = before.as_ref().and_then(|check| check.unit_state.as_ref());
         let was_up = state.filter(|unit| unit.active == ActiveState::Active);
+        // systemd forgets the run of a unit that nothing refers to; but a hold whose time ran out was not dropped.
+        let expired = began.elapsed() >= asked.for_;
+        let same_run = |run: &str, unit: &UnitState| match run {
+            "" => !expired,
+            run => run == unit.invocation_id,
+        };
         let outcome = match outcome {
             Outcome::LeftStopped { run }
-                if revoked.get()
-                    && was_up.is_some_and(|unit| run.is_empty() || run == unit.invocation_id) =>
+                if revoked.get() && was_up.is_some_and(|unit| same_run(&run, unit)) =>
             {
                 Outcome::Dropped
             }

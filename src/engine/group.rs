@@ -41,6 +41,7 @@ use super::attempt::Attempt;
 use super::check::{Check, schedule};
 use super::context::Context;
 use super::event::Effect;
+use super::stop::Stop;
 use super::suppression::Suppression;
 use super::unit::{Condition, Surroundings, Unit, UnitHold};
 use crate::check::{CheckName, Respect};
@@ -253,7 +254,8 @@ impl Group {
     fn refresh_marks(&mut self, cx: &mut Context<'_>) {
         let Some(unit) = &mut self.unit else { return };
         let (graph, id) = (cx.graph, unit.id().clone());
-        let fell_with = graph.fell_with(&id);
+        let unexplained = unit.stops().stop().is_some_and(Stop::is_unexplained);
+        let fell_with = graph.fell_with(&id).or_else(|| graph.bound_to_ended(&id).filter(|_| unexplained));
         let around = Surroundings {
             known: graph.is_known(&id),
             in_the_way: graph.in_the_way_of(&id),

@@ -17,6 +17,8 @@
 //! | first reading, it was down at the end of the run before and has not changed | what it was then |
 //! | first reading, inactive, and it has been up since the boot (by systemd's timestamp, or by an earlier reading: systemd forgets a unit that nothing keeps loaded): nothing tells who took it down | operator: to fight a person is worse than to come five minutes late |
 //! | first reading, failed, and its process ended only after the unit had left `active` (a stop whose process exits with a status, or is killed at `TimeoutStopSec=`) | the same |
+//! | first reading, inactive, and it had failed | the same: systemd forgets no unit that has failed |
+//! | the same, but a unit to which it is bound (`BindsTo=`) has ended by itself meanwhile | that unit took it down |
 //! | first reading, a oneshot that failed as SIGTERM ended its process | the same |
 //! | first reading, failed before it was up (in `ExecStartPre=`) | a failure: nothing tells a stop from a crash |
 //! | a stop job on a unit that was down already, or had not come up since | operator, whatever took it down |
@@ -37,12 +39,25 @@ pub(in crate::engine) struct Stop {
     inactive_enter_usec: u64,
     /// The job that stopped it, where it was seen.
     job: Option<u32>,
+    /// The unit was up when the daemon was last there, and nothing tells who took it down.
+    #[serde(default)]
+    unexplained: bool,
 }
 
 impl Stop {
     /// When it was seen, or had happened by systemd's timestamp.
     pub fn since(&self) -> (Mono, Wall) {
         (self.since, self.since_wall)
+    }
+
+    /// The unit was up when the daemon was last there, and nothing tells who took it down.
+    pub fn is_unexplained(&self) -> bool {
+        self.unexplained
+    }
+
+    /// The job that stopped it, where it was seen.
+    pub fn job(&self) -> Option<u32> {
+        self.job
     }
 
     /// The job that is reported now is another than the one of this stop.
@@ -68,8 +83,14 @@ pub(in crate::engine) struct StopRecord {
     down_since_usec: Option<u64>,
     /// The latest reading found the unit up, in this boot.
     up: bool,
+    /// The latest reading found it failed, in this boot.
+    #[serde(default)]
+    failed: bool,
     /// A job stopped it that found it down already, or being started.
     explicit: bool,
+    /// `InactiveEnterTimestamp` of a stop that is over although the unit is down.
+    #[serde(default)]
+    spent: Option<u64>,
     /// Our own job on the unit was canceled: whoever did that wants the unit as it is.
     #[serde(skip)]
     canceled: bool,
@@ -88,6 +109,11 @@ impl StopRecord {
 
     pub fn is_by_step(&self) -> bool {
         self.by_step
+    }
+
+    /// The stop is no longer respected, and the unit is at rest: it has no stop until it is up again.
+    pub fn spend(&mut self) {
+        self.spent = self.stop.take().map(|stop| stop.inactive_enter_usec);
     }
 
     /// The stop was not a person's wish.
@@ -113,6 +139,7 @@ impl StopRecord {
     /// The machine was rebooted: what was up is down by that.
     pub fn record_reboot(&mut self) {
         self.up = false;
+        self.failed = false;
     }
 
     /// Takes a reading of a unit that is down. `first`: of this run of the daemon. Returns whether an operator has stopped
@@ -121,7 +148,13 @@ impl StopRecord {
         let known_down = self.down_since_usec == Some(state.inactive_enter_usec);
         self.down_since_usec = Some(state.inactive_enter_usec);
         let was_up = std::mem::take(&mut self.up);
-        if self.is_operators(state, first.then_some(was_up), known_down) {
+        let failed = std::mem::replace(&mut self.failed, state.active == ActiveState::Failed);
+        if self.spent == Some(state.inactive_enter_usec) {
+            return false;
+        }
+        // systemd forgets a unit that is inactive, not one that has failed: somebody has started and stopped it since.
+        let has_run = was_up || (failed && state.active == ActiveState::Inactive);
+        if self.is_operators(state, first.then_some(has_run), known_down) {
             let another = self.stop.is_none_or(|stop| stop.is_before(state));
             self.explicit |= !was_up && another && state.stopped_by.is_some() && !first;
             // Another stop than the one known, or another end of the unit by it, is respected from now on.
@@ -132,7 +165,7 @@ impl StopRecord {
                     && stop.inactive_enter_usec != state.inactive_enter_usec
             };
             self.stop.take_if(|stop| stop.is_before(state) || later(stop));
-            let begin = || Stop::found(now, state, first);
+            let begin = || Stop { unexplained: first && was_up, ..Stop::found(now, state, first) };
             let stop = self.stop.get_or_insert_with(begin);
             stop.inactive_enter_usec = state.inactive_enter_usec;
             true
@@ -142,7 +175,8 @@ impl StopRecord {
         }
     }
 
-    /// `first`: whether the unit was up at the reading before, where this is the first of this run of the daemon.
+    /// `first`: whether the unit has run since the reading before, as far as that tells, where this is the first of this run
+    /// of the daemon.
     fn is_operators(&self, state: &UnitState, first: Option<bool>, known_down: bool) -> bool {
         if is_operators_job(state) {
             return true;
@@ -161,7 +195,7 @@ impl StopRecord {
             true => state.was_terminated(),
             false => state.active == ActiveState::Inactive || state.ended_in_stop(),
         };
-        first.is_some_and(|was_up| was_up || state.inactive_enter_usec != 0)
+        first.is_some_and(|has_run| has_run || state.inactive_enter_usec != 0)
             && !known_down
             && stopped
             && state.start_skipped.is_none()
@@ -179,6 +213,12 @@ impl Stop {
         let at = i64::try_from(inactive_enter_usec / 1000).ok().filter(|millis| first && *millis > 0);
         let since_wall = at.map_or(now.wall, |millis| Wall(millis).min(now.wall));
         let since = if at.is_some() { now.mono_of(since_wall) } else { now.mono };
-        Self { since, since_wall, inactive_enter_usec, job: state.stopped_by.map(|job| job.id) }
+        Self {
+            since,
+            since_wall,
+            inactive_enter_usec,
+            job: state.stopped_by.map(|job| job.id),
+            unexplained: false,
+        }
     }
 }

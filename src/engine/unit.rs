@@ -34,7 +34,7 @@ use timeline::Timeline;
 
 use super::attempt::{Attempt, Pace};
 use super::starts::Starts;
-use super::stop::{self, StopRecord};
+use super::stop::{self, Stop, StopRecord};
 use crate::check::Respect;
 use crate::time::{Mono, Now};
 use crate::unit::{ActiveState, JobKind, LoadState, UnitName, UnitState};
@@ -183,7 +183,12 @@ impl Unit {
         self.memory.starts.read(now, self.reading.as_deref().filter(|_| !first), &state, by_us);
         self.memory.marks.read(&state);
         let comes = state.has_start_job();
+        let known_job = self.memory.stops.stop().and_then(Stop::job);
         let stopped = state.is_down() && !comes && self.memory.stops.read_down(now, &state, first);
+        let job = self.memory.stops.stop().and_then(Stop::job);
+        if !first && job.is_some() && job != known_job {
+            self.memory.marks.forget_not_returned();
+        }
         if !first && !comes && self.is_coming() && stop::is_operators_job(&state) {
             self.memory.hold.iter_mut().for_each(|hold| hold.record_stop(now.mono));
         }
@@ -213,6 +218,24 @@ impl Unit {
         self.condition = condition;
         self.reading = Some(state);
         self.read_at = Some(now.mono);
+    }
+
+    /// What a timer, a socket or a path starts is at rest when an operator's stop of it is no longer respected: it will be
+    /// started as ever. Whether it is so now.
+    pub fn rests_after_stop(&mut self, now: Now) -> bool {
+        let rests = self.condition == Condition::Stopped
+            && self.reading.as_ref().is_some_and(|state| {
+                state.active == ActiveState::Inactive
+                    && state.load == LoadState::Loaded
+                    && !state.frozen
+                    && matches!(state.result.as_str(), "" | "success")
+                    && !state.settings.triggered_by.is_empty()
+            });
+        if rests {
+            self.memory.stops.spend();
+            self.classify_again(now);
+        }
+        rests
     }
 
     /// The latest reading means something else now (what is known besides has changed).
@@ -271,6 +294,11 @@ impl Unit {
         self.timeline
             .ending_since()
             .filter(|_| self.reading.as_ref().is_some_and(|state| state.settings.restarts))
+    }
+
+    /// Since when a reload that somebody else requested runs.
+    pub fn reloading_since(&self) -> Option<Mono> {
+        self.timeline.reloading_since()
     }
 
     /// A reload that somebody else requested has ended.

@@ -190,20 +190,41 @@ fn what_stops_with_a_held_unit_comes_back_after_the_hold() {
 /// The root fails while the daemon is away. systemd stopped what is bound to it, and nobody else did.
 #[test]
 fn dependent_of_a_root_that_failed_in_the_daemons_absence_comes_back() {
-    for monitored in [true, false] {
+    for (monitored, enabled) in [(true, true), (false, true), (true, false), (false, false)] {
         let vpn = service("vpn");
         let cli = service("cli").binds_to(&["vpn"]).after(&["vpn"]);
+        let cli = if enabled { cli.enabled() } else { cli.not_enabled() };
         let mut m = Machine::new().unit(vpn).unit(cli).check(unit_check("cli").respect_stop(None));
         if monitored {
             m = m.check(unit_check("vpn"));
         }
         let mut m = m.up();
-        m.kill_daemon();
+        m.start("cli");
+        m.run_for(60);
+        m.stop_daemon();
         m.kill("vpn");
         m.run_for(3);
         m.start_daemon();
         assert!(m.run_until_it_holds(60, |m| m.is_up("cli")), "monitored {monitored}: {}", m.why("cli"));
     }
+    // But not what an operator had stopped before.
+    let cli = service("cli").binds_to(&["vpn"]).after(&["vpn"]).not_enabled();
+    let mut m = Machine::new()
+        .unit(service("vpn"))
+        .unit(cli)
+        .check(unit_check("cli").respect_stop(None))
+        .check(unit_check("vpn"))
+        .up();
+    m.start("cli");
+    m.run_for(60);
+    m.stop("cli");
+    m.run_for(60);
+    m.stop_daemon();
+    m.kill("vpn");
+    m.run_for(3);
+    m.start_daemon();
+    m.run_for(120);
+    assert!(!m.is_up("cli"), "{}", m.timeline());
 }
 
 /// Nobody has said how long the stop of a unit without checks is respected: as long as that of the unit that wants it.

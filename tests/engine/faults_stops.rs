@@ -297,7 +297,7 @@ fn start_and_stop_in_the_daemons_absence_are_a_stop() {
     let mut m = Machine::new().unit(service("web")).check(http("web").respect_stop(Some(60))).up();
     m.stop("web");
     m.run_for(50);
-    m.kill_daemon();
+    m.stop_daemon();
     m.start("web");
     m.run_for(2);
     m.stop("web");
@@ -309,18 +309,18 @@ fn start_and_stop_in_the_daemons_absence_are_a_stop() {
     assert!(m.is_up("web"), "{}", m.why("web"));
 
     // It had failed, and so had our attempt.
-    for stopped_daemon in [true, false] {
+    for enabled in [true, false] {
         let web = service("web").start_pre(1);
+        // (systemd forgets what is inactive and not enabled.)
+        let web = if enabled { web.enabled() } else { web.not_enabled() };
         let mut m = Machine::new().unit(web.clone()).check(http("web").respect_stop(None)).up();
+        m.start("web");
+        m.run_for(60);
         m.edit("web", |file| *file = file.clone().fails_to_start());
         m.kill("web");
         m.run_for(3);
         assert!(m.jobs("web") > 0);
-        if stopped_daemon {
-            m.stop_daemon();
-        } else {
-            m.kill_daemon();
-        }
+        m.stop_daemon();
         m.edit("web", move |file| *file = web);
         m.start("web");
         m.run_for(3);
@@ -339,7 +339,7 @@ fn run_of_a_job_stopped_in_the_daemons_absence_is_no_failure() {
     let mut m = Machine::new().unit(oneshot("backup", 60)).check(job_check("backup", 86_400)).up();
     m.start("backup");
     m.run_for(5);
-    m.kill_daemon();
+    m.stop_daemon();
     m.stop("backup");
     m.run_for(2);
     m.start_daemon();
@@ -359,4 +359,47 @@ fn start_behind_a_slow_stop_is_awaited() {
         m.assert_quiet();
         assert_eq!(m.state("web"), "passing");
     }
+}
+
+/// What a socket starts is started as ever when its stop is no longer respected, by the next connection and not by us.
+#[test]
+fn stopped_service_of_a_socket_is_at_rest_when_its_stop_is_over() {
+    let mut m = Machine::new()
+        .unit(socket("web"))
+        .unit(service("web"))
+        .check(unit_check("web").respect_stop(Some(60)))
+        .up();
+    m.connect("web");
+    m.run_for(10);
+    m.stop("web");
+    m.run_for(30);
+    assert_eq!(m.status("web").health.word(), "stopped");
+    m.run_for(120);
+    m.assert_quiet();
+    assert_eq!(m.status("web").health.word(), "passing");
+    m.restart_daemon();
+    m.run_for(120);
+    m.assert_quiet();
+    assert_eq!(m.status("web").health.word(), "passing");
+    m.connect("web");
+    m.run_for(10);
+    m.stop("web");
+    m.run_for(10);
+    assert_eq!(m.status("web").health.word(), "stopped", "another stop");
+}
+
+/// The start after a hold could not be requested. An operator stops the unit: from then on it is that stop.
+#[test]
+fn stop_of_a_unit_that_did_not_return_after_a_hold_is_respected() {
+    let mut m = Machine::new().unit(service("web")).check(http("web").respect_stop(None)).up();
+    m.reject_jobs(Some("polkit does not answer"));
+    m.hold_and_stop("web", 5);
+    m.run_for(30);
+    assert_eq!(m.state("web"), "down");
+    m.stop("web");
+    m.run_for(1);
+    m.reject_jobs(None);
+    m.forget();
+    m.run_for(600);
+    m.assert_no_job("web");
 }

@@ -51,6 +51,8 @@ pub(super) struct Node {
     fall: Option<Fall>,
     /// When it last ceased to be active, where that was seen.
     end: Option<End>,
+    /// Its first reading showed that it had ended by itself.
+    found_ended: bool,
     /// systemd could not be reached since the latest reading.
     unwatched: bool,
 }
@@ -58,7 +60,16 @@ pub(super) struct Node {
 impl Default for Node {
     fn default() -> Self {
         let account = Account::Graph { stops: StopRecord::default(), starts: Starts::default() };
-        Self { account, reading: None, occupied: None, came: None, fall: None, end: None, unwatched: false }
+        Self {
+            account,
+            reading: None,
+            occupied: None,
+            came: None,
+            fall: None,
+            end: None,
+            found_ended: false,
+            unwatched: false,
+        }
     }
 }
 
@@ -247,6 +258,11 @@ impl Node {
         }
     }
 
+    /// Its first reading showed that it had ended by itself.
+    pub fn was_found_ended(&self) -> bool {
+        self.found_ended
+    }
+
     /// The other one is held, stopped by a recovery step, or `displaced`, and was taken down with this one.
     pub fn was_stopped_with(&self, other: &Self, displaced: impl Fn() -> bool) -> bool {
         let since = other.held_since();
@@ -289,6 +305,7 @@ impl Node {
         }
         if self.reading.is_none() && state.active_exit_usec != 0 && ended_by_itself(state) {
             self.end = Some(End { usec: state.active_exit_usec, by_job: false });
+            self.found_ended = true;
         }
         if !falls {
             self.fall = None;

@@ -90,6 +90,13 @@ impl Graph {
         bound.iter().find(ended).cloned().or_else(|| self.stopped_with(unit).iter().find(stopped).cloned())
     }
 
+    /// A unit to which this one is bound, and whose first reading showed that it had ended by itself: what became of this one
+    /// meanwhile systemd has forgotten.
+    pub fn bound_to_ended(&self, unit: &UnitName) -> Option<UnitName> {
+        let ended = |name: &UnitName| self.node(name).is_some_and(Node::was_found_ended);
+        self.bound_to(unit).into_iter().find(ended)
+    }
+
     /// The unit is down, and one that conflicts with it is up.
     fn is_displaced(&self, unit: &UnitName) -> bool {
         self.is_down(unit) && self.occupier(unit).is_some()

@@ -65,6 +65,10 @@ impl Group {
                 Respect::For(lasting) => until(why, since.after(lasting.max(recovery.grace))),
             };
         }
+        if let Some(since) = unit.reloading_since() {
+            let why = "a reload that somebody requested is running".to_owned();
+            return until(why, since.after(RESTART_AWAITED.max(recovery.grace)));
+        }
         if let Some(since) = unit.ending_since() {
             let why = "systemd restarts the unit when it has ended (Restart=)".to_owned();
             return until(why, since.after(RESTART_AWAITED.max(recovery.grace)));

@@ -139,6 +139,10 @@ impl Group {
         if unit.has_job_of_ours() || check.is_down() || self.is_left_alone(index, cx.now) {
             return;
         }
+        if self.unit.as_mut().is_some_and(|unit| unit.rests_after_stop(cx.now)) {
+            return self.condition_changed(cx, &Condition::Stopped);
+        }
+        let Some(unit) = &self.unit else { return };
         let now = cx.now.mono;
         let left_down = unit.is_left_down();
         if left_down && cx.graph.has_failing_dependency(unit.id()) {

@@ -121,6 +121,11 @@ impl Marks {
         self.not_returned.as_deref()
     }
 
+    /// Somebody has stopped it since.
+    pub fn forget_not_returned(&mut self) {
+        self.not_returned = None;
+    }
+
     pub fn set_not_returned(&mut self, reason: String) {
         self.not_returned = Some(reason);
     }

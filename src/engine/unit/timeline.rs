@@ -5,7 +5,7 @@
 
 use super::Condition;
 use crate::time::{Mono, Now};
-use crate::unit::{ActiveState, UnitState};
+use crate::unit::{ActiveState, JobKind, UnitState};
 
 /// The moments of one unit.
 #[derive(Debug, Default)]
@@ -17,6 +17,8 @@ pub(super) struct Timeline {
     stopping_since: Option<Mono>,
     /// Since when it ends without a job.
     ending_since: Option<Mono>,
+    /// Since when a reload that somebody else requested runs.
+    reloading_since: Option<Mono>,
     /// Since when systemd waits to restart it.
     auto_restart_since: Option<Mono>,
     /// Since when a start job waits for other units.
@@ -45,6 +47,8 @@ impl Timeline {
         self.waiting_since = since(self.waiting_since, waits);
         self.stopping_since = since(self.stopping_since, falls);
         self.ending_since = since(self.ending_since, ends);
+        let reload = state.job.is_some_and(|job| job.kind == JobKind::Reload && !job.ours);
+        self.reloading_since = since(self.reloading_since, reload);
         self.auto_restart_since = since(self.auto_restart_since, *condition == Condition::AutoRestart);
         self.start_dropped = since(self.start_dropped, state.start_dropped);
     }
@@ -63,6 +67,10 @@ impl Timeline {
 
     pub fn ending_since(&self) -> Option<Mono> {
         self.ending_since
+    }
+
+    pub fn reloading_since(&self) -> Option<Mono> {
+        self.reloading_since
     }
 
     pub fn auto_restart_since(&self) -> Option<Mono> {

@@ -35,7 +35,8 @@ impl Sim {
                 {
                     book.open = None;
                     // (What was not requested was no job.)
-                    if !matches!(result, JobResult::Unasked(_) | JobResult::Refused(_)) {
+                    if !matches!(result, JobResult::Unasked(_) | JobResult::Refused(_) | JobResult::Canceled)
+                    {
                         book.job_ended = now;
                     }
                 }
