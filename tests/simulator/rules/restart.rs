@@ -147,8 +147,9 @@ impl Sim {
         for (name, unit) in before["units"].as_object().into_iter().flatten() {
             let (mut unit, is) = (unit.clone(), &after["units"][name]);
             if before["clock"] != after["clock"] {
-                // What was up before a reboot is down by that, and by nobody.
+                // What was up before a reboot is down by that, and by nobody; and no unit has failed since.
                 unit["stops"]["up"] = Value::Bool(false);
+                unit["stops"]["failed"] = Value::Bool(false);
             }
             same(name, OF_UNIT, &unit, is);
             // One whose time has run out meanwhile is over.
