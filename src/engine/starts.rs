@@ -31,6 +31,8 @@ pub(in crate::engine) struct Starts {
     crashes: VecDeque<Mono>,
     /// When it was started, by anybody.
     starts: VecDeque<Mono>,
+    /// The same, where that was not by us.
+    by_others: VecDeque<Mono>,
     /// Its latest run whose end was seen ended with a failure (`Some(true)`) or well.
     ended_badly: Option<bool>,
     restart_delay: Duration,
@@ -65,6 +67,9 @@ impl Starts {
             // A reading shows the latest start alone; the signals and systemd's counter know of more.
             let seen = state.starts_seen.saturating_sub(old.starts_seen).max(u32::from(new_run));
             keep(&mut self.starts, STARTS_KEPT, now.mono, seen.max(restarts));
+            if !by_us {
+                keep(&mut self.by_others, STARTS_KEPT, now.mono, seen.max(restarts));
+            }
         } else if began != 0 && self.starts.back().is_none_or(|last| *last < now.mono_of_usec(began)) {
             // After a restart of the daemon the first reading tells of a start that may be known.
             keep(&mut self.starts, STARTS_KEPT, now.mono_of_usec(began), 1);
@@ -119,9 +124,9 @@ impl Starts {
         self.crashes.back().map(|last| last.after(self.quiet_after()))
     }
 
-    /// How many starts within this time are such.
-    pub fn since(&self, now: Mono, within: Duration, are: impl Fn(Mono) -> bool) -> usize {
-        self.starts.iter().filter(|at| now.since(**at) <= within && are(**at)).count()
+    /// How many starts within this time, not by us, are such.
+    pub fn by_others(&self, now: Mono, within: Duration, are: impl Fn(Mono) -> bool) -> usize {
+        self.by_others.iter().filter(|at| now.since(**at) <= within && are(**at)).count()
     }
 
     /// Until when one more start would hit the unit's start limit; `None`: it would not. Where that triggers an action,

@@ -179,6 +179,10 @@ impl Unit {
         self.deferred = None;
         // What happened while systemd could not be reached was not seen, as before the first reading.
         let first = std::mem::take(&mut self.unwatched) || self.reading.is_none();
+        let mut state = state;
+        if self.memory.marks.read_dropped(&state) {
+            Arc::make_mut(&mut state).start_dropped = true;
+        }
         let by_us = self.may_be_started_by_us(now, &state);
         self.memory.starts.read(now, self.reading.as_deref().filter(|_| !first), &state, by_us);
         self.memory.marks.read(&state);

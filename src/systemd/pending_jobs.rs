@@ -30,6 +30,8 @@ pub(super) struct PendingJob {
     requested: u32,
     /// Its job is to be canceled.
     withdrawn: bool,
+    /// Why it is not to be made again.
+    overruled: Option<&'static str>,
 }
 
 /// What became of a request whose end was not seen.
@@ -53,6 +55,7 @@ impl PendingJob {
             lost: false,
             requested: 1,
             withdrawn: false,
+            overruled: None,
         }
     }
 
@@ -160,6 +163,13 @@ impl PendingJobs {
         let job = &mut self.pending[at];
         job.withdrawn = true;
         job.own_job().and(job.path.clone())
+    }
+
+    /// An operator comes first: where systemd has lost the request, it is not made again.
+    pub fn overrule(&mut self, attempt: AttemptId, why: &'static str) {
+        if let Some(at) = self.position(attempt) {
+            self.pending[at].overruled = Some(why);
+        }
     }
 
     /// systemd has queued the job. Returns whether it is to be canceled.
@@ -271,10 +281,14 @@ impl PendingJobs {
         lost.map(|job| (job.attempt(), job.target().clone())).collect()
     }
 
-    /// What became of a request whose end was not seen, by the state that its unit is in now.
+    /// What became of a request whose end was not seen, by the state that its unit is in now. (Several readings may have been
+    /// asked for, each before it was known that the request would be made again.)
     pub fn find(&mut self, attempt: AttemptId, state: &UnitState) -> Found {
         let Some(at) = self.position(attempt) else { return Found::Running };
         let job = &mut self.pending[at];
+        if job.path.is_none() && !job.lost {
+            return Found::Running;
+        }
         if job.path.is_none() {
             // Of a restart the second half is a start.
             let restart = job.request.step == Step::Restart;
@@ -284,7 +298,11 @@ impl PendingJobs {
                 job.lost = false;
                 return Found::Running;
             }
-            if !job.is_done(state) && job.is_untouched(state) && job.requested < REQUESTED_AT_MOST {
+            let untouched = !job.is_done(state) && job.is_untouched(state);
+            if untouched && let Some(why) = job.overruled {
+                return Found::Ended(self.pending.swap_remove(at), JobResult::Withdrawn(why.to_owned()));
+            }
+            if untouched && job.requested < REQUESTED_AT_MOST {
                 job.lost = false;
                 job.requested += 1;
                 return Found::Lost(job.clone());

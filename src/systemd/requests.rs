@@ -82,7 +82,10 @@ impl Session<'_> {
             {
                 self.finish_job(job, result);
             }
-        } else if stays_down && let Some(path) = self.client.watched.jobs.withdraw(attempt) {
+            return;
+        }
+        self.client.watched.jobs.overrule(attempt, why);
+        if stays_down && let Some(path) = self.client.watched.jobs.withdraw(attempt) {
             self.cancel_job(path);
         }
     }

@@ -346,3 +346,28 @@ fn restart_of_a_target_leaves_a_stopped_unit_alone() {
     m.run_for(120);
     assert!(!m.is_up("two"), "{}", m.timeline());
 }
+
+/// systemd waits to restart what a unit requires (`RestartSec=`): that is down, and no job on the unit starts it before.
+#[test]
+fn dependent_of_a_root_that_systemd_will_restart_waits_for_it() {
+    for delay in [20, 100] {
+        let db = service("db")
+            .no_start_limit()
+            .restart(Restart::Always, std::time::Duration::from_secs(delay));
+        let app = service("app").requires(&["db"]).after(&["db"]);
+        let mut m = Machine::new()
+            .unit(db)
+            .unit(app)
+            .check(unit_check("db").interval(2).grace(3))
+            .check(unit_check("app").interval(2).grace(3))
+            .up();
+        m.kill("db");
+        m.run_for(5);
+        m.kill("app");
+        m.run_for(delay - 8);
+        m.assert_no_job("app");
+        m.assert_not_notified("app");
+        m.run_for(60);
+        assert!(m.is_up("app") && m.is_up("db"), "{}", m.why("app"));
+    }
+}

@@ -55,6 +55,12 @@ impl Graph {
     fn trouble(&self, name: &UnitName, dependent_is_up: bool) -> Option<Root> {
         let node = self.node(name)?;
         let (summary, held, down) = (node.summary()?, node.held_since().is_some(), node.is_down());
+        if node.reading().is_some_and(|state| state.auto_restart()) && !held {
+            // It is down until systemd starts it (`RestartSec=`), and a job on a dependent would start it before.
+            let (opened, silent) =
+                summary.incident.map_or((None, false), |incident| (Some(incident.opened), incident.silent));
+            return Some(Root { by: name.clone(), opened, silent, held, comes_back: true });
+        }
         if let Some(incident) = summary.incident
             && (down || (incident.recoverable && dependent_is_up))
         {

@@ -85,7 +85,8 @@ impl Group {
         }
         let started = unit.started().filter(|started| !check.passed_since(*started))?;
         if !unit.condition().is_rising()
-            || unit.starts().since(now.mono, STARTS_WITHIN, |at| !check.passed_since(at)) > STARTS_WITH_GRACE
+            || unit.starts().by_others(now.mono, STARTS_WITHIN, |at| !check.passed_since(at))
+                > STARTS_WITH_GRACE
         {
             return None;
         }

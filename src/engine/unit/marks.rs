@@ -24,6 +24,9 @@ pub(super) struct Marks {
     not_returned: Option<String>,
     /// `ActiveExitTimestamp` of the fall that the marks are about; `None` while it is up.
     fall_usec: Option<u64>,
+    /// `InactiveEnterTimestamp` where systemd has dropped its start job since: only the daemon that saw the job knows that.
+    #[serde(default)]
+    dropped_usec: Option<u64>,
 }
 
 /// What the graph says about the surroundings of a unit.
@@ -119,6 +122,15 @@ impl Marks {
     /// Why it is down after a hold.
     pub fn not_returned(&self) -> Option<&str> {
         self.not_returned.as_deref()
+    }
+
+    /// Remembers of a unit that is down whether systemd has dropped its start job, as long as it has had no other. Returns
+    /// whether an earlier run of the daemon saw that, and the reading does not show it.
+    pub fn read_dropped(&mut self, state: &UnitState) -> bool {
+        let same = self.dropped_usec == Some(state.inactive_enter_usec) && state.is_down();
+        let dropped = state.start_dropped || (same && state.job.is_none() && state.stopped_by.is_none());
+        self.dropped_usec = dropped.then_some(state.inactive_enter_usec);
+        dropped && !state.start_dropped
     }
 
     /// Somebody has stopped it since.

@@ -121,3 +121,22 @@ fn request_lost_with_the_bus_may_still_run() {
     let stop = state(ActiveState::Deactivating, Some((9, JobKind::Stop)), "first");
     assert!(is_unknown(&lost().find(AttemptId(1), &stop)));
 }
+
+/// systemd re-executes itself with several requests in its hands: each lost reply has all of them looked for.
+#[test]
+fn request_that_is_made_again_is_not_made_once_more() {
+    let old = state(ActiveState::Active, None, "first");
+    let mut jobs = lost();
+    assert!(matches!(jobs.find(AttemptId(1), &old), Found::Lost(_)));
+    assert!(matches!(jobs.find(AttemptId(1), &old), Found::Running));
+    jobs.queued(AttemptId(1), "/job/8".into());
+    assert_eq!(jobs.removed("/job/8", "done").len(), 1);
+}
+
+#[test]
+fn lost_request_is_not_made_again_where_an_operator_comes_first() {
+    let old = state(ActiveState::Active, None, "first");
+    let mut jobs = lost();
+    jobs.overrule(AttemptId(1), "an operator stopped the unit");
+    assert!(matches!(jobs.find(AttemptId(1), &old), Found::Ended(_, JobResult::Withdrawn(_))));
+}

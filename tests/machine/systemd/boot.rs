@@ -45,6 +45,7 @@ impl Systemd {
     /// The machine begins to shut down: every unit gets a stop job.
     pub fn shut_down(&mut self) {
         self.stopping = true;
+        self.booting = false;
         self.signals.push(Signal::Manager(ManagerState::Stopping));
         for unit in 0..self.units.len() {
             if self.units[unit].active() != ActiveState::Inactive {

@@ -133,7 +133,9 @@ impl Sim {
         let within = WITHIN.max(delay.unwrap_or_default() * 8 + WITHIN / 2);
         let Some(truth) = self.truths.get(unit) else { return };
         let failures = truth.failures.iter().filter(|at| self.mono.since(**at) < within).count();
-        if failures < RESTARTS {
+        // (A restart may come long after the failure, where the machine slept in between.)
+        let earlier = usize::from(truth.failures.len() > failures);
+        if failures + earlier < RESTARTS {
             self.broken("a crash loop is one", &format!("{unit} failed {failures} times"));
         }
     }
@@ -144,7 +146,9 @@ impl Sim {
             self.broken("nothing is closed unseen", check.as_str())
         };
         let down = matches!(told.active, ActiveState::Failed | ActiveState::Inactive);
-        let at_rest = told.active == ActiveState::Inactive && !told.settings.triggered_by.is_empty();
+        let settings = &told.settings;
+        let rests = !settings.triggered_by.is_empty() || settings.stop_when_unneeded;
+        let at_rest = told.active == ActiveState::Inactive && rests;
         if down && !told.oneshot && !at_rest {
             self.broken("what is closed is up", &format!("{check}: {}", told.describe()));
         }

@@ -337,8 +337,12 @@ impl Sim {
         }
         for other in self.pulled_in(unit) {
             let told = self.rules.told.get(&other);
-            let stop = self.rules.units.get(&other).and_then(|book| book.stop);
-            let stopped = stop.is_some_and(|(since, _)| self.is_still_respected(&other, unit, since));
+            // (Of a unit without checks nobody tells what it made room for: the machine's account counts.)
+            let checked = self.plan.checks.iter().any(|check| is_of(check, &other));
+            let stop = self.rules.units.get(&other).and_then(|book| {
+                if checked { book.stop.map(|(since, _)| since) } else { book.operators_stop }
+            });
+            let stopped = stop.is_some_and(|since| self.is_still_respected(&other, unit, since));
             // (What is not there is not started.)
             let there = |told: &&UnitState| told.load == LoadState::Loaded;
             if stopped && told.filter(there).is_some_and(|told| told.is_down() && told.job.is_none()) {
