@@ -11,7 +11,7 @@ use crate::time::{Mono, Now};
 use crate::unit::{ActiveState, StartLimit, UnitState};
 
 /// A service that is started this often after failures within [`CRASH_WINDOW`], otherwise than by us, is in a crash loop:
-/// `Restart=`, `Upholds=`, a path, a timer, a person who tries again. systemd's own start limit is five as well, but within
+/// `Restart=`, `Upholds=`, a path, a person who tries again. systemd's own start limit is five as well, but within
 /// 10 s, which `RestartSec=` of 2 s and more never meets.
 const CRASH_RESTARTS: usize = 5;
 

@@ -351,9 +351,8 @@ fn restart_of_a_target_leaves_a_stopped_unit_alone() {
 #[test]
 fn dependent_of_a_root_that_systemd_will_restart_waits_for_it() {
     for delay in [20, 100] {
-        let db = service("db")
-            .no_start_limit()
-            .restart(Restart::Always, std::time::Duration::from_secs(delay));
+        let db =
+            service("db").no_start_limit().restart(Restart::Always, std::time::Duration::from_secs(delay));
         let app = service("app").requires(&["db"]).after(&["db"]);
         let mut m = Machine::new()
             .unit(db)

@@ -152,8 +152,16 @@ impl Node {
         Some(self.fall?.at)
     }
 
-    /// The same for a job on a unit whose stops are respected so long: nobody has said how long those of a unit without checks
-    /// are.
+    /// An operator has stopped it, and that is respected; or its own `stop` step has.
+    pub fn is_stopped(&self) -> bool {
+        self.is_down()
+            && match &self.account {
+                Account::Group { summary, .. } => summary.stopped,
+                Account::Graph { stops, .. } => stops.stop().is_some(),
+            }
+    }
+
+    /// The same, for a job on a unit whose stops are respected for so long: nobody has said it for a unit without checks.
     pub fn is_stopped_for(&self, now: Mono, respect: Respect) -> bool {
         let respected = |stop: &Stop| match respect {
             Respect::Forever => true,
@@ -163,15 +171,6 @@ impl Node {
             && match &self.account {
                 Account::Group { .. } => true,
                 Account::Graph { stops, .. } => stops.stop().is_some_and(respected),
-            }
-    }
-
-    /// An operator has stopped it, and that is respected; or its own `stop` step has.
-    pub fn is_stopped(&self) -> bool {
-        self.is_down()
-            && match &self.account {
-                Account::Group { summary, .. } => summary.stopped,
-                Account::Graph { stops, .. } => stops.stop().is_some(),
             }
     }
 
