@@ -82,8 +82,6 @@ pub struct Engine {
     graph: Graph,
     breaker: Breaker,
     manager: Manager,
-    /// The latest readings of a shutdown, which tell nothing if it goes on.
-    in_shutdown: BTreeMap<UnitName, Arc<UnitState>>,
     timers: Timers<GroupKey>,
     /// Groups that are to be evaluated before the event is over.
     dirty: BTreeSet<GroupKey>,
@@ -191,15 +189,7 @@ impl Engine {
                 let state = state.map(Arc::new);
                 self.job_ended(now, &unit, (attempt, result), state, out);
             }
-            Event::ManagerChanged(state) => {
-                self.manager_changed(now, state);
-                if state != ManagerState::Stopping {
-                    // Somebody has canceled the shutdown.
-                    for (unit, state) in std::mem::take(&mut self.in_shutdown) {
-                        self.unit_read(now, &unit, state, out);
-                    }
-                }
-            }
+            Event::ManagerChanged(state) => self.manager_changed(now, state),
             Event::Command(command) => self.command(now, command, out),
             Event::Hold(event) => self.hold_event(now, event, out),
             Event::Configured(checks) => self.configured(now, checks, out),
@@ -212,11 +202,6 @@ impl Engine {
     }
 
     fn unit_read(&mut self, now: Now, unit: &UnitName, state: Arc<UnitState>, out: &mut Vec<Effect>) {
-        if self.manager.state() == ManagerState::Stopping {
-            // Whatever goes down now, nobody has stopped it, and it comes back with the boot.
-            self.in_shutdown.insert(self.primary_id(unit).clone(), state);
-            return;
-        }
         let unit = self.primary_id(unit).clone();
         let matters = self.graph.read(now, &unit, &state);
         let key = GroupKey::Unit(unit.clone());

@@ -74,6 +74,11 @@ impl Manager {
         self.state
     }
 
+    /// Since when the machine shuts down.
+    pub fn stopping_since(&self) -> Option<Mono> {
+        (self.state == ManagerState::Stopping).then_some(self.since)
+    }
+
     /// The machine boots, and not for too long.
     pub fn is_booting(&self, now: Mono) -> bool {
         self.state == ManagerState::Starting && now < self.boot_ends()

@@ -15,7 +15,7 @@ use super::group::{Group, GroupKey};
 use super::{Effect, Engine, Event, breaker, check, graph, unit};
 use crate::check::{Check as Settings, CheckName};
 use crate::time::{Mono, Now, Wall};
-use crate::unit::{ManagerState, UnitName};
+use crate::unit::UnitName;
 
 /// The version that this program writes; it reads no other.
 pub const VERSION: u32 = 2;
@@ -31,10 +31,10 @@ pub struct Saved {
     pub mono: Mono,
     /// The monotonic clock, in the shell's own words.
     pub clock: String,
-    /// The machine was shutting down: what comes after is another boot, also one that `systemctl soft-reboot` makes, which
-    /// keeps the clock.
+    /// Since when the machine was shutting down: what comes after is another boot, also one that `systemctl soft-reboot`
+    /// makes, which keeps the clock; and what went down since was stopped by nobody.
     #[serde(default)]
-    shutting_down: bool,
+    shutting_down: Option<Mono>,
     /// Of which rejected configuration people were notified. The shell's own: the engine leaves it empty.
     pub notified_rejection: Option<Wall>,
     checks: BTreeMap<CheckName, check::Memory>,
@@ -57,7 +57,7 @@ impl Engine {
             at: now.wall,
             mono: now.mono,
             clock: clock.to_owned(),
-            shutting_down: self.manager.state() == ManagerState::Stopping,
+            shutting_down: self.manager.stopping_since(),
             notified_rejection: None,
             checks: checks.map(|check| (check.name().clone(), check.memory().clone())).collect(),
             units: units.map(|unit| (unit.id().clone(), unit.memory().clone())).collect(),
@@ -75,7 +75,7 @@ impl Engine {
     /// is.
     #[must_use]
     pub fn restore(now: Now, clock: &str, saved: Saved, checks: Vec<Settings>) -> (Self, Vec<Effect>) {
-        let rebooted = saved.clock != clock || saved.shutting_down;
+        let rebooted = saved.clock != clock || saved.shutting_down.is_some();
         let mut engine = Self { outbox: saved.outbox, aliases: saved.aliases, ..Self::default() };
         engine.ids.resume(saved.attempts);
         let mut out = engine.outbox.requests();
@@ -92,7 +92,7 @@ impl Engine {
             {
                 unit.restore(memory, now, grace, longest.unwrap_or(Duration::ZERO));
                 if rebooted {
-                    unit.record_reboot();
+                    unit.record_reboot(saved.shutting_down);
                 }
             }
             group.restore_checks(now, &mut checks);

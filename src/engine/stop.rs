@@ -136,8 +136,9 @@ impl StopRecord {
         *self = Self { up: true, ..Self::default() };
     }
 
-    /// The machine was rebooted: what was up is down by that.
-    pub fn record_reboot(&mut self) {
+    /// The machine was rebooted: what was up is down by that. What was stopped since `shutdown`, nobody has stopped.
+    pub fn record_reboot(&mut self, shutdown: Option<Mono>) {
+        self.stop.take_if(|stop| shutdown.is_some_and(|since| stop.since >= since));
         self.up = false;
         self.failed = false;
     }

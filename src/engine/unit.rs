@@ -119,9 +119,9 @@ impl Unit {
         }
     }
 
-    /// The machine was rebooted since the memory was saved.
-    pub fn record_reboot(&mut self) {
-        self.memory.stops.record_reboot();
+    /// The machine was rebooted since the memory was saved. `shutdown`: since when it was shutting down, if that was seen.
+    pub fn record_reboot(&mut self, shutdown: Option<Mono>) {
+        self.memory.stops.record_reboot(shutdown);
         // systemd has begun to count anew.
         self.memory.starts = Starts::default();
     }

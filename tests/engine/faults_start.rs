@@ -276,3 +276,22 @@ fn reload_by_an_operator_is_followed_by_no_restart() {
         m.assert_quiet();
     }
 }
+
+/// What a shutdown takes down is no failure, and what it has not read as down has not recovered.
+#[test]
+fn slow_shutdown_notifies_nobody() {
+    let mut m = Machine::new()
+        .unit(service("web"))
+        .unit(service("slow").stop_takes(60))
+        .check(http("web").interval(2).retry_interval(1))
+        .check(http("slow").interval(2).retry_interval(1))
+        .up();
+    m.hang("web");
+    assert!(m.run_until_it_holds(60, |m| m.jobs("web") == 1));
+    m.run_for(3);
+    let told = m.notifications("web").len();
+    m.shut_down();
+    m.run_for(50);
+    assert_eq!(m.notifications("web").len(), told, "{:?}", m.notifications("web"));
+    m.assert_not_notified("slow");
+}

@@ -211,6 +211,12 @@ impl Machine {
         self.boots();
     }
 
+    /// The machine begins to shut down, and does not come to its end.
+    pub fn shut_down(&mut self) {
+        self.note("# shutdown");
+        self.systemd.shut_down();
+    }
+
     /// `systemctl soft-reboot`: the kernel, its boot id and its clocks go on.
     pub fn soft_reboot(&mut self) {
         self.note("# soft reboot");

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use stealthcheck::check::{CheckName, Probe};
 use stealthcheck::time::Mono;
-use stealthcheck::unit::{ActiveState, LoadState, UnitName};
+use stealthcheck::unit::{ActiveState, LoadState, ManagerState, UnitName};
 
 use super::SLACK;
 use crate::sim::Sim;
@@ -55,7 +55,9 @@ impl Sim {
             let ended = self.machine.systemd.read(&unit).inactive_enter_usec;
             truth.ended_by_job && told.is_some_and(|told| told.inactive_enter_usec == ended)
         });
-        if by_job && cause.starts_with("unit ended without a stop job") {
+        // (A daemon that comes back in the middle of a shutdown takes that for the boot after it.)
+        let shuts_down = self.machine.systemd.manager() == ManagerState::Stopping;
+        if by_job && !shuts_down && cause.starts_with("unit ended without a stop job") {
             let down_at = self.truths.get(&unit).map_or(self.mono, |truth| truth.down_at);
             let with = |root: &UnitName| {
                 let root = self.truths.get(root);
