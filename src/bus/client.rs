@@ -20,7 +20,7 @@ use crate::status::{CheckStatus, Explanation, Snapshot};
 const ANSWER: Duration = Duration::from_secs(10);
 /// How long for one that waits for a person's password, a probe's deadline, or a mail server.
 const PATIENCE: Duration = Duration::from_secs(420);
-/// A call that the bus or the daemon has no room for, as somebody floods them, is made again within this time: at first after
+/// A call that the bus or the daemon rejects with `LimitsExceeded` is repeated within this time: first after
 /// [`NO_ROOM_PAUSE`], then after twice as long each time.
 const NO_ROOM: Duration = Duration::from_secs(5);
 /// See [`NO_ROOM`].

@@ -55,10 +55,10 @@ enum Done {
 /// Between two refusals of one user.
 const REFUSALS_APART: Duration = Duration::from_millis(10);
 
-/// A call that polkit refused keeps its place for so long after its answer, so that somebody who may not do what he asks
-/// for without end has polkit asked less than twice a second. polkit runs its rules one after the other for everybody, and
-/// that of Debian 12 misses the end of one in some ten thousand and then answers nobody for 15 s
-/// (mended in polkit 123: "duktape: prevent wrongful termination of runaway thread").
+/// A call that polkit refused keeps its place for this long after its answer: polkit is asked less than twice a second for a
+/// user whose calls are refused. polkit evaluates its rules one after the other for all users, and polkit 122 (Debian 12)
+/// misses the end of about one evaluation in ten thousand, which then blocks it for 15 s (fixed in 123: "duktape: prevent
+/// wrongful termination of runaway thread").
 const REFUSED_KEEPS_ITS_PLACE: Duration = Duration::from_secs(10);
 
 /// What a call needs to be answered.

@@ -459,7 +459,7 @@ async fn what_is_over_the_bounds_is_refused_at_once() {
     assert!((8..=32).contains(&answers), "{limits} refused, {answers} answered");
 }
 
-/// A daemon that somebody floods.
+/// A daemon that rejects its first calls.
 struct Flooded {
     refusals: usize,
 }

@@ -374,28 +374,21 @@ impl Graph {
 
     fn surroundings(&self, unit: &UnitName) -> BTreeSet<UnitName> {
         let mut around = self.stopped_with(unit);
-        let with_conflicts: Vec<UnitName> = around.iter().chain([unit]).cloned().collect();
-        for name in with_conflicts {
-            if let Some(relations) = self.relations(&name) {
-                around.extend(relations.conflicts.iter().cloned());
-            }
-        }
-        around.extend(self.pulled_in(unit));
-        around.extend(self.taken_along(unit));
+        // What a job on the unit, or a step, starts or restarts; what a start of these starts as well; what would be stopped
+        // for that, and what their end starts.
+        let steps = self.started.get(unit).into_iter().flatten().cloned();
+        let acted_on: Vec<UnitName> =
+            self.taken_along(unit).into_iter().chain(steps).chain([unit.clone()]).collect();
+        let started: Vec<UnitName> = acted_on.iter().flat_map(|name| self.pulled_in(name)).collect();
+        let of = |name| self.relations(name);
+        let rivals =
+            around.iter().chain(&acted_on).chain(&started).filter_map(of).flat_map(|of| &of.conflicts);
+        let at_end = acted_on.iter().chain(&started).filter_map(of).flat_map(|of| &of.at_end);
+        let others: Vec<UnitName> = rivals.chain(at_end).cloned().collect();
         if self.node(unit).is_some_and(Node::follows_trigger) {
             around.extend(self.reading(unit).and_then(|state| state.triggers.clone()));
         }
-        around.extend(self.started.get(unit).into_iter().flatten().cloned());
-        // The units that a start of these starts as well, and what they conflict with.
-        let steps = self.started.get(unit).into_iter().flatten();
-        let roots: Vec<UnitName> =
-            self.taken_along(unit).into_iter().chain(steps.cloned()).chain([unit.clone()]).collect();
-        let started: Vec<UnitName> = roots.iter().flat_map(|name| self.pulled_in(name)).collect();
-        let rivals = started.iter().chain(&roots).filter_map(|name| self.relations(name));
-        around.extend(rivals.flat_map(|relations| relations.conflicts.clone()));
-        let ending = started.iter().chain(&roots).filter_map(|name| self.relations(name));
-        around.extend(ending.flat_map(|relations| relations.at_end.clone()));
-        around.extend(started);
+        around.extend(acted_on.into_iter().chain(started).chain(others));
         around.remove(unit);
         around
     }

@@ -33,7 +33,6 @@ pub struct Saved {
     pub clock: String,
     /// Since when the machine was shutting down: what comes after is another boot, also one that `systemctl soft-reboot`
     /// makes, which keeps the clock; and what went down since was stopped by nobody.
-    #[serde(default)]
     shutting_down: Option<Mono>,
     /// Of which rejected configuration people were notified. The shell's own: the engine leaves it empty.
     pub notified_rejection: Option<Wall>,
@@ -69,10 +68,10 @@ impl Engine {
         }
     }
 
-    /// A core that continues where `saved` was taken, with these checks; `now` continues the clock of `saved`. `clock` names
-    /// it: by another name than [`Saved::clock`], or where it was shutting down, the machine was rebooted meanwhile. The effects request again the
-    /// notifications that may not be stored. What `saved` knows of checks that are gone is dropped; a notification never
-    /// is.
+    /// A core that continues where `saved` was taken, with these checks; `now` continues the clock of `saved`. `clock`
+    /// names it: by another name than [`Saved::clock`], or where it was shutting down, the machine was rebooted meanwhile.
+    /// The effects request again the notifications that may not be stored. What `saved` knows of checks that are gone is
+    /// dropped; a notification never is.
     #[must_use]
     pub fn restore(now: Now, clock: &str, saved: Saved, checks: Vec<Settings>) -> (Self, Vec<Effect>) {
         let rebooted = saved.clock != clock || saved.shutting_down.is_some();

@@ -124,9 +124,10 @@ impl Starts {
         self.crashes.back().map(|last| last.after(self.quiet_after()))
     }
 
-    /// How many starts within this time, not by us, are such.
-    pub fn by_others(&self, now: Mono, within: Duration, are: impl Fn(Mono) -> bool) -> usize {
-        self.by_others.iter().filter(|at| now.since(**at) <= within && are(**at)).count()
+    /// Whether others have started it more often than makes a crash loop, in as short a time, counting such starts.
+    pub fn loops_by_others(&self, now: Mono, counts: impl Fn(Mono) -> bool) -> bool {
+        let recent = self.by_others.iter().filter(|at| now.since(**at) <= CRASH_WINDOW && counts(**at));
+        recent.count() > CRASH_RESTARTS
     }
 
     /// Until when one more start would hit the unit's start limit; `None`: it would not. Where that triggers an action,

@@ -18,8 +18,8 @@
 //! | first reading, inactive, and it has been up since the boot (by systemd's timestamp, or by an earlier reading: systemd forgets a unit that nothing keeps loaded): nothing tells who took it down | operator: to fight a person is worse than to come five minutes late |
 //! | first reading, failed, and its process ended only after the unit had left `active` (a stop whose process exits with a status, or is killed at `TimeoutStopSec=`) | the same |
 //! | first reading, inactive, and it had failed | the same: systemd forgets no unit that has failed |
-//! | the same, but a unit to which it is bound (`BindsTo=`) has ended by itself meanwhile | that unit took it down |
-//! | first reading, a oneshot that failed as SIGTERM ended its process | the same |
+//! | first reading, inactive, it was up before, and a unit to which it is bound (`BindsTo=`) has ended by itself meanwhile | that unit took it down |
+//! | first reading, a oneshot that failed as SIGTERM ended its process | operator |
 //! | first reading, failed before it was up (in `ExecStartPre=`) | a failure: nothing tells a stop from a crash |
 //! | a stop job on a unit that was down already, or had not come up since | operator, whatever took it down |
 //! | a stop of a unit that is bound (`BindsTo=`) to one that has just ended by itself | systemd's own, as a second stop of a unit that is stopping leaves no trace; an operator's once the unit is down |
@@ -40,7 +40,6 @@ pub(in crate::engine) struct Stop {
     /// The job that stopped it, where it was seen.
     job: Option<u32>,
     /// The unit was up when the daemon was last there, and nothing tells who took it down.
-    #[serde(default)]
     unexplained: bool,
 }
 
@@ -84,12 +83,10 @@ pub(in crate::engine) struct StopRecord {
     /// The latest reading found the unit up, in this boot.
     up: bool,
     /// The latest reading found it failed, in this boot.
-    #[serde(default)]
     failed: bool,
     /// A job stopped it that found it down already, or being started.
     explicit: bool,
     /// `InactiveEnterTimestamp` of a stop that is over although the unit is down.
-    #[serde(default)]
     spent: Option<u64>,
     /// Our own job on the unit was canceled: whoever did that wants the unit as it is.
     #[serde(skip)]
@@ -166,7 +163,7 @@ impl StopRecord {
                     && stop.inactive_enter_usec != state.inactive_enter_usec
             };
             self.stop.take_if(|stop| stop.is_before(state) || later(stop));
-            let begin = || Stop { unexplained: first && was_up, ..Stop::found(now, state, first) };
+            let begin = || Stop::found(now, state, first, first && was_up);
             let stop = self.stop.get_or_insert_with(begin);
             stop.inactive_enter_usec = state.inactive_enter_usec;
             true
@@ -209,17 +206,11 @@ pub(in crate::engine) fn is_operators_job(state: &UnitState) -> bool {
 }
 
 impl Stop {
-    fn found(now: Now, state: &UnitState, first: bool) -> Self {
+    fn found(now: Now, state: &UnitState, first: bool, unexplained: bool) -> Self {
         let inactive_enter_usec = state.inactive_enter_usec;
         let at = i64::try_from(inactive_enter_usec / 1000).ok().filter(|millis| first && *millis > 0);
         let since_wall = at.map_or(now.wall, |millis| Wall(millis).min(now.wall));
         let since = if at.is_some() { now.mono_of(since_wall) } else { now.mono };
-        Self {
-            since,
-            since_wall,
-            inactive_enter_usec,
-            job: state.stopped_by.map(|job| job.id),
-            unexplained: false,
-        }
+        Self { since, since_wall, inactive_enter_usec, job: state.stopped_by.map(|job| job.id), unexplained }
     }
 }

@@ -175,11 +175,10 @@ impl Unit {
     // --- readings
 
     /// Takes a reading.
-    pub fn read(&mut self, now: Now, state: Arc<UnitState>) {
+    pub fn read(&mut self, now: Now, mut state: Arc<UnitState>) {
         self.deferred = None;
         // What happened while systemd could not be reached was not seen, as before the first reading.
         let first = std::mem::take(&mut self.unwatched) || self.reading.is_none();
-        let mut state = state;
         if self.memory.marks.read_dropped(&state) {
             Arc::make_mut(&mut state).start_dropped = true;
         }
@@ -229,10 +228,9 @@ impl Unit {
     pub fn rests_after_stop(&mut self, now: Now) -> bool {
         let rests = self.condition == Condition::Stopped
             && self.reading.as_ref().is_some_and(|state| {
-                state.active == ActiveState::Inactive
+                condition::ended_well(state)
                     && state.load == LoadState::Loaded
                     && !state.frozen
-                    && matches!(state.result.as_str(), "" | "success")
                     && !state.settings.triggered_by.is_empty()
             });
         if rests {

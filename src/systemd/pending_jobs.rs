@@ -28,10 +28,8 @@ pub(super) struct PendingJob {
     lost: bool,
     /// How often it was requested.
     requested: u32,
-    /// Its job is to be canceled.
-    withdrawn: bool,
-    /// Why it is not to be made again.
-    overruled: Option<&'static str>,
+    /// An operator comes first: why, and whether its job is to be canceled.
+    withdrawn: Option<(&'static str, bool)>,
 }
 
 /// What became of a request whose end was not seen.
@@ -54,8 +52,7 @@ impl PendingJob {
             job_before: job,
             lost: false,
             requested: 1,
-            withdrawn: false,
-            overruled: None,
+            withdrawn: None,
         }
     }
 
@@ -156,20 +153,13 @@ impl PendingJobs {
         self.position(attempt).is_some_and(|at| self.pending[at].path.is_none())
     }
 
-    /// The job of this request is to be canceled. Returns it where it is known, and the request's own; otherwise it is
-    /// canceled when systemd has named it.
-    pub fn withdraw(&mut self, attempt: AttemptId) -> Option<String> {
+    /// An operator comes before this request: where systemd has lost it, it is not made again. `cancels`: its job is to be
+    /// canceled. Returns that where it is known, and the request's own; otherwise it is canceled when systemd has named it.
+    pub fn withdraw(&mut self, attempt: AttemptId, why: &'static str, cancels: bool) -> Option<String> {
         let at = self.position(attempt)?;
         let job = &mut self.pending[at];
-        job.withdrawn = true;
-        job.own_job().and(job.path.clone())
-    }
-
-    /// An operator comes first: where systemd has lost the request, it is not made again.
-    pub fn overrule(&mut self, attempt: AttemptId, why: &'static str) {
-        if let Some(at) = self.position(attempt) {
-            self.pending[at].overruled = Some(why);
-        }
+        job.withdrawn = Some((why, cancels));
+        job.own_job().filter(|_| cancels).and(job.path.clone())
     }
 
     /// systemd has queued the job. Returns whether it is to be canceled.
@@ -177,7 +167,7 @@ impl PendingJobs {
         let Some(at) = self.position(attempt) else { return false };
         let job = &mut self.pending[at];
         job.path = Some(path);
-        job.withdrawn && job.own_job().is_some()
+        job.withdrawn.is_some_and(|(_, cancels)| cancels) && job.own_job().is_some()
     }
 
     /// The request and its result, where its job ended before the reply that named it.
@@ -286,10 +276,10 @@ impl PendingJobs {
     pub fn find(&mut self, attempt: AttemptId, state: &UnitState) -> Found {
         let Some(at) = self.position(attempt) else { return Found::Running };
         let job = &mut self.pending[at];
-        if job.path.is_none() && !job.lost {
-            return Found::Running;
-        }
         if job.path.is_none() {
+            if !job.lost {
+                return Found::Running;
+            }
             // Of a restart the second half is a start.
             let restart = job.request.step == Step::Restart;
             let matches = |kind| kind == job.kind() || (restart && kind == JobKind::Start);
@@ -299,7 +289,7 @@ impl PendingJobs {
                 return Found::Running;
             }
             let untouched = !job.is_done(state) && job.is_untouched(state);
-            if untouched && let Some(why) = job.overruled {
+            if untouched && let Some((why, _)) = job.withdrawn {
                 return Found::Ended(self.pending.swap_remove(at), JobResult::Withdrawn(why.to_owned()));
             }
             if untouched && job.requested < REQUESTED_AT_MOST {

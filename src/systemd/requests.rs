@@ -82,10 +82,7 @@ impl Session<'_> {
             {
                 self.finish_job(job, result);
             }
-            return;
-        }
-        self.client.watched.jobs.overrule(attempt, why);
-        if stays_down && let Some(path) = self.client.watched.jobs.withdraw(attempt) {
+        } else if let Some(path) = self.client.watched.jobs.withdraw(attempt, why, stays_down) {
             self.cancel_job(path);
         }
     }

@@ -52,7 +52,6 @@ pub(in crate::engine) struct Incident {
     attempts: Vec<Attempt>,
     attempts_total: u32,
     own_attempts: u32,
-    #[serde(default)]
     not_requested: u32,
     ineffective: u32,
     exhausted: bool,

@@ -22,19 +22,23 @@ impl Graph {
         restarts: bool,
         respect: Respect,
     ) -> Option<UnitName> {
+        let mut others = self.started_with(unit, restarts).into_iter().filter(|name| name != unit);
+        others.find(|name| self.is_left_alone(now, name, respect))
+    }
+
+    /// What a start or restart of the unit starts as well: what it pulls in, and what those pull in that a restart of it
+    /// restarts.
+    fn started_with(&self, unit: &UnitName, restarts: bool) -> Vec<UnitName> {
         let along = if restarts { self.taken_along(unit) } else { BTreeSet::new() };
-        let started = along.iter().filter(|name| self.is_up(name)).chain([unit]);
-        let others = started.flat_map(|name| self.pulled_in(name)).filter(|name| *name != *unit);
-        others.into_iter().find(|name| self.is_left_alone(now, name, respect))
+        let acted_on = along.iter().filter(|name| self.is_up(name)).chain([unit]);
+        acted_on.flat_map(|name| self.pulled_in(name)).collect()
     }
 
     /// A unit that is up and would be stopped, as it conflicts with what the job would start (beside the unit itself, whose
     /// conflicts are rule 8's): one that no check monitors, and so nobody would be told of and nothing bring back, or one
     /// that runs a job. `spared`: the unit of the check, which may make room for its own step.
     pub fn would_displace(&self, unit: &UnitName, restarts: bool, spared: &UnitName) -> Option<UnitName> {
-        let along = if restarts { self.taken_along(unit) } else { BTreeSet::new() };
-        let roots = along.iter().filter(|name| self.is_up(name)).chain([unit]);
-        let mut started: BTreeSet<UnitName> = roots.flat_map(|name| self.pulled_in(name)).collect();
+        let mut started = BTreeSet::from_iter(self.started_with(unit, restarts));
         if unit != spared {
             started.insert(unit.clone());
         }

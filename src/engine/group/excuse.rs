@@ -16,13 +16,6 @@ const START_WAITS_AT_MOST: Duration = Duration::from_secs(600);
 /// as long as systemd lets a start take by default (`DefaultTimeoutStartSec=`). What takes longer is reported, with when.
 const RESTART_AWAITED: Duration = Duration::from_secs(90);
 
-/// So many starts have a grace when they follow each other within this time and no probe passes: systemd restarts a unit
-/// with one that it requires and that loops, and it would never be down. (As many as make a crash loop.)
-const STARTS_WITH_GRACE: usize = 5;
-
-/// See [`STARTS_WITH_GRACE`].
-const STARTS_WITHIN: Duration = Duration::from_secs(600);
-
 /// systemd's own restart has this long more than `RestartSec=` until failures count.
 const RESTART_SLACK: Duration = Duration::from_secs(5);
 
@@ -38,6 +31,7 @@ impl Group {
     pub fn excuse(&self, check: &Check, now: Now) -> Option<Excuse> {
         let unit = self.unit.as_ref()?;
         let recovery = &check.settings().recovery;
+        let awaited = RESTART_AWAITED.max(recovery.grace);
         let until =
             |why: String, until: Mono| (now.mono < until).then_some(Excuse { why, until: Some(until) });
         if let Some(attempt) = unit.attempt() {
@@ -67,26 +61,26 @@ impl Group {
         }
         if let Some(since) = unit.reloading_since() {
             let why = "a reload that somebody requested is running".to_owned();
-            return until(why, since.after(RESTART_AWAITED.max(recovery.grace)));
+            return until(why, since.after(awaited));
         }
         if let Some(since) = unit.ending_since() {
             let why = "systemd restarts the unit when it has ended (Restart=)".to_owned();
-            return until(why, since.after(RESTART_AWAITED.max(recovery.grace)));
+            return until(why, since.after(awaited));
         }
         if let Some(since) = unit.waiting_since() {
             let why = "the unit's start job waits for other units".to_owned();
             return until(why, since.after(START_WAITS_AT_MOST.max(recovery.grace)));
         }
         if let Some((since, delay)) = unit.auto_restart()
-            && delay <= recovery.grace.max(RESTART_AWAITED)
+            && delay <= awaited
         {
             let why = "systemd restarts the unit itself (RestartSec=)".to_owned();
             return until(why, since.after(delay).after(RESTART_SLACK));
         }
         let started = unit.started().filter(|started| !check.passed_since(*started))?;
+        // systemd restarts a unit with one that it requires and that loops: with a grace each time it would never be down.
         if !unit.condition().is_rising()
-            || unit.starts().by_others(now.mono, STARTS_WITHIN, |at| !check.passed_since(at))
-                > STARTS_WITH_GRACE
+            || unit.starts().loops_by_others(now.mono, |at| !check.passed_since(at))
         {
             return None;
         }

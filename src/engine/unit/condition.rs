@@ -77,6 +77,11 @@ pub(super) struct Facts<'a> {
     pub seen_up: bool,
 }
 
+/// The unit is inactive, and its latest run did not fail.
+pub(super) fn ended_well(state: &UnitState) -> bool {
+    state.active == ActiveState::Inactive && matches!(state.result.as_str(), "" | "success")
+}
+
 /// Classifies a reading.
 pub(super) fn classify(state: &UnitState, facts: Facts<'_>) -> Condition {
     match state.active {
@@ -107,7 +112,7 @@ pub(super) fn classify(state: &UnitState, facts: Facts<'_>) -> Condition {
             Condition::AtRest
         };
     }
-    let ended_well = matches!(state.result.as_str(), "" | "success") && state.active == ActiveState::Inactive;
+    let ended_well = ended_well(state);
     if ended_well && state.settings.stop_when_unneeded {
         return Condition::AtRest;
     }

@@ -25,7 +25,6 @@ pub(super) struct Marks {
     /// `ActiveExitTimestamp` of the fall that the marks are about; `None` while it is up.
     fall_usec: Option<u64>,
     /// `InactiveEnterTimestamp` where systemd has dropped its start job since: only the daemon that saw the job knows that.
-    #[serde(default)]
     dropped_usec: Option<u64>,
 }
 

@@ -137,6 +137,6 @@ fn request_that_is_made_again_is_not_made_once_more() {
 fn lost_request_is_not_made_again_where_an_operator_comes_first() {
     let old = state(ActiveState::Active, None, "first");
     let mut jobs = lost();
-    jobs.overrule(AttemptId(1), "an operator stopped the unit");
+    assert_eq!(jobs.withdraw(AttemptId(1), "an operator stopped the unit", false), None);
     assert!(matches!(jobs.find(AttemptId(1), &old), Found::Ended(_, JobResult::Withdrawn(_))));
 }
