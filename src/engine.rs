@@ -268,7 +268,7 @@ impl Engine {
         self.graph.set_unwatched(state == ManagerState::Unreachable);
         let units = self.groups.values_mut().filter_map(Group::unit_mut);
         if state == ManagerState::Unreachable {
-            units.for_each(unit::Unit::lose_sight);
+            units.for_each(|unit| unit.lose_sight(now.mono));
         } else {
             // All units have been read by now; what has changed was reported.
             units.for_each(unit::Unit::regain_sight);

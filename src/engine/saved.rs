@@ -89,7 +89,7 @@ impl Engine {
             if let Some(unit) = group.unit_mut()
                 && let Some(memory) = units.remove(unit.id())
             {
-                unit.restore(memory, now, grace, longest.unwrap_or(Duration::ZERO));
+                unit.restore(memory, saved.mono, now, grace, longest.unwrap_or(Duration::ZERO));
                 if rebooted {
                     unit.record_reboot(saved.shutting_down);
                 }

@@ -140,9 +140,10 @@ impl StopRecord {
         self.failed = false;
     }
 
-    /// Takes a reading of a unit that is down. `first`: of this run of the daemon. Returns whether an operator has stopped
-    /// it.
-    pub fn read_down(&mut self, now: Now, state: &UnitState, first: bool) -> bool {
+    /// Takes a reading of a unit that is down. `unseen`: since when nothing was seen of the unit, where the reading is the
+    /// first after that. Returns whether an operator has stopped it.
+    pub fn read_down(&mut self, now: Now, state: &UnitState, unseen: Option<Mono>) -> bool {
+        let first = unseen.is_some();
         let known_down = self.down_since_usec == Some(state.inactive_enter_usec);
         self.down_since_usec = Some(state.inactive_enter_usec);
         let was_up = std::mem::take(&mut self.up);
@@ -163,7 +164,7 @@ impl StopRecord {
                     && stop.inactive_enter_usec != state.inactive_enter_usec
             };
             self.stop.take_if(|stop| stop.is_before(state) || later(stop));
-            let begin = || Stop::found(now, state, first, first && was_up);
+            let begin = || Stop::found(now, state, unseen, was_up);
             let stop = self.stop.get_or_insert_with(begin);
             stop.inactive_enter_usec = state.inactive_enter_usec;
             true
@@ -206,11 +207,22 @@ pub(in crate::engine) fn is_operators_job(state: &UnitState) -> bool {
 }
 
 impl Stop {
-    fn found(now: Now, state: &UnitState, first: bool, unexplained: bool) -> Self {
+    /// `unseen`: as in [`StopRecord::read_down`]. `was_up`: the unit was up then. Where systemd's timestamp says that it went
+    /// down before, the wall clock has been set, and nothing tells when it was: just now, which respects it longest.
+    fn found(now: Now, state: &UnitState, unseen: Option<Mono>, was_up: bool) -> Self {
         let inactive_enter_usec = state.inactive_enter_usec;
-        let at = i64::try_from(inactive_enter_usec / 1000).ok().filter(|millis| first && *millis > 0);
-        let since_wall = at.map_or(now.wall, |millis| Wall(millis).min(now.wall));
-        let since = if at.is_some() { now.mono_of(since_wall) } else { now.mono };
-        Self { since, since_wall, inactive_enter_usec, job: state.stopped_by.map(|job| job.id), unexplained }
+        let seen_up = unseen.filter(|_| was_up);
+        let at =
+            i64::try_from(inactive_enter_usec / 1000).ok().filter(|millis| unseen.is_some() && *millis > 0);
+        let at = at.map(Wall).filter(|at| seen_up.is_none_or(|seen| now.mono_of(*at) >= seen));
+        let since_wall = at.unwrap_or(now.wall).min(now.wall);
+        let since = now.mono_of(since_wall);
+        Self {
+            since,
+            since_wall,
+            inactive_enter_usec,
+            job: state.stopped_by.map(|job| job.id),
+            unexplained: seen_up.is_some(),
+        }
     }
 }

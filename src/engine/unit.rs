@@ -71,8 +71,8 @@ pub(in crate::engine) struct Unit {
     read_at: Option<Mono>,
     condition: Condition,
     timeline: Timeline,
-    /// systemd could not be reached since the latest reading.
-    unwatched: bool,
+    /// Since when nothing has been seen of the unit: until its first reading, and since systemd can no longer be reached.
+    unseen_since: Option<Mono>,
     /// The reader was notified that systemd does not know the unit.
     unknown_reported: bool,
     /// A first reading that waits for those of the units around, and since when.
@@ -94,7 +94,7 @@ impl Unit {
             read_at: None,
             condition: Condition::Unread,
             timeline: Timeline::default(),
-            unwatched: false,
+            unseen_since: Some(Mono::default()),
             unknown_reported: false,
             deferred: None,
             failed_part: None,
@@ -107,9 +107,17 @@ impl Unit {
         &self.memory
     }
 
-    /// The unit after a restart of the daemon.
-    pub fn restore(&mut self, memory: Memory, now: Now, grace: Duration, longest_wait: Duration) {
+    /// The unit after a restart of the daemon. `saved`: when its memory was.
+    pub fn restore(
+        &mut self,
+        memory: Memory,
+        saved: Mono,
+        now: Now,
+        grace: Duration,
+        longest_wait: Duration,
+    ) {
         self.memory = memory;
+        self.unseen_since = Some(saved);
         self.memory.pace.bound(now.mono.after(longest_wait));
         if let Some(attempt) = &mut self.memory.attempt {
             attempt.resume_after_restart(grace);
@@ -127,13 +135,13 @@ impl Unit {
     }
 
     /// systemd cannot be reached: what becomes of the unit meanwhile is not seen.
-    pub fn lose_sight(&mut self) {
-        self.unwatched = true;
+    pub fn lose_sight(&mut self, now: Mono) {
+        self.unseen_since.get_or_insert(now);
     }
 
     /// systemd can be reached again, and what became of the unit meanwhile has been read.
     pub fn regain_sight(&mut self) {
-        self.unwatched = false;
+        self.unseen_since.take_if(|_| self.reading.is_some());
     }
 
     /// The same unit under another primary id.
@@ -178,7 +186,8 @@ impl Unit {
     pub fn read(&mut self, now: Now, mut state: Arc<UnitState>) {
         self.deferred = None;
         // What happened while systemd could not be reached was not seen, as before the first reading.
-        let first = std::mem::take(&mut self.unwatched) || self.reading.is_none();
+        let unseen = self.unseen_since.take();
+        let first = unseen.is_some();
         if self.memory.marks.read_dropped(&state) {
             Arc::make_mut(&mut state).start_dropped = true;
         }
@@ -187,7 +196,7 @@ impl Unit {
         self.memory.marks.read(&state);
         let comes = state.has_start_job();
         let known_job = self.memory.stops.stop().and_then(Stop::job);
-        let stopped = state.is_down() && !comes && self.memory.stops.read_down(now, &state, first);
+        let stopped = state.is_down() && !comes && self.memory.stops.read_down(now, &state, unseen);
         let job = self.memory.stops.stop().and_then(Stop::job);
         if !first && job.is_some() && job != known_job {
             self.memory.marks.forget_not_returned();

@@ -245,3 +245,30 @@ fn renamed_check_of_a_stopped_unit_notifies_nobody() {
     m.assert_not_notified("web");
     assert_eq!(m.state("other"), "stopped", "{}", m.timeline());
 }
+
+/// The wall clock is set by a year between a stop that nobody saw and the reading that finds it: it is no older than the
+/// latest reading that found the unit up.
+#[test]
+fn stop_that_nobody_saw_is_young_after_a_wall_clock_change() {
+    for daemon in [false, true] {
+        let mut m = Machine::new().unit(service("web")).check(unit_check("web")).up();
+        if daemon {
+            m.stop_daemon()
+        } else {
+            m.lose_bus()
+        }
+        m.run_for(5);
+        m.stop("web");
+        m.run_for(10);
+        m.set_clock(365 * 86_400);
+        m.run_for(5);
+        if daemon {
+            m.start_daemon()
+        } else {
+            m.bus_returns()
+        }
+        m.run_for(60);
+        assert!(!m.is_up("web"), "{}", m.timeline());
+        m.assert_not_notified("web");
+    }
+}

@@ -319,7 +319,7 @@ impl Node {
             if down && !comes && !state.oneshot {
                 // A unit without a record is not taken for stopped: nothing would ever end such a stop.
                 let first = self.reading.is_none() && *stops != StopRecord::default();
-                stops.read_down(now, state, first);
+                stops.read_down(now, state, first.then(Mono::default));
             } else {
                 stops.read_up();
             }
