@@ -11,7 +11,7 @@
 //!      └──────┬──────┴───────┬───────┴────────────────┴───────────────┘
 //!             ▼ Event        │
 //!        ┌─────────── supervisor: the only loop ───────────┐
-//!        │   engine.handle(now, event) -> Vec<Action>      │◄── config (checked once, replaced whole)
+//!        │   engine.handle(now, event) -> Vec<Effect>      │◄── config (checked once, replaced whole)
 //!        └──────┬──────────┬──────────┬──────────┬─────────┘
 //!               ▼          ▼          ▼          ▼
 //!             probe     systemd     mail      journal, service_manager, state.json
@@ -34,7 +34,7 @@
 //!                                                       -> check, unit, verdict, notification, status, text, time
 //! ```
 //!
-//! Nothing points back, and the shell's modules do not know each other. `tests/layers.rs` reads the `use` lines and
+//! Nothing points back, and the shell's modules do not know each other (`bus` and `systemd` share [`dbus_socket`]). `tests/layers.rs` reads the `use` lines and
 //! holds this; it also sees to it that the core speaks of no clock, file or socket.
 //!
 //! # Where to put things
@@ -47,10 +47,10 @@
 //!   its verdict, and `ctl/run_probe.rs` is what runs in its unit.
 //! - **Another rule**: in `engine/`, with a story in `tests/engine/rules.rs` that fails without it. If it is hard to test
 //!   there, the design is wrong.
-//! - **Another transition**: a [`engine::ChangeKind`], its sentence in `journal/entry.rs`, its id in `journal/ids.rs`, and what
+//! - **Another transition**: an [`engine::ChangeKind`], its sentence in `journal/entry.rs`, its id in `journal/ids.rs`, and what
 //!   it means to whoever reads it at night in `packaging/stealthcheck.catalog`.
-//! - **Another command**: a method in `bus/manager.rs` (permitted by polkit before it becomes a request), its answer in
-//!   `supervisor/requests.rs`, its words in `ctl/`.
+//! - **Another command**: a line in the tables of `bus/interface.rs` (with the polkit action that permits it), the request
+//!   in `bus.rs` and what becomes of it in `bus/server.rs`, its answer in `supervisor/`, its words in `ctl/`.
 //!
 //! # Tests
 //!
@@ -73,6 +73,7 @@ pub mod verdict;
 pub mod bus;
 pub mod config;
 pub mod ctl;
+pub mod dbus_socket;
 pub mod journal;
 pub mod lease;
 pub mod listen;

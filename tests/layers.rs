@@ -13,6 +13,8 @@ const VOCABULARY: &[&str] = &["check", "notification", "status", "text", "time",
 const CORE: &[&str] = &["engine", "config"];
 /// Each talks to one part of the world.
 const SHELL: &[&str] = &["bus", "journal", "lease", "listen", "mail", "probe", "service_manager", "systemd"];
+/// What `bus` and `systemd` have in common.
+const TRANSPORT: &str = "dbus_socket";
 /// They join the parts.
 const TOP: &[&str] = &["supervisor", "ctl"];
 
@@ -21,7 +23,11 @@ fn allowed(module: &str) -> Option<BTreeSet<&'static str>> {
     if VOCABULARY.contains(&module) || CORE.contains(&module) {
         return Some(allowed);
     }
+    if module == TRANSPORT {
+        return Some(allowed);
+    }
     allowed.extend(CORE);
+    allowed.insert(TRANSPORT);
     if SHELL.contains(&module) {
         return Some(allowed);
     }

@@ -21,6 +21,7 @@ use super::bounds::{Caller, Lines};
 use super::interface::*;
 use super::objects::{self, CHECKS, Values};
 use super::{Bus, LONGEST_HOLD, LONGEST_WORDS, MANAGER, PATH, Refusal, Reply, Request, Which, introspection};
+use crate::dbus_socket;
 use crate::status::{CheckStatus, Snapshot};
 use crate::text::sanitize;
 
@@ -29,7 +30,7 @@ use crate::text::sanitize;
 const LONGEST_NAME: usize = 255;
 
 /// No call needs more. What is longer is refused before it waits.
-const LONGEST_CALL: usize = 8 * 1024;
+const LONGEST_CALL: usize = dbus_socket::CALL;
 
 /// A page of `DescribeChecks`: some 100 kB at most.
 const PAGE: u32 = 100;

@@ -105,13 +105,16 @@ async fn stage(bus: Bus, uid: u32, polkit: Polkit) -> (Scene, mpsc::Receiver<Req
     let (a, b) = UnixStream::pair().unwrap();
     let asked = Arc::new(Mutex::new(Vec::new()));
     let caller = connection::Builder::unix_stream(b)
+        .server(zbus::Guid::generate())
         .p2p()
         .serve_at("/org/freedesktop/DBus", FakeDriver { uid })
         .serve_at(
             "/org/freedesktop/PolicyKit1/Authority",
             FakePolkit { how: polkit, asked: Arc::clone(&asked) },
         );
-    let daemon = connection::Builder::unix_stream(a).server(zbus::Guid::generate()).p2p();
+    a.set_nonblocking(true).unwrap();
+    let a = tokio::net::UnixStream::from_std(a).unwrap();
+    let daemon = crate::dbus_socket::on(a).p2p();
     let (daemon, caller) = tokio::try_join!(daemon.build(), caller.build()).unwrap();
     let (requests, inbox) = mpsc::channel(8);
     let served = serve(&daemon, &daemon, bus, requests).await.unwrap();

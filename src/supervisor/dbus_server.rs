@@ -7,6 +7,7 @@ use std::time::Duration;
 use tokio::sync::{mpsc, oneshot};
 
 use crate::bus::{self, Bus, Request, ServeError, Served, Signal};
+use crate::dbus_socket;
 
 /// Between two attempts to get onto the bus.
 const RETRY: Duration = Duration::from_secs(2);
@@ -58,10 +59,11 @@ pub(super) async fn run(
 }
 
 async fn serve(bus: Bus, requests: mpsc::Sender<Request>) -> Result<Served, ServeError> {
-    let connect = async || match bus {
-        Bus::System => zbus::Connection::system().await,
-        Bus::User => zbus::Connection::session().await,
-    };
+    let address = match bus {
+        Bus::System => zbus::Address::system(),
+        Bus::User => zbus::Address::session(),
+    }?;
+    let connect = async || dbus_socket::connect(&address).await?.build().await;
     let (connection, questions) = (connect().await?, connect().await?);
     bus::serve(&connection, &questions, bus, requests).await
 }

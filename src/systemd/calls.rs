@@ -21,6 +21,7 @@ use super::properties::Properties;
 use super::start_conditions::StartConditions;
 use super::unit_tracker::Listed;
 use super::{Bus, command_result};
+use crate::dbus_socket;
 use crate::unit::{Job, JobKind, ManagerState, UnitName, UnitState, UnitUsage};
 
 pub(super) const SYSTEMD: &str = "org.freedesktop.systemd1";
@@ -134,13 +135,13 @@ pub(super) struct Systemd {
 impl Systemd {
     /// Connects. Every message that comes in is in the stream, in the order it came.
     pub async fn connect(bus: &Bus) -> Result<(Self, MessageStream), Failure> {
-        let builder = match bus {
-            Bus::System => zbus::connection::Builder::system(),
-            Bus::Session => zbus::connection::Builder::session(),
-            Bus::Address(address) => zbus::connection::Builder::address(address.as_str()),
-        };
-        let connection =
-            tokio::time::timeout(PATIENCE, builder.build()).await.map_err(|_| Failure::silence())??;
+        let address = match bus {
+            Bus::System => zbus::Address::system(),
+            Bus::Session => zbus::Address::session(),
+            Bus::Address(address) => address.parse(),
+        }?;
+        let connect = async { dbus_socket::connect(&address).await?.build().await };
+        let connection = tokio::time::timeout(PATIENCE, connect).await.map_err(|_| Failure::silence())??;
         let mut messages = MessageStream::from(&connection);
         if let Some(queue) = std::num::NonZeroUsize::new(QUEUE) {
             messages.set_max_queued(queue);
