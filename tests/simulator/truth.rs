@@ -8,7 +8,7 @@ use stealthcheck::time::Mono;
 use stealthcheck::unit::{ActiveState, UnitName};
 
 use crate::config::Plan;
-use crate::machine::{By, Happened, JobType};
+use crate::machine::{By, Happened, JobType, Version};
 use crate::sim::Sim;
 
 /// A stop that is read so long after the end of a hold may be the holder's (rule 10).
@@ -79,9 +79,11 @@ impl Sim {
         }
         let now = self.mono;
         let in_hold = self.is_held_or_was(unit, READ_AFTER_HOLD);
+        let systemd = &self.machine.systemd;
+        let refused = systemd.version == Version::V257 && systemd.read(unit).frozen;
         let Some(truth) = self.truths.0.get_mut(unit) else { return };
         match (kind, by) {
-            (JobType::Stop, By::Operator) if unit == root && was_up => {
+            (JobType::Stop, By::Operator) if unit == root && was_up && !refused => {
                 truth.stopped_by_operator = (!in_hold).then_some(now);
             }
             (JobType::Start | JobType::Restart, _) => truth.stopped_by_operator = None,

@@ -3,7 +3,7 @@
 use std::cmp::Reverse;
 
 use stealthcheck::time::Now;
-use stealthcheck::unit::{ActiveState, ManagerState};
+use stealthcheck::unit::ManagerState;
 
 use super::job::{By, JobType};
 use super::{Signal, Systemd};
@@ -42,13 +42,14 @@ impl Systemd {
         self.review_all();
     }
 
-    /// The machine begins to shut down: every unit gets a stop job.
+    /// The machine begins to shut down: every unit gets a stop job, which is dropped as
+    /// redundant where the unit is inactive or failed (job_type_is_redundant in systemd's src/core/job.c).
     pub fn shut_down(&mut self) {
         self.stopping = true;
         self.booting = false;
         self.signals.push(Signal::Manager(ManagerState::Stopping));
         for unit in 0..self.units.len() {
-            if self.units[unit].active() != ActiveState::Inactive {
+            if !self.units[unit].is_down() {
                 let _ = self.add_job(unit, JobType::Stop, By::Systemd);
             }
         }
