@@ -12,8 +12,10 @@ use super::exit::{Exit, Failure, systemctl};
 use super::jobs::{Verb, job};
 use super::print;
 use super::text::sanitize;
+use super::validate::{default_file, warn};
 use crate::bus::Bus;
 use crate::bus::client::CallError;
+use crate::config;
 
 const UNIT: &str = "stealthcheck.service";
 /// systemd's own limit for a reload is TimeoutStartSec=, 90 s unless told otherwise.
@@ -53,6 +55,12 @@ pub(super) async fn through_systemd(bus: Bus) -> Result<Exit, Failure> {
     if result == "done" {
         let now = client.daemon().await.map_err(|error| Failure::of_call(&error, bus))?;
         let (checks, files) = (now.counts.checks, now.configuration.files.len());
+        // What the daemon will miss (a credential, a file), as `validate` says it, where the files can be read.
+        if let Ok(file) = default_file(bus)
+            && let Ok(config) = config::load(&file)
+        {
+            warn(&config, bus);
+        }
         print(&format!("Reloaded: {} in {}.\n", plural(checks, "check"), plural(files, "file")))?;
         return Ok(Exit::Ok);
     }

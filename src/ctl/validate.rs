@@ -17,21 +17,25 @@ pub(super) fn default_file(bus: Bus) -> Result<PathBuf, Failure> {
 
 pub(super) fn validate(file: Option<PathBuf>, bus: Bus) -> Result<Exit, Failure> {
     let file = file.map_or_else(|| default_file(bus), Ok)?;
-    let mut err = std::io::stderr().lock();
-    // Nobody is left to be told where standard error cannot be written: the exit code says it all the same.
     match config::load(&file) {
         Ok(config) => {
-            let warnings = config.warnings.iter().map(ToString::to_string);
-            for warning in warnings.chain(access::warnings(&config, bus)) {
-                let _ = writeln!(err, "warning: {}", super::text::sanitize(&warning));
-            }
+            warn(&config, bus);
             print(&summary(&config))?;
             Ok(Exit::Ok)
         }
         Err(problems) => {
-            let _ = writeln!(err, "{}", lines(&problems));
+            let _ = writeln!(std::io::stderr(), "{}", lines(&problems));
             Ok(Exit::Config)
         }
+    }
+}
+
+/// Its warnings, to standard error. Nobody is left to be told where that cannot be written: the exit code says it all the
+/// same.
+pub(super) fn warn(config: &Config, bus: Bus) {
+    let warnings = config.warnings.iter().map(ToString::to_string);
+    for warning in warnings.chain(access::warnings(config, bus)) {
+        let _ = writeln!(std::io::stderr(), "warning: {}", super::text::sanitize(&warning));
     }
 }
 

@@ -95,16 +95,20 @@ fn what_root_accepted_is_what_runs_and_what_is_permitted() {
     configure(&format!(
         "{first}  tls: {{ tls: {{ address: \"127.0.0.1:465\", ca_file: /etc/stealthcheck/ca.pem }}, recover: none }}\n"
     ));
-    let validated = machine.sh("stealthctl validate");
-    assert_eq!(validated.code, 0, "{validated}");
-    assert_has(
-        &validated.stderr,
-        &[
-            "warning: checks.tls.tls.ca_file: /etc/stealthcheck/ca.pem cannot be read by the user stealthcheck",
-        ],
-    );
-    machine.sh_ok("chmod 644 /etc/stealthcheck/ca.pem");
-    assert!(!machine.sh("stealthctl validate").stderr.contains("warning"), "{validated}");
+    for command in ["stealthctl validate", "stealthctl reload"] {
+        machine.sh_ok("chmod 600 /etc/stealthcheck/ca.pem");
+        let warned = machine.sh(command);
+        assert_eq!(warned.code, 0, "{warned}");
+        assert_has(
+            &warned.stderr,
+            &[
+                "warning: checks.tls.tls.ca_file: /etc/stealthcheck/ca.pem cannot be read by the user stealthcheck",
+            ],
+        );
+        machine.sh_ok("chmod 644 /etc/stealthcheck/ca.pem");
+        let silent = machine.sh(command);
+        assert!(!silent.stderr.contains("warning"), "{silent}");
+    }
 }
 
 #[test]

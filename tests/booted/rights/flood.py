@@ -2,25 +2,28 @@
 """flood.py WHAT CONNECTIONS WINDOW SECONDS: method calls of one user, WINDOW of each connection under way at a time.
 
 Written out byte by byte: the libraries have limits of their own. With a WINDOW of 0 each connection makes
-a thousand calls and reads no answer. (More would be a flood of the bus itself, whoever is called.)"""
-import os, select, socket, struct, sys, time
+a thousand calls and reads no answer. (More would be a flood of the bus itself, whoever is called.) Signals
+go to all connections of the daemon, also those that have no name."""
+import os, select, socket, struct, subprocess, sys, time
 
 def text(s): return struct.pack("<I", len(s)) + s.encode() + b"\0"
 def sig(s): return bytes([len(s)]) + s.encode() + b"\0"
 def pad(b, n): return b + b"\0" * (-len(b) % n)
 
-def call(serial, to, path, interface, member, signature="", body=b""):
+def call(serial, to, path, interface, member, signature="", body=b"", kind=1):
     fields = b""
-    for code, kind, value in [(1, "o", path), (2, "s", interface), (3, "s", member), (6, "s", to)]:
-        fields = pad(fields, 8) + bytes([code]) + sig(kind)
+    for code, form, value in [(1, "o", path), (2, "s", interface), (3, "s", member), (6, "s", to)]:
+        fields = pad(fields, 8) + bytes([code]) + sig(form)
         fields = pad(fields, 4) + text(value)
     if signature:
         fields = pad(fields, 8) + bytes([8]) + sig("g") + sig(signature)
-    head = struct.pack("<cBBBII", b"l", 1, 0, 1, len(body), serial) + struct.pack("<I", len(fields)) + fields
+    head = struct.pack("<cBBBII", b"l", kind, 0, 1, len(body), serial) + struct.pack("<I", len(fields)) + fields
     return pad(head, 8) + body
 
 OURS = ("io.iobio.Stealthcheck1", "/io/iobio/Stealthcheck1", "io.iobio.Stealthcheck1.Manager")
 SYSTEMD = ("org.freedesktop.systemd1", "/org/freedesktop/systemd1", "org.freedesktop.systemd1.Manager")
+listed = subprocess.run(["busctl", "list", "--no-legend"], capture_output=True, text=True, check=True).stdout
+DAEMON = [line.split()[0] for line in listed.splitlines() if line[0] == ":" and " stealthcheck " in line]
 WHAT = {
     "rows": lambda n: call(n, *OURS, "ListChecks"),
     "page": lambda n: call(n, *OURS, "DescribeChecks", "su", pad(text(""), 4) + struct.pack("<I", 100)),
@@ -28,6 +31,7 @@ WHAT = {
     "pause": lambda n: call(n, *OURS, "PauseCheck", "st", pad(text("web"), 8) + struct.pack("<Q", 60)),
     "tree": lambda n: call(n, OURS[0], OURS[1] + "/check", "org.freedesktop.DBus.Introspectable", "Introspect"),
     "long": lambda n: call(n, *OURS, "ExplainCheck", "s", text("x" * (16 << 20))),
+    "signal": lambda n: call(n, DAEMON[n % len(DAEMON)], *OURS[1:], "Signal", "s", text("x" * (16 << 20)), kind=4),
     "restart": lambda n: call(n, *SYSTEMD, "RestartUnit", "ss", pad(text("web.service"), 4) + text("replace")),
 }
 
