@@ -59,7 +59,7 @@ fn each_of_two_instances_tells_when_the_other_stands_still() {
 
     // The user's stands still.
     user.sh_ok("systemctl --user kill -s STOP stealthcheck");
-    let theirs = "As ucgd-peanalysis: systemctl --user status stealthcheck";
+    let theirs = "as ucgd-peanalysis: systemctl --user status stealthcheck";
     let mails = mails_of(&machine, theirs, 1);
     assert_has(&mails[0].body, &["other-stealthcheck on mutual is down.", "no answer within 900ms"]);
     machine.becomes(CHECK, "down");

@@ -139,6 +139,26 @@ impl Machine {
         output
     }
 
+    /// Runs a shell script that must succeed, with this typed into it. `set -eu`: the first command that fails ends it.
+    pub fn sh_typing(&self, script: &str, input: &str) -> String {
+        let argv = ["timeout", "-k", "5", COMMAND_LIMIT, "sh", "-euc", script];
+        let output = self.control("exec", &argv, Some(input));
+        assert!(output.success(), "in machine {}: {script}\n{output}", self.name);
+        output.stdout
+    }
+
+    /// Starts a program on the network outside the guest. It is killed when the value is dropped, or its thread ends.
+    pub fn start_outside(&self, argv: &[&str]) -> Outside {
+        let child = Command::new(checkout().join("tests/lab/machine"))
+            .args(["outside", &self.name, "setpriv", "--pdeathsig", "KILL"])
+            .args(argv)
+            .stdin(Stdio::null())
+            .stdout(Stdio::null())
+            .stderr(Stdio::null())
+            .spawn();
+        Outside(child.expect("tests/lab/machine"))
+    }
+
     /// Copies a file of the host into the guest, with its mode. A destination that ends in `/` is a directory.
     pub fn push(&self, file: &Path, dest: &str) {
         let file = file.to_str().expect("the checkout's path is UTF-8");
@@ -274,6 +294,24 @@ impl Machine {
         assert!(output.success(), "machine {command} {} {}: {output}", self.name, rest.join(" "));
         // A boot that is not all well says so there.
         eprint!("{}", output.stderr);
+    }
+}
+
+/// A program on the network outside a guest.
+pub struct Outside(std::process::Child);
+
+impl Outside {
+    /// Sends it a signal: `STOP` hangs it, `CONT` ends that.
+    pub fn signal(&self, signal: &str) {
+        let sent = Command::new("kill").args([&format!("-{signal}"), &self.0.id().to_string()]).status();
+        assert!(sent.is_ok_and(|status| status.success()), "kill -{signal} {}", self.0.id());
+    }
+}
+
+impl Drop for Outside {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
     }
 }
 

@@ -1,5 +1,7 @@
 #!/usr/bin/python3
-"""Plays fibridge-proxy-rs: its flags, and what it answers with and without a certificate."""
+"""Stands in for fibridge-proxy-rs (Rust, not in Debian). Like the real one it takes its flags, serves HTML on the HTTP port
+without a certificate, and with one answers every path there with a redirect to the TLS port under the public name; stopped
+(SIGSTOP), both ports still accept connections. What it does not: no WebSocket, and so no file of anybody is served."""
 import argparse, http.server, ssl, threading
 
 flags = argparse.ArgumentParser()
@@ -15,6 +17,7 @@ flags = flags.parse_args()
 class Page(http.server.BaseHTTPRequestHandler):
     def do_GET(self):
         self.send_response(200)
+        self.send_header("Content-Type", "text/html")
         self.send_header("Content-Length", "9")
         self.end_headers()
         self.wfile.write(b"fibridge\n")
@@ -35,7 +38,7 @@ if flags.key:
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.load_cert_chain(flags.cert, flags.key)
     secure = http.server.ThreadingHTTPServer((flags.ip_address, flags.secure_port), Page)
-    # The handshake is for the thread of the connection: nobody waits for a caller who says nothing.
+    # Each connection's thread makes its handshake: a client that sends nothing delays no other.
     secure.socket = context.wrap_socket(secure.socket, server_side=True, do_handshake_on_connect=False)
     threading.Thread(target=secure.serve_forever, daemon=True).start()
 http.server.ThreadingHTTPServer((flags.ip_address, flags.port), Redirect if flags.key else Page).serve_forever()

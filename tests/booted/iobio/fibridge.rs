@@ -1,74 +1,55 @@
-//! fibridge: its certificate is renewed on the very port that it serves on, without a race and without a false mail.
+//! lf-proxy: fibridge behind the redirects of ports 80 and 443, and its certificate, which a real certbot gets and renews on the
+//! very port that fibridge serves on.
 
 use stealthcheck::journal::ids;
 
-use crate::guarding::{assert_has, assert_thread};
-use crate::lab::{MINUTE, Machine, checkout};
+use super::acme::Acme;
+use crate::guarding::{assert_has, assert_thread, kinds};
+use crate::lab::{MINUTE, Machine};
 
 const HOST: &str = "lf-proxy.example.org";
 
-/// The drop-in for TLS that the unit's sample has in its comment.
-fn tls_drop_in() -> String {
-    let sample = std::fs::read_to_string(checkout().join("units/fibridge.service")).unwrap();
-    let lines = sample.lines().filter_map(|line| line.strip_prefix("#   "));
-    let drop_in: Vec<String> = lines.map(|line| line.replace("HOST", HOST)).collect();
-    assert!(drop_in.iter().any(|line| line == "[Service]"), "no drop-in in:\n{sample}");
-    drop_in.join("\n")
-}
-
-/// A machine on which fibridge serves TLS with a certificate that ends in so many days, guarded by the sample.
-fn lf_proxy(name: &str, days: u32) -> Machine {
-    let machine = Machine::ready(name);
+/// lf-proxy by the runbook, up to the first certificate, with shorter times.
+fn lf_proxy(name: &str) -> (Machine, Acme) {
+    let machine = Machine::bare(name);
     machine.stand_in("fibridge.py", "/usr/local/bin/fibridge-proxy-rs");
-    machine.stand_in("certbot.py", "/usr/bin/certbot");
-    machine.stand_in("certificate.py", "/etc/lab/certificate");
-    machine.sh_ok(&format!("python3 /etc/lab/certificate {days}"));
-    machine.write("/etc/systemd/system/fibridge.service.d/tls.conf", &tls_drop_in());
-    machine.push(&checkout().join("config/rules.v4"), "/etc/iptables/rules.v4");
-    machine.sample_units(&["fibridge.service", "fibridge-ports.service", "fibridge-cert-renew.service"]);
-    machine.sh_ok("systemctl enable --now fibridge-ports fibridge");
-    served(&machine);
-    machine
-}
-
-fn guard(machine: &Machine) {
-    machine.guard_by(
-        "lf-proxy.yaml",
+    let acme = Acme::outside(&machine);
+    machine.follow("lf-proxy");
+    machine.becomes("fibridge", "passing");
+    machine.becomes("fibridge-ports", "passing");
+    machine.follow("The first certificate");
+    machine.verify_units();
+    machine.shorten("lf-proxy.yaml", &[("interval: 10s", "interval: 1s")]);
+    machine.shorten(
+        "lf-proxy-tls.yaml",
         &[
             ("interval: 10s", "interval: 1s"),
             ("interval: 12h", "interval: 2s"),
+            ("interval: 10m", "interval: 2s"),
             ("initial: 6h, max: 24h", "initial: 1s, max: 5s"),
         ],
     );
-    for check in ["fibridge", "fibridge-tls", "fibridge-ports"] {
+    for check in CHECKS {
         machine.becomes(check, "passing");
     }
+    served_outside(&machine);
+    (machine, acme)
 }
 
-/// Waits until the world is served on its port, and returns when the certificate ends.
-fn served(machine: &Machine) -> String {
-    let ask = "curl -s -m 2 --cacert /dev/null -k https://192.0.2.1/";
+const CHECKS: [&str; 5] =
+    ["fibridge", "fibridge-ports", "fibridge-tls", "fibridge-certificate", "fibridge-certificate-served"];
+
+/// Waits until fibridge answers on port 443, with the newest certificate that certbot has.
+fn served_outside(machine: &Machine) {
+    let ask = format!("curl -s -m 2 -k --resolve {HOST}:443:192.0.2.1 https://{HOST}/");
     machine.wait_for("fibridge on port 443, outside", MINUTE, || {
-        (machine.outside(ask).stdout == "fibridge\n").then_some(())
+        (machine.outside(&ask).stdout == "fibridge\n").then_some(())
     });
-    machine.sh_ok(
-        "openssl s_client -connect 127.0.0.1:9002 </dev/null 2>/dev/null | openssl x509 -noout -enddate",
-    )
+    assert_eq!(machine.served_certificate(9002, HOST), machine.certificate_on_disk(HOST));
 }
 
-fn certbot(machine: &Machine, seconds: u32, outcome: &str) {
-    machine.write("/etc/lab/certbot", &format!("{seconds} {outcome}\n"));
-}
-
-/// Waits until certbot answers on fibridge's port.
-fn certbot_has_the_port(machine: &Machine) {
-    machine.wait_for("certbot on fibridge's port", MINUTE, || {
-        machine.outside("curl -s -m 2 -I http://192.0.2.1/").stdout.contains("Server: certbot").then_some(())
-    });
-}
-
-/// Nobody fought for the port, and nobody was mailed about fibridge.
-fn left_in_peace(machine: &Machine) {
+/// The checks of fibridge pass, and none of them has had an incident so far.
+fn nothing_happened_to_fibridge(machine: &Machine) {
     for check in ["fibridge", "fibridge-tls"] {
         machine.becomes(check, "passing");
         assert_eq!(machine.told(ids::RECOVERY_REQUESTED, check), Vec::<serde_json::Value>::new());
@@ -78,57 +59,108 @@ fn left_in_peace(machine: &Machine) {
 }
 
 #[test]
-fn a_certificate_near_its_end_is_renewed_on_fibridges_own_port() {
-    let machine = lf_proxy("renewed", 3);
-    certbot(&machine, 20, "renew");
-    let before = served(&machine);
-    guard(&machine);
+fn fibridge_by_the_runbook_is_renewed_near_the_end_of_its_certificate() {
+    let (machine, _acme) = lf_proxy("lf-proxy");
+    nothing_happened_to_fibridge(&machine);
+    machine.killed_is_restarted_by_systemd("fibridge.service", "fibridge");
 
-    // The check finds it and starts the renewal; fibridge gives way, and whoever has its port meanwhile is not it.
-    certbot_has_the_port(&machine);
-    assert_eq!(machine.unit("fibridge.service", "ActiveState"), "inactive");
-    let shown = machine.becomes("fibridge", "conflict");
-    assert_has(&shown.to_string(), &["fibridge-cert-renew.service"]);
-    machine.becomes("fibridge-tls", "conflict");
+    // certbot's folders belong to somebody else, and so does the key's group, as where fibridge ran as that user once.
+    machine.sh_ok(
+        "useradd ubuntu && chown ubuntu /etc/letsencrypt/live /etc/letsencrypt/archive &&
+         chgrp ubuntu /etc/letsencrypt/archive/*/privkey1.pem",
+    );
+    // certbot has never run for that unit: what it writes to is not there.
+    machine.sh_ok("rm -rf /var/log/letsencrypt /var/lib/letsencrypt");
+    machine.certificate_with_days_left(HOST, 3);
+    let ending = machine.certificate_on_disk(HOST);
 
+    // A certificate that is on disk and not served: fibridge is restarted for it. It has three days left: that is for the
+    // renewal, which displaces fibridge.
+    machine.wait_for("the renewal", MINUTE, || (machine.certificate_on_disk(HOST) != ending).then_some(()));
     machine.becomes("fibridge-certificate", "passing");
-    assert_ne!(served(&machine), before, "the old certificate is still served");
-    left_in_peace(&machine);
+    served_outside(&machine);
     let mails = machine.wait_mails("fibridge-certificate", 2);
     assert_thread(&mails, &["DOWN", "RECOVERED"]);
     assert_has(&mails[1].body, &["start"]);
     assert_eq!(machine.unit("fibridge-cert-renew.service", "Result"), "success");
     assert_eq!(machine.asked("fibridge-certificate"), 1);
+    assert_eq!(machine.sh_ok("stat -c %G /etc/letsencrypt/archive/*/privkey2.pem"), "ubuntu");
+    for check in CHECKS {
+        machine.becomes(check, "passing");
+    }
+
+    // Hung, both ports still accept connections; a handshake and a request show it.
+    let before = machine.unit("fibridge.service", "InvocationID");
+    machine.sh_ok("systemctl kill --signal=STOP fibridge");
+    machine.sh_ok("nc -z -w 2 127.0.0.1 9001 && nc -z -w 2 127.0.0.1 9002");
+    machine.restarted("fibridge.service", &before);
+    served_outside(&machine);
+    for check in ["fibridge", "fibridge-tls"] {
+        machine.becomes(check, "passing");
+        assert!(!machine.wait_told(ids::INCIDENT_OPENED, check, 1).is_empty());
+    }
 }
 
 #[test]
-fn fibridge_is_back_when_certbot_fails_or_is_killed_or_is_stopped() {
-    let machine = lf_proxy("not-renewed", 90);
-    certbot(&machine, 4, "renew");
-    guard(&machine);
-    machine.becomes("fibridge-certificate", "passing");
+fn fibridge_is_back_however_a_renewal_ends() {
+    let (machine, acme) = lf_proxy("renewals");
     let run = || machine.unit("fibridge.service", "InvocationID");
 
+    // Debian's timer, left on: nothing is due, and nothing happens.
+    machine.sh_ok("systemctl start certbot.service");
+    // By hand, as the runbook says it: nothing is due, fibridge was away for a moment.
+    let before = run();
+    machine.follow("Renewal");
+    machine.restarted("fibridge.service", &before);
+    served_outside(&machine);
+    machine.becomes("fibridge-certificate", "passing");
+    nothing_happened_to_fibridge(&machine);
+
+    // A renewal that somebody else made (the timer, where it needed no port): fibridge is restarted for it.
+    machine.certificate_with_days_left(HOST, 25);
+    machine.wait_for("the new certificate", MINUTE, || {
+        (machine.served_certificate(9002, HOST) == machine.certificate_on_disk(HOST)).then_some(())
+    });
+    assert_has(&machine.wait_mails("fibridge-certificate-served", 1)[0].body, &["renewed", "restart"]);
+    machine.becomes("fibridge-certificate-served", "passing");
+
+    // Now one is due. The timer's renewal finds fibridge on the port: it fails, and fibridge does not notice.
+    let before = run();
+    assert!(!machine.sh("systemctl start certbot.service").success());
+    assert_has(&machine.sh_ok("cat /var/log/letsencrypt/letsencrypt.log"), &["Could not bind TCP port 9001"]);
+    assert_eq!(run(), before);
+    machine.sh_ok("systemctl reset-failed certbot.service");
+
+    // The authority says nothing. certbot is killed and stopped meanwhile.
+    acme.server.signal("STOP");
     for (end, health) in [("kill --signal=KILL", "passing"), ("stop", "stopped")] {
         let before = run();
         machine.sh_ok("systemctl start --no-block fibridge-cert-renew");
-        certbot_has_the_port(&machine);
-        // What it is to do in its next life: the check sees to it that a renewal which failed is tried again.
+        let shown = machine.becomes("fibridge", "conflict");
+        assert_has(&shown.to_string(), &["fibridge-cert-renew.service"]);
+        machine.wait_for("certbot", MINUTE, || machine.sh("pgrep -x certbot").success().then_some(()));
+        if health == "passing" {
+            acme.server.signal("CONT");
+        }
         machine.sh_ok(&format!("systemctl {end} fibridge-cert-renew"));
-        machine.wait_for("another run of fibridge", MINUTE, || (run() != before).then_some(()));
-        served(&machine);
+        machine.restarted("fibridge.service", &before);
+        served_outside(&machine);
         machine.becomes("fibridge-certificate", health);
-        left_in_peace(&machine);
+        acme.server.signal("STOP");
     }
+    acme.server.signal("CONT");
+    drop(acme);
 
-    // An authority that says no: fibridge is back at once, the failure is mailed, and the renewal is tried again.
+    // The authority is gone: fibridge is back at once, the failure is mailed, and the renewal is tried again.
+    machine.certificate_with_days_left(HOST, 20);
     let mailed = machine.mails_about("fibridge-certificate").len();
-    certbot(&machine, 4, "fail");
     assert!(!machine.sh("systemctl start fibridge-cert-renew").success());
-    certbot(&machine, 1, "renew");
-    served(&machine);
-    let mails = machine.wait_mails("fibridge-certificate", mailed + 2);
-    assert_has(&mails[mailed].body, &["fibridge-cert-renew.service", "the authority says no"]);
-    machine.becomes("fibridge-certificate", "passing");
-    left_in_peace(&machine);
+    served_outside(&machine);
+    let mails = machine.wait_mails("fibridge-certificate", mailed + 1);
+    assert_has(&mails[mailed].body, &["fibridge-cert-renew.service", "Connection refused"]);
+    assert_eq!(kinds(&mails)[mailed], "DOWN");
+    machine.wait_told(ids::RECOVERY_REQUESTED, "fibridge-certificate", 2);
+    for check in ["fibridge", "fibridge-tls"] {
+        assert_eq!(machine.told(ids::INCIDENT_OPENED, check), Vec::<serde_json::Value>::new());
+    }
 }

@@ -1,7 +1,8 @@
-//! What the world sees of gru: its name, its certificate, its load balancer. Nothing is restarted; people are told.
+//! gru from outside: its name, its certificate, its load balancer (a real nginx). Nothing is restarted; mails are sent.
 
+use super::gru;
 use crate::guarding::{assert_has, kinds};
-use crate::lab::{MINUTE, Machine};
+use crate::lab::{MINUTE, Machine, checkout};
 
 /// A name server that knows gru's name, and for the certificate's sake the lab's authority signs it.
 const ZONE: &str = r#"server:
@@ -29,18 +30,18 @@ fn certificate(machine: &Machine, days: u32) {
 }
 
 #[test]
-fn what_the_world_sees_of_gru_is_watched_and_mailed() {
-    let machine = Machine::ready("gru-fleet");
-    machine.stand_in("node", "/usr/bin/node");
-    machine.stand_in("gru.py", "/opt/gru/index.js");
-    machine.sample_units(&["gru.service"]);
+fn gru_from_outside_by_the_runbook_is_mailed() {
+    let machine = Machine::bare("gru-fleet");
+    gru::program(&machine);
+    machine.push(&checkout().join("units/gru.service"), "/etc/systemd/system/");
     machine.write("/etc/unbound/unbound.conf.d/lab.conf", ZONE);
     certificate(&machine, 90);
     machine.write("/etc/nginx/sites-enabled/default", BALANCER);
     // Without a network there is no key of the root to validate with.
     machine.sh_ok("rm /etc/unbound/unbound.conf.d/root-auto-trust-anchor-file.conf");
-    machine.sh_ok("systemctl start gru unbound nginx");
-    machine.guard_by(
+    machine.sh_ok("systemctl daemon-reload && systemctl start gru unbound nginx");
+    machine.follow("gru from outside");
+    machine.shorten(
         "gru-fleet.yaml",
         &[
             ("interval: 5m", "interval: 1s"),

@@ -1,0 +1,2 @@
+#!/bin/bash
+samtools view -H "$1" | cat
