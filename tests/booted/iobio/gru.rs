@@ -54,10 +54,12 @@ fn a_worker_with_a_renegade_is_restarted_and_then_replaced() {
     machine.hung_is_restarted_by_stealthcheck("gru.service", "gru");
     machine.wait_mails("gru", 2);
 
+    // Two, for a test on a busy host: each is to have more than a tenth of the CPUs.
+    endless(&machine);
     endless(&machine);
     let mails = machine.wait_mails("gru-cpu", 2);
     assert_thread(&mails, &["DOWN", "RECOVERED"]);
-    assert_has(&mails[0].body, &["of the machine", "restart: done"]);
+    assert_has(&mails[0].body, &["of all CPUs", "restart: done"]);
     assert_eq!(renegades(&machine), "", "the renegade outlived the restart");
     assert_thread(&machine.mails_about("gru"), &["DOWN", "RECOVERED"]);
     assert_eq!(machine.asked("gru-cpu"), 1);
@@ -74,10 +76,7 @@ fn a_worker_in_a_crash_loop_is_replaced() {
     let machine = worker("gru-crash");
     machine.sh_ok("mv /opt/gru/data/VERSION /opt/gru/data/gone && systemctl kill --signal=KILL gru");
     let mails = machine.wait_mails("gru", 1);
-    assert_has(
-        &mails[0].body,
-        &["no such file or directory, open '/opt/gru/data/VERSION'", "powers itself off"],
-    );
+    assert_has(&mails[0].body, &["ENOENT", "/opt/gru/data/VERSION", "powers itself off"]);
     machine.wait_for("a crash loop in the status", MINUTE, || {
         machine.run(&["stealthctl", "status", "gru"]).stdout.contains("crash-looping").then_some(())
     });
