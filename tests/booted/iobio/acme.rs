@@ -78,11 +78,12 @@ impl Machine {
         ));
     }
 
-    /// The serial number of the certificate that is served on a port of the machine.
+    /// The serial number of the certificate that is served on a port of the machine; empty where none is.
     pub fn served_certificate(&self, port: u16, host: &str) -> String {
-        self.sh_ok(&format!(
-            "openssl s_client -connect 127.0.0.1:{port} -servername {host} </dev/null 2>/dev/null | openssl x509 -noout -serial"
-        ))
+        let ask = format!(
+            "openssl s_client -connect 127.0.0.1:{port} -servername {host} </dev/null | openssl x509 -noout -serial"
+        );
+        self.sh(&ask).stdout.trim_end().to_owned()
     }
 
     /// The serial number of the newest certificate that certbot has.
