@@ -108,6 +108,15 @@ impl Machine {
         self.sh_ok("stealthctl reload");
     }
 
+    /// Takes checks out of an installed configuration: from one comment to another, or to the end. They are another test's.
+    fn remove_checks(&self, file: &str, from: &str, to: &str) {
+        let path = format!("/etc/stealthcheck/conf.d/{file}");
+        let yaml = self.read(&path);
+        let (kept, rest) = yaml.split_once(from).unwrap_or_else(|| panic!("{file} has no \"{from}\""));
+        let rest = if to.is_empty() { "" } else { &rest[rest.find(to).unwrap()..] };
+        self.write(&path, &format!("{kept}{rest}"));
+    }
+
     /// Waits for another run of a unit than this.
     fn restarted(&self, unit: &str, before: &str) {
         self.wait_for(&format!("another run of {unit}"), MINUTE, || {

@@ -141,12 +141,6 @@ impl Machine {
 
     /// Runs a shell script that must succeed, with this typed into it. `set -eu`: the first command that fails ends it.
     pub fn sh_typing(&self, script: &str, input: &str) -> String {
-        eprintln!(
-            "TIMING {} {:?} TYPE {:.30}",
-            self.name,
-            std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap().as_secs() % 10000,
-            script
-        );
         let argv = ["timeout", "-k", "5", COMMAND_LIMIT, "sh", "-euc", script];
         let output = self.control("exec", &argv, Some(input));
         assert!(output.success(), "in machine {}: {script}\n{output}", self.name);
@@ -253,9 +247,6 @@ impl Machine {
         let start = Instant::now();
         loop {
             if let Some(value) = attempt() {
-                if start.elapsed().as_secs_f32() > 0.5 {
-                    eprintln!("TIMING {} {what} {:.1}", self.name, start.elapsed().as_secs_f32());
-                }
                 return value;
             }
             assert!(

@@ -7,34 +7,22 @@ use crate::lab::{MINUTE, Machine};
 const HOST: &str = "multialign.example.org";
 const SCORES: &str = "/opt/multialign/hg19/100way/hg19.phyloP100way.bw";
 
-/// Takes Multialign's checks out of the installed configuration, for a machine that has only Phenolyzer.
-pub fn remove_its_checks(machine: &Machine) {
-    machine.sh_ok(
-        "cd /etc/stealthcheck/conf.d && python3 -c '
-import re
-text = open(\"services.backend.yaml\").read()
-open(\"services.backend.yaml\", \"w\").write(text[:text.index(\"  # `/` is 200 even\")])'",
-    );
-}
-
 #[test]
 fn multialign_by_the_runbook_is_monitored_by_a_query_that_works() {
     let machine = Machine::bare("multialign");
     let _acme = Acme::outside(&machine);
     machine.repository("multialign", "multialign");
-    machine.sh_ok("useradd --system phenolyzer-is-elsewhere");
     machine.follow("Multialign");
     machine.write(SCORES, "chr17\t17584787\t17584788\t0.061\n");
     machine.verify_units();
     machine.follow("Both monitored");
     machine.becomes("multialign", "passing");
     machine.becomes("multialign-certificate", "passing");
-    let file = "/etc/stealthcheck/conf.d/services.backend.yaml";
-    // Phenolyzer is on another machine of the tests.
-    let yaml = machine.read(file);
-    let (head, rest) = yaml.split_once("  # The Node.js server answers 200").unwrap();
-    let (_, rest) = rest.split_once("  # `/` is 200 even").unwrap();
-    machine.write(file, &format!("{head}  # `/` is 200 even{rest}"));
+    machine.remove_checks(
+        "services.backend.yaml",
+        "  # The Node.js server answers 200",
+        "  # `/` is 200 even",
+    );
     machine
         .shorten("services.backend.yaml", &[("    timeout: 10s\n", "    timeout: 2s\n    interval: 2s\n")]);
     machine.becomes("multialign", "passing");

@@ -1,8 +1,7 @@
 //! services.backend: Phenolyzer, which is asked afresh for a ranked answer, since it answers everything while it hangs.
 
-use super::multialign;
 use crate::guarding::{assert_has, assert_thread};
-use crate::lab::Machine;
+use crate::lab::{MINUTE, Machine};
 
 #[test]
 fn phenolyzer_by_the_runbook_is_restarted_when_it_stays_pending() {
@@ -12,15 +11,15 @@ fn phenolyzer_by_the_runbook_is_restarted_when_it_stays_pending() {
     machine.verify_units();
     machine.follow("Both monitored");
     machine.becomes("phenolyzer", "passing");
-    multialign::remove_its_checks(&machine);
+    machine.remove_checks("services.backend.yaml", "  # `/` is 200 even", "");
     machine.shorten(
         "services.backend.yaml",
         &[
             (
                 "interval: 5m\n    timeout: 100s\n    retry_interval: 30s",
-                "interval: 4s\n    timeout: 4s\n    retry_interval: 1s",
+                "interval: 6s\n    timeout: 6s\n    retry_interval: 1s",
             ),
-            ("seq 80", "seq 2"),
+            ("seq 80", "seq 3"),
             ("grace: 2m", "grace: 5s"),
         ],
     );
@@ -37,7 +36,7 @@ fn phenolyzer_by_the_runbook_is_restarted_when_it_stays_pending() {
     let before = machine.unit("phenolyzer.service", "InvocationID");
     machine.write("/etc/lab/wedged", "");
     let query = "curl -sf -m 5 'http://127.0.0.1:9001/phenolyzer?term=lactic%20acidosis'";
-    machine.wait_for("a query that hangs", crate::lab::MINUTE, || {
+    machine.wait_for("a query that hangs", MINUTE, || {
         machine.sh("pgrep -x sleep -u phenolyzer").success().then_some(())
     });
     assert_has(&machine.sh_ok(query), &["pending"]);
