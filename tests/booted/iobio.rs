@@ -36,6 +36,29 @@ fn blocks(section: &str) -> Vec<String> {
     blocks
 }
 
+/// The sections of the runbook that tests type.
+const TYPED: [&str; 12] = [
+    "Every machine",
+    "lf-proxy",
+    "The first certificate",
+    "Renewal",
+    "dev.backend",
+    "Phenolyzer",
+    "Multialign",
+    "Both monitored",
+    "A gru worker",
+    "gru from outside",
+    "Two instances that monitor each other",
+    "The backup of the configuration",
+];
+
+#[test]
+fn every_block_of_the_runbook_is_typed() {
+    let page = std::fs::read_to_string(checkout().join("config/iobio/README.md")).unwrap();
+    let typed: usize = TYPED.iter().map(|section| blocks(section).len()).sum();
+    assert_eq!(page.lines().filter(|line| *line == "```sh").count(), typed);
+}
+
 impl Machine {
     /// A bare host with a mail server somewhere, and the package in /root; then what every machine gets.
     fn bare(name: &str) -> Self {
@@ -52,6 +75,7 @@ impl Machine {
 
     /// Types the commands of a section of the runbook, block by block.
     fn follow(&self, section: &str) {
+        assert!(TYPED.contains(&section), "{section} is not in the list");
         for block in blocks(section) {
             self.type_block(&block);
         }

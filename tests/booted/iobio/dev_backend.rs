@@ -87,4 +87,14 @@ h.ThreadingHTTPServer(('192.0.2.2', 8484), A).serve_forever()";
     machine.becomes("other-stealthcheck", "down");
     let _running = other();
     assert_thread(&machine.wait_mails("other-stealthcheck", 2), &["DOWN", "RECOVERED"]);
+
+    // What guards the backup, in which another test has a repository.
+    machine.sh_ok(
+        "cd /usr/share/doc/stealthcheck/examples && install -m 644 stealthcheck-config-backup.* /etc/systemd/system/ &&
+         systemctl daemon-reload && systemctl start stealthcheck-config-backup.path stealthcheck-config-backup.timer",
+    );
+    machine.follow("The backup of the configuration");
+    for check in ["config-backup-path", "config-backup-timer"] {
+        machine.becomes(check, "passing");
+    }
 }
