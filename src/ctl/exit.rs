@@ -112,7 +112,10 @@ impl Failure {
                     Bus::System => "; try it with sudo",
                     Bus::User => "",
                 };
-                Self::new(Exit::Denied, format!("access denied: {}{hint}", sanitize(why)))
+                Self::new(
+                    Exit::Denied,
+                    format!("access denied: {}{hint}", sanitize(why.trim_end_matches('.'))),
+                )
             }
             CallError::TimedOut => Self::new(
                 Exit::Unavailable,
