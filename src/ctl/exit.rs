@@ -102,7 +102,8 @@ impl Failure {
                 let hint = match bus {
                     Bus::System => "",
                     Bus::User => {
-                        " (a user's bus is there while the user is logged in, or with `loginctl enable-linger`)"
+                        " (a user's bus is there while the user is logged in, or with `loginctl enable-linger NAME`; \
+                         after `su`, also `export XDG_RUNTIME_DIR=/run/user/$(id -u)`)"
                     }
                 };
                 Self::new(Exit::Unavailable, format!("the {bus} cannot be reached: {why}{hint}"))
