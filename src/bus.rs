@@ -56,6 +56,8 @@ pub const MANAGER: &str = "io.iobio.Stealthcheck1.Manager";
 pub const CHECK: &str = "io.iobio.Stealthcheck1.Check";
 /// No hold lasts longer: what is forgotten has an end.
 pub const LONGEST_HOLD: Duration = Duration::from_secs(86_400);
+/// The longest pause: what is not to be monitored for longer is no check.
+pub const LONGEST_PAUSE: Duration = Duration::from_secs(365 * 86_400);
 /// The words of a hold (who holds the unit, and why) are cut to this many characters.
 const LONGEST_WORDS: usize = 200;
 /// What its own error names begin with.

@@ -47,7 +47,7 @@ pub struct Snapshot {
 pub struct Counts {
     /// All that are configured.
     pub checks: usize,
-    /// Those that are down and not suppressed.
+    /// Those that are down and not suppressed, or in a storm.
     pub down: usize,
     /// Those that cannot be measured.
     pub unknown: usize,

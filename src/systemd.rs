@@ -122,7 +122,8 @@ pub enum Report {
     Unreachable(String),
     /// systemd can be reached, and the states of all watched units have been reported as far as they can be read.
     Reachable,
-    /// A job call has met a limit of the bus, and is repeated: another process calls systemd or polkit without end.
+    /// A job call has met a limit of the bus, and is repeated, or is not answered for some seconds: another process calls
+    /// systemd or polkit without end, or polkit hangs.
     CallLimit,
 }
 

@@ -20,7 +20,10 @@ use super::authority::{self, uid_of};
 use super::bounds::{Caller, Lines};
 use super::interface::*;
 use super::objects::{self, CHECKS, Values};
-use super::{Bus, LONGEST_HOLD, LONGEST_WORDS, MANAGER, PATH, Refusal, Reply, Request, Which, introspection};
+use super::{
+    Bus, LONGEST_HOLD, LONGEST_PAUSE, LONGEST_WORDS, MANAGER, PATH, Refusal, Reply, Request, Which,
+    introspection,
+};
 use crate::dbus_socket;
 use crate::status::{CheckStatus, Snapshot};
 use crate::text::sanitize;
@@ -217,11 +220,12 @@ impl Host {
             ("org.freedesktop.DBus.Peer" | "", "Ping") => answer_to(call, &()),
             ("org.freedesktop.DBus.Peer" | "", "GetMachineId") => answer_to(call, &machine_id()?),
             ("org.freedesktop.DBus.Introspectable" | "", "Introspect") => {
-                let names = if path == CHECKS {
-                    self.ask(|reply| Request::Names { reply }).await?
-                } else {
-                    Vec::new()
-                };
+                let mut names = Vec::new();
+                if path == CHECKS {
+                    names = self.ask(|reply| Request::Names { reply }).await?;
+                } else if let Some(check) = objects::name_of(&path) {
+                    self.one(check.to_string()).await?;
+                }
                 match introspection::of(&path, &names) {
                     Some(xml) => answer_to(call, &xml),
                     None => Err(Refusal::Unknown("UnknownObject", format!("there is no object {path}"))),
@@ -255,10 +259,12 @@ impl Host {
 
     /// The properties of an object.
     async fn values(&self, path: &str, interface: &str) -> Result<Values, Refusal> {
-        if path == PATH && interface == MANAGER {
+        // (An empty name stands for all interfaces.)
+        let is = |own: &str| interface.is_empty() || interface == own;
+        if path == PATH && is(MANAGER) {
             return Ok(objects::of_manager(&self.snapshot(Which::None, false).await?));
         }
-        if let Some(name) = objects::name_of(path).filter(|_| interface == super::CHECK) {
+        if let Some(name) = objects::name_of(path).filter(|_| is(super::CHECK)) {
             return Ok(objects::of_check(&self.one(name.to_string()).await?));
         }
         Err(Refusal::Unknown("UnknownInterface", format!("{path} has no interface {interface}")))
@@ -316,10 +322,12 @@ impl Host {
             }
             PauseCheck::NAME => {
                 self.run::<PauseCheck>(caller, call, async |(name, seconds)| {
-                    if seconds == 0 {
-                        return Err(Refusal::InvalidArgument("a pause lasts at least a second".to_owned()));
-                    }
                     let for_ = Duration::from_secs(seconds);
+                    if seconds == 0 || for_ > LONGEST_PAUSE {
+                        return Err(Refusal::InvalidArgument(
+                            "a pause lasts between a second and 365 days".to_owned(),
+                        ));
+                    }
                     self.ask(|reply| Request::Pause { name, for_, reply }).await
                 })
                 .await

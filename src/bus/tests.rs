@@ -404,11 +404,17 @@ async fn objects_have_their_properties_and_are_found() {
     let gru = zbus::Proxy::new(&scene.caller, NAME, path.as_str(), CHECK).await.unwrap();
     let state: String = gru.get_property("State").await.unwrap();
     assert_eq!(state, "passing");
-    let introspect = async |path: &str| -> String {
+    let introspect = async |path: &str| -> zbus::Result<String> {
         let proxy =
             zbus::Proxy::new(&scene.caller, NAME, path, "org.freedesktop.DBus.Introspectable").await.unwrap();
-        proxy.call("Introspect", &()).await.unwrap()
+        proxy.call("Introspect", &()).await
     };
+    assert!(introspect(&format!("{PATH}/check/nosuch")).await.is_err());
+    let introspect = async |path: &str| introspect(path).await.unwrap();
+    // An empty name of an interface stands for all of them.
+    let properties = zbus::Proxy::new(&scene.caller, NAME, path.as_str(), "org.freedesktop.DBus.Properties");
+    let all: HashMap<String, OwnedVariant> = properties.await.unwrap().call("GetAll", &("",)).await.unwrap();
+    assert_eq!(<&str>::try_from(&all["State"]).unwrap(), "passing");
     assert!(introspect("/").await.contains("<node name=\"io\"/>"));
     assert!(introspect("/io/iobio").await.contains("<node name=\"Stealthcheck1\"/>"));
     let xml = introspect(PATH).await;
@@ -417,6 +423,15 @@ async fn objects_have_their_properties_and_are_found() {
     assert!(introspect(path.as_str()).await.contains("<property name=\"State\" type=\"s\""));
     let rows: (Vec<super::interface::Row>,) = manager.call("ListChecks", &()).await.unwrap();
     assert_eq!(rows.0.len(), 2);
+}
+
+#[tokio::test]
+async fn a_pause_has_an_end_that_people_live_to_see() {
+    let scene = scene(Bus::System, 0, Polkit::Absent).await;
+    for (seconds, accepted) in [(60, true), (0, false), (365 * 86_400 + 1, false), (u64::MAX, false)] {
+        let answer = call(&scene, "PauseCheck", Flags::empty(), &("gru", seconds)).await;
+        assert_eq!(answer.is_ok(), accepted, "{seconds}: {answer:?}");
+    }
 }
 
 /// A caller that sends many calls at once, before it reads an answer: those over the bound are refused, and all are

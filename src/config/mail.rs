@@ -49,6 +49,7 @@ fn address(field: &Field<'_>, report: &mut Report) -> Option<String> {
         if text.contains(char::is_control) {
             return Err("a mail address is one line without control characters".to_owned());
         }
+        placeholders::refuse(text, WRITE_VALUE)?;
         match text.trim().parse::<Mailbox>() {
             // SMTPUTF8 (RFC 6531) is an extension that few servers have; a name before the address is encoded.
             Ok(mailbox) if !mailbox.email.to_string().is_ascii() => Err(format!(

@@ -43,6 +43,7 @@ pub(super) fn warnings(config: &Config, bus: Bus) -> Vec<String> {
         _ => return Vec::new(),
     };
     let mut warnings: Vec<String> = named_credentials(config).iter().filter_map(missing).collect();
+    warnings.extend(unloadable(Path::new(CREDENTIALS)));
     let files: Vec<(String, String)> = files(config);
     let results = open_all(&user, files.iter().map(|(_, path)| path.clone()).collect());
     for (n, (key, path)) in files.iter().enumerate() {
@@ -105,6 +106,41 @@ fn open_all(user: &Account, paths: Vec<String>) -> Vec<Result<(), String>> {
     std::iter::from_fn(next).collect()
 }
 
+/// What is in the directory of credentials with which systemd does not start the service (`credential_name_valid` and
+/// CREDENTIALS_TOTAL_SIZE_MAX in systemd's src/shared/creds-util.h; `load_cred_recurse_dir_cb` of its src/core/execute.c).
+fn unloadable(directory: &Path) -> Vec<String> {
+    /// Of a credential's whole name, which begins with that of the directory's: `stealthcheck_`.
+    const LONGEST_NAME: usize = 255 - "stealthcheck_".len();
+    const MOST_BYTES: u64 = 1024 * 1024;
+    const THEN: &str = "systemd will not start stealthcheck again, nor reload it";
+    let Ok(entries) = std::fs::read_dir(directory) else { return Vec::new() };
+    let mut sentences = Vec::new();
+    let mut bytes = 0;
+    for entry in entries.filter_map(Result::ok) {
+        let Some(length) = entry.metadata().ok().filter(std::fs::Metadata::is_file).map(|file| file.len())
+        else {
+            continue;
+        };
+        bytes += length;
+        let name = entry.file_name();
+        let sound = name.to_str().is_some_and(|name| {
+            name.len() <= LONGEST_NAME
+                && name.bytes().all(|byte| (b' '..=b'~').contains(&byte) && byte != b':')
+        });
+        if !sound {
+            sentences.push(format!(
+                "{}: {THEN}: no name of a credential has a colon, a character outside ASCII or more than {LONGEST_NAME} \
+                 characters. Rename the file, or move it away",
+                entry.path().display()
+            ));
+        }
+    }
+    if bytes > MOST_BYTES {
+        sentences.push(format!("{}: {THEN}: its files have more than 1 MB together", directory.display()));
+    }
+    sentences
+}
+
 /// systemd reads credentials as root; what can be missing is the file.
 fn missing(NamedCredential { name, key, check, .. }: &NamedCredential<'_>) -> Option<String> {
     let then = if check.is_some() { "the state will be unknown" } else { "no mail will be sent" };
@@ -121,4 +157,32 @@ fn missing(NamedCredential { name, key, check, .. }: &NamedCredential<'_>) -> Op
              {then}"
         )
     })
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn credentials_that_systemd_does_not_load_are_found() {
+        let directory = tempfile::tempdir().unwrap();
+        let write = |name: &str, bytes: usize| {
+            std::fs::write(directory.path().join(name), vec![b'x'; bytes]).unwrap()
+        };
+        write("smtp-password", 20);
+        write(&"n".repeat(242), 20);
+        std::fs::create_dir(directory.path().join("a:directory")).unwrap();
+        assert_eq!(unloadable(directory.path()), Vec::<String>::new());
+        assert_eq!(unloadable(Path::new("/nonexistent")), Vec::<String>::new());
+        for name in ["pässwort", "a:b", &"n".repeat(243)] {
+            write(name, 20);
+            let found = unloadable(directory.path());
+            assert!(found.len() == 1 && found[0].contains(name) && found[0].contains("Rename"), "{found:?}");
+            std::fs::remove_file(directory.path().join(name)).unwrap();
+        }
+        write("a", 600_000);
+        write("b", 600_000);
+        assert!(unloadable(directory.path())[0].contains("more than 1 MB together"));
+    }
 }

@@ -102,7 +102,8 @@ impl Failure {
                 let hint = match bus {
                     Bus::System => "",
                     Bus::User => {
-                        " (a user's bus is there while the user is logged in, or with `loginctl enable-linger`)"
+                        " (a user's bus is there while the user is logged in, or with `loginctl enable-linger NAME`; \
+                         after `su`, also `export XDG_RUNTIME_DIR=/run/user/$(id -u)`)"
                     }
                 };
                 Self::new(Exit::Unavailable, format!("the {bus} cannot be reached: {why}{hint}"))
@@ -112,7 +113,10 @@ impl Failure {
                     Bus::System => "; try it with sudo",
                     Bus::User => "",
                 };
-                Self::new(Exit::Denied, format!("access denied: {}{hint}", sanitize(why)))
+                Self::new(
+                    Exit::Denied,
+                    format!("access denied: {}{hint}", sanitize(why.trim_end_matches('.'))),
+                )
             }
             CallError::TimedOut => Self::new(
                 Exit::Unavailable,

@@ -35,6 +35,10 @@ impl Staged {
 
     /// Renames each into its place, in the order in which they were added.
     pub(super) fn commit(mut self) -> Result<(), Failure> {
+        // No rename replaces a directory: nothing is to be renamed before that one.
+        if let Some((_, path)) = self.files.iter().find(|(_, path)| path.is_dir()) {
+            return Err(unwritten(path, &io::ErrorKind::IsADirectory.into()));
+        }
         for (temporary, path) in std::mem::take(&mut self.files) {
             if let Err(error) = fs::rename(&temporary, &path).and_then(|()| sync_directory(&path)) {
                 self.files.push((temporary, path.clone()));
@@ -100,6 +104,13 @@ mod tests {
         assert_eq!(fs::read_to_string(place("a")).unwrap(), "old");
         assert_eq!(fs::read_dir(&directory).unwrap().count(), 1, "something is left behind");
 
+        fs::create_dir(place("d")).unwrap();
+        let mut staged = Staged::default();
+        staged.add(&place("a"), b"new", 0o644, None).unwrap();
+        staged.add(&place("d"), b"new", 0o644, None).unwrap();
+        assert!(staged.commit().unwrap_err().message.contains("is a directory"));
+        assert_eq!(fs::read_to_string(place("a")).unwrap(), "old");
+
         let mut staged = Staged::default();
         for name in ["a", "b"] {
             staged.add(&place(name), b"new", 0o640, None).unwrap();
@@ -110,6 +121,6 @@ mod tests {
             assert_eq!(fs::read_to_string(place(name)).unwrap(), "new");
             assert_eq!(fs::metadata(place(name)).unwrap().permissions().mode() & 0o7777, 0o640);
         }
-        assert_eq!(fs::read_dir(&directory).unwrap().count(), 2);
+        assert_eq!(fs::read_dir(&directory).unwrap().count(), 3);
     }
 }

@@ -361,7 +361,9 @@ impl Breaker {
     fn end_survey(&mut self, now: Now) {
         let over = |survey: &mut Survey| survey.awaited.is_empty() || survey.until <= now.mono;
         let Some(survey) = self.survey.take_if(over) else { return };
-        let sample = || survey.sample.iter().filter_map(|name| self.vitals.get(name));
+        // (What is suppressed since tells nothing, whatever its answer was.)
+        let tells = |vital: &&Vital| !vital.suppressed && !vital.explained;
+        let sample = || survey.sample.iter().filter_map(|name| self.vitals.get(name)).filter(tells);
         let targets = |fails: bool| {
             let counted = sample().filter(|vital| !fails || vital.failing_since.is_some());
             counted.map(|vital| &vital.target).collect::<BTreeSet<_>>().len()

@@ -1,4 +1,4 @@
-//! Job calls that meet a limit of the bus, as another process calls systemd or polkit without end.
+//! Job calls that meet a limit of the bus or wait for their answer, as another process calls systemd or polkit without end.
 //!
 //! In: reports of the systemd client, the time. Out: the alert in the status while it lasts, and a line in the journal at
 //! its beginning and its end.
@@ -8,18 +8,19 @@ use std::time::Duration;
 use crate::journal;
 use crate::time::Mono;
 
-const ALERT: &str = "A process calls systemd or polkit without end: the bus rejects calls of stealthcheck, which repeats \
-                     them, and recoveries can be late. `busctl monitor org.freedesktop.PolicyKit1` shows who calls.";
+const ALERT: &str = "A process calls systemd or polkit without end, or polkit hangs: calls of stealthcheck are rejected or \
+                     not answered, it repeats them, and recoveries are late. `busctl monitor org.freedesktop.PolicyKit1` \
+                     shows who calls, `systemctl status polkit` whether it runs.";
 
-/// The alert ends when no job call has met a limit for so long.
+/// The alert ends when no job call has met a limit or waited for so long.
 const SHOWN: Duration = Duration::from_secs(60);
 
-/// When a job call last met a limit; `None`: not within [`SHOWN`].
+/// When a job call last met a limit or was seen to wait; `None`: not within [`SHOWN`].
 #[derive(Debug, Default)]
 pub(super) struct CallLimit(Option<Mono>);
 
 impl CallLimit {
-    /// A job call has met a limit.
+    /// A job call has met a limit, or waits.
     pub fn meet(&mut self, now: Mono) {
         if self.0.replace(now).is_none() {
             journal::log_trouble(ALERT);
@@ -29,7 +30,7 @@ impl CallLimit {
     /// Ends the alert when it is time.
     pub fn expire(&mut self, now: Mono) {
         if self.0.take_if(|met| now.since(*met) >= SHOWN).is_some() {
-            journal::log_relief("the bus does not reject calls of systemd any more");
+            journal::log_relief("systemd and polkit answer stealthcheck again");
         }
     }
 

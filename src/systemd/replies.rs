@@ -113,6 +113,7 @@ impl Session<'_> {
             }
             Reply::JobOverdue { attempt } => {
                 if self.client.watched.jobs.waits_for_reply(attempt) {
+                    self.client.queue.push(Report::CallLimit);
                     self.query(Query::SystemState);
                 }
             }

@@ -61,7 +61,15 @@ fn an_incident_and_a_pause_survive_the_daemons_death_and_a_pause_a_reboot() {
 
     web.heal();
     machine.wait_told(ids::INCIDENT_CLOSED, "web", 1);
-    assert_thread(&machine.wait_mails("web", 2), &["DOWN", "RECOVERED"]);
+    // (On a slow machine it takes so long that a person is asked for.)
+    let recovered =
+        || Some(machine.mails_about("web")).filter(|mails| kinds(mails).last() == Some(&"RECOVERED"));
+    let mails = machine.wait_for("the last mail", MINUTE, recovered);
+    let all = kinds(&mails);
+    assert!(
+        matches!(all[..], ["DOWN", "RECOVERED"] | ["DOWN", "ACTION REQUIRED", "RECOVERED"]),
+        "{all:?}"
+    );
 
     machine.reboot();
     machine.becomes("web", "passing");
@@ -72,7 +80,7 @@ fn an_incident_and_a_pause_survive_the_daemons_death_and_a_pause_a_reboot() {
     machine.sh_ok("stealthctl resume quiet");
     machine.wait_told(ids::INCIDENT_CLOSED, "quiet", 1);
     assert_eq!(machine.asked("quiet"), 1);
-    assert_eq!(kinds(&machine.mails_about("web")).len(), 2, "a reboot told an old story anew");
+    assert_eq!(kinds(&machine.mails_about("web")), all, "a reboot told an old story anew");
 }
 
 #[test]

@@ -156,3 +156,90 @@ fn it_goes_on_after_a_reboot(machine: &Machine, user: &User<'_>) {
     assert_thread(&machine.wait_mails("mosaic", 2), &["DOWN", "RECOVERED"]);
     user.becomes("mosaic", "passing");
 }
+
+/// Typed as the page of PE has it, by somebody who came by `sudo su -`: the package is nowhere on the host.
+#[test]
+fn the_tarball_needs_neither_root_nor_a_package_manager() {
+    let machine = Machine::boot("pe-tarball");
+    let user = User::new(&machine);
+    let tarball = tarball();
+    machine.push(&tarball, "/tmp/stealthcheck.tar.gz");
+    machine.sh_ok("chmod 644 /tmp/stealthcheck.tar.gz");
+
+    // Before the user lingers there is no manager, and the commands say what to do.
+    let none = user.su("systemctl --user is-system-running");
+    assert!(!none.success(), "{none}");
+    let installed = user.su("tar xzf /tmp/stealthcheck.tar.gz && ./stealthcheck-*/install");
+    assert!(installed.success(), "{installed}");
+    assert_has(&installed.stdout, &["loginctl enable-linger ucgd-peanalysis", "XDG_RUNTIME_DIR=/run/user/"]);
+    let unreachable = user.su(".local/bin/stealthctl --user status");
+    assert_eq!(unreachable.code, 69, "{unreachable}");
+    assert_has(&unreachable.stderr, &["enable-linger NAME", "XDG_RUNTIME_DIR=/run/user/"]);
+
+    // The administrator of the host may have forbidden it: then nothing of the user's outlives a login.
+    let rule = "/etc/polkit-1/rules.d/10-linger.rules";
+    machine.write(
+        rule,
+        "polkit.addRule(function (action) { if (/set-(self|user)-linger$/.test(action.id)) return polkit.Result.NO; });",
+    );
+    machine.wait_for("linger to be denied", MINUTE, || {
+        let denied = user.su("loginctl enable-linger ucgd-peanalysis");
+        denied.stderr.contains("denied").then_some(())
+    });
+    machine.sh_ok(&format!("rm {rule}"));
+    machine.wait_for("linger to be allowed", MINUTE, || {
+        user.su("loginctl enable-linger ucgd-peanalysis").success().then_some(())
+    });
+    user.wait_for_manager();
+
+    user.install("tests/lab/victim.py", "lib/victim.py");
+    program(&user, "gru", 9001, GRU);
+    user.install("units/user/gru.service", ".config/systemd/user/gru.service");
+    user.write(
+        ".config/stealthcheck/stealthcheck.yaml",
+        "defaults: { interval: 1s, timeout: 900ms, retry_interval: 500ms, alert: { off: true } }
+checks:
+  gru: { unit: gru.service, http: { url: \"http://127.0.0.1:9001/\", body_contains: service_description } }
+  data: { command: [\"test\", \"-d\", \"lib\"], interval: 1s }
+",
+    );
+    let typed = "export PATH=$HOME/.local/bin:$PATH XDG_RUNTIME_DIR=/run/user/$(id -u) && \
+                 systemctl --user daemon-reload && systemctl --user enable --now gru && stealthctl --user validate && \
+                 systemctl --user enable stealthcheck && systemctl --user restart stealthcheck";
+    let started = user.su(typed);
+    assert!(started.success(), "{started}");
+    user.becomes("gru", "passing");
+    user.becomes("data", "passing");
+    assert!(!machine.sh("ls /usr/bin/stealth* /usr/lib/systemd/*/stealth* /etc/stealthcheck").success());
+    let pid = user.unit("stealthcheck.service", "MainPID");
+    assert_has(
+        &machine.sh_ok(&format!("readlink /proc/{pid}/exe")),
+        &["/home/ucgd-peanalysis/.local/bin/stealthcheck"],
+    );
+
+    let run = user.unit("gru.service", "InvocationID");
+    user.sh_ok("systemctl --user kill -s STOP gru");
+    machine.wait_for("another run of gru", MINUTE, || {
+        (user.unit("gru.service", "InvocationID") != run).then_some(())
+    });
+    user.becomes("gru", "passing");
+    assert_has(&user.sh_ok("stealthctl --user reload"), &["Reloaded: 2 checks in 1 file."]);
+
+    // A later version replaces it while it runs.
+    let again = user.su(&format!("./stealthcheck-*/install && {typed}"));
+    assert!(again.success(), "{again}");
+    user.becomes("gru", "passing");
+    assert_ne!(user.unit("stealthcheck.service", "MainPID"), pid);
+}
+
+/// The tarball of the package that is tested.
+fn tarball() -> std::path::PathBuf {
+    let directory = checkout().join("target/tarball");
+    std::fs::create_dir_all(&directory).unwrap();
+    let made = std::process::Command::new(checkout().join("packaging/tarball"))
+        .args([crate::lab::deb(), directory])
+        .output()
+        .unwrap();
+    assert!(made.status.success(), "{}", String::from_utf8_lossy(&made.stderr));
+    String::from_utf8(made.stdout).unwrap().trim().into()
+}

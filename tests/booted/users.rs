@@ -17,10 +17,22 @@ pub struct User<'m> {
 impl<'m> User<'m> {
     /// Makes the user, whose manager runs from now on without a login: all that root does for them.
     pub fn lingering(machine: &'m Machine) -> Self {
-        machine.sh_ok(&format!("useradd -m {NAME} && loginctl enable-linger {NAME}"));
-        let user = Self { machine, uid: machine.sh_ok(&format!("id -u {NAME}")) };
+        let user = Self::new(machine);
+        machine.sh_ok(&format!("loginctl enable-linger {NAME}"));
         user.wait_for_manager();
         user
+    }
+
+    /// Makes the user, who has no manager yet.
+    pub fn new(machine: &'m Machine) -> Self {
+        machine.sh_ok(&format!("useradd -m -s /bin/bash {NAME}"));
+        Self { machine, uid: machine.sh_ok(&format!("id -u {NAME}")) }
+    }
+
+    /// Runs a script as somebody who has come by `sudo su - NAME`: a session that is not the user's own, and none of its
+    /// environment.
+    pub fn su(&self, script: &str) -> Output {
+        self.machine.run(&["su", "-", NAME, "-c", script])
     }
 
     /// Waits until the user's manager runs and has its bus.
@@ -38,7 +50,7 @@ impl<'m> User<'m> {
     pub fn sh(&self, script: &str) -> Output {
         let runtime = format!("XDG_RUNTIME_DIR=/run/user/{}", self.uid);
         let home = format!("HOME=/home/{NAME}");
-        let script = format!("cd && {script}");
+        let script = format!("cd && PATH=$HOME/.local/bin:$PATH && {script}");
         self.machine.run(&["runuser", "-u", NAME, "--", "env", &runtime, &home, "sh", "-c", &script])
     }
 

@@ -272,3 +272,28 @@ fn stop_that_nobody_saw_is_young_after_a_wall_clock_change() {
         m.assert_not_notified("web");
     }
 }
+
+/// An operator stops a unit, and then holds and stops what it requires: two stops, of which the hold's end ends one.
+#[test]
+fn stop_of_a_dependent_just_before_the_hold_of_its_root_is_respected() {
+    for before in [false, true] {
+        let app = service("app").requires(&["db"]).after(&["db"]);
+        let mut m = Machine::new()
+            .unit(service("db"))
+            .unit(app)
+            .check(unit_check("db"))
+            .check(unit_check("app"))
+            .up();
+        if before {
+            m.stop("app");
+            m.run_for_millis(600);
+        }
+        let hold = m.hold_and_stop("db", 60);
+        m.run_for(30);
+        m.release(&hold, stealthcheck::engine::hold::HowEnded::Done);
+        m.run_for(60);
+        assert_eq!((m.is_up("db"), m.is_up("app")), (true, !before), "{}", m.timeline());
+        m.run_for(300);
+        assert!(m.is_up("app"), "{}", m.timeline());
+    }
+}

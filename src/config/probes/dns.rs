@@ -7,6 +7,7 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use crate::check::{DnsProbe, HostPort, RecordKind};
 use crate::config::field::Field;
 use crate::config::mail::transpose;
+use crate::config::placeholders;
 use crate::config::report::Report;
 use crate::config::suggestions;
 
@@ -49,6 +50,7 @@ pub(super) fn probe(field: &Field<'_>, report: &mut Report) -> Option<DnsProbe> 
 /// A name that can be asked for, without the dot at its end. What is not ASCII goes over the wire in another form, and
 /// which one is for the administrator to know.
 fn name(text: &str) -> Result<String, String> {
+    placeholders::refuse(text, placeholders::WRITE_VALUE)?;
     if text.parse::<IpAddr>().is_ok() {
         return Err(format!("`{text}` is an address; expected {NAME}"));
     }

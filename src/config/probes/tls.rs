@@ -11,6 +11,7 @@ use crate::check::{Check, HostPort, Probe, Starttls, Step, TlsProbe};
 use crate::config::defaults;
 use crate::config::field::Field;
 use crate::config::mail::transpose;
+use crate::config::placeholders;
 use crate::config::report::{At, Report};
 
 const KEYS: &[&str] = &["address", "server_name", "valid_for", "ca_file", "starttls", "file"];
@@ -90,6 +91,7 @@ fn server_name(text: &str) -> Result<String, String> {
 }
 
 fn path(text: &str) -> Result<PathBuf, String> {
+    placeholders::refuse(text, placeholders::WRITE_VALUE)?;
     if !text.starts_with('/') {
         return Err(format!("`{text}` is not an absolute path: it begins with `/`"));
     }

@@ -21,6 +21,8 @@ struct Fall {
     by_job: bool,
     /// The job was a stop that a recovery step requested.
     by_step: bool,
+    /// The job, where it was not ours and could be read.
+    job: Option<u32>,
 }
 
 /// When a unit ceased to be active by systemd's timestamp (`ActiveExitTimestamp`), and whether by a job.
@@ -267,7 +269,13 @@ impl Node {
         let since = other.held_since();
         let in_hold = |fall: &Fall| since.is_some_and(|since| since <= fall.at);
         let held = self.fall.as_ref().is_some_and(in_hold);
-        self.fell_near(other, BOUND_WITHIN, |fall| (held && in_hold(fall)) || fall.by_step || displaced())
+        // systemd numbers jobs in the order in which they are requested, of one request those of dependents after the one
+        // that is asked for: an earlier one was requested by itself.
+        let own = self.fall.and_then(|fall| fall.job);
+        let separately = |fall: &Fall| fall.job.is_some_and(|job| own.is_some_and(|own| own < job));
+        self.fell_near(other, BOUND_WITHIN, |fall| {
+            !separately(fall) && ((held && in_hold(fall)) || fall.by_step || displaced())
+        })
     }
 
     fn fell_near(&self, other: &Self, within: Duration, of: impl Fn(&Fall) -> bool) -> bool {
@@ -309,8 +317,10 @@ impl Node {
         if !falls {
             self.fall = None;
         } else if self.fall.is_none() && self.reading.is_some() && !was_down {
-            let stop = state.job.or(state.stopped_by).filter(|job| job.ours && job.kind == JobKind::Stop);
-            self.fall = Some(Fall { at: now.mono, by_job, by_step: stop.is_some() });
+            let stop = state.job.or(state.stopped_by);
+            let by_step = stop.is_some_and(|job| job.ours && job.kind == JobKind::Stop);
+            let job = stop.filter(|job| !job.ours && job.id != 0).map(|job| job.id);
+            self.fall = Some(Fall { at: now.mono, by_job, by_step, job });
         }
         let unwatched = std::mem::take(&mut self.unwatched);
         if let Account::Graph { stops, starts } = &mut self.account {

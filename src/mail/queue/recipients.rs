@@ -19,9 +19,22 @@ pub struct Recipients {
     pub global: Vec<String>,
 }
 
+impl Recipients {
+    fn names(&self, to: &String) -> bool {
+        self.global.contains(to) || self.checks.values().any(|all| all.contains(to))
+    }
+
+    /// Those of `to` who are still named, or where there is none, those of what is about the machine.
+    fn left_of(&self, to: &[String]) -> Vec<String> {
+        let named: Vec<String> = to.iter().filter(|to| self.names(to)).cloned().collect();
+        if named.is_empty() { self.global.clone() } else { named }
+    }
+}
+
 impl Queue {
     /// Other recipients are configured. Each email that waits goes to those of its check who have not got it. Emails of a
-    /// check that is no longer configured, or that tells nobody now, stay as they are.
+    /// check that is no longer configured, or that tells nobody now, go to those of their recipients who are named at all,
+    /// or to those of what is about the machine.
     pub fn readdress(&mut self, recipients: &Recipients) {
         let now_for = |check: Option<&CheckName>| match check {
             Some(check) => recipients.checks.get(check),
@@ -44,8 +57,11 @@ impl Queue {
         for entry in &mut self.entries {
             let record = &mut entry.record;
             let email = &mut record.email;
-            let Some(now) = now_for(email.check.as_ref()).filter(|now| !now.is_empty()) else { continue };
-            if record.pending.is_empty() {
+            let now = match now_for(email.check.as_ref()) {
+                Some(now) => now.clone(),
+                None => recipients.left_of(&record.pending),
+            };
+            if now.is_empty() || record.pending.is_empty() {
                 continue;
             }
             let has_it: Vec<String> =
@@ -56,7 +72,7 @@ impl Queue {
                 let told_before = first.get(&key) == Some(&email.id.number) && email.id.number > 1;
                 if email.check.is_none() && email.role != Role::Other {
                     // About the machine: its own recipients are those of the checks concerned.
-                    pending.push(to.clone());
+                    pending.extend(recipients.names(to).then(|| to.clone()));
                 } else if email.role == Role::Last && told_before && !self.withdrawn.contains(&key) {
                     pending.push(to.clone());
                 } else if email.id.number == 1 {
@@ -140,15 +156,18 @@ mod tests {
     }
 
     #[test]
-    fn emails_of_checks_that_are_gone_stay_and_those_about_the_daemon_follow() {
+    fn emails_of_checks_that_are_gone_go_to_those_who_are_still_named() {
         let mut queue = Queue::default();
         let gone = insert(&mut queue, 1, Role::First, &["old"]);
+        let partly = insert(&mut queue, 1, Role::First, &["old", "owner"]);
         let host = queue.insert(Record::new(
             Email { role: Role::Other, ..record("host!1", 1, &["old"]).email },
             crate::time::Wall(0),
         ));
-        queue.readdress(&Recipients { checks: BTreeMap::new(), global: vec!["global".to_owned()] });
-        assert_eq!(pending(&queue, gone), ["old"]);
+        let other = (CheckName::new("other").unwrap(), vec!["owner".to_owned()]);
+        queue.readdress(&Recipients { checks: BTreeMap::from([other]), global: vec!["global".to_owned()] });
+        assert_eq!(pending(&queue, gone), ["global"]);
+        assert_eq!(pending(&queue, partly), ["owner"]);
         assert_eq!(pending(&queue, host), ["global"]);
         queue.readdress(&Recipients::default());
         assert_eq!(pending(&queue, host), ["global"], "nobody to tell: it waits");

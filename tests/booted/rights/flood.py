@@ -24,15 +24,23 @@ OURS = ("io.iobio.Stealthcheck1", "/io/iobio/Stealthcheck1", "io.iobio.Stealthch
 SYSTEMD = ("org.freedesktop.systemd1", "/org/freedesktop/systemd1", "org.freedesktop.systemd1.Manager")
 listed = subprocess.run(["busctl", "list", "--no-legend"], capture_output=True, text=True, check=True).stdout
 DAEMON = [line.split()[0] for line in listed.splitlines() if line[0] == ":" and " stealthcheck " in line]
+POLKIT = ("org.freedesktop.PolicyKit1", "/org/freedesktop/PolicyKit1/Authority", "org.freedesktop.PolicyKit1.Authority")
+def may(own):
+    """The body of CheckAuthorization about a caller itself, with an action whose rules are evaluated."""
+    name = pad(text("name") + sig("s"), 4) + text(own)
+    body = pad(pad(text("system-bus-name"), 4) + struct.pack("<I", len(name)), 8) + name
+    body = pad(pad(body, 4) + text("org.freedesktop.systemd1.manage-units"), 4) + struct.pack("<I", 0)
+    return pad(body, 8) + struct.pack("<I", 0) + text("")
 WHAT = {
-    "rows": lambda n: call(n, *OURS, "ListChecks"),
-    "page": lambda n: call(n, *OURS, "DescribeChecks", "su", pad(text(""), 4) + struct.pack("<I", 100)),
-    "why": lambda n: call(n, *OURS, "ExplainCheck", "s", text("web")),
-    "pause": lambda n: call(n, *OURS, "PauseCheck", "st", pad(text("web"), 8) + struct.pack("<Q", 60)),
-    "tree": lambda n: call(n, OURS[0], OURS[1] + "/check", "org.freedesktop.DBus.Introspectable", "Introspect"),
-    "long": lambda n: call(n, *OURS, "ExplainCheck", "s", text("x" * (16 << 20))),
-    "signal": lambda n: call(n, DAEMON[n % len(DAEMON)], *OURS[1:], "Signal", "s", text("x" * (16 << 20)), kind=4),
-    "restart": lambda n: call(n, *SYSTEMD, "RestartUnit", "ss", pad(text("web.service"), 4) + text("replace")),
+    "rows": lambda n, own: call(n, *OURS, "ListChecks"),
+    "page": lambda n, own: call(n, *OURS, "DescribeChecks", "su", pad(text(""), 4) + struct.pack("<I", 100)),
+    "why": lambda n, own: call(n, *OURS, "ExplainCheck", "s", text("web")),
+    "pause": lambda n, own: call(n, *OURS, "PauseCheck", "st", pad(text("web"), 8) + struct.pack("<Q", 60)),
+    "tree": lambda n, own: call(n, OURS[0], OURS[1] + "/check", "org.freedesktop.DBus.Introspectable", "Introspect"),
+    "long": lambda n, own: call(n, *OURS, "ExplainCheck", "s", text("x" * (16 << 20))),
+    "signal": lambda n, own: call(n, DAEMON[n % len(DAEMON)], *OURS[1:], "Signal", "s", text("x" * (16 << 20)), kind=4),
+    "polkit": lambda n, own: call(n, *POLKIT, "CheckAuthorization", "(sa{sv})sa{ss}us", may(own)),
+    "restart": lambda n, own: call(n, *SYSTEMD, "RestartUnit", "ss", pad(text("web.service"), 4) + text("replace")),
 }
 
 class Connection:
@@ -43,7 +51,8 @@ class Connection:
         assert self.socket.recv(1000).startswith(b"OK"), "not let in"
         bus = "org.freedesktop.DBus"
         self.socket.sendall(b"BEGIN\r\n" + call(1, bus, "/org/freedesktop/DBus", bus, "Hello"))
-        self.socket.recv(4096)
+        hello = self.socket.recv(4096)
+        self.name = hello[hello.find(b":1."):].split(b"\0")[0].decode()
         self.socket.setblocking(False)
         self.out, self.into, self.serial, self.under_way = b"", b"", 1, 0
 
@@ -78,7 +87,7 @@ while time.time() < end and all_of_them:
                     one.serial += 1
                     one.under_way += 1
                     sent += 1
-                    one.out += WHAT[what](one.serial)
+                    one.out += WHAT[what](one.serial, one.name)
                 one.out = one.out[one.socket.send(one.out):]
         except BlockingIOError:
             pass

@@ -124,6 +124,33 @@ fn flood_of_systemd_keeps_no_job_from_being_queued() {
     assert!(!polkit.contains("runaway"), "{polkit}");
 }
 
+/// polkit, which systemd asks about each job of ours, is flooded. It answers one after the other, and no other user can change
+/// that: what is ours is to repeat what was not answered, to say so, and to recover when it is over.
+#[test]
+fn flood_of_polkit_delays_a_recovery_and_is_told() {
+    let machine = Machine::ready("rights-flood-polkit");
+    let checks = crasher(&machine);
+    machine.guard(&checks);
+    machine.becomes("crasher", "passing");
+    scripts(&machine);
+    let daemon = machine.daemon();
+    machine.sh_ok(
+        "rm -f /tmp/flood.begun; systemd-run -q --uid=nobody --unit=flood -p RuntimeMaxSec=300 \
+         python3 /usr/local/bin/flood.py polkit 200 120 280",
+    );
+    machine.wait_for("the flood", MINUTE, || machine.sh("test -e /tmp/flood.begun").success().then_some(()));
+    machine.sh_ok("sleep 3; systemctl kill --signal=KILL crasher");
+    machine.wait_for("the alert", MINUTE, || {
+        machine.sh("stealthctl status").stdout.contains("polkit without end, or polkit hangs").then_some(())
+    });
+    machine.sh_ok("systemctl stop flood");
+    machine.becomes("crasher", "passing");
+    machine.wait_for("the recovery", MINUTE, || {
+        machine.sh("systemctl is-active crasher").success().then_some(())
+    });
+    assert_eq!(machine.daemon(), daemon);
+}
+
 /// A unit that is there to crash; its check.
 fn crasher(machine: &Machine) -> String {
     machine
