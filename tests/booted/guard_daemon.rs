@@ -66,10 +66,7 @@ fn an_incident_and_a_pause_survive_the_daemons_death_and_a_pause_a_reboot() {
         || Some(machine.mails_about("web")).filter(|mails| kinds(mails).last() == Some(&"RECOVERED"));
     let mails = machine.wait_for("the last mail", MINUTE, recovered);
     let all = kinds(&mails);
-    assert!(
-        matches!(all[..], ["DOWN", "RECOVERED"] | ["DOWN", "ACTION REQUIRED", "RECOVERED"]),
-        "{all:?}"
-    );
+    assert!(matches!(all[..], ["DOWN", "RECOVERED"] | ["DOWN", "ACTION REQUIRED", "RECOVERED"]), "{all:?}");
 
     machine.reboot();
     machine.becomes("web", "passing");

@@ -16,7 +16,7 @@ use std::path::Path;
 use crate::lab::{MINUTE, Machine, SMTP_PASSWORD, checkout, deb};
 
 /// The blocks of shell commands of a section of the runbook, without those of its subsections.
-fn blocks(section: &str) -> Vec<String> {
+pub fn blocks(section: &str) -> Vec<String> {
     let page = std::fs::read_to_string(checkout().join("config/iobio/README.md")).unwrap();
     let is_heading = |line: &&str| line.starts_with("## ") || line.starts_with("### ");
     let (mut blocks, mut inside, mut found) = (Vec::new(), false, false);
@@ -37,7 +37,7 @@ fn blocks(section: &str) -> Vec<String> {
 }
 
 /// The sections of the runbook that tests type.
-const TYPED: [&str; 12] = [
+const TYPED: [&str; 13] = [
     "Every machine",
     "lf-proxy",
     "The first certificate",
@@ -50,6 +50,7 @@ const TYPED: [&str; 12] = [
     "gru from outside",
     "Two instances that monitor each other",
     "The backup of the configuration",
+    "PE",
 ];
 
 #[test]

@@ -46,8 +46,8 @@ fn each_of_two_instances_tells_when_the_other_stands_still() {
     // Only what the two have to do with each other: gru and Mosaic are another test's.
     let pe = quick("config/iobio/pe.yaml");
     let (head, checks) = pe.split_once("checks:\n").unwrap();
-    let (_, other) = checks.split_once("  # The other instance").unwrap();
-    user.configure(&format!("{head}checks:\n  # The other instance{other}"));
+    let (_, other) = checks.split_once("  # other-stealthcheck:").unwrap();
+    user.configure(&format!("{head}checks:\n  other-stealthcheck:{}", other.replace("\n  # ", "\n  ")));
     machine.configure(MAIL_YAML);
     machine.write("/etc/stealthcheck/conf.d/mutual.yaml", &quick("config/iobio/mutual.yaml"));
     // Here it is this test that says when the standstill is over, there it is systemd (WatchdogSec= of the package).

@@ -4,7 +4,8 @@
 use stealthcheck::journal::ids;
 
 use crate::guarding::{assert_has, assert_thread};
-use crate::lab::{MINUTE, Machine, checkout};
+use crate::iobio::blocks;
+use crate::lab::{MINUTE, Machine, SMTP_PASSWORD, checkout};
 use crate::users::{NAME, User};
 
 /// What gru answers on `/`.
@@ -47,7 +48,7 @@ fn a_user_without_root_has_units_guarded_through_logout_and_reboot() {
     user.install("units/user/gru.service", ".config/systemd/user/gru.service");
     user.install("units/user/mosaic.service", ".config/systemd/user/mosaic.service");
     user.configure(&quick_sample());
-    assert_has(&user.sh_ok("stealthctl --user validate"), &["OK: 3 checks in 1 file"]);
+    assert_has(&user.sh_ok("stealthctl --user validate"), &["OK: 2 checks in 1 file"]);
     let verified = user
         .sh("systemd-analyze --user verify --man=no gru.service mosaic.service stealthcheck.service 2>&1");
     assert_eq!((verified.code, verified.stdout.as_str()), (0, ""), "systemd-analyze verify");
@@ -78,9 +79,9 @@ fn it_is_the_users_and_nobody_elses(machine: &Machine, user: &User<'_>) {
     assert!(!machine.sh_ok("busctl list --no-legend").contains("io.iobio.Stealthcheck1"));
     assert_eq!(machine.sh("stealthctl status").code, 4);
     // The table, the page and the unit's own line are the user's.
-    assert_has(&user.sh("stealthctl --user status").stdout, &["gru", "mosaic.service", "other-stealthcheck"]);
+    assert_has(&user.sh("stealthctl --user status").stdout, &["gru", "mosaic.service"]);
     assert_has(&machine.sh_ok("curl -sf http://127.0.0.1:8486/"), &["mosaic.service", "200 OK"]);
-    assert_has(&user.unit("stealthcheck.service", "StatusText"), &["3 checks"]);
+    assert_has(&user.unit("stealthcheck.service", "StatusText"), &["2 checks"]);
 }
 
 fn a_service_that_hangs_is_restarted_and_told(machine: &Machine, user: &User<'_>) {
@@ -117,7 +118,7 @@ fn a_service_that_hangs_is_restarted_and_told(machine: &Machine, user: &User<'_>
 }
 
 fn a_reload_is_the_users(user: &User<'_>) {
-    assert_has(&user.sh_ok("stealthctl --user reload"), &["Reloaded: 3 checks in 1 file."]);
+    assert_has(&user.sh_ok("stealthctl --user reload"), &["Reloaded: 2 checks in 1 file."]);
     user.write(
         ".config/stealthcheck/conf.d/10-more.yaml",
         "checks: { gru2: { unit: gru.service, evry: 1s } }\n",
@@ -157,77 +158,65 @@ fn it_goes_on_after_a_reboot(machine: &Machine, user: &User<'_>) {
     user.becomes("mosaic", "passing");
 }
 
-/// Typed as the page of PE has it, by somebody who came by `sudo su -`: the package is nowhere on the host.
+/// Typed as the runbook has it, by somebody who came by `sudo su -`: the package is nowhere on the host.
 #[test]
-fn the_tarball_needs_neither_root_nor_a_package_manager() {
+fn pe_by_the_runbook_needs_neither_root_nor_a_package_manager() {
     let machine = Machine::boot("pe-tarball");
+    machine.smtp();
     let user = User::new(&machine);
     let tarball = tarball();
-    machine.push(&tarball, "/tmp/stealthcheck.tar.gz");
-    machine.sh_ok("chmod 644 /tmp/stealthcheck.tar.gz");
+    let name = tarball.file_name().unwrap().to_string_lossy();
+    machine.push(&tarball, &format!("/home/{NAME}/{name}"));
+    user.install("tests/lab/victim.py", "lib/victim.py");
+    program(&user, "gru", 9001, GRU);
+    program(&user, "mosaic", 9003, "Mosaic");
+    let blocks = blocks("PE");
+    let [login, linger, install, password, start] = &blocks[..] else { panic!("other blocks: {blocks:#?}") };
+    let typed = |block: &str| {
+        machine.write("/tmp/block", &format!("{login}{block}"));
+        machine.sh_typing(&format!("su - {NAME} -c 'bash -eu /tmp/block'"), &format!("{SMTP_PASSWORD}\n"))
+    };
 
-    // Before the user lingers there is no manager, and the commands say what to do.
-    let none = user.su("systemctl --user is-system-running");
-    assert!(!none.success(), "{none}");
-    let installed = user.su("tar xzf /tmp/stealthcheck.tar.gz && ./stealthcheck-*/install");
-    assert!(installed.success(), "{installed}");
-    assert_has(&installed.stdout, &["loginctl enable-linger ucgd-peanalysis", "XDG_RUNTIME_DIR=/run/user/"]);
-    let unreachable = user.su(".local/bin/stealthctl --user status");
-    assert_eq!(unreachable.code, 69, "{unreachable}");
-    assert_has(&unreachable.stderr, &["enable-linger NAME", "XDG_RUNTIME_DIR=/run/user/"]);
-
-    // The administrator of the host may have forbidden it: then nothing of the user's outlives a login.
+    // The administrator of the host may have forbidden it: then there is no manager, and the command says what to do.
     let rule = "/etc/polkit-1/rules.d/10-linger.rules";
     machine.write(
         rule,
         "polkit.addRule(function (action) { if (/set-(self|user)-linger$/.test(action.id)) return polkit.Result.NO; });",
     );
-    machine.wait_for("linger to be denied", MINUTE, || {
-        let denied = user.su("loginctl enable-linger ucgd-peanalysis");
-        denied.stderr.contains("denied").then_some(())
-    });
+    machine
+        .wait_for("linger to be denied", MINUTE, || user.su(linger).stderr.contains("denied").then_some(()));
+    assert_has(&typed(install), &[&format!("loginctl enable-linger {NAME}"), "XDG_RUNTIME_DIR=/run/user/"]);
+    let unreachable = user.su(".local/bin/stealthctl --user status");
+    assert_eq!(unreachable.code, 69, "{unreachable}");
+    assert_has(&unreachable.stderr, &["enable-linger NAME", "XDG_RUNTIME_DIR=/run/user/"]);
     machine.sh_ok(&format!("rm {rule}"));
-    machine.wait_for("linger to be allowed", MINUTE, || {
-        user.su("loginctl enable-linger ucgd-peanalysis").success().then_some(())
-    });
+    machine.wait_for("linger to be allowed", MINUTE, || user.su(linger).success().then_some(()));
     user.wait_for_manager();
 
-    user.install("tests/lab/victim.py", "lib/victim.py");
-    program(&user, "gru", 9001, GRU);
-    user.install("units/user/gru.service", ".config/systemd/user/gru.service");
-    user.write(
-        ".config/stealthcheck/stealthcheck.yaml",
-        "defaults: { interval: 1s, timeout: 900ms, retry_interval: 500ms, alert: { off: true } }
-checks:
-  gru: { unit: gru.service, http: { url: \"http://127.0.0.1:9001/\", body_contains: service_description } }
-  data: { command: [\"test\", \"-d\", \"lib\"], interval: 1s }
-",
-    );
-    let typed = "export PATH=$HOME/.local/bin:$PATH XDG_RUNTIME_DIR=/run/user/$(id -u) && \
-                 systemctl --user daemon-reload && systemctl --user enable --now gru && stealthctl --user validate && \
-                 systemctl --user enable stealthcheck && systemctl --user restart stealthcheck";
-    let started = user.su(typed);
-    assert!(started.success(), "{started}");
+    typed(password);
+    assert_has(&typed(start), &["gru", "mosaic.service"]);
     user.becomes("gru", "passing");
-    user.becomes("data", "passing");
-    assert!(!machine.sh("ls /usr/bin/stealth* /usr/lib/systemd/*/stealth* /etc/stealthcheck").success());
+    user.becomes("mosaic", "passing");
+    machine.mails(1);
+    assert!(!machine.sh("ls /usr/bin/stealth* /usr/lib/systemd/*/stealth* 2>/dev/null").success());
     let pid = user.unit("stealthcheck.service", "MainPID");
-    assert_has(
-        &machine.sh_ok(&format!("readlink /proc/{pid}/exe")),
-        &["/home/ucgd-peanalysis/.local/bin/stealthcheck"],
-    );
+    let program = machine.sh_ok(&format!("readlink /proc/{pid}/exe"));
+    assert_eq!(program, format!("/home/{NAME}/.local/bin/stealthcheck"));
 
-    let run = user.unit("gru.service", "InvocationID");
+    // Hung, and a command that systemd runs from there.
+    let more = "checks: { data: { command: [test, -d, lib], interval: 1s, recover: none } }\n";
+    user.configure(&quick_sample());
+    user.write(".config/stealthcheck/conf.d/10-more.yaml", more);
+    assert_has(&user.sh_ok("stealthctl --user reload"), &["Reloaded: 3 checks in 2 files."]);
+    user.becomes("data", "passing");
     user.sh_ok("systemctl --user kill -s STOP gru");
-    machine.wait_for("another run of gru", MINUTE, || {
-        (user.unit("gru.service", "InvocationID") != run).then_some(())
-    });
+    assert_thread(&machine.wait_mails("gru", 2), &["DOWN", "RECOVERED"]);
     user.becomes("gru", "passing");
-    assert_has(&user.sh_ok("stealthctl --user reload"), &["Reloaded: 2 checks in 1 file."]);
 
     // A later version replaces it while it runs.
-    let again = user.su(&format!("./stealthcheck-*/install && {typed}"));
-    assert!(again.success(), "{again}");
+    typed(
+        "./stealthcheck-*-amd64/install\nsystemctl --user daemon-reload\nsystemctl --user restart stealthcheck\n",
+    );
     user.becomes("gru", "passing");
     assert_ne!(user.unit("stealthcheck.service", "MainPID"), pid);
 }
