@@ -164,8 +164,8 @@ enum Command {
     },
     /// Turn the files of the old stealthcheck into a configuration and units
     ///
-    /// Reads its config.json and checks.json. Writes a directory, with a report of what became of each line and how to
-    /// install it. Installs and starts nothing itself.
+    /// Reads its config.json and checks.json. Writes a directory, with a report of what to look at and how to install
+    /// it. Installs and starts nothing itself.
     #[command(
         after_help = "Exit code: 0 done, 66 the old files cannot be read, 73 NEW cannot be written, 78 the old files\n\
         have mistakes, each of which is named with its place. See stealthcheck-import(7)."

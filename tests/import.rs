@@ -28,7 +28,7 @@ fn around<'a>(run_as: Option<&'a str>) -> Surroundings<'a> {
         cwd: "/srv/stealth1",
         run_as,
         program_exists: &|program| {
-            ["ssh", "node", "python3", "/srv/stealthcheck", "/srv/stealth1/service1", "/opt/gru/gru"]
+            ["ssh", "node", "python3", "bash", "/srv/stealthcheck", "/srv/stealth1/service1", "/opt/gru/gru"]
                 .contains(&program)
         },
         unit_exists: &|unit| ["nginx.service", "web.socket"].contains(&unit),
@@ -164,7 +164,7 @@ fn hostile_files_are_done_with_soon() {
         assert!(!wrong(&text, &text).is_empty());
     }
     let deep = |open: &str, close: &str| format!(r#"{{"note":{}7{},"checks":[]}}"#, full(open), full(close));
-    assert!(plan("{}", &deep("[", "]"), &around(None)).is_ok(), "nobody asks how deep a note is");
+    assert!(!wrong("{}", &deep("[", "]")).is_empty(), "serde_json goes 128 levels deep");
     let problems = wrong("{}", &list("7,"));
     assert!((1..=100).contains(&problems.len()), "{}", problems.len());
     wrong("{}", &list("{},"));

@@ -54,7 +54,7 @@ fn it_writes_a_directory_that_is_private_and_valid() {
     let (out, err) = ends(&import(root, &["import", "--dir", "old", "--out", "new"]), 0);
     assert_eq!(err, "");
     let real = fs::canonicalize(root).unwrap();
-    let first = format!("1 check and 1 unit are in {}/new, 4 files in all; ", real.display());
+    let first = format!("1 check in {}/new; ", real.display());
     assert!(out.starts_with(&first) && out.contains("/new/REPORT.txt"), "{out}");
     let mode = |path: &str| fs::metadata(root.join("new").join(path)).unwrap().permissions().mode() & 0o7777;
     for (path, wanted) in [
@@ -108,12 +108,11 @@ fn nothing_is_overwritten() {
     let root = old.path();
     let import_to = |out: &str| import(root, &["import", "--dir", "old", "--out", out]);
     fs::create_dir(root.join("empty")).unwrap();
-    ends(&import_to("empty"), 0);
     let (_, err) = ends(&import_to("empty"), 73);
-    assert_eq!(err, "stealthctl: empty is not empty, and nothing is overwritten; name a new directory\n");
+    assert_eq!(err, "stealthctl: empty is there already, and nothing is overwritten; name a new directory\n");
     fs::write(root.join("file"), "mine").unwrap();
     let (_, err) = ends(&import_to("file"), 73);
-    assert!(err.contains("no directory"), "{err}");
+    assert!(err.contains("file is there already"), "{err}");
     assert_eq!(fs::read_to_string(root.join("file")).unwrap(), "mine");
     std::os::unix::fs::symlink("elsewhere", root.join("link")).unwrap();
     ends(&import_to("link"), 73);
@@ -122,6 +121,7 @@ fn nothing_is_overwritten() {
     ends(&import_to("old"), 73);
     ends(&import_to("."), 73);
     assert_eq!(names(root), ["empty", "file", "link", "old"], "nothing is left lying about");
+    assert_eq!(names(&root.join("empty")), Vec::<String>::new());
     assert_eq!(names(&root.join("old")), ["checks.json", "config.json"]);
 }
 
@@ -142,14 +142,11 @@ fn what_cannot_be_imported_is_said_with_its_place_and_leaves_nothing() {
     fs::write(root.join("old/checks.json"), CHECKS).unwrap();
     fs::write(root.join("old/config.json"), CONFIG.replace("h.example.org", "h..example\\\\org")).unwrap();
     let err = refused(78);
-    assert!(
-        err.contains("config.json:2:") && err.contains("`server` should be the name of a mail server"),
-        "{err}"
-    );
+    assert!(err.contains("config.json: `server` should be the name of a mail server"), "{err}");
     fs::write(root.join("old/config.json"), b"{\n\"\xff").unwrap();
-    assert!(refused(78).contains("config.json:2: not UTF-8 text"));
+    assert!(refused(66).contains("old/config.json cannot be read: stream did not contain valid UTF-8"));
     fs::write(root.join("old/config.json"), vec![b' '; (1 << 20) + 1]).unwrap();
-    assert!(refused(66).contains("larger than 1 MiB"));
+    assert!(refused(66).contains("at most 1 MiB"));
     fs::remove_file(root.join("old/config.json")).unwrap();
     assert!(refused(66).contains("old/config.json cannot be read: No such file"));
     fs::create_dir(root.join("old/config.json")).unwrap();

@@ -1,121 +1,59 @@
 //! Names: the old tool's checks had none.
 //!
 //! In: hints, such as the name of a program or the host of a URL. Out: names that are valid for a check and a unit,
-//! each given once. A unit never gets the name of one that the machine already has: its file would take that one's
-//! place.
+//! each given once.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 
-use super::Surroundings;
-use super::service::{absolute, base_name};
+use super::recovery::{absolute, base_name, ends};
 
 /// Well within what a check's name (64), and a unit's instance made of it, may have, with room for a number.
 const LONGEST: usize = 48;
 /// Names of programs that say nothing: the directory they are in says more.
-const GENERIC: &[&str] =
-    &["index", "main", "app", "server", "run", "start", "service", "daemon", "bin", "dist", "build"];
+const GENERIC: [&str; 9] = ["index", "main", "app", "server", "run", "start", "bin", "dist", "build"];
+/// Programs that are called by the script that they run.
+const INTERPRETERS: [&str; 8] = ["node", "python", "python3", "perl", "ruby", "php", "bash", "sh"];
 
-/// The names that are given.
+/// The names that are given, and the last number that was put behind each.
 #[derive(Debug, Default)]
-pub(super) struct Names {
-    checks: Given,
-    units: Given,
-}
+pub(super) struct Names(BTreeMap<String, u32>);
 
-/// Names, and the last number that was put behind each.
-#[derive(Debug, Default)]
-struct Given {
-    names: BTreeSet<String>,
-    numbers: BTreeMap<String, u32>,
-}
-
-impl Given {
-    /// `stem`, or with the next number behind it that nobody has.
-    fn give(&mut self, stem: &str, taken: impl Fn(&str) -> bool) -> String {
-        let number = self.numbers.entry(stem.to_owned()).or_insert(1);
-        let mut name = stem.to_owned();
-        while self.names.contains(&name) || taken(&name) {
+impl Names {
+    /// `wanted`, or with the next number behind it that makes it a new name.
+    pub(super) fn give(&mut self, wanted: &str, taken: impl Fn(&str) -> bool) -> String {
+        let mut name = wanted.to_owned();
+        while self.0.contains_key(&name) || taken(&name) {
+            let number = self.0.entry(wanted.to_owned()).or_insert(1);
             *number += 1;
-            name = format!("{stem}-{number}");
+            name = format!("{wanted}-{number}");
         }
-        self.names.insert(name.clone());
+        self.0.insert(name.clone(), 1);
         name
     }
 }
 
-impl Names {
-    /// A name for a check, from the first hint that has something to it.
-    pub(super) fn check(&mut self, hints: &[String]) -> String {
-        let stem = hints.iter().map(|hint| plain(hint)).find(|hint| !hint.is_empty());
-        self.checks.give(&stem.unwrap_or_else(|| "check".to_owned()), |_| false)
-    }
-
-    /// The name of a new unit, with its suffix.
-    pub(super) fn service(&mut self, stem: &str, around: &Surroundings<'_>) -> String {
-        let taken = |stem: &str| stem == "stealthcheck" || (around.unit_exists)(&format!("{stem}.service"));
-        format!("{}.service", self.units.give(stem, taken))
-    }
-}
-
 /// What of a hint can stand in the name of a check and of a unit.
-fn plain(hint: &str) -> String {
+pub(super) fn plain(hint: &str) -> String {
     let can = |c: char| c.is_ascii_alphanumeric() || matches!(c, '.' | '_' | '-');
-    let mut name: String = hint.chars().map(|c| if can(c) { c } else { '-' }).collect();
-    while name.contains("--") {
-        name = name.replace("--", "-");
-    }
+    let parts = hint.split(|c| !can(c)).filter(|part| !part.is_empty());
+    let mut name = parts.collect::<Vec<_>>().join("-");
     name.truncate(LONGEST);
     name.trim_matches(['-', '.']).to_owned()
 }
 
-/// What a program is called for short: `gru` for `/srv/gru/index.js`, `service1` for `./service1.sh`.
-pub(super) fn of_program(path: &str) -> String {
-    let mut parts = path.split('/').filter(|part| !part.is_empty() && *part != "." && *part != "..").rev();
-    let file = parts.next().unwrap_or_default();
-    let stem = file.rsplit_once('.').map_or(file, |(stem, _)| stem);
-    let stem = if stem.is_empty() { file } else { stem };
-    match parts.find(|part| !GENERIC.contains(part)) {
-        Some(directory) if GENERIC.contains(&stem) => directory.to_owned(),
-        _ => stem.to_owned(),
-    }
-}
-
-/// What a program is called, by the script that an interpreter runs or the program that ssh runs elsewhere.
-pub(super) fn called(words: &[String], directory: &str) -> Option<String> {
-    const INTERPRETERS: [&str; 14] = [
-        "node", "nodejs", "python", "python3", "perl", "ruby", "php", "java", "bash", "sh", "env", "nice",
-        "timeout", "xvfb-run",
-    ];
-    let program = words.first()?;
-    let base = base_name(program);
-    let name = if base == "ssh" {
-        let remote = words.get(ssh_destination(words)? + 1)?;
-        of_program(remote.split_whitespace().next()?)
-    } else if INTERPRETERS.contains(&base) {
-        let script = words.iter().skip(1).find(|word| !word.starts_with('-'))?;
-        match script.contains(char::is_whitespace) {
-            true => base.to_owned(),
-            false => of_program(&absolute(directory, script)),
-        }
-    } else if program.contains('/') {
-        of_program(&absolute(directory, program))
-    } else {
-        of_program(program)
+/// What a command is called for short: `gru` for `node /srv/gru/index.js`, `service1` for `ssh me@host ./service1.sh`.
+/// `None` for one that says more about what it does than about what it is for.
+pub(super) fn called(argv: &[String], directory: &str) -> Option<String> {
+    let program = argv.first()?;
+    let told = match base_name(program) {
+        "ssh" => argv.iter().skip_while(|word| !word.contains('@')).nth(1)?.split_whitespace().next()?,
+        name if INTERPRETERS.contains(&name) => argv.iter().skip(1).find(|word| !word.starts_with('-'))?,
+        name if ends(name) => return None,
+        _ => program,
     };
-    Some(name)
-}
-
-/// Where in ssh's words the destination is: behind the options of ssh(1), some of which take a value.
-fn ssh_destination(words: &[String]) -> Option<usize> {
-    const WITH_VALUE: &str = "BbcDEeFIiJLlmOopQRSWw";
-    let mut at = 1;
-    while let Some(option) = words.get(at)?.strip_prefix('-') {
-        let value_follows = option.chars().position(|c| WITH_VALUE.contains(c))
-            == Some(option.chars().count() - 1)
-            && !option.is_empty();
-        at += if value_follows { 2 } else { 1 };
-    }
-    Some(at)
+    let path = absolute(directory, told);
+    let mut names = path.rsplit('/').map(|part| part.rsplit_once('.').map_or(part, |(stem, _)| stem));
+    names.find(|name| !GENERIC.contains(name)).map(str::to_owned)
 }
 
 #[cfg(test)]
@@ -124,32 +62,42 @@ mod tests {
 
     #[test]
     fn programs_are_called_by_what_tells_them_apart() {
-        for (path, name) in [
+        for (command, name) in [
             ("./service1", "service1"),
-            ("/srv/gru/index.js", "gru"),
-            ("/srv/gru/dist/main.js", "gru"),
-            ("index.js", "index"),
-            ("../stealthcheck", "stealthcheck"),
-            ("./restart_it.sh", "restart_it"),
-            (".hidden", ".hidden"),
-            ("", ""),
+            ("node /srv/gru/index.js", "gru"),
+            ("node /srv/gru/dist/main.js", "gru"),
+            ("node --no-warnings index.js", "old"),
+            ("../stealthcheck -port 1", "stealthcheck"),
+            ("bash ./restart_it.sh", "restart_it"),
+            ("ssh -p 22 me@host ./service1", "service1"),
+            (".hidden", ""),
         ] {
-            assert_eq!(of_program(path), name, "{path}");
+            let argv: Vec<_> = command.split(' ').map(str::to_owned).collect();
+            assert_eq!(called(&argv, "/srv/old").as_deref(), Some(name), "{command}");
+        }
+        for unclear in ["ssh host x", "killall x", "sudo -E x"] {
+            let argv: Vec<_> = unclear.split(' ').map(str::to_owned).collect();
+            assert_eq!(called(&argv, "/"), None, "{unclear}");
         }
     }
 
     #[test]
-    fn a_name_is_given_once_and_never_taken_from_a_unit_of_the_machine() {
-        let exists = |unit: &str| unit == "nginx.service";
-        let around = Surroundings { unit_exists: &exists, ..Surroundings::for_tests() };
+    fn a_name_is_given_once() {
+        for (hint, name) in [("a b/c", "a-b-c"), ("é", ""), ("-x.", "x"), ("localhost:80", "localhost-80")] {
+            assert_eq!(plain(hint), name);
+        }
+        assert_eq!(plain(&"x".repeat(300)).len(), LONGEST);
+        let taken = |name: &str| name == "nginx";
         let mut names = Names::default();
-        assert_eq!(names.check(&["a b/c".into()]), "a-b-c");
-        assert_eq!(names.check(&[String::new(), "a-b-c".into()]), "a-b-c-2");
-        assert_eq!(names.check(&["é".into()]), "check");
-        assert_eq!(names.check(&["x".repeat(300)]).len(), LONGEST);
-        assert_eq!(names.service("web", &around), "web.service");
-        assert_eq!(names.service("web", &around), "web-2.service");
-        assert_eq!(names.service("nginx", &around), "nginx-2.service");
-        assert_eq!(names.service("stealthcheck", &around), "stealthcheck-2.service");
+        for (wanted, given) in [
+            ("web", "web"),
+            ("web", "web-2"),
+            ("web-2", "web-2-2"),
+            ("web", "web-3"),
+            ("nginx", "nginx-2"),
+            ("nginx", "nginx-3"),
+        ] {
+            assert_eq!(names.give(wanted, taken), given);
+        }
     }
 }

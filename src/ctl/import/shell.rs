@@ -1,218 +1,160 @@
-//! A line of the old tool's, which bash ran, taken apart as far as it is simple.
+//! A line that bash ran, taken apart as far as it is simple.
 //!
-//! In: the line. Out: its commands with their words unquoted and their redirections settled, or the reason why only
-//! bash can say what the line means (expansions, loops, substitutions). It expands nothing, guesses nothing and runs
-//! nothing: a line is either understood whole or not at all. The grammar is that of bash(1), QUOTING and SHELL GRAMMAR.
+//! In: the line. Out: its commands, with their words unquoted; or the reason why only bash can say what the line means
+//! (expansions, pipes, unusual redirections). It expands nothing, guesses nothing and runs nothing: a line is either
+//! understood whole or not at all. The grammar is that of bash(1), QUOTING and SHELL GRAMMAR.
 
-mod tokens;
-
-use tokens::{Kind, Redirect, tokens};
-
-/// Words that begin something other than a command with arguments, or that only bash itself can do.
-const BASH_ONLY: &[&str] = &[
-    "!", "[[", "{", "}", "case", "coproc", "do", "done", "elif", "else", "esac", "fi", "for", "function",
-    "if", "in", "select", "then", "time", "until", "while", ".", ":", "alias", "bg", "bind", "break",
-    "builtin", "command", "continue", "declare", "dirs", "disown", "enable", "eval", "export", "fc", "fg",
-    "getopts", "hash", "history", "jobs", "let", "local", "logout", "popd", "pushd", "read", "readonly",
-    "return", "set", "shift", "shopt", "source", "suspend", "trap", "type", "typeset", "ulimit", "umask",
-    "unalias", "unset", "wait",
-];
-
-/// A line that was understood.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Line {
-    /// In order; none where the line is empty.
-    pub steps: Vec<Step>,
-}
-
-/// A command and what stands behind it.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Step {
-    pub command: Command,
-    /// `None`: the line ends.
-    pub then: Option<Joint>,
-}
-
-/// What joins a command with the next.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Joint {
-    /// `&&`
-    And,
-    /// `||`
-    Or,
-    /// `;` or a new line
-    Next,
-    /// `|` or `|&`
-    Pipe,
-    /// `&`
-    Background,
-}
+/// Operators that join commands; a longer one stands before its beginning.
+const JOINTS: [&str; 5] = ["&&", "||", "&", ";", "\n"];
+/// Redirections of an output to where the other one goes.
+const COPIES: [&str; 3] = ["2>&1", "1>&2", ">&2"];
+/// Redirections that a file follows; a longer one stands before its beginning.
+const REDIRECTIONS: [&str; 9] = ["&>>", "&>", "1>>", "2>>", ">>", "1>", "2>", ">", "<"];
+/// What ends a word.
+const ENDS_WORD: [char; 10] = [' ', '\t', '\n', ';', '&', '|', '<', '>', '(', ')'];
 
 /// A command with its arguments.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(super) struct Command {
-    /// `NAME=value` before the first word.
-    pub environment: Vec<(String, String)>,
-    /// Unquoted.
+    /// Unquoted, without assignments in front; at least one.
     pub words: Vec<String>,
-    pub input: Source,
-    pub output: Sink,
-    pub error: Sink,
-    /// As it stands in the line, without the assignments in front.
+    pub around: Around,
+    /// As it stands in the line.
     pub text: String,
+    /// The operator that follows: `&&`, `||`, `;` or `&`; nothing at the end of the line.
+    pub then: &'static str,
 }
 
-/// Where a command reads from.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub(super) enum Source {
-    /// What the old tool gave it: /dev/null.
+/// What stands around the words of a command: the last of these that is there.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) enum Around {
+    /// Nothing that matters: its input is /dev/null, as the old tool had it.
     #[default]
-    Null,
-    File(String),
+    Nothing,
+    /// An output goes to /dev/null.
+    NullOutput,
+    /// It reads or writes a file.
+    Files,
+    /// `NAME=value` stands in front of it.
+    Variables,
 }
 
-/// Where one of a command's outputs goes.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub(super) enum Sink {
-    /// Where whoever started it has it go.
-    #[default]
-    Inherited,
-    /// /dev/null
-    Null,
-    File {
-        path: String,
-        append: bool,
-    },
-}
-
-impl Sink {
-    fn file(path: String, append: bool) -> Self {
-        if path == "/dev/null" { Self::Null } else { Self::File { path, append } }
-    }
+/// Whether the line does nothing, and does it well.
+pub(super) fn does_nothing(line: &str) -> bool {
+    matches!(line.trim(), "" | "true" | ":")
 }
 
 /// Takes `line` apart.
 ///
 /// # Errors
 /// A clause that says what only bash understands.
-pub(super) fn parse(line: &str) -> Result<Line, String> {
-    let tokens = tokens(line)?;
-    let mut steps = Vec::new();
-    let mut command = Building::default();
-    for token in tokens {
-        match token.kind {
-            Kind::Joint(joint) => {
-                if let Some(done) = command.finish(line)? {
-                    steps.push(Step { command: done, then: Some(joint) });
-                } else if joint != Joint::Next || !steps.last().is_none_or(may_end) {
-                    return Err("an operator stands where a command was expected".to_owned());
-                }
-                command = Building::default();
+pub(super) fn parse(line: &str) -> Result<Vec<Command>, String> {
+    let mut commands: Vec<Command> = Vec::new();
+    let mut command = Command::default();
+    // Where the command begins, if it has begun.
+    let mut begin = None;
+    let mut rest = line;
+    while !rest.is_empty() {
+        if let Some(after) = rest.strip_prefix([' ', '\t']).or_else(|| rest.strip_prefix("\\\n")) {
+            rest = after;
+            continue;
+        }
+        let start = line.len() - rest.len();
+        let copy =
+            beginning(&COPIES, rest).filter(|(_, after)| after.is_empty() || after.starts_with(ENDS_WORD));
+        if let Some((_, after)) = copy {
+            rest = after;
+        } else if let Some((redirection, after)) = beginning(&REDIRECTIONS, rest) {
+            let (file, after) = word(after.trim_start_matches([' ', '\t']))?;
+            command.around = command.around.max(match (file.as_str(), redirection) {
+                ("/dev/null", "<") => Around::Nothing,
+                ("/dev/null", _) => Around::NullOutput,
+                _ => Around::Files,
+            });
+            rest = after;
+        } else if let Some((joint, after)) = beginning(&JOINTS, rest) {
+            // Lines may be empty.
+            if joint != "\n" || begin.is_some() {
+                command.then = if joint == "\n" { ";" } else { joint };
+                commands.push(std::mem::take(&mut command));
             }
-            kind => command.add(kind, token.start, token.end)?,
-        }
-    }
-    if let Some(done) = command.finish(line)? {
-        steps.push(Step { command: done, then: None });
-    }
-    match steps.last_mut() {
-        Some(last) if !may_end(last) => Err("the line ends in the middle".to_owned()),
-        Some(last) => {
-            last.then = last.then.filter(|joint| *joint == Joint::Background);
-            Ok(Line { steps })
-        }
-        None => Ok(Line { steps }),
-    }
-}
-
-fn may_end(step: &Step) -> bool {
-    matches!(step.then, None | Some(Joint::Next | Joint::Background))
-}
-
-/// A command that is being read.
-#[derive(Debug, Default)]
-struct Building {
-    command: Command,
-    waiting: Option<Redirect>,
-    redirected: bool,
-    /// From its first word or redirection to its last.
-    span: Option<(usize, usize)>,
-}
-
-impl Building {
-    fn add(&mut self, kind: Kind, start: usize, end: usize) -> Result<(), String> {
-        if let Some(redirect) = self.waiting.take() {
-            let Kind::Word { text, .. } = kind else { return Err("a redirection has no file".to_owned()) };
-            if matches!(redirect, Redirect::Both { .. })
-                && text.bytes().all(|b| b.is_ascii_digit() || b == b'-')
-            {
-                // `>& 2` copies a descriptor.
+            (rest, begin) = (after, None);
+            continue;
+        } else {
+            let (text, after) = word(rest)?;
+            if text.bytes().all(|byte| byte.is_ascii_digit()) && after.starts_with(['<', '>']) {
                 return Err("it has an unusual redirection".to_owned());
             }
-            self.redirect(redirect, text);
-        } else {
-            match kind {
-                Kind::Redirect(redirect) => {
-                    self.redirected = true;
-                    match redirect {
-                        Redirect::Copy { .. } => self.redirect(redirect, String::new()),
-                        _ => self.waiting = Some(redirect),
-                    }
-                }
-                Kind::Word { text, value: Some(value) } if self.command.words.is_empty() => {
-                    if self.redirected {
-                        return Err("an assignment stands behind a redirection".to_owned());
-                    }
-                    let (name, value) = (&text[..value - 1], &text[value..]);
-                    self.command.environment.push((name.to_owned(), value.to_owned()));
-                    return Ok(());
-                }
-                Kind::Word { text, .. } => self.command.words.push(text),
-                Kind::Joint(_) => {}
+            if command.words.is_empty() && is_assignment(rest) {
+                command.around = Around::Variables;
+            } else {
+                command.words.push(text);
             }
+            rest = after;
         }
-        self.span = Some((self.span.map_or(start, |(first, _)| first), end));
-        Ok(())
+        let begin = *begin.get_or_insert(start);
+        command.text = line.get(begin..line.len() - rest.len()).unwrap_or_default().to_owned();
     }
+    commands.extend(begin.map(|_| command));
+    if let Some(last) = commands.last_mut().filter(|last| last.then == ";") {
+        last.then = "";
+    }
+    let in_the_middle = commands.last().is_some_and(|last| matches!(last.then, "&&" | "||"));
+    if in_the_middle || commands.iter().any(|command| command.words.is_empty()) {
+        return Err("a command is missing in it".to_owned());
+    }
+    Ok(commands)
+}
 
-    fn redirect(&mut self, redirect: Redirect, path: String) {
-        let command = &mut self.command;
-        match redirect {
-            Redirect::Input if path == "/dev/null" => command.input = Source::Null,
-            Redirect::Input => command.input = Source::File(path),
-            Redirect::Output { descriptor: 2, append } => command.error = Sink::file(path, append),
-            Redirect::Output { append, .. } => command.output = Sink::file(path, append),
-            Redirect::Both { append } => {
-                command.output = Sink::file(path, append);
-                command.error = command.output.clone();
+/// Which of `all` the text begins with, and what follows.
+fn beginning<'l>(all: &[&'static str], text: &'l str) -> Option<(&'static str, &'l str)> {
+    all.iter().find_map(|one| Some((*one, text.strip_prefix(one)?)))
+}
+
+fn is_assignment(text: &str) -> bool {
+    let name = text.split('=').next().unwrap_or_default();
+    text.contains('=')
+        && name.starts_with(|c: char| c.is_ascii_alphabetic() || c == '_')
+        && name.chars().all(|c| c.is_ascii_alphanumeric() || c == '_')
+}
+
+/// The word at the beginning of `line`, unquoted, and what follows it.
+fn word(line: &str) -> Result<(String, &str), String> {
+    let mut text = String::new();
+    let mut quote = None;
+    let mut chars = line.char_indices();
+    if line.starts_with('#') {
+        return Err("it has a comment".to_owned());
+    }
+    if line.is_empty() || line.starts_with(ENDS_WORD) {
+        return Err("it has a pipe, a subshell or an unusual redirection".to_owned());
+    }
+    while let Some((at, c)) = chars.next() {
+        match (quote, c) {
+            (Some(open), c) if c == open => quote = None,
+            (Some('\''), c) => text.push(c),
+            (_, '$' | '`') => return Err("it has a variable or a substitution".to_owned()),
+            (_, '\\') => match chars.next() {
+                Some((_, '\n')) => {}
+                Some((_, c)) if quote.is_none() || "$`\"\\".contains(c) => text.push(c),
+                Some((_, c)) => text.extend(['\\', c]),
+                None => return Err("it ends in a backslash".to_owned()),
+            },
+            (Some(_), c) => text.push(c),
+            (None, '\'' | '"') => quote = Some(c),
+            (None, c) if ENDS_WORD.contains(&c) => return Ok((text, line.get(at..).unwrap_or_default())),
+            // In a URL as well, but there is no file of such a name, and then bash leaves the word as it is.
+            (None, '*' | '?' | '[') if !text.contains("://") => {
+                return Err("it has a pattern for file names".to_owned());
             }
-            Redirect::Copy { descriptor: 2, from: 1 } => command.error = command.output.clone(),
-            Redirect::Copy { descriptor: 1, from: 2 } => command.output = command.error.clone(),
-            Redirect::Copy { .. } => {}
+            (None, '~') if text.is_empty() || text.ends_with(['=', ':']) => {
+                return Err("it has a `~` for a home directory".to_owned());
+            }
+            (None, '{' | '\r') => return Err("it has braces or a carriage return".to_owned()),
+            (None, c) => text.push(c),
         }
     }
-
-    /// The command; `None` where there is nothing.
-    fn finish(&mut self, line: &str) -> Result<Option<Command>, String> {
-        if self.waiting.is_some() {
-            return Err("a redirection has no file".to_owned());
-        }
-        let Some((start, end)) = self.span else {
-            return match self.command.environment.is_empty() {
-                true => Ok(None),
-                false => Err("it sets a variable for what follows".to_owned()),
-            };
-        };
-        let Some(first) = self.command.words.first() else {
-            return Err("a redirection stands without a command".to_owned());
-        };
-        if BASH_ONLY.contains(&first.as_str()) {
-            return Err(format!("`{first}` is bash's own"));
-        }
-        let mut command = std::mem::take(&mut self.command);
-        command.text = line.get(start..end).unwrap_or_default().to_owned();
-        Ok(Some(command))
-    }
+    if quote.is_some() { Err("a quote is not closed".to_owned()) } else { Ok((text, "")) }
 }
 
 #[cfg(test)]

@@ -9,129 +9,65 @@
 use std::fmt::Write as _;
 
 use super::Surroundings;
-use super::service::{Kind, Output, Service};
-use crate::text::{acts, visible};
+use super::recovery::Service;
+use crate::text::{acts, sanitize};
 
-/// The file of a service that was made from a line of the old tool's.
-pub(super) fn text(service: &Service, wanted_by: &str) -> String {
-    let mut file = String::new();
-    for line in [&service.origin, &format!("The old line: {}", visible(&service.line))] {
-        let _ = writeln!(file, "# {line}");
-    }
-    let _ = write!(file, "\n[Unit]\nDescription={}\n", description(service));
-    if service.kind == Kind::Kept {
-        file.push_str("After=network.target\n");
-    }
-    file.push_str("\n[Service]\n");
-    match service.kind {
-        Kind::Kept => {
-            file.push_str("Type=exec\n");
-            file.push_str("# Up for as long as any of its processes lives, also where a script starts the program and ends.\n");
-            file.push_str("ExitType=cgroup\n");
-        }
-        Kind::Launched => {
-            file.push_str("# Each start runs the old line once and does not wait for its end: it may be a server or a script.\n");
-            file.push_str("Type=oneshot\n");
-            file.push_str("KillMode=process\n");
-        }
-    }
-    if let Some(user) = &service.user {
-        let _ = writeln!(file, "User={}", percent(user));
+/// A service that is up for as long as any of its processes lives, also where a script starts the program and ends.
+const KEEPS_RUNNING: &str = "Type=exec\nExitType=cgroup\n";
+const LAUNCHED: &str = "# Each start runs the old line once and does not wait for its end: it may be a server or a script.\n\
+                        Type=oneshot\nKillMode=process\n";
+
+/// The file of the service that runs the fail command of the check with this number. `line`: the old one, for people.
+pub(super) fn text(service: &Service, number: usize, line: &str, around: &Surroundings<'_>) -> String {
+    let description = percent(&sanitize(line, 80));
+    let mut file = format!(
+        "{}# The old line: {line}\n\n[Unit]\nDescription={}\nAfter=network.target\n\n[Service]\n{}",
+        origin(number),
+        description.trim_end_matches('\\'),
+        if service.keeps_running { KEEPS_RUNNING } else { LAUNCHED },
+    );
+    if let Some(user) = around.run_as {
+        let _ = writeln!(file, "User={user}");
     }
     let _ = writeln!(file, "WorkingDirectory={}", percent(&service.directory));
-    for (name, value) in &service.environment {
-        let _ = writeln!(file, "Environment={}", quoted(&percent(&format!("{name}={value}"))));
-    }
-    let _ = writeln!(file, "ExecStart={}", command_line(service));
-    if let Some(output) = &service.output {
-        let _ = writeln!(file, "StandardOutput={}", standard(output));
-    }
-    if let Some(error) = &service.error {
-        let _ = writeln!(file, "StandardError={}", standard(error));
-    }
-    if service.kind == Kind::Kept {
-        let _ = write!(file, "\n[Install]\nWantedBy={wanted_by}\n");
+    // setsid(1) is in util-linux, which every Debian has.
+    let launcher = if service.keeps_running { "" } else { "/usr/bin/setsid --fork " };
+    let words: Vec<String> = service.exec.iter().map(|text| word(text)).collect();
+    let _ = writeln!(file, "ExecStart={launcher}{}", words.join(" "));
+    if service.keeps_running {
+        let target = if around.run_as.is_some() { "multi-user.target" } else { "default.target" };
+        let _ = write!(file, "\n[Install]\nWantedBy={target}\n");
     }
     file
+}
+
+/// Where a file comes from.
+fn origin(number: usize) -> String {
+    format!("# Written by `stealthctl import` from check {number} of checks.json. Change it as you like.\n")
 }
 
 /// What loosens the unit of a `command` probe, so that the old line finds what it found before: its user, its directory
 /// and the whole machine. stealthcheck-probe@.service has a sandbox that only a command made for it is sure to bear.
-pub(super) fn probe_drop_in(origin: &str, around: &Surroundings<'_>) -> String {
-    let mut file = format!("# {origin}\n[Service]\n");
+pub(super) fn probe_drop_in(number: usize, around: &Surroundings<'_>) -> String {
+    let mut file = format!("{}[Service]\n", origin(number));
     if let Some(user) = around.run_as {
-        let _ = writeln!(
-            file,
-            "# As whom and where the old tool ran it.\nDynamicUser=no\nUser={}",
-            percent(user)
-        );
+        let _ = write!(file, "# As whom and where the old tool ran it.\nDynamicUser=no\nUser={user}\n");
     }
     let _ = writeln!(file, "WorkingDirectory={}", percent(around.cwd));
     file.push_str("# No sandbox, as before. Take these lines out if the command does without.\n");
-    for setting in SANDBOX {
-        let _ = writeln!(file, "{setting}");
-    }
-    file
+    file.extend(OFF.split_whitespace().map(|setting| format!("{setting}=no\n")));
+    file + OTHERS
 }
 
-/// Each setting of the sandbox, taken back.
-const SANDBOX: &[&str] = &[
-    "CapabilityBoundingSet=~",
-    "DevicePolicy=auto",
-    "KeyringMode=inherit",
-    "LockPersonality=no",
-    "MemoryDenyWriteExecute=no",
-    "NoNewPrivileges=no",
-    "PrivateDevices=no",
-    "PrivateIPC=no",
-    "PrivateTmp=no",
-    "PrivateUsers=no",
-    "ProtectClock=no",
-    "ProtectControlGroups=no",
-    "ProtectHome=no",
-    "ProtectHostname=no",
-    "ProtectKernelLogs=no",
-    "ProtectKernelModules=no",
-    "ProtectKernelTunables=no",
-    "ProtectProc=default",
-    "ProtectSystem=no",
-    "RemoveIPC=no",
-    "RestrictAddressFamilies=",
-    "RestrictNamespaces=no",
-    "RestrictRealtime=no",
-    "RestrictSUIDSGID=no",
-    "SystemCallArchitectures=",
-    "SystemCallFilter=",
-    "UMask=0022",
-];
-
-fn description(service: &Service) -> String {
-    percent(&visible(&service.description)).trim_end_matches('\\').to_owned()
-}
-
-fn standard(output: &Output) -> String {
-    match output {
-        Output::Null => "null".to_owned(),
-        Output::Same => "inherit".to_owned(),
-        Output::Journal => "journal".to_owned(),
-        Output::Append(path) => format!("append:{}", percent(path)),
-        Output::Truncate(path) => format!("truncate:{}", percent(path)),
-    }
-}
-
-/// `ExecStart=`'s value.
-pub(super) fn command_line(service: &Service) -> String {
-    let launcher = match service.kind {
-        Kind::Kept => &[][..],
-        // setsid(1) is in util-linux, which every Debian has.
-        Kind::Launched => &["/usr/bin/setsid", "--fork"],
-    };
-    let words = launcher.iter().copied().chain(service.words.iter().map(String::as_str));
-    words.map(word).collect::<Vec<_>>().join(" ")
-}
+/// The settings of the sandbox that are taken back by `no`, and the others.
+const OFF: &str = "LockPersonality MemoryDenyWriteExecute NoNewPrivileges PrivateDevices PrivateIPC PrivateTmp \
+    PrivateUsers ProtectClock ProtectControlGroups ProtectHome ProtectHostname ProtectKernelLogs ProtectKernelModules \
+    ProtectKernelTunables ProtectSystem RemoveIPC RestrictNamespaces RestrictRealtime RestrictSUIDSGID";
+const OTHERS: &str = "CapabilityBoundingSet=~\nDevicePolicy=auto\nKeyringMode=inherit\nProtectProc=default\n\
+    RestrictAddressFamilies=\nSystemCallArchitectures=\nSystemCallFilter=\nUMask=0022\n";
 
 /// A word of a command line.
-pub(super) fn word(text: &str) -> String {
+fn word(text: &str) -> String {
     quoted(&percent(text).replace('$', "$$"))
 }
 
@@ -141,26 +77,17 @@ fn quoted(text: &str) -> String {
     if !text.is_empty() && text.chars().all(plain) {
         return text.to_owned();
     }
-    let mut word = String::with_capacity(text.len() + 2);
-    word.push('"');
+    let mut word = String::from("\"");
     for c in text.chars() {
         match c {
             '"' | '\\' => word.extend(['\\', c]),
             '\n' => word.push_str("\\n"),
-            '\t' => word.push_str("\\t"),
-            '\r' => word.push_str("\\r"),
-            c if c.is_ascii_control() => {
-                let _ = write!(word, "\\x{:02x}", u32::from(c));
-            }
             // What turns a line round, or cannot be seen, stands written out for whoever reads the file.
-            c if acts(c) => {
-                let _ = write!(word, "\\U{:08x}", u32::from(c));
-            }
+            c if acts(c) => word.push_str(&format!("\\U{:08x}", u32::from(c))),
             c => word.push(c),
         }
     }
-    word.push('"');
-    word
+    word + "\""
 }
 
 /// No specifier in it.
@@ -256,7 +183,7 @@ mod tests {
             ("100%", "100%%"),
             ("$HOME", "$$HOME"),
             ("say \"hi\" \\ 'x'", "\"say \\\"hi\\\" \\\\ 'x'\""),
-            ("a\nb\tc\u{1}", "\"a\\nb\\tc\\x01\""),
+            ("a\nb\tc\u{1}", "\"a\\nb\\U00000009c\\U00000001\""),
             ("é", "\"é\""),
         ] {
             assert_eq!(word(text), written);
