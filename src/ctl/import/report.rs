@@ -57,7 +57,8 @@ fn install(draft: &Draft<'_>) -> String {
     let files: String = files.map(line).collect();
     let enable = draft.enabled.iter().map(|unit| format!("{sudo}systemctl{user} enable --now {unit}"));
     let enable: String = enable.map(line).collect();
-    let linger = if user.is_empty() { String::new() } else { line("loginctl enable-linger \"$(id -un)\"".to_owned()) };
+    let linger =
+        if user.is_empty() { String::new() } else { line("loginctl enable-linger \"$(id -un)\"".to_owned()) };
     let test_mail =
         draft.smtp().map_or_else(String::new, |_| line(format!("{sudo}stealthctl{user} test-mail")));
     let out = quoted(draft.around.out);
