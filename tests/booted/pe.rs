@@ -24,8 +24,8 @@ fn program(user: &User<'_>, name: &str, port: u16, body: &str) {
 /// The sample, with a look every second instead of every ten.
 fn quick_sample() -> String {
     let sample = std::fs::read_to_string(checkout().join("config/iobio/pe.yaml")).unwrap();
-    let quick = "interval: 1s\n    timeout: 900ms\n    retry_interval: 500ms\n    failure_threshold: 2";
-    let quicker = sample.replace("interval: 10s", quick);
+    let quick = "\n    interval: 1s\n    timeout: 900ms\n    retry_interval: 500ms\n    failure_threshold: 2";
+    let quicker = sample.replace("\n    interval: 10s", quick);
     assert_ne!(sample, quicker);
     quicker
 }
@@ -172,10 +172,7 @@ fn pe_by_the_runbook_needs_neither_root_nor_a_package_manager() {
     program(&user, "mosaic", 9003, "Mosaic");
     let blocks = blocks("PE");
     let [login, linger, install, password, start] = &blocks[..] else { panic!("other blocks: {blocks:#?}") };
-    let typed = |block: &str| {
-        machine.write("/tmp/block", &format!("{login}{block}"));
-        machine.sh_typing(&format!("su - {NAME} -c 'bash -eu /tmp/block'"), &format!("{SMTP_PASSWORD}\n"))
-    };
+    let typed = |block: &str| user.su_typing(&format!("{login}{block}"), &format!("{SMTP_PASSWORD}\n"));
 
     // The administrator of the host may have forbidden it: then there is no manager, and the command says what to do.
     let rule = "/etc/polkit-1/rules.d/10-linger.rules";

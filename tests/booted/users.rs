@@ -29,10 +29,20 @@ impl<'m> User<'m> {
         Self { machine, uid: machine.sh_ok(&format!("id -u {NAME}")) }
     }
 
-    /// Runs a script as somebody who has come by `sudo su - NAME`: a session that is not the user's own, and none of its
-    /// environment.
+    /// Runs a script as somebody who has come by `sudo su - NAME`: in a session that is another's (here root's), as
+    /// pam_systemd opens none within one.
     pub fn su(&self, script: &str) -> Output {
-        self.machine.run(&["su", "-", NAME, "-c", script])
+        self.machine.run(&["su", "-", "-c", &self.by_su(script)])
+    }
+
+    /// The same, with something to type; it must succeed.
+    pub fn su_typing(&self, script: &str, input: &str) -> String {
+        self.machine.sh_typing(&format!("su - -c \"{}\"", self.by_su(script)), input)
+    }
+
+    fn by_su(&self, script: &str) -> String {
+        self.machine.write("/tmp/script", script);
+        format!("su - {NAME} -c 'bash -eu /tmp/script'")
     }
 
     /// Waits until the user's manager runs and has its bus.
