@@ -24,6 +24,7 @@ pub use self::permit::permitted;
 use self::report::{At, Report};
 pub use self::source::Sources;
 use crate::check::{Check, CredentialName};
+pub use placeholders::is_literal;
 
 pub mod accepted;
 mod checks;

@@ -31,6 +31,12 @@ pub(super) fn refuse(text: &str, instead: &str) -> Result<(), String> {
     Err(format!("`{shown}` is not replaced by anything (no environment, no template): {instead}"))
 }
 
+/// Whether `text` stands for itself, without a placeholder in it.
+#[must_use]
+pub fn is_literal(text: &str) -> bool {
+    refuse(text, "").is_ok()
+}
+
 /// `$TOKEN` alone. In a longer word `$` can belong to a password or a query (`$filter=`).
 fn is_variable(word: &&str) -> bool {
     word.strip_prefix('$').is_some_and(|name| {

@@ -145,6 +145,10 @@ async fn request_without_a_reply_delays_no_other() {
     })
     .await
     .expect("systemd is not looked after");
+    assert!(
+        matches!(client.next().await, Report::CallLimit),
+        "an administrator is told that an answer is late"
+    );
     client.quiet().await;
 
     fake.answer_request().await;

@@ -8,6 +8,7 @@ use lettre::message::Mailbox;
 use serde::Deserialize;
 use serde::de::IgnoredAny;
 
+use crate::config::is_literal;
 use crate::text::visible;
 
 /// The old tool's shortest interval, and the longest that a configuration here can have: a year.
@@ -84,6 +85,11 @@ pub(super) fn read(config: &str, checks: &str) -> Result<(Config, Vec<OldCheck>)
         expect(is_host, "config.json", "`server` should be the name of a mail server, without a port");
         expect(is_mailbox(&smtp.sender), "config.json", "`sender` should be a mail address");
         expect(!smtp.username.contains(char::is_control), "config.json", "`username` has control characters");
+        expect(
+            is_literal(&smtp.username),
+            "config.json",
+            "`username` has a placeholder, which nothing replaces",
+        );
     }
     for address in &config.alert_emails {
         expect(is_mailbox(address), "config.json", &format!("`{address}` is not a mail address"));
@@ -121,5 +127,5 @@ fn parse<'t, T: Deserialize<'t>>(file: &str, text: &'t str) -> Result<T, String>
 /// As the configuration judges it.
 fn is_mailbox(text: &str) -> bool {
     let address = text.parse::<Mailbox>().is_ok_and(|mailbox| mailbox.email.to_string().is_ascii());
-    address && !text.contains(char::is_control)
+    address && !text.contains(char::is_control) && is_literal(text)
 }
