@@ -1,7 +1,7 @@
 //! The daemon's end of a connection to the bus: what anybody may send does not become its memory.
 //!
 //! In: the bytes of the bus. Out: messages as zbus reads them, of which calls have at most [`CALL`] bytes of body, and none has
-//! a longer header, nor is a signal longer than [`SIGNAL`]. The bus carries messages of 32 MiB, and every user may send calls
+//! a longer header, nor is a signal longer than `SIGNAL`. The bus carries messages of 32 MiB, and every user may send calls
 //! to our name and signals to each of our connections; zbus keeps a message whole before anybody can look at its length.
 //! Replies come only to what was asked (the bus sees to that), and are let in at any length.
 //!
