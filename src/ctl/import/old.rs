@@ -5,8 +5,7 @@
 //! never have worked (an address with a line end in it).
 
 use lettre::message::Mailbox;
-use serde::Deserialize;
-use serde::de::IgnoredAny;
+use serde::{Deserialize, de::IgnoredAny};
 
 use crate::config::is_literal;
 use crate::text::visible;
@@ -84,12 +83,8 @@ pub(super) fn read(config: &str, checks: &str) -> Result<(Config, Vec<OldCheck>)
         let is_host = is_host || smtp.server.parse::<std::net::IpAddr>().is_ok();
         expect(is_host, "config.json", "`server` should be the name of a mail server, without a port");
         expect(is_mailbox(&smtp.sender), "config.json", "`sender` should be a mail address");
-        expect(!smtp.username.contains(char::is_control), "config.json", "`username` has control characters");
-        expect(
-            is_literal(&smtp.username),
-            "config.json",
-            "`username` has a placeholder, which nothing replaces",
-        );
+        let sound = !smtp.username.contains(char::is_control) && is_literal(&smtp.username);
+        expect(sound, "config.json", "`username` has control characters or a placeholder");
     }
     for address in &config.alert_emails {
         expect(is_mailbox(address), "config.json", &format!("`{address}` is not a mail address"));

@@ -57,10 +57,9 @@ fn install(draft: &Draft<'_>) -> String {
     let files: String = files.map(line).collect();
     let enable = draft.enabled.iter().map(|unit| format!("{sudo}systemctl{user} enable --now {unit}"));
     let enable: String = enable.map(line).collect();
-    let linger =
-        if user.is_empty() { String::new() } else { line("loginctl enable-linger \"$(id -un)\"".to_owned()) };
-    let test_mail =
-        draft.smtp().map_or_else(String::new, |_| line(format!("{sudo}stealthctl{user} test-mail")));
+    let linger = r#"loginctl enable-linger "$(id -un)""#;
+    let linger = if user.is_empty() { String::new() } else { line(linger.to_owned()) };
+    let mail = draft.smtp().map_or_else(String::new, |_| line(format!("{sudo}stealthctl{user} test-mail")));
     let out = quoted(draft.around.out);
     format!(
         "1. Stop the old tool, all instances of it, and whatever starts it (crontab, rc.local, tmux):\n       \
@@ -79,7 +78,7 @@ fn install(draft: &Draft<'_>) -> String {
          {linger}       \
          {sudo}systemctl{user} enable stealthcheck\n       \
          {sudo}systemctl{user} restart stealthcheck\n\
-         {test_mail}       \
+         {mail}       \
          stealthctl{user} status\n\n\
          5. Keep this report. Secrets are still in the old files, and the mail password in this directory:\n       \
          rm -rf {out}/credentials\n"
