@@ -48,13 +48,12 @@ const TYPE_SIGNAL: u8 = 4;
 /// # Errors
 /// Where there is no bus.
 pub async fn connect(address: &zbus::Address) -> zbus::Result<Builder<'static>> {
-    match address.transport() {
-        Transport::Unix(unix) => match unix.path() {
-            UnixSocket::File(path) => Ok(on(open(path).await?)),
-            _ => Ok(Builder::address(address.clone())),
-        },
-        _ => Ok(Builder::address(address.clone())),
+    if let Transport::Unix(unix) = address.transport()
+        && let UnixSocket::File(path) = unix.path()
+    {
+        return Ok(on(open(path).await?));
     }
+    Ok(Builder::address(address.clone()))
 }
 
 async fn open(path: &Path) -> io::Result<UnixStream> {

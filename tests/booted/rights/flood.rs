@@ -60,13 +60,7 @@ fn floods_of_nobody_cost_nothing_and_delay_nobody() {
     };
     println!("before the floods: mended in {}, {} kB", figures(&crashes(&machine)), memory());
     for (n, (what, connections, window)) in FLOODS.iter().enumerate() {
-        machine.sh_ok(&format!(
-            "rm -f /tmp/flood.begun; systemctl reset-failed;
-             systemd-run -q --uid=nobody --unit=flood{n} -p RuntimeMaxSec=300 \
-             python3 /usr/local/bin/flood.py {what} {connections} {window} 280"
-        ));
-        machine
-            .wait_for("the flood", MINUTE, || machine.sh("test -e /tmp/flood.begun").success().then_some(()));
+        begin(&machine, &format!("flood{n}"), &format!("{what} {connections} {window}"));
         let start = Instant::now();
         let status = machine.run(&["stealthctl", "status"]);
         let took = start.elapsed();
@@ -134,11 +128,7 @@ fn flood_of_polkit_delays_a_recovery_and_is_told() {
     machine.becomes("crasher", "passing");
     scripts(&machine);
     let daemon = machine.daemon();
-    machine.sh_ok(
-        "rm -f /tmp/flood.begun; systemd-run -q --uid=nobody --unit=flood -p RuntimeMaxSec=300 \
-         python3 /usr/local/bin/flood.py polkit 200 120 280",
-    );
-    machine.wait_for("the flood", MINUTE, || machine.sh("test -e /tmp/flood.begun").success().then_some(()));
+    begin(&machine, "flood", "polkit 200 120");
     machine.sh_ok("sleep 3; systemctl kill --signal=KILL crasher");
     machine.wait_for("the alert", MINUTE, || {
         machine.sh("stealthctl status").stdout.contains("polkit without end, or polkit hangs").then_some(())
@@ -149,6 +139,15 @@ fn flood_of_polkit_delays_a_recovery_and_is_told() {
         machine.sh("systemctl is-active crasher").success().then_some(())
     });
     assert_eq!(machine.daemon(), daemon);
+}
+
+/// User nobody begins a flood, as a unit of this name.
+fn begin(machine: &Machine, unit: &str, what: &str) {
+    machine.sh_ok(&format!(
+        "rm -f /tmp/flood.begun; systemctl reset-failed;
+         systemd-run -q --uid=nobody --unit={unit} -p RuntimeMaxSec=300 python3 /usr/local/bin/flood.py {what} 280"
+    ));
+    machine.wait_for("the flood", MINUTE, || machine.sh("test -e /tmp/flood.begun").success().then_some(()));
 }
 
 /// A unit that is there to crash; its check.
